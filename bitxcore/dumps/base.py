@@ -1,0 +1,127 @@
+"""What every reader gives: a read-only mapping from tensor name to a lazily read tensor."""
+
+from __future__ import annotations
+
+import hashlib
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping
+from math import prod
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from bitxcore.groups import Layout
+
+
+class Tensor(ABC):
+    """One tensor of a dump; its values are read when asked for.
+
+    Attributes
+    ----------
+    name : str
+    shape : tuple of int
+    dtype : numpy.dtype
+        Native byte order; bfloat16 and float8 are ``ml_dtypes``.
+    layout : Layout
+        Where the output channel sits, as far as the container tells (ONNX graphs do).
+    is_weight : bool or None
+        Whether a layer multiplies by it; None where the container can't tell.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        shape: tuple[int, ...],
+        dtype: np.dtype[Any],
+        layout: Layout | None = None,
+        is_weight: bool | None = None,
+    ) -> None:
+        self.name = name
+        self.shape = shape
+        self.dtype = dtype
+        self.layout = layout or Layout()
+        self.is_weight = is_weight
+
+    @property
+    def size(self) -> int:
+        """Number of elements."""
+        return prod(self.shape)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the values."""
+        return self.size * self.dtype.itemsize
+
+    @property
+    def ndim(self) -> int:
+        """Number of dimensions."""
+        return len(self.shape)
+
+    @abstractmethod
+    def read(self) -> npt.NDArray[Any]:
+        """Read all values: C order, native byte order, of `shape` and `dtype`."""
+
+    def read_rows(self, start: int, stop: int) -> npt.NDArray[Any]:
+        """Read ``[start:stop]`` of axis 0; containers that can do so touch those bytes only."""
+        return self.read()[start:stop]
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> npt.NDArray[Any]:
+        return np.asarray(self.read(), dtype=dtype)
+
+    def __repr__(self) -> str:
+        return f"<Tensor {self.name!r} {self.shape} {self.dtype}>"
+
+
+class Dump(Mapping[str, Tensor]):
+    """A dump that is open for reading; a context manager that closes its file.
+
+    Attributes
+    ----------
+    path : pathlib.Path
+    container : str
+        Name of the container format, e.g. ``"safetensors"``.
+    """
+
+    def __init__(self, path: Path, container: str, tensors: Mapping[str, Tensor]) -> None:
+        self.path = path
+        self.container = container
+        self._tensors = dict(tensors)
+
+    def __getitem__(self, name: str) -> Tensor:
+        return self._tensors[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._tensors)
+
+    def __len__(self) -> int:
+        return len(self._tensors)
+
+    def __repr__(self) -> str:
+        return f"<Dump {self.path} ({self.container}, {len(self)} tensors)>"
+
+    def files(self) -> list[Path]:
+        """Return every file the dump consists of, the main one first."""
+        return [self.path]
+
+    def sha256(self) -> str:
+        """SHA-256 over the dump's files in order, in hexadecimal."""
+        digest = hashlib.sha256()
+        for path in self.files():
+            with path.open("rb") as file:
+                while chunk := file.read(1 << 22):
+                    digest.update(chunk)
+        return digest.hexdigest()
+
+    def close(self) -> None:
+        """Release files; the tensors can't be read afterwards."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
