@@ -1,0 +1,7 @@
+"""The HDF5 store: results of a run with their units and provenance; ``docs/store.md`` is its layout."""
+
+from bitxcore.store.provenance import Input, Provenance
+from bitxcore.store.reader import Store
+from bitxcore.store.writer import StoreWriter
+
+__all__ = ["Input", "Provenance", "Store", "StoreWriter"]

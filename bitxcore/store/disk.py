@@ -1,0 +1,56 @@
+"""A file for HDF5 to write to that never fails, and tells afterwards that it did.
+
+The HDF5 library can neither close a file whose disk is full nor live with it: the process crashes
+at its end. So HDF5 is told that all went well, and `Disk.check` says what really happened.
+"""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import Any
+
+from bitxcore.errors import DumpError
+
+
+class Disk(io.FileIO):
+    """A file opened for reading and writing that remembers its first failure.
+
+    Parameters
+    ----------
+    temporary : pathlib.Path
+        What is opened; it must exist.
+    path : pathlib.Path
+        What the error names.
+    """
+
+    def __init__(self, temporary: Path, path: Path) -> None:
+        super().__init__(temporary, "r+")
+        self._path = path
+        self._failure: OSError | None = None
+
+    def write(self, data: Any) -> int:
+        """Write all of `data`, unless an earlier write failed."""
+        rest = memoryview(data).cast("B")
+        size = len(rest)
+        try:
+            while len(rest) and self._failure is None:
+                rest = rest[super().write(rest) :]
+        except OSError as error:
+            self._failure = error
+        return size
+
+    def truncate(self, size: int | None = None) -> int:
+        """Change the length, unless an earlier write failed."""
+        if self._failure is None:
+            try:
+                return super().truncate(size)
+            except OSError as error:
+                self._failure = error
+        return size or 0
+
+    def check(self) -> None:
+        """Raise `DumpError` if anything was not written."""
+        if self._failure is not None:
+            reason = self._failure.strerror
+            raise DumpError(f"{self._path}: can't be written: {reason}") from self._failure

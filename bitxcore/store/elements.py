@@ -1,0 +1,288 @@
+"""The encodings of docs/store.md: arrays, columns and tables as HDF5 elements, written and checked."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import numpy.typing as npt
+
+from bitxcore.errors import BitxError, DumpError, TensorError
+from bitxcore.store import columns as col
+from bitxcore.store.text import escape_text, unescape_text
+
+VERSION = "1.0"
+TYPE, TYPE_VERSION, UNITS, FILL, ORDER = (
+    "encoding-type",
+    "encoding-version",
+    "units",
+    "_FillValue",
+    "column-order",
+)
+_OWN = {TYPE, TYPE_VERSION, UNITS, FILL, ORDER}
+_IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_TEXT = h5py.string_dtype("utf-8")
+_CONTIGUOUS_BYTES = 1024
+# Deflate packs at most 1032 bytes into one: what claims more than that can't be in the file.
+_MAX_RATIO = 1032
+
+Attribute = str | bool | int | float
+
+
+@contextmanager
+def reading(path: Path, what: str = "") -> Iterator[None]:
+    """Turn whatever HDF5 and h5py say about a file into one line."""
+    try:
+        yield
+    except BitxError:
+        raise
+    except Exception as error:
+        raise DumpError(f"{path}: {what and what + ': '}can't be read: {_line(error)}") from error
+
+
+def _line(error: BaseException) -> str:
+    if isinstance(error, OSError) and error.errno:
+        return os.strerror(error.errno)
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+def check_identifier(kind: str, name: str) -> None:
+    """Refuse a table, column or array name that is no plain identifier."""
+    if not _IDENTIFIER.fullmatch(name):
+        raise TensorError(f"{kind} {name!r}: a name must be letters, digits and _, not starting with a digit")
+
+
+def stamp(element: Any, kind: str) -> None:
+    """Give an element its encoding."""
+    element.attrs[TYPE] = kind
+    element.attrs[TYPE_VERSION] = VERSION
+
+
+def check_stamp(element: Any, kind: str, path: Path, *kinds: str) -> None:
+    """Refuse an element of another encoding, or of a newer major version of it."""
+    found, version = element.attrs.get(TYPE), element.attrs.get(TYPE_VERSION)
+    if found not in {kind, *kinds}:
+        raise DumpError(f"{path}: {element.name}: {TYPE} must be {kind!r}, found {found!r}")
+    match = re.fullmatch(r"(\d+)\.\d+", version) if isinstance(version, str) else None
+    if not match:
+        raise DumpError(f"{path}: {element.name}: {TYPE_VERSION} must be 'major.minor', found {version!r}")
+    if int(match[1]) > int(VERSION.split(".")[0]):
+        raise DumpError(
+            f"{path}: {element.name}: {found} {version} is newer than {VERSION}, which this release reads"
+        )
+
+
+def write_attributes(element: Any, attributes: Mapping[str, Attribute] | None) -> None:
+    """Write a user's attributes: strings, bools, integers and floats."""
+    for name, value in (attributes or {}).items():
+        if name in _OWN:
+            raise TensorError(f"attribute {name!r} of {element.name} is the layout's own")
+        if not isinstance(value, (str, bool, int, float, np.bool_, np.integer, np.floating)):
+            raise TensorError(
+                f"attribute {name!r} of {element.name} must be a str, bool, int or float,"
+                f" not {type(value).__name__}"
+            )
+        element.attrs[escape_text(name)] = escape_text(value) if isinstance(value, str) else value
+
+
+def read_attributes(element: Any) -> dict[str, Any]:
+    """Read the attributes that are not the layout's own."""
+    found = {k: v for k, v in element.attrs.items() if k not in _OWN}
+    return {
+        unescape_text(k): unescape_text(v) if isinstance(v, str) else getattr(v, "item", lambda v=v: v)()
+        for k, v in found.items()
+    }
+
+
+def child(group: Any, name: str, path: Path) -> Any:
+    """Return a member of a group that is really inside this file."""
+    if not isinstance(group.get(name, getlink=True), h5py.HardLink):
+        raise DumpError(f"{path}: {group.name}: {name!r} is missing, or is a link to elsewhere")
+    return group[name]
+
+
+def read_dataset(dataset: Any, path: Path, rows: slice | None = None) -> npt.NDArray[Any]:
+    """Read a dataset's values (or some rows), after a check that the file can hold them.
+
+    Strings are returned as they are stored, still escaped.
+    """
+    check_stamp(dataset, "array", path, "string-array")
+    if dataset.is_virtual or dataset.external:
+        raise DumpError(f"{path}: {dataset.name}: its values are kept in another file")
+    size = path.stat().st_size
+    if dataset.nbytes > _MAX_RATIO * size:
+        raise DumpError(f"{path}: {dataset.name}: claims {dataset.nbytes} bytes, in a file of {size}")
+    is_text = h5py.check_string_dtype(dataset.dtype) is not None
+    if is_text != (dataset.attrs[TYPE] == "string-array") or not (is_text or dataset.dtype in col.NUMBERS):
+        raise DumpError(f"{path}: {dataset.name}: a {dataset.attrs[TYPE]} of dtype {dataset.dtype}")
+    source = dataset.asstr() if is_text else dataset
+    return np.asarray(source[() if rows is None else rows])
+
+
+def read_units(dataset: Any, path: Path) -> str:
+    """Read the unit that every array and column has."""
+    units = dataset.attrs.get(UNITS)
+    if not isinstance(units, str):
+        raise DumpError(f"{path}: {dataset.name}: the attribute {UNITS!r} is missing")
+    return unescape_text(units)
+
+
+def write_array(group: Any, name: str, values: npt.ArrayLike, units: str) -> None:
+    """Write one array of numbers, of any shape."""
+    check_identifier("array", name)
+    check_units(name, units)
+    if name in group:
+        raise TensorError(f"{group.name}: array {name!r} is there already")
+    array = np.asarray(values)
+    if col.column_dtype(array.dtype) == col.STRING:
+        raise TensorError(f"{group.name}: array {name!r} must hold numbers")
+    packed = {"compression": "gzip", "shuffle": True} if array.nbytes > _CONTIGUOUS_BYTES else {}
+    dataset = group.create_dataset(
+        name, data=array.astype(array.dtype.newbyteorder("="), copy=False), **packed
+    )
+    stamp(dataset, "array")
+    dataset.attrs[UNITS] = escape_text(units)
+
+
+def check_units(name: str, units: object) -> None:
+    """Refuse a unit that is not a string; ``"1"`` is a bare number, ``""`` is no quantity at all."""
+    if not isinstance(units, str):
+        raise TensorError(f"{name}: units must be a string, got {units!r}")
+
+
+class _ColumnWriter:
+    """One column that grows block by block; its dtype is the first block's with a value in it."""
+
+    def __init__(self, table: Any, name: str, units: str, dtype: np.dtype[Any] | None) -> None:
+        self.name = name
+        self._table = table
+        self._units = units
+        self._dtype = dtype
+        self._dataset: Any = None
+        self._rows = 0
+        self._any_missing = False
+        self._holds_fill = False
+
+    def append(self, values: col.Column) -> int:
+        """Write a block; return its rows."""
+        array, missing = col.to_array(values)
+        rows = len(array)
+        untyped = not hasattr(values, "dtype") or values.dtype == col.STRING
+        self._any_missing |= bool(missing.any())
+        if self._dtype is None and not (untyped and missing.all()):
+            self._dtype = array.dtype
+        if self._dtype is not None:
+            array = col.cast_exactly(array, missing, self._dtype)
+            if self._dtype.kind in "iu":
+                self._holds_fill |= bool((array[~missing] == col.missing_value(self._dtype)).any())
+            self._write(array)
+        self._rows += rows
+        return rows
+
+    def _write(self, array: npt.NDArray[Any]) -> None:
+        if self._dataset is None:
+            self._create(array.dtype)
+        self._dataset.resize((self._rows + len(array),))
+        self._dataset[self._rows :] = array
+
+    def _create(self, dtype: np.dtype[Any]) -> None:
+        is_text = dtype == col.STRING
+        self._dataset = self._table.create_dataset(
+            self.name,
+            shape=(self._rows,),
+            maxshape=(None,),
+            chunks=(col.ROWS,),
+            dtype=_TEXT if is_text else dtype,
+            compression="gzip",
+            shuffle=True,
+        )
+        stamp(self._dataset, "string-array" if is_text else "array")
+        self._dataset.attrs[UNITS] = escape_text(self._units)
+        if self._rows:
+            self._dataset[:] = np.full(self._rows, col.missing_value(dtype), dtype)
+
+    def close(self) -> None:
+        """Give an empty column its dtype, and say what stands for a missing value, if one is missing."""
+        if self._dataset is None:
+            self._create(self._dtype or np.dtype(np.float64))
+        dtype = self._dtype or np.dtype(np.float64)
+        if not self._any_missing or dtype.kind == "f":
+            return
+        fill = col.missing_value(dtype)
+        if self._holds_fill:
+            raise TensorError(f"it has missing values, and also holds {fill}, which stands for them")
+        self._dataset.attrs[FILL] = fill
+
+
+def write_table(
+    table: Any,
+    rows: col.Rows,
+    units: Mapping[str, str],
+    dtypes: Mapping[str, npt.DTypeLike] | None = None,
+) -> None:
+    """Write a table into an empty group, a block of rows at a time.
+
+    Raises
+    ------
+    TensorError
+        Naming table, column and rule.
+    """
+    if not units:
+        raise TensorError(f"table {table.name}: units must name at least one column")
+    unknown = [name for name in dtypes or {} if name not in units]
+    if unknown:
+        raise TensorError(f"table {table.name}: dtypes names {unknown[0]!r}, which is no column")
+    writers = []
+    for name, unit in units.items():
+        check_identifier(f"table {table.name}: column", name)
+        check_units(f"table {table.name}: column {name!r}", unit)
+        dtype = None if dtypes is None or name not in dtypes else col.column_dtype(dtypes[name])
+        writers.append(_ColumnWriter(table, name, unit, dtype))
+    for block in col.blocks(rows):
+        if block.keys() != units.keys():
+            raise TensorError(
+                f"table {table.name}: the columns are {sorted(block)}, but units names {sorted(units)}"
+            )
+        lengths = {}
+        for writer in writers:
+            with _naming(table, writer.name):
+                lengths[writer.name] = writer.append(block[writer.name])
+        if len(set(lengths.values())) > 1:
+            raise TensorError(f"table {table.name}: columns of different lengths: {lengths}")
+    for writer in writers:
+        with _naming(table, writer.name):
+            writer.close()
+    stamp(table, "table")
+    table.attrs.create(ORDER, list(units), dtype=_TEXT)
+
+
+@contextmanager
+def _naming(table: Any, name: str) -> Iterator[None]:
+    try:
+        yield
+    except TensorError as error:
+        raise TensorError(f"table {table.name}: column {name!r}: {error}") from error
+
+
+def table_columns(table: Any, path: Path) -> dict[str, Any]:
+    """Return a table's datasets in column order, checked to be 1-D and of one length."""
+    check_stamp(table, "table", path)
+    order = table.attrs.get(ORDER)
+    if not isinstance(order, np.ndarray) or not all(isinstance(name, str) for name in order):
+        raise DumpError(f"{path}: {table.name}: the attribute {ORDER!r} is missing")
+    found = {name: child(table, name, path) for name in order}
+    shapes = {dataset.shape for dataset in found.values()}
+    if len(shapes) != 1 or len(next(iter(shapes))) != 1:
+        raise DumpError(f"{path}: {table.name}: columns must be 1-D and of one length, found {shapes}")
+    return found
+
+
+def read_column(dataset: Any, path: Path, rows: slice | None = None) -> npt.NDArray[Any]:
+    """Read one column (or some rows of it) with its missing values."""
+    return col.from_stored(read_dataset(dataset, path, rows), dataset.attrs.get(FILL))

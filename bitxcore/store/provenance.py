@@ -1,0 +1,176 @@
+"""Where results come from: inputs and their digests, parameters, versions, machine, time."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import math
+import os
+import platform
+import sys
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError
+from importlib.metadata import version as distribution_version
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+
+from bitxcore.dumps.base import Dump
+from bitxcore.errors import BitxError, DumpError
+from bitxcore.store.elements import (
+    check_stamp,
+    child,
+    read_column,
+    stamp,
+    table_columns,
+    write_table,
+)
+from bitxcore.store.text import escape_text, unescape_text
+
+Source = Dump | str | os.PathLike[str]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Input:
+    """One input of a run.
+
+    Parameters
+    ----------
+    path : str
+        Absolute, at the time of the run.
+    sha256 : str
+        Of the file's bytes, or of all files of a dump in order; hexadecimal.
+    size_bytes : int
+    """
+
+    path: str
+    sha256: str
+    size_bytes: int
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Provenance:
+    """Where a store's results come from.
+
+    Parameters
+    ----------
+    created : datetime.datetime
+        UTC.
+    command_line : tuple of str
+    parameters : dict
+        As given to `Store.create`, in JSON's types; non-finite floats as ``"inf"``, ``"-inf"``, ``"nan"``.
+    versions : dict of str to str
+        Of ``bitx``, ``python``, ``numpy``, ``numba``, ``h5py`` and ``hdf5``.
+    platform : str
+    inputs : tuple of Input
+    """
+
+    created: datetime
+    command_line: tuple[str, ...]
+    parameters: dict[str, Any]
+    versions: dict[str, str]
+    platform: str
+    inputs: tuple[Input, ...]
+
+
+def _version(distribution: str) -> str:
+    try:
+        return distribution_version(distribution)
+    except PackageNotFoundError:
+        return "not installed"
+
+
+def _plain(value: Any, where: str) -> Any:
+    """Reduce a parameter to JSON's types."""
+    if isinstance(value, np.generic):
+        value = value.item()
+    if value is None or isinstance(value, (bool, int, str)):
+        return value
+    if isinstance(value, float):
+        return value if math.isfinite(value) else str(value)
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        value = {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
+    if isinstance(value, Mapping):
+        return {
+            str(key): _plain(item, f"{where}.{key}" if where else str(key)) for key, item in value.items()
+        }
+    if isinstance(value, (list, tuple)):
+        return [_plain(item, f"{where}[{i}]") for i, item in enumerate(value)]
+    raise BitxError(f"parameter {where}: a {type(value).__name__} can't be recorded; use JSON's types")
+
+
+def _input(source: Source) -> Input:
+    if isinstance(source, Dump):
+        size = sum(path.stat().st_size for path in source.files())
+        return Input(os.path.abspath(source.path), source.sha256(), size)
+    path = Path(source)
+    if not path.is_file():
+        raise DumpError(f"{path}: an input must be a file, or an open dump")
+    try:
+        with path.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        return Input(os.path.abspath(path), digest, path.stat().st_size)
+    except OSError as error:
+        raise DumpError(f"{path}: can't be read: {error.strerror}") from error
+
+
+def collect(parameters: Mapping[str, Any] | None, inputs: Iterable[Source]) -> Provenance:
+    """Describe the present run; reads every input once, for its digest.
+
+    Raises
+    ------
+    DumpError
+        If an input is not a file, or can't be read.
+    BitxError
+        If a parameter is of a type that JSON can't express.
+    """
+    return Provenance(
+        created=datetime.now(UTC).replace(microsecond=0),
+        command_line=tuple(sys.argv),
+        parameters=_plain(parameters or {}, ""),
+        versions={
+            **{name: _version(name) for name in ("bitx", "numpy", "numba", "h5py")},
+            "python": platform.python_version(),
+            "hdf5": h5py.version.hdf5_version,
+        },
+        platform=platform.platform(),
+        inputs=tuple(_input(source) for source in inputs),
+    )
+
+
+def write(file: Any, provenance: Provenance) -> None:
+    """Write the group ``/provenance``."""
+    group = file.create_group("provenance")
+    stamp(group, "provenance")
+    group.attrs["created"] = provenance.created.isoformat()
+    group.attrs["platform"] = escape_text(provenance.platform)
+    for name in ("command_line", "parameters", "versions"):
+        group.attrs[name.replace("_", "-")] = json.dumps(getattr(provenance, name))
+    write_table(
+        group.create_group("inputs"),
+        [dataclasses.asdict(item) for item in provenance.inputs],
+        units={"path": "", "sha256": "", "size_bytes": "B"},
+        dtypes={"path": str, "sha256": str, "size_bytes": np.int64},
+    )
+
+
+def read(file: Any, path: Path) -> Provenance:
+    """Read the group ``/provenance``."""
+    group = child(file, "provenance", path)
+    check_stamp(group, "provenance", path)
+    columns = table_columns(child(group, "inputs", path), path)
+    inputs = zip(*(read_column(columns[f.name], path) for f in dataclasses.fields(Input)), strict=True)
+    return Provenance(
+        created=datetime.fromisoformat(group.attrs["created"]),
+        command_line=tuple(json.loads(group.attrs["command-line"])),
+        parameters=json.loads(group.attrs["parameters"]),
+        versions=json.loads(group.attrs["versions"]),
+        platform=unescape_text(group.attrs["platform"]),
+        inputs=tuple(Input(name, digest, int(size)) for name, digest, size in inputs),
+    )

@@ -1,0 +1,236 @@
+"""Read a store: checked, lazy, a table or a tensor's arrays at a time."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import h5py
+import numpy as np
+import numpy.typing as npt
+
+from bitxcore.errors import DumpError
+from bitxcore.store import elements, provenance, writer
+from bitxcore.store.elements import reading
+from bitxcore.store.seal import check_seal
+from bitxcore.store.text import escape_name, unescape_name
+
+BLOCK_ROWS = 1 << 16
+
+
+class Store:
+    """A store that is open for reading; a context manager that closes its file.
+
+    Every method raises `DumpError`, with one line, for what is damaged, missing or newer than
+    this release reads.
+
+    Attributes
+    ----------
+    path : pathlib.Path
+    tensors : mapping of str to dict of str to numpy.ndarray
+        The arrays of each tensor, read when asked for; in the order they were written.
+    sealed : bool
+        Whether the file's SHA-256 was there and right.
+    """
+
+    def __init__(self, file: Any, path: Path, sealed: bool) -> None:
+        self._file = file
+        self.path = path
+        self.sealed = sealed
+        self.tensors: Mapping[str, dict[str, npt.NDArray[Any]]] = _Tensors(file, path)
+
+    @staticmethod
+    def create(
+        path: str | os.PathLike[str],
+        *,
+        parameters: Mapping[str, Any] | None = None,
+        inputs: Iterable[provenance.Source] = (),
+    ) -> AbstractContextManager[writer.StoreWriter]:
+        """Write a new store; it appears under its name when the ``with`` block ends well.
+
+        Parameters
+        ----------
+        path : str or path-like
+            A file that is there already is replaced at the end, and kept if the block fails.
+        parameters : mapping, optional
+            Of the run: JSON's types, NumPy scalars, paths, dataclasses.
+        inputs : iterable of Dump, str or path-like
+            Every file the results depend on; each is read once for its SHA-256.
+
+        Returns
+        -------
+        context manager of StoreWriter
+
+        Raises
+        ------
+        DumpError
+            If an input can't be read or the store can't be written.
+        BitxError
+            If a parameter can't be recorded.
+        """
+        return writer.create(path, parameters=parameters, inputs=inputs)
+
+    @classmethod
+    def open(cls, path: str | os.PathLike[str], *, verify: bool = True) -> Self:
+        """Open a store.
+
+        Parameters
+        ----------
+        path : str or path-like
+        verify : bool
+            Whether to compare the file with its SHA-256 first, which reads all of it. Without this,
+            a damaged file may give wrong values.
+
+        Raises
+        ------
+        DumpError
+            If the file is no store, is damaged, or is of a newer major version.
+        """
+        path = Path(path)
+        if not path.is_file():
+            raise DumpError(f"{path}: there is no such file")
+        with reading(path):
+            sealed = check_seal(path) if verify else False
+            if not h5py.is_hdf5(path):
+                raise DumpError(f"{path}: not an HDF5 file")
+            file = h5py.File(path, "r")
+        try:
+            with reading(path):
+                elements.check_stamp(file, "bitx-store", path)
+        except DumpError:
+            file.close()
+            raise
+        return cls(file, path, sealed)
+
+    @property
+    def tables(self) -> tuple[str, ...]:
+        """Names of the tables."""
+        with reading(self.path):
+            return tuple(
+                name
+                for name in self._file
+                if elements.child(self._file, name, self.path).attrs.get(elements.TYPE) == "table"
+            )
+
+    @property
+    def provenance(self) -> provenance.Provenance:
+        """Where the results come from."""
+        with reading(self.path, "/provenance"):
+            return provenance.read(self._file, self.path)
+
+    def table(self, name: str) -> dict[str, npt.NDArray[Any]]:
+        """Read a whole table.
+
+        Parameters
+        ----------
+        name : str
+
+        Returns
+        -------
+        dict of str to numpy.ndarray
+            A 1-D array a column, in column order. Missing values: NaN in floats, a masked array for
+            integers, ``None`` in strings (dtype object).
+        """
+        with reading(self.path, f"/{name}"):
+            return {k: elements.read_column(d, self.path) for k, d in self._columns(name).items()}
+
+    def blocks(self, name: str, rows: int = BLOCK_ROWS) -> Iterator[dict[str, npt.NDArray[Any]]]:
+        """Read a table `rows` rows at a time; what `StoreWriter.write_table` takes."""
+        with reading(self.path, f"/{name}"):
+            columns = self._columns(name)
+            total = len(next(iter(columns.values())))
+        for start in range(0, total, rows):
+            with reading(self.path, f"/{name}"):
+                part = slice(start, min(start + rows, total))
+                block = {k: elements.read_column(d, self.path, part) for k, d in columns.items()}
+            yield block
+
+    def units(self, name: str) -> dict[str, str]:
+        """Units of a table's columns."""
+        with reading(self.path, f"/{name}"):
+            return {k: elements.read_units(d, self.path) for k, d in self._columns(name).items()}
+
+    def tensor_units(self, name: str) -> dict[str, str]:
+        """Units of the arrays of the tensor `name`."""
+        with reading(self.path, f"/tensors: {name!r}"):
+            datasets = _datasets(self._file, self.path, name)
+            return {k: elements.read_units(d, self.path) for k, d in datasets.items()}
+
+    def attrs(self, name: str) -> dict[str, Any]:
+        """Attributes that were given with the table `name`."""
+        with reading(self.path, f"/{name}"):
+            self._columns(name)
+            return elements.read_attributes(self._file[name])
+
+    def tensor_attrs(self, name: str) -> dict[str, Any]:
+        """Attributes that were given with the arrays of the tensor `name`."""
+        with reading(self.path, f"/tensors: {name!r}"):
+            return elements.read_attributes(_tensor(self._file, self.path, name))
+
+    def _columns(self, name: str) -> dict[str, Any]:
+        if name not in self.tables:
+            raise DumpError(f"{self.path}: no table {name!r}; there are: {', '.join(self.tables) or 'none'}")
+        return elements.table_columns(self._file[name], self.path)
+
+    def close(self) -> None:
+        """Close the file; nothing can be read afterwards."""
+        self._file.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"<Store {self.path}>"
+
+
+def _tensor(file: Any, path: Path, name: str) -> Any:
+    group = elements.child(elements.child(file, "tensors", path), escape_name(name), path)
+    elements.check_stamp(group, "tensor", path)
+    return group
+
+
+def _datasets(file: Any, path: Path, name: str) -> dict[str, Any]:
+    group = _tensor(file, path, name)
+    return {key: elements.child(group, key, path) for key in group}
+
+
+class _Tensors(Mapping[str, dict[str, npt.NDArray[Any]]]):
+    """The arrays of each tensor."""
+
+    def __init__(self, file: Any, path: Path) -> None:
+        self._file = file
+        self._path = path
+
+    def _links(self) -> Any:
+        group = elements.child(self._file, "tensors", self._path)
+        elements.check_stamp(group, "tensors", self._path)
+        return group
+
+    def __getitem__(self, name: str) -> dict[str, npt.NDArray[Any]]:
+        if name not in self:
+            raise KeyError(name)
+        with reading(self._path, f"/tensors: {name!r}"):
+            datasets = _datasets(self._file, self._path, name)
+            return {k: np.asarray(elements.read_dataset(d, self._path)) for k, d in datasets.items()}
+
+    def __contains__(self, name: object) -> bool:
+        with reading(self._path, "/tensors"):
+            return isinstance(name, str) and escape_name(name) in self._links()
+
+    def __iter__(self) -> Iterator[str]:
+        with reading(self._path, "/tensors"):
+            names = [unescape_name(link) for link in self._links()]
+        return iter(names)
+
+    def __len__(self) -> int:
+        with reading(self._path, "/tensors"):
+            return len(self._links())

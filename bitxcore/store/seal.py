@@ -1,0 +1,62 @@
+"""The seal: a last line after the HDF5 data that carries their SHA-256.
+
+HDF5 ignores what follows its data, and drops it when a file is changed in place. The seal is
+checked before the HDF5 library, which is no match for hostile files, sees a damaged one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from pathlib import Path
+
+from bitxcore.errors import DumpError
+
+_SEAL = re.compile(rb"\nbitx-store sha256 ([0-9a-f]{64})\n")
+_LENGTH = 84
+_CHUNK = 1 << 22
+
+
+def _sha256(path: Path, length: int) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while length and (chunk := file.read(min(length, _CHUNK))):
+            digest.update(chunk)
+            length -= len(chunk)
+    return digest.hexdigest()
+
+
+def seal(path: Path) -> None:
+    """Append the seal to a closed HDF5 file."""
+    line = f"\nbitx-store sha256 {_sha256(path, path.stat().st_size)}\n".encode()
+    with path.open("ab") as file:
+        file.write(line)
+
+
+def check_seal(path: Path) -> bool:
+    """Check the seal, if there is one.
+
+    Returns
+    -------
+    bool
+        False if the file has no seal.
+
+    Raises
+    ------
+    DumpError
+        If the file's bytes are not those that were sealed.
+    """
+    length = path.stat().st_size - _LENGTH
+    if length < 0:
+        return False
+    with path.open("rb") as file:
+        file.seek(length)
+        match = _SEAL.fullmatch(file.read())
+    if not match:
+        return False
+    written, found = match[1].decode(), _sha256(path, length)
+    if found != written:
+        raise DumpError(
+            f"{path}: damaged: the SHA-256 of its data is {found}, but was {written} when written"
+        )
+    return True
