@@ -106,18 +106,18 @@ def _plain(value: Any, where: str) -> Any:
 
 
 def _input(source: Source) -> Input:
-    if isinstance(source, Dump):
-        size = sum(path.stat().st_size for path in source.files())
-        return Input(os.path.abspath(source.path), source.sha256(), size)
-    path = Path(source)
-    if not path.is_file():
-        raise DumpError(f"{path}: an input must be a file, or an open dump")
+    path = source.path if isinstance(source, Dump) else Path(source)
     try:
-        with path.open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
-        return Input(os.path.abspath(path), digest, path.stat().st_size)
+        if isinstance(source, Dump):
+            size, digest = sum(part.stat().st_size for part in source.files()), source.sha256()
+        elif path.is_file():
+            with path.open("rb") as file:
+                size, digest = path.stat().st_size, hashlib.file_digest(file, "sha256").hexdigest()
+        else:
+            raise DumpError(f"{path}: an input must be a file, or an open dump")
     except OSError as error:
         raise DumpError(f"{path}: can't be read: {error.strerror}") from error
+    return Input(os.path.abspath(path), digest, size)
 
 
 def collect(parameters: Mapping[str, Any] | None, inputs: Iterable[Source]) -> Provenance:

@@ -18,6 +18,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from bitxcore.dumps.base import Dump
 from bitxcore.errors import BitxError, DumpError, TensorError
 from bitxcore.store import Store
 from bitxcore.store.columns import NUMBERS, ROWS
@@ -390,7 +391,9 @@ def test_provenance(tmp_path: Path) -> None:
         "options": [1, None, True, "x\0", {"a": (1.5,)}],
     }
     before = datetime.now(UTC).replace(microsecond=0)
-    with Store.create(tmp_path / "a.h5", parameters=parameters, inputs=[source, str(source)]):
+    with Store.create(
+        tmp_path / "a.h5", parameters=parameters, inputs=[source, str(source), Dump(source, "raw", {})]
+    ):
         pass
     with Store.open(tmp_path / "a.h5") as store:
         found = store.provenance
@@ -405,7 +408,7 @@ def test_provenance(tmp_path: Path) -> None:
     assert found.versions["numpy"] == np.__version__
     assert found.versions.keys() == {"bitx", "python", "numpy", "numba", "h5py", "hdf5"}
     digest = hashlib.sha256(b"weights").hexdigest()
-    assert [dataclasses.astuple(i) for i in found.inputs] == [(str(source), digest, 7)] * 2
+    assert [dataclasses.astuple(i) for i in found.inputs] == [(str(source), digest, 7)] * 3
     with h5py.File(tmp_path / "a.h5") as file:
         assert json.loads(file["provenance"].attrs["parameters"])["rows"] == 5
         assert datetime.fromisoformat(file.attrs["created"]).utcoffset().total_seconds() == 0
@@ -415,6 +418,7 @@ def test_inputs_and_parameters_that_are_refused(tmp_path: Path) -> None:
     for options, words in [
         ({"inputs": [tmp_path / "absent"]}, "must be a file"),
         ({"inputs": [tmp_path]}, "must be a file"),
+        ({"inputs": [Dump(tmp_path / "absent", "raw", {})]}, "can't be read: No such file"),
         ({"parameters": {"a": {"b": [object()]}}}, r"parameter a\.b\[0\]: a object"),
     ]:
         with pytest.raises(BitxError, match=words), Store.create(tmp_path / "a.h5", **options):
