@@ -1,0 +1,9 @@
+"""Cycle-level models of the BitX accelerator and of the accelerators it is compared with.
+
+Layers and operands go in, cycles come out; `bitxcore` does the arithmetic on bits. Names are
+loaded when first used, so that importing this package costs nothing.
+"""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -1,0 +1,84 @@
+"""What every accelerator is: a frozen record of options that turns a layer into cycles."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import asdict, dataclass, fields
+from typing import Any, ClassVar
+
+from bitxcore.errors import TensorError
+from hwmodel.layers import Layer
+from hwmodel.operands import Operands
+from hwmodel.results import LayerResult
+
+
+@dataclass(frozen=True, kw_only=True)
+class Accelerator(ABC):
+    """Base of all accelerators; a subclass is a frozen dataclass whose fields are its options.
+
+    Attributes
+    ----------
+    name : str
+        Name in the registry.
+    title : str
+        One line for lists.
+    source : str
+        The paper.
+    assumptions : tuple of str
+        What is chosen or guessed, as shown beside results.
+    needs_weights : bool
+        Whether cycles depend on the values of the weights.
+    """
+
+    name: ClassVar[str]
+    title: ClassVar[str]
+    source: ClassVar[str]
+    assumptions: ClassVar[tuple[str, ...]] = ()
+    needs_weights: ClassVar[bool] = True
+
+    @property
+    @abstractmethod
+    def peak_macs_per_cycle(self) -> float:
+        """Multiply-accumulates a cycle at 16 bits, nothing skipped."""
+
+    @property
+    def label(self) -> str:
+        """Name and the options that differ from their defaults."""
+        changed = [f for f in fields(self) if getattr(self, f.name) != f.default]
+        options = ", ".join(f"{f.name}={getattr(self, f.name)}" for f in changed)
+        return f"{self.name}({options})" if options else self.name
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """Every option and its value."""
+        return asdict(self)
+
+    def not_applicable(self, layer: Layer) -> str | None:
+        """Say why this accelerator does not run `layer`, or return None if it does."""
+        return None
+
+    @abstractmethod
+    def run(self, layer: Layer, operands: Operands) -> LayerResult:
+        """Count the cycles of `layer`; `hwmodel.simulate` has checked that it applies."""
+
+    def result(self, layer: Layer, **fields: Any) -> LayerResult:
+        """Make the `LayerResult` of `layer` on this accelerator."""
+        return LayerResult(
+            layer=layer.name,
+            operation=layer.operation,
+            accelerator=self.label,
+            options=self.options,
+            macs=layer.macs,
+            parameters=layer.parameters,
+            peak_macs_per_cycle=self.peak_macs_per_cycle,
+            **fields,
+        )
+
+    def _check_at_least(self, minimum: int, *names: str) -> None:
+        for option in names:
+            value = getattr(self, option)
+            if isinstance(value, bool) or not hasattr(value, "__index__") or value < minimum:
+                raise TensorError(
+                    f"accelerator {self.name!r}: {option} must be an integer of at least {minimum},"
+                    f" got {value!r}"
+                )

@@ -1,0 +1,240 @@
+"""BitX: hardware run-time pruning of bit rows.
+
+H. Li, H. Lu et al., "BitX: Empower Versatile Inference with Hardware Runtime Pruning", ICPP
+2021. From its abstract and claims: groups of weights as bit matrices, floats aligned to the
+group's largest exponent, the N rows of largest Euclidean norm kept. The organisation around it
+(compute units, lanes, FIFO, latencies) is chosen here, because the full text is not public; each
+choice is an option or stands in `BitX.assumptions`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import ceil, log2
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from bitxcore.errors import TensorError
+from bitxcore.formats import format_of, number_format
+from hwmodel.accelerators.base import Accelerator
+from hwmodel.layers import Layer
+from hwmodel.operands import Operands
+from hwmodel.results import LayerResult
+
+if TYPE_CHECKING:
+    from bitxcore import Pruned
+
+PACK_ZEROS_FROM = 0.3
+"""Share of zero weights from which a tensor counts as pruned by software."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class BitX(Accelerator):
+    """The BitX machine of SPEC §5, items 1 to 5.
+
+    Parameters
+    ----------
+    compute_units : int
+        C, units with an extractor of their own; each works on one filter.
+    processing_elements : int
+        P, a unit's PEs; each works on one output position.
+    lanes : int
+        L, rows that a PE applies in a cycle.
+    rows : int or None
+        N, rows kept in a group; None with a criterion that needs none.
+    group : int
+        G, weights in a group.
+    window : int, optional
+        W, rows of the alignment window; the format's default if None.
+    format : str, optional
+        Number format of the weights; ``"fixed16"`` quantises floats first. None: the array's own.
+    criterion, threshold, budget, rounding, grouping
+        As in `bitxcore.prune`.
+    fifo_depth : int or None
+        D, groups that the fastest unit may be ahead; 0 is lock step, None is unbounded.
+    skip_zero_groups : bool
+        Whether a group of zeros costs no cycle (instead of one).
+    pack_zeros : bool, optional
+        Whether zero weights are left out when groups are gathered. None: where at least
+        `PACK_ZEROS_FROM` of a tensor's weights are zero.
+    """
+
+    compute_units: int = 256
+    processing_elements: int = 16
+    lanes: int = 1
+    rows: int | None = 5
+    group: int = 16
+    window: int | None = None
+    format: str | None = None
+    criterion: str = "topn"
+    threshold: float | None = None
+    budget: float | None = None
+    rounding: str = "truncate"
+    grouping: Literal["flat", "channel"] = "flat"
+    fifo_depth: int | None = 2
+    skip_zero_groups: bool = False
+    pack_zeros: bool | None = None
+
+    name: ClassVar[str] = "bitx"
+    title: ClassVar[str] = "BitX, ICPP 2021: hardware run-time pruning of bit rows"
+    source: ClassVar[str] = (
+        "Li et al., BitX: Empower Versatile Inference with Hardware Runtime Pruning, ICPP 2021"
+    )
+    assumptions: ClassVar[tuple[str, ...]] = (
+        "A compute unit works on one filter and P output positions; C units share the activations.",
+        "A lane applies one kept row to G activations in a cycle; a group of r rows costs"
+        " max(1, ceil(r / L)).",
+        "A filter tile never spans convolution groups, whose filters share no activations;"
+        " depthwise layers therefore use one unit at a time.",
+        "Tiles run one after another; the FIFO is empty at the start of each, and the extractor and E-align"
+        " (ceil(log2 G) + 1 cycles each, E-align for floats only) fill the pipeline once per filter tile and"
+        " position tile.",
+        "The unpruned machine is this one with pruning and zero packing off, fills included; it is read with"
+        " all W rows and with non-empty rows only.",
+        "Packed zeros: the gatherer feeds each unit the activations of its own non-zero weights, and the FIFO"
+        f" counts packed groups; on by itself from {PACK_ZEROS_FROM:.0%} zeros.",
+        "Peak: a 16-bit multiply-accumulate is 16 row applications of one weight.",
+        "Transposed convolution scatters: every weight meets every input position.",
+    )
+
+    def __post_init__(self) -> None:
+        self._check_at_least(1, "compute_units", "processing_elements", "lanes", "group")
+        for option, minimum in (("rows", 1), ("window", 1), ("fifo_depth", 0)):
+            if getattr(self, option) is not None:
+                self._check_at_least(minimum, option)
+
+    @property
+    def peak_macs_per_cycle(self) -> float:
+        """Multiply-accumulates a cycle at 16 bits."""
+        return self.compute_units * self.processing_elements * self.group * self.lanes / 16
+
+    def not_applicable(self, layer: Layer) -> str | None:
+        """Refuse products of two activations: there is nothing to prune before run time."""
+        if not layer.has_weights:
+            return "both operands are activations: no weights to prune without activation traces"
+        return None
+
+    def run(self, layer: Layer, operands: Operands) -> LayerResult:
+        """Count the cycles of `layer`."""
+        weights, fmt = self._weights(operands)
+        bounds = self._filter_tiles(layer)
+        lengths = None
+        # The unpruned machine, in the two readings.
+        dense = self._prune(weights, fmt, unpruned=True)
+        groups = dense.kept_rows.shape[1]
+        all_rows = groups * -(-dense.window // self.lanes) * (len(bounds) - 1)
+        nonempty = self._compute(dense.kept_rows, bounds, None)
+        if self._packs(weights):
+            packed, counts = _leave_out_zeros(weights, self.grouping)
+            lengths = -(-counts // self.group)
+            kept = self._prune(packed, fmt, grouping="flat").kept_rows
+            exists = np.arange(kept.shape[1]) < lengths[:, None]
+            histogram = np.bincount(kept[exists], minlength=dense.window + 1)
+        else:
+            kept = self._prune(weights, fmt).kept_rows
+            histogram = np.bincount(kept.reshape(-1), minlength=dense.window + 1)
+        compute = self._compute(kept, bounds, lengths)
+
+        tiles = layer.position_tiles(self.processing_elements)
+        latency = ceil(log2(self.group)) + 1
+        fill = (len(bounds) - 1) * tiles * latency * (2 if dense.format.is_float else 1)
+        cycles = tiles * compute + fill
+        slots = cycles * self.compute_units * self.processing_elements * self.lanes
+        applied = int(np.arange(len(histogram)) @ histogram) * layer.positions
+        return self.result(
+            layer,
+            compute_cycles=tiles * compute,
+            fill_cycles=fill,
+            utilisation=applied / slots,
+            filter_tiles=len(bounds) - 1,
+            position_tiles=tiles,
+            groups=int(histogram.sum()),
+            kept_rows_histogram=tuple(histogram.tolist()),
+            unpruned_all_rows_cycles=tiles * all_rows + fill,
+            unpruned_nonempty_rows_cycles=tiles * nonempty + fill,
+            notes=("zero weights packed away",) if lengths is not None else (),
+        )
+
+    def _weights(self, operands: Operands) -> tuple[npt.NDArray[Any], str | None]:
+        """Weights and their format; integers of a stated precision are read at that width."""
+        weights = operands.weights
+        assert weights is not None
+        bits = operands.weight_bits
+        if weights.dtype.kind not in "iu" or self.format is not None or bits is None:
+            return weights, self.format
+        if not 2 <= bits <= 16:
+            raise TensorError(f"integer weights must have 2 to 16 bits on {self.name}, got {bits}")
+        if weights.size and weights.min() >= 0 and weights.dtype.kind == "u" and bits == 8:
+            return weights.astype(np.uint8), "uint8"
+        return weights.astype(np.int8 if bits <= 8 else np.int16), f"int{bits}"
+
+    def _prune(
+        self,
+        weights: npt.NDArray[Any],
+        fmt: str | None,
+        *,
+        unpruned: bool = False,
+        grouping: str | None = None,
+    ) -> Pruned:
+        import bitxcore as bx
+
+        common: dict[str, Any] = {
+            "group": self.group,
+            "format": fmt,
+            "grouping": grouping or self.grouping,
+        }
+        if unpruned:
+            own = format_of(weights.dtype) if fmt is None else number_format(fmt)
+            return bx.prune(weights, rows=self.window or own.default_window, window=self.window, **common)
+        return bx.prune(
+            weights,
+            rows=self.rows,
+            window=self.window,
+            criterion=self.criterion,
+            rounding=self.rounding,
+            threshold=self.threshold,
+            budget=self.budget,
+            **common,
+        )
+
+    def _filter_tiles(self, layer: Layer) -> npt.NDArray[np.int64]:
+        """Bounds of the filter tiles: up to C filters of one convolution group each."""
+        starts = np.arange(0, layer.filters // layer.conv_groups, self.compute_units)
+        groups = np.arange(layer.conv_groups) * (layer.filters // layer.conv_groups)
+        return np.append((groups[:, None] + starts).reshape(-1), layer.filters)
+
+    def _compute(
+        self, kept: npt.NDArray[Any], bounds: npt.NDArray[np.int64], lengths: npt.NDArray[np.int64] | None
+    ) -> int:
+        """Cycles of all filter tiles at one position tile."""
+        from hwmodel.lanes import skewed_fifo
+
+        cost = -(-np.arange(256) // self.lanes)
+        cost[0] = 0 if self.skip_zero_groups else 1
+        cycles = skewed_fifo(cost[kept], fifo_depth=self.fifo_depth, bounds=bounds, lengths=lengths)
+        return int(cycles.sum())
+
+    def _packs(self, weights: npt.NDArray[Any]) -> bool:
+        if self.pack_zeros is not None:
+            return self.pack_zeros
+        return bool(1 - np.count_nonzero(weights) / weights.size >= PACK_ZEROS_FROM)
+
+
+def _leave_out_zeros(
+    weights: npt.NDArray[Any], grouping: str
+) -> tuple[npt.NDArray[Any], npt.NDArray[np.int64]]:
+    """Move each filter's non-zero weights to its front, in the order that groups are gathered.
+
+    Returns the weights, shape (filters, most non-zeros of a filter, at least 1), and each
+    filter's number of them.
+    """
+    if grouping == "channel" and weights.ndim > 2:
+        weights = np.moveaxis(weights, 1, -1)
+    flat = weights.reshape(weights.shape[0], -1)
+    used = flat != 0
+    counts = used.sum(axis=1)
+    packed = np.zeros((flat.shape[0], max(1, int(counts.max()))), flat.dtype)
+    packed[np.arange(packed.shape[1]) < counts[:, None]] = flat[used]
+    return packed, counts

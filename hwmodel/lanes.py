@@ -1,0 +1,98 @@
+"""Compiled cycle engines that accelerators share.
+
+Importing this module imports Numba; accelerators do so when they first count cycles.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numba
+import numpy as np
+import numpy.typing as npt
+
+from bitxcore.errors import TensorError
+
+
+def _skewed_fifo(costs, lengths, bounds, depth, cycles):  # type: ignore[no-untyped-def]
+    """Fill `cycles`, one entry a tile of filters ``bounds[t]:bounds[t + 1]``."""
+    finish = np.empty(np.max(bounds[1:] - bounds[:-1]), np.int64)
+    all_finished = np.empty(depth + 1, np.int64)
+    for t in range(len(cycles)):
+        first, last = bounds[t], bounds[t + 1]
+        groups = 0
+        for c in range(last - first):
+            finish[c] = 0
+            groups = max(groups, lengths[first + c])
+        for d in range(depth + 1):
+            all_finished[d] = 0
+        latest = 0
+        for g in range(groups):
+            # The slot that group g takes is the one that group g - depth - 1 leaves.
+            gate = all_finished[g % (depth + 1)]
+            latest = 0
+            for c in range(last - first):
+                if g < lengths[first + c]:
+                    finish[c] = max(finish[c], gate) + costs[first + c, g]
+                latest = max(latest, finish[c])
+            all_finished[g % (depth + 1)] = latest
+        cycles[t] = latest
+
+
+_skewed_fifo_compiled: Any = numba.njit(cache=True, nogil=True)(_skewed_fifo)
+
+
+def skewed_fifo(
+    costs: npt.NDArray[Any],
+    *,
+    fifo_depth: int | None,
+    bounds: npt.ArrayLike | None = None,
+    lengths: npt.ArrayLike | None = None,
+) -> npt.NDArray[np.int64]:
+    """Cycles of compute units that are fed groups by broadcast through a FIFO.
+
+    Unit c starts its group g once it has finished group g - 1 and every unit of its tile has
+    finished group g - D - 1 (SPEC §5.4)::
+
+        start(c, g) = max(finish(c, g - 1), max over c' of finish(c', g - D - 1))
+        finish(c, g) = start(c, g) + cost(c, g)
+
+    Parameters
+    ----------
+    costs : array of int, shape (filters, groups)
+        Cycles of each group; one compute unit a filter.
+    fifo_depth : int or None
+        D. 0 is lock step; None is a FIFO without bound.
+    bounds : array_like of int, optional
+        Filters where tiles begin, and the end; tiles run one after another from an empty FIFO.
+        By default all filters are one tile.
+    lengths : array_like of int, optional
+        Groups of each filter, at most ``groups``; what lies behind does not exist.
+
+    Returns
+    -------
+    array of int64, shape (tiles,)
+        Cycles until the last unit of each tile has finished.
+
+    Notes
+    -----
+    Time is proportional to filters × groups, extra memory to units + D.
+    """
+    costs = np.ascontiguousarray(costs, np.int32)
+    if costs.ndim != 2:
+        raise TensorError(f"costs must have shape (filters, groups), got {costs.shape}")
+    filters, groups = costs.shape
+    if fifo_depth is not None and fifo_depth < 0:
+        raise TensorError(f"fifo_depth must be at least 0, or None for no bound, got {fifo_depth}")
+    if costs.size and costs.min() < 0:
+        raise TensorError(f"costs must not be negative, got {costs.min()}")
+    ends = np.asarray([0, filters] if bounds is None else bounds, np.int64)
+    if ends.ndim != 1 or len(ends) < 2 or ends[0] != 0 or ends[-1] != filters or (np.diff(ends) < 0).any():
+        raise TensorError(f"bounds must rise from 0 to {filters} filters")
+    sizes = np.full(filters, groups, np.int64) if lengths is None else np.asarray(lengths, np.int64)
+    if sizes.shape != (filters,) or (filters and not 0 <= sizes.min() <= sizes.max() <= groups):
+        raise TensorError(f"lengths must be {filters} numbers from 0 to {groups}")
+    depth = groups if fifo_depth is None else min(fifo_depth, groups)
+    cycles = np.zeros(len(ends) - 1, np.int64)
+    _skewed_fifo_compiled(costs, sizes, ends, depth, cycles)
+    return cycles

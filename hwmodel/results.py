@@ -1,0 +1,271 @@
+"""What a simulation returns: one record a layer and accelerator, and their totals.
+
+Every field's unit stands in `UNITS`. A layer that an accelerator does not run has a `reason` and
+no numbers; it never counts as zero.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+from bitxcore.errors import TensorError
+
+if TYPE_CHECKING:
+    from hwmodel.networks import NotSimulated
+
+UNITS: dict[str, str] = {
+    "layer": "",
+    "operation": "",
+    "accelerator": "",
+    "reason": "",
+    "notes": "",
+    "macs": "1",
+    "parameters": "1",
+    "peak_macs_per_cycle": "1/cycle",
+    "compute_cycles": "cycles",
+    "fill_cycles": "cycles",
+    "cycles": "cycles",
+    "utilisation": "1",
+    "filter_tiles": "1",
+    "position_tiles": "1",
+    "groups": "1",
+    "kept_rows_mean": "1",
+    "unpruned_all_rows_cycles": "cycles",
+    "unpruned_nonempty_rows_cycles": "cycles",
+    "speedup_over_all_rows": "1",
+    "speedup_over_nonempty_rows": "1",
+}
+"""Unit of each column of `LayerResult.columns`; ``""`` for text."""
+
+TOTAL_UNITS: dict[str, str] = {
+    "accelerator": "",
+    "layers": "1",
+    "not_applicable": "1",
+    "macs": "1",
+    "parameters": "1",
+    "compute_cycles": "cycles",
+    "fill_cycles": "cycles",
+    "cycles": "cycles",
+    "utilisation": "1",
+    "unpruned_all_rows_cycles": "cycles",
+    "unpruned_nonempty_rows_cycles": "cycles",
+    "speedup_over_all_rows": "1",
+    "speedup_over_nonempty_rows": "1",
+}
+"""Unit of each column of `NetworkTotal.columns`."""
+
+
+def _ratio(over: int | None, cycles: int | None) -> float | None:
+    return None if over is None or cycles is None or cycles == 0 else over / cycles
+
+
+@dataclass(frozen=True, kw_only=True)
+class LayerResult:
+    """One layer on one accelerator.
+
+    Attributes
+    ----------
+    layer, operation : str
+        The layer's name and kind.
+    accelerator : str
+        Label of the accelerator: its name and the options that differ from the defaults.
+    options : mapping
+        Every option of the accelerator.
+    macs, parameters : int
+        Of the layer; padding counts, biases do not.
+    peak_macs_per_cycle : float
+        Of the accelerator, at 16 bits.
+    reason : str or None
+        Why the accelerator does not run the layer; then all numbers below are None.
+    compute_cycles, fill_cycles : int or None
+        Cycles in which groups are worked on or waited for; cycles that fill the pipeline.
+    utilisation : float or None
+        Share of the machine's slots, over all cycles, that did useful work.
+    filter_tiles, position_tiles : int or None
+        Tiles the layer is cut into; each pair of them is one pass over the filters' weights.
+    groups : int or None
+        Weight groups, each counted once.
+    kept_rows_histogram : tuple of int or None
+        Entry r: the groups with r kept rows.
+    unpruned_all_rows_cycles, unpruned_nonempty_rows_cycles : int or None
+        Total cycles of the same machine without pruning, in both readings.
+    notes : tuple of str
+        Assumptions that apply to this row only.
+    """
+
+    layer: str
+    operation: str
+    accelerator: str
+    options: Mapping[str, Any] = field(hash=False)
+    macs: int
+    parameters: int
+    peak_macs_per_cycle: float
+    reason: str | None = None
+    compute_cycles: int | None = None
+    fill_cycles: int | None = None
+    utilisation: float | None = None
+    filter_tiles: int | None = None
+    position_tiles: int | None = None
+    groups: int | None = None
+    kept_rows_histogram: tuple[int, ...] | None = None
+    unpruned_all_rows_cycles: int | None = None
+    unpruned_nonempty_rows_cycles: int | None = None
+    notes: tuple[str, ...] = ()
+
+    @property
+    def applicable(self) -> bool:
+        """Whether the accelerator runs this layer."""
+        return self.reason is None
+
+    @property
+    def cycles(self) -> int | None:
+        """All cycles of the layer."""
+        if self.compute_cycles is None:
+            return None
+        return self.compute_cycles + (self.fill_cycles or 0)
+
+    @property
+    def speedup_over_all_rows(self) -> float | None:
+        """Gain over the unpruned machine that spends a slot on every row of the window."""
+        return _ratio(self.unpruned_all_rows_cycles, self.cycles)
+
+    @property
+    def speedup_over_nonempty_rows(self) -> float | None:
+        """Gain over the unpruned machine that skips empty rows already."""
+        return _ratio(self.unpruned_nonempty_rows_cycles, self.cycles)
+
+    @property
+    def kept_rows_mean(self) -> float | None:
+        """Mean of the kept rows over groups."""
+        if not self.kept_rows_histogram or not self.groups:
+            return None
+        return sum(r * n for r, n in enumerate(self.kept_rows_histogram)) / sum(self.kept_rows_histogram)
+
+    def columns(self) -> dict[str, Any]:
+        """Return one table row: a value, or None, for each name in `UNITS`."""
+        row = {name: getattr(self, name) for name in UNITS}
+        row["notes"] = "; ".join(self.notes)
+        return row
+
+    def with_notes(self, notes: tuple[str, ...]) -> LayerResult:
+        """Return the same result with `notes` added."""
+        return replace(self, notes=self.notes + notes) if notes else self
+
+
+@dataclass(frozen=True, kw_only=True)
+class NetworkTotal:
+    """Sum over the layers that an accelerator runs.
+
+    Attributes
+    ----------
+    accelerator : str
+    layers, not_applicable : int
+        Layers counted and left out.
+    macs, parameters : int
+        Of the layers counted.
+    compute_cycles, fill_cycles, cycles : int
+    utilisation : float or None
+        Mean over cycles.
+    unpruned_all_rows_cycles, unpruned_nonempty_rows_cycles : int or None
+    """
+
+    accelerator: str
+    layers: int
+    not_applicable: int
+    macs: int
+    parameters: int
+    compute_cycles: int
+    fill_cycles: int
+    utilisation: float | None
+    unpruned_all_rows_cycles: int | None
+    unpruned_nonempty_rows_cycles: int | None
+
+    @property
+    def cycles(self) -> int:
+        """All cycles."""
+        return self.compute_cycles + self.fill_cycles
+
+    @property
+    def speedup_over_all_rows(self) -> float | None:
+        """Gain over the unpruned machine that spends a slot on every row of the window."""
+        return _ratio(self.unpruned_all_rows_cycles, self.cycles)
+
+    @property
+    def speedup_over_nonempty_rows(self) -> float | None:
+        """Gain over the unpruned machine that skips empty rows already."""
+        return _ratio(self.unpruned_nonempty_rows_cycles, self.cycles)
+
+    def columns(self) -> dict[str, Any]:
+        """Return one table row: a value, or None, for each name in `TOTAL_UNITS`."""
+        return {name: getattr(self, name) for name in TOTAL_UNITS}
+
+
+def _sum(rows: Sequence[LayerResult], name: str) -> int | None:
+    values = [getattr(r, name) for r in rows]
+    return None if not values or None in values else sum(values)
+
+
+@dataclass(frozen=True, kw_only=True)
+class NetworkResult:
+    """All layers of a network on all accelerators.
+
+    Attributes
+    ----------
+    network : str
+    accelerators : tuple of str
+        Labels, in the order given.
+    layers : tuple of LayerResult
+        Layer by layer, each on every accelerator.
+    not_simulated : tuple of NotSimulated
+        Operators of the network that are no layers here, and why.
+    notes : tuple of str
+        Assumptions that apply to the whole run.
+    """
+
+    network: str
+    accelerators: tuple[str, ...]
+    layers: tuple[LayerResult, ...]
+    not_simulated: tuple[NotSimulated, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    def of(self, accelerator: str) -> tuple[LayerResult, ...]:
+        """Rows of one accelerator, by its label."""
+        if accelerator not in self.accelerators:
+            known = ", ".join(self.accelerators)
+            raise TensorError(f"accelerator {accelerator!r} is not in this run; it has {known}")
+        return tuple(r for r in self.layers if r.accelerator == accelerator)
+
+    def total(self, accelerator: str) -> NetworkTotal:
+        """Sum over the layers that `accelerator` runs."""
+        rows = self.of(accelerator)
+        run = [r for r in rows if r.applicable]
+        cycles = sum(r.cycles or 0 for r in run)
+        used = sum((r.utilisation or 0.0) * (r.cycles or 0) for r in run)
+        return NetworkTotal(
+            accelerator=accelerator,
+            layers=len(run),
+            not_applicable=len(rows) - len(run),
+            macs=sum(r.macs for r in run),
+            parameters=sum(r.parameters for r in run),
+            compute_cycles=sum(r.compute_cycles or 0 for r in run),
+            fill_cycles=sum(r.fill_cycles or 0 for r in run),
+            utilisation=used / cycles if cycles else None,
+            unpruned_all_rows_cycles=_sum(run, "unpruned_all_rows_cycles"),
+            unpruned_nonempty_rows_cycles=_sum(run, "unpruned_nonempty_rows_cycles"),
+        )
+
+    @property
+    def totals(self) -> tuple[NetworkTotal, ...]:
+        """Totals of every accelerator, in order."""
+        return tuple(self.total(a) for a in self.accelerators)
+
+    def speedup(self, accelerator: str, over: str) -> float | None:
+        """Gain of one accelerator over another on the layers that both run; None if there are none."""
+        pairs = [
+            (a.cycles, b.cycles)
+            for a, b in zip(self.of(accelerator), self.of(over), strict=True)
+            if a.cycles is not None and b.cycles is not None
+        ]
+        return _ratio(sum(b for _, b in pairs), sum(a for a, _ in pairs))

@@ -1,0 +1,159 @@
+"""Layers: shapes against PyTorch's, counts by hand, errors."""
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+import hwmodel as hw
+from bitxcore.errors import TensorError
+
+CONVS = {1: torch.nn.Conv1d, 2: torch.nn.Conv2d, 3: torch.nn.Conv3d}
+TRANSPOSED = {1: torch.nn.ConvTranspose1d, 2: torch.nn.ConvTranspose2d, 3: torch.nn.ConvTranspose3d}
+
+
+@st.composite
+def spatial(draw):
+    ndim = draw(st.integers(1, 3))
+
+    def each(low, high):
+        return draw(st.tuples(*[st.integers(low, high)] * ndim))
+
+    groups = draw(st.integers(1, 3))
+    return {
+        "in_channels": groups * draw(st.integers(1, 3)),
+        "out_channels": groups * draw(st.integers(1, 3)),
+        "in_size": each(5, 9),
+        "kernel": each(1, 3),
+        "stride": each(1, 3),
+        "padding": each(0, 2),
+        "dilation": each(1, 2),
+        "groups": groups,
+        "batch": draw(st.integers(1, 2)),
+    }
+
+
+def torch_module(classes, p, **extra):
+    return classes[len(p["in_size"])](
+        p["in_channels"],
+        p["out_channels"],
+        p["kernel"],
+        stride=p["stride"],
+        padding=p["padding"],
+        dilation=p["dilation"],
+        groups=p["groups"],
+        bias=False,
+        device="meta",
+        **extra,
+    )
+
+
+def output_of(module, p):
+    return module(torch.empty(p["batch"], p["in_channels"], *p["in_size"], device="meta"))
+
+
+@given(spatial())
+def test_conv_has_the_shapes_of_torch(p):
+    module = torch_module(CONVS, p)
+    layer = hw.Conv("c", **p)
+    y = output_of(module, p)
+    assert (layer.filters, *layer.out_size) == tuple(y.shape[1:])
+    assert layer.weight_shape == tuple(module.weight.shape)
+    assert layer.parameters == module.weight.numel()
+    assert layer.output_count == y.numel()
+    assert layer.input_count == p["batch"] * p["in_channels"] * torch.Size(p["in_size"]).numel()
+    assert layer.macs == y.numel() * layer.reduction
+
+
+@given(spatial(), st.data())
+def test_transposed_conv_has_the_shapes_of_torch(p, data):
+    limits = [max(s, d) - 1 for s, d in zip(p["stride"], p["dilation"], strict=True)]
+    extra = data.draw(st.tuples(*[st.integers(0, limit) for limit in limits]))
+    module = torch_module(TRANSPOSED, p, output_padding=extra)
+    size = [
+        (i - 1) * s - 2 * q + d * (k - 1) + e + 1
+        for i, s, q, d, k, e in zip(
+            p["in_size"], p["stride"], p["padding"], p["dilation"], p["kernel"], extra, strict=True
+        )
+    ]
+    if min(size) < 1:
+        with pytest.raises(TensorError, match="output size"):
+            hw.ConvTranspose("t", **p, output_padding=extra)
+        return
+    layer = hw.ConvTranspose("t", **p, output_padding=extra)
+    y = output_of(module, p)
+    assert (layer.filters, *layer.out_size) == tuple(y.shape[1:])
+    assert layer.output_count == y.numel()
+    shape = (p["out_channels"], p["in_channels"] // p["groups"], *p["kernel"])
+    assert layer.weight_shape == shape
+    assert layer.parameters == module.weight.numel()
+    # Every input value meets every weight of its channel once.
+    assert layer.macs == layer.input_count * p["out_channels"] // p["groups"] * layer.kernel_positions
+
+
+def test_counts_of_known_layers():
+    conv1 = hw.Conv(
+        "conv1", in_channels=3, out_channels=64, in_size=(224, 224), kernel=7, stride=2, padding=3
+    )
+    assert conv1.out_size == (112, 112)
+    assert conv1.macs == 118_013_952  # ResNet's first layer
+    depthwise = hw.Conv(
+        "d", in_channels=32, out_channels=32, in_size=(112, 112), kernel=3, padding=1, groups=32
+    )
+    assert (depthwise.reduction, depthwise.conv_groups, depthwise.macs) == (9, 32, 9 * 32 * 112 * 112)
+    fc = hw.Linear("fc", in_features=512, out_features=1000, positions=7)
+    assert (fc.weight_shape, fc.macs, fc.parameters) == ((1000, 512), 3_584_000, 512_000)
+    scores = hw.MatMul("qk", rows=128, inner=32, columns=128, batch=12)
+    assert (scores.macs, scores.parameters, scores.has_weights) == (12 * 128 * 128 * 32, 0, False)
+    assert (scores.input_count, scores.output_count) == (12 * 32 * 256, 12 * 128 * 128)
+
+
+def test_asymmetric_padding_and_integers_for_every_dimension():
+    layer = hw.Conv(
+        "c", in_channels=1, out_channels=1, in_size=(224, 225), kernel=3, stride=2, padding=((0, 1), (1, 1))
+    )
+    assert layer.out_size == (112, 113)
+    assert layer.kernel == (3, 3)
+    assert layer.padding == ((0, 1), (1, 1))
+    one = hw.Conv("c", in_channels=1, out_channels=1, in_size=10, kernel=3)
+    assert one.out_size == (8,)
+    assert one == hw.Conv("c", in_channels=1, out_channels=1, in_size=(10,), kernel=(3,), padding=(0,))
+
+
+def test_position_tiles_respect_dependent_steps():
+    assert hw.Linear("l", 4, 4, positions=33).position_tiles(16) == 3
+    assert hw.Linear("r", 4, 4, positions=32, steps=32).position_tiles(16) == 32
+    assert hw.Linear("r", 4, 4, positions=64, steps=2).position_tiles(16) == 4
+
+
+CONV = {"in_channels": 4, "out_channels": 4, "in_size": (8, 8), "kernel": 3}
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"groups": 3}, "in_channels 4 can't be split into 3 groups"),
+        ({"kernel": (3,)}, "kernel must have 2 entries"),
+        ({"kernel": 9}, r"output size \(0, 0\) is empty"),
+        ({"stride": 0}, "stride must be at least 1, got 0"),
+        ({"padding": -1}, "padding must be at least 0, got -1"),
+        ({"padding": ((1, 2, 3), 0)}, r"is \(before, after\)"),
+        ({"in_size": (8, 8, 8, 8)}, "1 to 3 dimensions, got 4"),
+        ({"in_channels": 4.0}, "in_channels must be an integer, got 4.0"),
+        ({"batch": True}, "batch must be an integer, got True"),
+    ],
+)
+def test_conv_refuses(change, message):
+    with pytest.raises(TensorError, match=message):
+        hw.Conv("c", **(CONV | change))
+
+
+def test_other_layers_refuse():
+    with pytest.raises(TensorError, match="in_features must be at least 1, got 0"):
+        hw.Linear("l", in_features=0, out_features=1)
+    with pytest.raises(TensorError, match="positions 5 can't be split into 2 steps"):
+        hw.Linear("l", 1, 1, positions=5, steps=2)
+    with pytest.raises(TensorError, match="inner must be at least 1"):
+        hw.MatMul("m", rows=1, inner=-1, columns=1)
+    with pytest.raises(TensorError, match="non-empty string"):
+        hw.Linear("", 1, 1)
