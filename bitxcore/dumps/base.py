@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from math import prod
 from pathlib import Path
 from types import TracebackType
@@ -13,7 +13,10 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 
+from bitxcore.errors import DumpError
 from bitxcore.groups import Layout
+
+BLOCK_BYTES = 1 << 24
 
 
 class Tensor(ABC):
@@ -30,6 +33,8 @@ class Tensor(ABC):
     is_weight : bool or None
         Whether a layer multiplies by it; None where the container can't tell.
     """
+
+    row_step = 1  # rows that are stored, and so best read, together
 
     def __init__(
         self,
@@ -68,6 +73,27 @@ class Tensor(ABC):
         """Read ``[start:stop]`` of axis 0; containers that can do so touch those bytes only."""
         return self.read()[start:stop]
 
+    def blocks(self, nbytes: int = BLOCK_BYTES) -> Iterator[npt.NDArray[Any]]:
+        """Read the values once, front to back, in runs of whole rows of axis 0.
+
+        Parameters
+        ----------
+        nbytes : int
+            Aim for the size of one block, in bytes; a block has at least one row.
+
+        Yields
+        ------
+        numpy.ndarray
+            Blocks whose rows, one after the other, are those of `read`; a 0-d tensor is one 0-d block.
+        """
+        if not self.shape:
+            yield self.read()
+            return
+        rows = max(1, nbytes * self.shape[0] // max(1, self.nbytes))
+        rows = -(-rows // self.row_step) * self.row_step
+        for start in range(0, self.shape[0], rows):
+            yield self.read_rows(start, min(start + rows, self.shape[0]))
+
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> npt.NDArray[Any]:
         return np.asarray(self.read(), dtype=dtype)
 
@@ -83,12 +109,15 @@ class Dump(Mapping[str, Tensor]):
     path : pathlib.Path
     container : str
         Name of the container format, e.g. ``"safetensors"``.
+    ignored : dict of str to str
+        What the file holds besides tensors: name, and why it is not listed.
     """
 
     def __init__(self, path: Path, container: str, tensors: Mapping[str, Tensor]) -> None:
         self.path = path
         self.container = container
         self._tensors = dict(tensors)
+        self.ignored: dict[str, str] = {}
 
     def __getitem__(self, name: str) -> Tensor:
         return self._tensors[name]
@@ -115,6 +144,22 @@ class Dump(Mapping[str, Tensor]):
                     digest.update(chunk)
         return digest.hexdigest()
 
+    def rewrite(self, out: Path, replace: Replace, progress: Progress | None = None) -> None:
+        """Write the dump again in its own container, with some tensors replaced.
+
+        Parameters
+        ----------
+        out : pathlib.Path
+        replace : Replace
+        progress : Progress, optional
+
+        Raises
+        ------
+        BitxError
+            If the container has no writer (this default), or as `bitxcore.dumps.save`.
+        """
+        raise DumpError(f"{out}: a {self.container} dump can't be written back; name a .npz or .safetensors")
+
     def close(self) -> None:
         """Release files; the tensors can't be read afterwards."""
 
@@ -125,3 +170,11 @@ class Dump(Mapping[str, Tensor]):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+Replace = Callable[[Tensor], npt.NDArray[Any] | Iterable[npt.NDArray[Any]] | None]
+"""New values of a tensor: an array of its shape and dtype, runs of whole rows (axis 0) that add up to
+it, or None to leave the tensor as it is."""
+
+Progress = Callable[[Tensor], None]
+"""Called after each tensor that was written or skipped."""

@@ -1,0 +1,197 @@
+"""Dumps of weights: one reader (and writer) a container, all lazy, none of which trusts its file.
+
+A reader is one file here and one line in `READERS`; other distributions add theirs through the
+entry-point group ``bitx.readers`` (name: the suffix, value: ``module:callable`` from path to `Dump`).
+"""
+
+from __future__ import annotations
+
+import os
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from bitxcore.dumps.base import Dump, Progress, Replace, Tensor
+from bitxcore.errors import DumpError
+
+__all__ = [
+    "READERS",
+    "WRITERS",
+    "Dump",
+    "Progress",
+    "Replace",
+    "Tensor",
+    "convert",
+    "open_dump",
+    "rewrite",
+    "save",
+]
+
+GROUP = "bitx.readers"
+
+READERS = {
+    ".npy": "bitxcore.dumps.npy:open_npy",
+    ".npz": "bitxcore.dumps.npz:open_npz",
+    ".safetensors": "bitxcore.dumps.safetensors:open_safetensors",
+    ".safetensors.index.json": "bitxcore.dumps.shards:open_shards",
+    ".h5": "bitxcore.dumps.hdf5:open_hdf5",
+    ".hdf5": "bitxcore.dumps.hdf5:open_hdf5",
+    ".onnx": "bitxcore.dumps.onnx:open_onnx",
+    ".pt": "bitxcore.dumps.torch:open_torch",
+    ".pth": "bitxcore.dumps.torch:open_torch",
+}
+
+WRITERS = {
+    ".npz": "bitxcore.dumps.npz:write_npz",
+    ".safetensors": "bitxcore.dumps.safetensors:write_safetensors",
+}
+
+
+def open_dump(path: str | os.PathLike[str]) -> Dump:
+    """Open a dump of tensors; only headers are read.
+
+    Parameters
+    ----------
+    path : path-like
+        A file whose suffix is one of `READERS` (or of an installed reader), or a directory: one that
+        holds the index of safetensors shards stands for those, any other for all dumps below it.
+
+    Returns
+    -------
+    Dump
+        Mapping from tensor name to lazily read tensor; close it, or use it in a ``with`` block.
+
+    Raises
+    ------
+    DumpError
+        If the file does not exist, is of an unknown kind, damaged or unsafe.
+    MissingExtraError
+        If the container needs a package that is not installed.
+    """
+    path = Path(path)
+    if path.is_dir():
+        return _open_folder(path)
+    reader = _reader(path)
+    if reader is None:
+        known = ", ".join(_readers())
+        raise DumpError(
+            f"{path}: does not exist" if not path.exists() else f"{path}: suffix is none of {known}"
+        )
+    opened: Dump = _load(reader)(path)
+    return opened
+
+
+def save(
+    dump: Dump,
+    out: str | os.PathLike[str],
+    replace: Replace | None = None,
+    *,
+    progress: Progress | None = None,
+) -> None:
+    """Write a dump, some of its tensors replaced, under a new name.
+
+    In the dump's own container (`out` has its suffix, or is a new directory for shards and
+    directories) all else stays as it is; see `rewrite`. Otherwise the tensors are converted; see `convert`.
+
+    Parameters
+    ----------
+    dump : Dump
+    out : path-like
+        Appears whole or not at all; never one of the dump's files.
+    replace : callable, optional
+        From each tensor, in order, to its new values: an array of the same shape and dtype, an
+        iterable of blocks of rows that add up to it (written one at a time where the container
+        allows it), or None for no change.
+    progress : callable, optional
+        Called with each tensor after it.
+
+    Raises
+    ------
+    BitxError
+        If `out` can't be written or has a suffix without a writer, or new values do not fit.
+    """
+    out = Path(out)
+    suffix = _suffix(out)
+    folders = dump.container in {"directory", "shards"}
+    if (folders and suffix is None) or (not folders and _reader(out) == _reader(dump.path) is not None):
+        rewrite(dump, out, replace, progress=progress)
+    else:
+        convert(dump, out, replace, progress=progress)
+
+
+def rewrite(
+    dump: Dump,
+    out: str | os.PathLike[str],
+    replace: Replace | None = None,
+    *,
+    progress: Progress | None = None,
+) -> None:
+    """Write a dump in its own container; parameters as in `save`.
+
+    What is not replaced stays as it is: bytes of safetensors and ``.npy``, members of ``.npz``, the
+    graph of ONNX. Shards and directories become a new directory, external data of ONNX new files
+    beside the model.
+    """
+    dump.rewrite(Path(out), replace or _keep, progress)
+
+
+def convert(
+    dump: Dump,
+    out: str | os.PathLike[str],
+    replace: Replace | None = None,
+    *,
+    progress: Progress | None = None,
+) -> None:
+    """Write the tensors of any dump as a new ``.npz`` or ``.safetensors``; parameters as in `save`."""
+    from bitxcore.files import atomic_file  # used by writers only
+
+    out = Path(out)
+    writer = WRITERS.get(_suffix(out) or "")
+    if writer is None:
+        raise DumpError(f"{out}: a {dump.container} dump can be written as {' or '.join(WRITERS)}, not so")
+    with atomic_file(out, inputs=dump.files()) as temporary:
+        _load(writer)(dump, temporary, replace or _keep, progress)
+
+
+def _keep(_: Tensor) -> None:
+    return None
+
+
+def _open_folder(folder: Path) -> Dump:
+    from bitxcore.dumps.directory import find_dumps, open_directory
+    from bitxcore.dumps.shards import INDEX_SUFFIX
+
+    paths = find_dumps(folder, lambda path: _suffix(path) is not None)
+    indices = [path for path in paths if path.parent == folder and path.name.endswith(INDEX_SUFFIX)]
+    if len(indices) == 1:
+        shards = open_dump(indices[0])
+        others = set(paths).difference(shards.files())
+        shards.ignored = {
+            str(path.relative_to(folder)): f"not a part of {indices[0].name}" for path in others
+        }
+        return shards
+    return open_directory(folder, paths, open_dump)
+
+
+@cache
+def _readers() -> dict[str, str]:
+    from importlib.metadata import entry_points
+
+    installed = {f".{point.name.removeprefix('.')}": point.value for point in entry_points(group=GROUP)}
+    return installed | READERS
+
+
+def _suffix(path: Path) -> str | None:
+    """Longest known suffix that the name ends with."""
+    name = path.name.lower()
+    return max((suffix for suffix in _readers() if name.endswith(suffix)), key=len, default=None)
+
+
+def _reader(path: Path) -> str | None:
+    return _readers().get(_suffix(path) or "")
+
+
+def _load(place: str) -> Any:
+    from importlib.metadata import EntryPoint
+
+    return EntryPoint("", place, GROUP).load()

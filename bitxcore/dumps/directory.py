@@ -1,0 +1,117 @@
+"""A directory of dumps, of any containers, read as one."""
+
+from __future__ import annotations
+
+import copy
+import os
+from collections.abc import Callable, Iterable
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import numpy.typing as npt
+
+from bitxcore.dumps.base import Dump, Progress, Replace, Tensor
+from bitxcore.dumps.shards import INDEX_SUFFIX, ShardsDump
+from bitxcore.dumps.trust import inside, reading
+from bitxcore.errors import DumpError
+from bitxcore.files import atomic_directory
+
+
+def find_dumps(folder: Path, is_dump: Callable[[Path], bool]) -> list[Path]:
+    """List the dumps below `folder`, sorted; hidden files, and folders that are links, are passed over.
+
+    Raises
+    ------
+    DumpError
+        If a symbolic link leads out of `folder`.
+    """
+
+    def fail(error: OSError) -> None:
+        raise error
+
+    found = []
+    with reading(folder):
+        for root, folders, names in os.walk(folder, onerror=fail):
+            folders[:] = sorted(name for name in folders if not name.startswith("."))
+            for name in (*folders, *names):
+                path = Path(root) / name
+                if not name.startswith(".") and path.is_symlink():
+                    inside(folder, str(path.relative_to(folder)), str(folder))
+            found += [
+                Path(root) / name for name in names if not name.startswith(".") and is_dump(Path(root) / name)
+            ]
+    return sorted(found)
+
+
+def open_directory(folder: Path, paths: list[Path], open_one: Callable[[Path], Dump]) -> DirectoryDump:
+    """Open dumps below a folder.
+
+    Tensors are named ``relative/file.npz/name``, or ``relative/file`` for ``file.npy``.
+
+    Parameters
+    ----------
+    folder : pathlib.Path
+    paths : list of pathlib.Path
+        As `find_dumps` lists them; shards are read through their index.
+    open_one : callable
+        Opens one of them.
+    """
+    with ExitStack() as opened:
+        indices = [path for path in paths if path.name.endswith(INDEX_SUFFIX)]
+        members = {path: opened.enter_context(open_one(path)) for path in indices}
+        shards = {file for member in members.values() for file in member.files()}
+        members |= {path: opened.enter_context(open_one(path)) for path in paths if path not in shards}
+        if not members:
+            raise DumpError(f"{folder}: holds no dump")
+        opened.pop_all()
+    return DirectoryDump(folder, [members[path] for path in sorted(members)])
+
+
+class DirectoryDump(Dump):
+    """The dumps of a directory."""
+
+    def __init__(self, folder: Path, members: list[Dump]) -> None:
+        self._members = members
+        self._renamed: dict[int, Tensor] = {}
+        ignored: dict[str, str] = {}
+        for member in members:
+            file = member.path.relative_to(folder)
+            for name, tensor in member.items():
+                renamed = self._renamed[id(tensor)] = copy.copy(tensor)
+                npy = member.container == "npy"
+                renamed.name = file.with_suffix("").as_posix() if npy else f"{file.as_posix()}/{name}"
+            ignored |= {f"{file.as_posix()}/{name}": why for name, why in member.ignored.items()}
+        super().__init__(folder, "directory", {tensor.name: tensor for tensor in self._renamed.values()})
+        self.ignored = ignored
+
+    def files(self) -> list[Path]:
+        """Return every file of every dump."""
+        return [file for member in self._members for file in member.files()]
+
+    def close(self) -> None:
+        """Close every dump."""
+        for member in self._members:
+            member.close()
+
+    def rewrite(self, out: Path, replace: Replace, progress: Progress | None = None) -> None:
+        """Write every dump again, in its own container, under the same name in the new directory `out`."""
+        for member in self._members:
+            if type(member).rewrite is Dump.rewrite:
+                member.rewrite(out, replace)  # says why it can't, before any work is done
+
+        def replace_renamed(tensor: Tensor) -> npt.NDArray[Any] | Iterable[npt.NDArray[Any]] | None:
+            return replace(self._renamed[id(tensor)])
+
+        def progress_renamed(tensor: Tensor) -> None:
+            if progress:
+                progress(self._renamed[id(tensor)])
+
+        with atomic_directory(out) as folder:
+            for member in self._members:
+                target = folder / member.path.relative_to(self.path)
+                target.parent.mkdir(parents=True, exist_ok=True)
+                if isinstance(member, ShardsDump):
+                    member.rewrite_into(target.parent, replace_renamed, progress_renamed)
+                else:
+                    member.rewrite(target, replace_renamed, progress_renamed)

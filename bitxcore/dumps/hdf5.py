@@ -1,0 +1,131 @@
+"""HDF5: every dataset of numbers is a tensor, named by its path."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import numpy.typing as npt
+
+from bitxcore.dumps.base import Dump, Tensor
+from bitxcore.dumps.trust import Source, check_expansion, declared_bytes, reading
+from bitxcore.errors import DumpError, TensorError
+
+
+class _Dataset(Tensor):
+    """One dataset; rows are read as slices."""
+
+    def __init__(self, dataset: Any, name: str, where: str) -> None:
+        super().__init__(name, dataset.shape, dataset.dtype.newbyteorder("="))
+        self._dataset = dataset
+        self._where = where
+        self.row_step = dataset.chunks[0] if dataset.chunks else 1
+
+    def read(self) -> npt.NDArray[Any]:
+        """Read all values."""
+        return self._copy(())
+
+    def read_rows(self, start: int, stop: int) -> npt.NDArray[Any]:
+        """Read ``[start:stop]`` of axis 0; the chunks that hold them, if the dataset is chunked."""
+        if not self.shape:
+            raise TensorError(f"{self._where}: is 0-d, it has no rows")
+        start, stop, _ = slice(start, stop).indices(self.shape[0])
+        return self._copy(slice(start, max(start, stop)))
+
+    def _copy(self, index: Any) -> npt.NDArray[Any]:
+        with reading(self._where):
+            values = self._dataset[index]
+        # The order of a copy, and so of the blocks that are written, must not depend on the file.
+        return np.array(values, dtype=self.dtype, order="C")
+
+
+def open_hdf5(path: Path) -> Hdf5Dump:
+    """Open an HDF5 file.
+
+    Links, virtual datasets and raw storage that lead to another file are refused. Soft links to a
+    dataset list it under both names. Text, references and other variable-length data are ignored.
+    """
+    Source.of(path)
+    with reading(path):
+        file = h5py.File(path, "r")
+    try:
+        return Hdf5Dump(path, file)
+    except BaseException:
+        file.close()
+        raise
+
+
+class Hdf5Dump(Dump):
+    """One HDF5 file, open until closed."""
+
+    def __init__(self, path: Path, file: Any) -> None:
+        self._file = file
+        found: dict[str, Any] = {}
+        with reading(path):
+            for name, kind in _walk(path, file):
+                where = f"{path}: tensor {name!r}"
+                if kind is h5py.SoftLink and file.get(name) is None:
+                    raise DumpError(f"{path}: soft link {name!r} leads nowhere")
+                if isinstance(file[name], h5py.Dataset):
+                    with reading(where):
+                        found[name] = file[name]
+        tensors: dict[str, Tensor] = {}
+        ignored: dict[str, str] = {}
+        for name, dataset in found.items():
+            where = f"{path}: tensor {name!r}"
+            with reading(where):
+                if dataset.shape is None or dataset.dtype.hasobject:
+                    ignored[name] = (
+                        "empty dataspace" if dataset.shape is None else "text or variable-length data"
+                    )
+                else:
+                    _check(dataset, where)
+                    tensors[name] = _Dataset(dataset, name, where)
+        super().__init__(path, "hdf5", tensors)
+        self.ignored = ignored
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+
+def _walk(path: Path, file: Any) -> list[tuple[str, type]]:
+    """Name and kind of every link below the root, each group entered once and by hard links only.
+
+    No link is followed before all are seen: a soft link may lead through an external one.
+    """
+    links: list[tuple[str, type]] = []
+    groups = [("", file)]
+    entered = {h5py.h5o.get_info(file.id).addr}
+    while groups:
+        prefix, group = groups.pop()
+        for key in group:
+            name = f"{prefix}{key}"
+            kind = group.get(key, getlink=True, getclass=True)
+            if kind is h5py.ExternalLink:
+                raise DumpError(f"{path}: link {name!r} leads to another file")
+            links.append((name, kind))
+            if kind is not h5py.HardLink or group.get(key, getclass=True) is not h5py.Group:
+                continue
+            child = group[key]
+            address = h5py.h5o.get_info(child.id).addr
+            if address not in entered:
+                entered.add(address)
+                groups.append((f"{name}/", child))
+    return sorted(links, key=lambda link: link[0])
+
+
+def _check(dataset: Any, where: str) -> None:
+    if dataset.external:
+        raise DumpError(f"{where}: its values are in another file, {dataset.external[0][0]!r}")
+    stored = dataset.id.get_storage_size()
+    nbytes = declared_bytes(where, dataset.shape, dataset.dtype)
+    if dataset.is_virtual:
+        sources = dataset.virtual_sources()
+        outside = next((source.file_name for source in sources if source.file_name != "."), None)
+        if outside is not None:
+            raise DumpError(f"{where}: is virtual, with values in another file, {outside!r}")
+        stored = Path(dataset.file.filename).stat().st_size
+    check_expansion(where, nbytes, stored)

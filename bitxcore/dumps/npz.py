@@ -1,0 +1,285 @@
+"""NumPy's ``.npz``: a zip archive of ``.npy`` members, stored or deflated."""
+
+from __future__ import annotations
+
+import struct
+import zipfile
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from numpy.lib import format as npy_format
+
+from bitxcore.dumps.base import BLOCK_BYTES, Dump, Progress, Replace, Tensor
+from bitxcore.dumps.npy import HEADER_BYTES, NpyHeader, parse_header
+from bitxcore.dumps.span import SpanTensor
+from bitxcore.dumps.trust import Source, check_expansion, reading
+from bitxcore.dumps.writing import COPY_BYTES, copy_bytes, write_blocks
+from bitxcore.errors import DumpError, TensorError
+from bitxcore.files import atomic_file
+
+_LOCAL_HEADER = struct.Struct("<4s22x2H")
+_EARLIEST = (1980, 1, 1, 0, 0, 0)  # of zip: equal tensors give equal files
+
+
+class _Member:
+    """One member of the archive, its claims checked.
+
+    Attributes
+    ----------
+    data : int
+        Offset of the (compressed) bytes in the file.
+    """
+
+    def __init__(self, source: Source, info: zipfile.ZipInfo) -> None:
+        self.source = source
+        self.info = info
+        self.where = f"{source.path}: member {info.filename!r}"
+        if info.flag_bits & 1:
+            raise DumpError(f"{self.where}: is encrypted")
+        if info.compress_type not in {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED}:
+            raise DumpError(f"{self.where}: compression {info.compress_type} is neither stored nor deflated")
+        with reading(self.where), source.path.open("rb") as file:
+            file.seek(info.header_offset)
+            signature, name_length, extra_length = _LOCAL_HEADER.unpack(file.read(_LOCAL_HEADER.size))
+            name = file.read(name_length)
+        encoding = "utf-8" if info.flag_bits & 0x800 else "cp437"
+        if signature != b"PK\x03\x04" or name != info.orig_filename.encode(encoding, "replace"):
+            raise DumpError(f"{self.where}: the archive's directory points elsewhere")
+        self.data = info.header_offset + _LOCAL_HEADER.size + name_length + extra_length
+        if self.data + info.compress_size > source.size:
+            raise DumpError(f"{self.where}: ends beyond the end of the file; is it truncated?")
+        if self.stored and info.file_size != info.compress_size:
+            raise DumpError(f"{self.where}: stored bytes {info.compress_size}, claimed {info.file_size}")
+        check_expansion(self.where, info.file_size, info.compress_size)
+
+    @property
+    def stored(self) -> bool:
+        return self.info.compress_type == zipfile.ZIP_STORED
+
+    def header(self) -> NpyHeader:
+        nbytes = min(HEADER_BYTES, self.info.file_size)
+        start = bytearray(nbytes)
+        with _Stream(self) as stream:
+            stream.readinto(memoryview(start))
+        header = parse_header(bytes(start), self.where)
+        if len(header.raw) + header.nbytes != self.info.file_size:
+            raise DumpError(
+                f"{self.where}: shape {header.shape} of {header.stored} needs {header.nbytes} bytes, "
+                f"the member holds {self.info.file_size - len(header.raw)}"
+            )
+        return header
+
+
+class _Stream:
+    """The uncompressed bytes of a member, front to back; the checksum is tested at the end."""
+
+    def __init__(self, member: _Member) -> None:
+        self._member = member
+        self._file = member.source.path.open("rb")
+        self._file.seek(member.data)
+        self._packed = member.info.compress_size
+        self._left = member.info.file_size
+        self._inflate = None if member.stored else zlib.decompressobj(-15)
+        self._crc = 0
+
+    def __enter__(self) -> _Stream:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+
+    def _some(self, most: int) -> bytes:
+        if self._inflate is None:
+            return self._file.read(most)
+        raw = self._inflate.unconsumed_tail
+        if not raw:
+            raw = self._file.read(min(COPY_BYTES, self._packed))
+            self._packed = self._packed - len(raw) if raw else 0
+        return self._inflate.decompress(raw, most)
+
+    def readinto(self, target: memoryview) -> None:
+        """Fill `target`."""
+        done = 0
+        while done < len(target):
+            with reading(self._member.where):
+                chunk = self._some(min(COPY_BYTES, len(target) - done))
+            if not chunk and (self._inflate is None or not self._packed):
+                raise DumpError(f"{self._member.where}: ends early; it holds less than it claims")
+            target[done : done + len(chunk)] = chunk
+            done += len(chunk)
+            self._crc = zlib.crc32(chunk, self._crc)
+        self._left -= done
+        if not self._left and self._crc != self._member.info.CRC:
+            raise DumpError(f"{self._member.where}: checksum (CRC-32) does not match; the data are damaged")
+
+    def skip(self, nbytes: int) -> None:
+        """Pass over the next `nbytes` bytes."""
+        scrap = memoryview(bytearray(min(COPY_BYTES, nbytes)))
+        while nbytes:
+            self.readinto(scrap[:nbytes])
+            nbytes -= min(len(scrap), nbytes)
+
+
+class _Array(Tensor):
+    """A member read as a stream from its start: deflated ones always, stored ones for their checksum."""
+
+    def __init__(self, member: _Member, header: NpyHeader, name: str) -> None:
+        super().__init__(name, header.shape, header.stored.newbyteorder("="))
+        self.member = member
+        self.header = header
+
+    def read(self) -> npt.NDArray[Any]:
+        """Read all values; an error if the member's checksum does not match."""
+        with self._values() as stream:
+            return self._take(stream, self.shape)
+
+    def read_rows(self, start: int, stop: int) -> npt.NDArray[Any]:
+        """Read ``[start:stop]`` of axis 0; of a deflated member, all before them pass by in small pieces."""
+        if not self.shape:
+            raise TensorError(f"{self.member.where}: is 0-d, it has no rows")
+        if self.header.order == "F":
+            return self.read()[start:stop]
+        start, stop, _ = slice(start, stop).indices(self.shape[0])
+        rows = max(0, stop - start)
+        with self._values() as stream:
+            stream.skip(start * (self.nbytes // max(1, self.shape[0])))
+            return self._take(stream, (rows, *self.shape[1:]))
+
+    def blocks(self, nbytes: int = BLOCK_BYTES) -> Iterator[npt.NDArray[Any]]:
+        """Read the values once, front to back, in runs of whole rows."""
+        if not self.shape or self.header.order == "F":
+            yield self.read()
+            return
+        step = max(1, nbytes * self.shape[0] // max(1, self.nbytes))
+        with self._values() as stream:
+            for start in range(0, self.shape[0], step):
+                rows = min(step, self.shape[0] - start)
+                yield self._take(stream, (rows, *self.shape[1:]))
+
+    def _values(self) -> _Stream:
+        self.member.source.check()
+        stream = _Stream(self.member)
+        stream.skip(len(self.header.raw))
+        return stream
+
+    def _take(self, stream: _Stream, shape: tuple[int, ...]) -> npt.NDArray[Any]:
+        with reading(self.member.where):
+            values = np.empty(shape, self.header.stored, order=self.header.order)
+        if values.size:
+            stream.readinto(values.reshape(-1, order="A").view(np.uint8).data)
+        return np.ascontiguousarray(values, dtype=self.dtype).reshape(shape)
+
+
+class _StoredArray(_Array):
+    """A stored member: rows are read directly."""
+
+    def __init__(self, member: _Member, header: NpyHeader, name: str) -> None:
+        super().__init__(member, header, name)
+        self._span = SpanTensor(
+            member.source, member.data + len(header.raw), name, header.shape, header.stored, header.order
+        )
+
+    def read_rows(self, start: int, stop: int) -> npt.NDArray[Any]:
+        """Read ``[start:stop]`` of axis 0, touching those bytes only."""
+        return self._span.read_rows(start, stop)
+
+
+def open_npz(path: Path) -> NpzDump:
+    """Open a ``.npz`` archive: the headers of its members are read, not their values."""
+    source = Source.of(path)
+    with reading(path), zipfile.ZipFile(path) as archive:
+        infos = archive.infolist()
+    if sum(info.compress_size for info in infos) > source.size:
+        raise DumpError(f"{path}: the members claim more bytes than the file has")
+    tensors: dict[str, _Array] = {}
+    ignored: dict[str, str] = {}
+    seen: set[str] = set()
+    for info in infos:
+        if info.filename in seen:
+            raise DumpError(f"{path}: two members are named {info.filename!r}")
+        seen.add(info.filename)
+        if not info.filename.endswith(".npy"):
+            ignored[info.filename] = "not a .npy member"
+            continue
+        member = _Member(source, info)
+        name = info.filename.removesuffix(".npy")
+        tensors[name] = (_StoredArray if member.stored else _Array)(member, member.header(), name)
+    return NpzDump(source, tensors, ignored)
+
+
+class NpzDump(Dump):
+    """One ``.npz`` archive."""
+
+    def __init__(self, source: Source, tensors: dict[str, _Array], ignored: dict[str, str]) -> None:
+        super().__init__(source.path, "npz", tensors)
+        self._source = source
+        self.ignored = ignored
+        self._arrays = tensors
+
+    def rewrite(self, out: Path, replace: Replace, progress: Progress | None = None) -> None:
+        """Write the archive again: every member in its place, with its compression, name and date."""
+        self._source.check()
+        by_member = {array.member.info.filename: array for array in self._arrays.values()}
+        with (
+            atomic_file(out, inputs=self.files()) as temporary,
+            zipfile.ZipFile(self.path) as archive,
+            zipfile.ZipFile(temporary, "w") as target,
+        ):
+            target.comment = archive.comment
+            for info in archive.infolist():
+                array = by_member.get(info.filename)
+                new = replace(array) if array else None
+                with target.open(_like(info), "w", force_zip64=True) as file:
+                    if array and new is not None:
+                        file.write(array.header.raw)
+                        write_blocks(file, array, new, array.header.stored, array.header.order)
+                    else:
+                        where = f"{self.path}: member {info.filename!r}"
+                        with reading(where):
+                            member = archive.open(info)
+                        with member:
+                            copy_bytes(where, member, file, info.file_size)
+                if array and progress:
+                    progress(array)
+
+
+def _like(info: zipfile.ZipInfo) -> zipfile.ZipInfo:
+    copy = zipfile.ZipInfo(info.filename, info.date_time)
+    copy.compress_type = info.compress_type
+    copy.comment = info.comment
+    copy.create_system = info.create_system
+    copy.external_attr = info.external_attr
+    return copy
+
+
+def write_npz(dump: Dump, out: Path, replace: Replace, progress: Progress | None) -> None:
+    """Write the tensors of a dump, one at a time, into a new stored (uncompressed) ``.npz`` at `out`.
+
+    Raises
+    ------
+    DumpError
+        If a dtype is not one that NumPy's format can name (bfloat16, float8).
+    """
+    for tensor in dump.values():
+        if npy_format.descr_to_dtype(npy_format.dtype_to_descr(tensor.dtype)) != tensor.dtype:
+            raise DumpError(
+                f"{out}: tensor {tensor.name!r}: .npz can't hold {tensor.dtype}; use .safetensors"
+            )
+    with zipfile.ZipFile(out, "w") as target:
+        for tensor in dump.values():
+            new = replace(tensor)
+            header = {
+                "descr": npy_format.dtype_to_descr(tensor.dtype),
+                "fortran_order": False,
+                "shape": tensor.shape,
+            }
+            info = zipfile.ZipInfo(f"{tensor.name}.npy", _EARLIEST)
+            with target.open(info, "w", force_zip64=True) as file:
+                npy_format.write_array_header_1_0(file, header)
+                write_blocks(file, tensor, tensor.blocks() if new is None else new, tensor.dtype)
+            if progress:
+                progress(tensor)

@@ -1,0 +1,112 @@
+"""The constants of an ONNX model and the scopes they are visible in; works on parsed protobuf."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+_ATTRIBUTE_DTYPES = {
+    "value_float": "float32",
+    "value_floats": "float32",
+    "value_int": "int64",
+    "value_ints": "int64",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Constant:
+    """A value that is written down in the model.
+
+    Parameters
+    ----------
+    name : str
+        As listed: the graph's own name, after the path of the subgraph it is in.
+    proto : onnx.TensorProto or onnx.AttributeProto
+        Where it is written: a tensor, or a plain attribute of a Constant node.
+    """
+
+    name: str
+    proto: Any
+
+    @property
+    def attribute_dtype(self) -> str | None:
+        """Dtype of a plain attribute; None for a tensor."""
+        return _ATTRIBUTE_DTYPES[self.proto.name] if hasattr(self.proto, "floats") else None
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Declared shape."""
+        if self.attribute_dtype is None:
+            return tuple(self.proto.dims)
+        if self.proto.name == "value_floats":
+            return (len(self.proto.floats),)
+        return (len(self.proto.ints),) if self.proto.name == "value_ints" else ()
+
+
+@dataclass(slots=True)
+class Scope:
+    """A graph, subgraph or function body.
+
+    Parameters
+    ----------
+    prefix : str
+        Path of listed names; empty for the main graph.
+    nodes : sequence of onnx.NodeProto
+    outer : Scope or None
+        The scope whose values can be seen from here.
+    constants : dict of str to list of Constant
+        By the name of the value; more than one is an error of the file.
+    ignored : dict of str to str
+        Listed name, and why it is not a tensor.
+    """
+
+    prefix: str
+    nodes: Any
+    outer: Scope | None
+    constants: dict[str, list[Constant]] = field(default_factory=dict)
+    ignored: dict[str, str] = field(default_factory=dict)
+
+    def add(self, value: str, proto: Any) -> None:
+        """Enter one constant."""
+        self.constants.setdefault(value, []).append(Constant(self.prefix + value, proto))
+
+
+def scopes(model: Any) -> Iterator[Scope]:
+    """Yield every scope of a model, outer ones first."""
+    yield from _graph(model.graph, "", None)
+    for function in model.functions:
+        yield from _body(Scope(f"{function.domain}.{function.name}/", function.node, None))
+
+
+def _graph(graph: Any, prefix: str, outer: Scope | None) -> Iterator[Scope]:
+    scope = Scope(prefix, graph.node, outer)
+    for tensor in graph.initializer:
+        scope.add(tensor.name, tensor)
+    for tensor in graph.sparse_initializer:
+        scope.ignored[prefix + tensor.values.name] = "sparse tensor"
+    yield from _body(scope)
+
+
+def _body(scope: Scope) -> Iterator[Scope]:
+    inner = []
+    for node in scope.nodes:
+        for attribute in node.attribute:
+            if node.op_type == "Constant" and node.output:
+                _constant(scope, node.output[0], attribute)
+            path = f"{scope.prefix}{node.name or ''.join(node.output[:1])}.{attribute.name}"
+            if attribute.HasField("g"):
+                inner.append((attribute.g, f"{path}/"))
+            inner += [(graph, f"{path}.{index}/") for index, graph in enumerate(attribute.graphs)]
+    yield scope
+    for graph, prefix in inner:
+        yield from _graph(graph, prefix, scope)
+
+
+def _constant(scope: Scope, value: str, attribute: Any) -> None:
+    if attribute.name == "value" and attribute.HasField("t"):
+        scope.add(value, attribute.t)
+    elif attribute.name in _ATTRIBUTE_DTYPES:
+        scope.add(value, attribute)
+    elif attribute.name in {"sparse_value", "value_string", "value_strings"}:
+        scope.ignored[scope.prefix + value] = "sparse tensor" if attribute.name == "sparse_value" else "text"

@@ -1,0 +1,82 @@
+"""A tensor whose values lie in a file as they are in memory."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from bitxcore.dumps.base import Tensor
+from bitxcore.dumps.trust import Source, declared_bytes, reading
+from bitxcore.errors import DumpError, TensorError
+from bitxcore.groups import Layout
+
+
+class SpanTensor(Tensor):
+    """A run of bytes of an uncompressed file; reading touches only the rows asked for.
+
+    Parameters
+    ----------
+    source : Source
+    offset : int
+        First byte.
+    stored : numpy.dtype
+        With the byte order of the file.
+    order : {"C", "F"}
+
+    Raises
+    ------
+    DumpError
+        If the run reaches beyond the file.
+
+    Notes
+    -----
+    The file is mapped for the time of one read and copied from, so that arrays are writable, aligned
+    and outlive the file, and a dump of thousands of files holds none open.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        offset: int,
+        name: str,
+        shape: tuple[int, ...],
+        stored: np.dtype[Any],
+        order: Literal["C", "F"] = "C",
+        layout: Layout | None = None,
+        is_weight: bool | None = None,
+    ) -> None:
+        super().__init__(name, shape, stored.newbyteorder("="), layout, is_weight)
+        self.source = source
+        self.offset = offset
+        self.stored = stored
+        self.order = order
+        end = offset + declared_bytes(self.where, shape, stored)
+        if end > source.size:
+            raise DumpError(f"{self.where}: ends at byte {end}, the file at {source.size}; is it truncated?")
+
+    @property
+    def where(self) -> str:
+        """The tensor's place, as error messages begin."""
+        return f"{self.source.path}: tensor {self.name!r}"
+
+    def read(self) -> npt.NDArray[Any]:
+        """Read all values."""
+        return self._copy(...)
+
+    def read_rows(self, start: int, stop: int) -> npt.NDArray[Any]:
+        """Read ``[start:stop]`` of axis 0."""
+        if not self.shape:
+            raise TensorError(f"{self.where}: is 0-d, it has no rows")
+        return self._copy(slice(start, stop))
+
+    def _copy(self, index: Any) -> npt.NDArray[Any]:
+        self.source.check()
+        if not self.size:
+            none: npt.NDArray[Any] = np.empty(self.shape, self.dtype)[index]
+            return none
+        with reading(self.where):
+            values = np.memmap(self.source.path, self.stored, "r", self.offset, self.shape, self.order)
+            copy: npt.NDArray[Any] = np.array(values[index], dtype=self.dtype, order="C")
+            return copy

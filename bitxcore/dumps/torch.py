@@ -1,0 +1,144 @@
+"""PyTorch's ``.pt`` and ``.pth``: state dicts, read with ``weights_only`` so that no pickle runs code."""
+
+from __future__ import annotations
+
+import re
+import zipfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import ml_dtypes
+import numpy as np
+import numpy.typing as npt
+
+from bitxcore.dumps.base import Dump, Tensor
+from bitxcore.dumps.trust import Source, check_expansion, declared_bytes, one_line, reading
+from bitxcore.errors import DumpError, MissingExtraError, TensorError
+
+MAX_OBJECTS = 1_000_000  # shared sub-dicts can name exponentially many
+_NOT_NUMPY = ("bfloat16", "float8_e4m3fn", "float8_e4m3fnuz", "float8_e5m2", "float8_e5m2fnuz")
+_FORBIDDEN = re.compile(r"(?:GLOBAL|global:?|class|type) +([\w.]+)")
+
+
+def _torch() -> Any:
+    try:
+        import torch
+    except ImportError as error:
+        raise MissingExtraError("torch", "torch") from error
+    return torch
+
+
+class _StateTensor(Tensor):
+    """One tensor of a state dict, mapped from the file."""
+
+    def __init__(self, value: Any, name: str, dtype: np.dtype[Any], where: str) -> None:
+        super().__init__(name, tuple(value.shape), dtype)
+        self._value = value
+        self._where = where
+
+    def read(self) -> npt.NDArray[Any]:
+        """Read all values."""
+        return self._copy(self._value)
+
+    def read_rows(self, start: int, stop: int) -> npt.NDArray[Any]:
+        """Read ``[start:stop]`` of axis 0."""
+        if not self.shape:
+            raise TensorError(f"{self._where}: is 0-d, it has no rows")
+        start, stop, _ = slice(start, stop).indices(self.shape[0])
+        return self._copy(self._value[start : max(start, stop)])
+
+    def _copy(self, value: Any) -> npt.NDArray[Any]:
+        torch = _torch()
+        with reading(self._where):
+            if self.dtype.type.__module__ != "numpy":
+                # torch's .numpy() does not know these; the codes are the same.
+                codes = value.contiguous().view(torch.int16 if self.dtype.itemsize == 2 else torch.uint8)
+                return np.array(codes.numpy(), order="C").view(self.dtype)
+            return np.array(value.resolve_conj().resolve_neg().numpy(), dtype=self.dtype, order="C")
+
+
+def open_torch(path: Path) -> TorchDump:
+    """Open a ``torch.save`` file that holds tensors in (nested) dicts, lists or alone.
+
+    Names are keys joined by dots; a lone tensor is named like the file. Files in the zip format (torch
+    1.6 and later) are mapped; older ones are read whole.
+
+    Raises
+    ------
+    DumpError
+        If unpickling would need more than tensors and plain containers.
+    MissingExtraError
+        If torch is not installed.
+    """
+    torch = _torch()
+    source = Source.of(path)
+    with reading(path):
+        mapped = zipfile.is_zipfile(path)
+        try:
+            state = torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
+        except Exception as error:
+            if type(error).__name__ == "UnpicklingError" and (found := _FORBIDDEN.search(str(error))):
+                raise DumpError(
+                    f"{path}: its pickle calls {found[1]}; only tensors are read, no code"
+                ) from error
+            raise DumpError(f"{path}: is not a readable weights-only file: {one_line(error)}") from error
+        return TorchDump(source, state)
+
+
+class TorchDump(Dump):
+    """One ``torch.save`` file."""
+
+    def __init__(self, source: Source, state: Any) -> None:
+        torch = _torch()
+        tensors: dict[str, Tensor] = {}
+        ignored: dict[str, str] = {}
+        for name, value in _flatten(source.path, state):
+            name = name or source.path.stem
+            where = f"{source.path}: tensor {name!r}"
+            if name in tensors or name in ignored:
+                raise DumpError(f"{where}: two entries flatten to this name")
+            if not isinstance(value, torch.Tensor):
+                ignored[name] = f"not a tensor: {type(value).__name__}"
+            elif value.layout is not torch.strided or value.is_quantized:
+                ignored[name] = f"{value.layout} {value.dtype} tensor"
+            elif (dtype := _numpy_dtype(torch, value.dtype)) is None:
+                ignored[name] = f"dtype {value.dtype}"
+            else:
+                nbytes = declared_bytes(where, tuple(value.shape), dtype)
+                check_expansion(where, nbytes, source.size)
+                tensors[name] = _StateTensor(value.detach(), name, dtype, where)
+        super().__init__(source.path, "torch", tensors)
+        self.ignored = ignored
+
+
+def _flatten(path: Path, state: Any) -> Iterator[tuple[str, Any]]:
+    """Yield (dotted name, leaf) of nested containers, in order."""
+    stack = [("", state)]
+    objects = 0
+    while stack:
+        name, value = stack.pop()
+        objects += 1
+        if objects > MAX_OBJECTS:
+            raise DumpError(f"{path}: nests more than {MAX_OBJECTS} objects")
+        if isinstance(value, Mapping):
+            items = [(str(key), child) for key, child in value.items()]
+        elif isinstance(value, (list, tuple)):
+            items = [(str(index), child) for index, child in enumerate(value)]
+        else:
+            yield name, value
+            continue
+        stack.extend((f"{name}.{key}" if name else key, child) for key, child in reversed(items))
+
+
+def _numpy_dtype(torch: Any, dtype: Any) -> np.dtype[Any] | None:
+    name = str(dtype).removeprefix("torch.")
+    found: np.dtype[Any]
+    try:
+        if name in _NOT_NUMPY:
+            found = np.dtype(getattr(ml_dtypes, name))
+        else:
+            found = torch.empty(0, dtype=dtype).numpy().dtype
+        return found
+    except (TypeError, RuntimeError):
+        return None

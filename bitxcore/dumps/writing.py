@@ -1,0 +1,101 @@
+"""Replacement values on their way into a file: checked, block by block."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import IO, Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from bitxcore.dumps.base import Tensor
+from bitxcore.dumps.trust import reading
+from bitxcore.errors import DumpError, TensorError
+
+COPY_BYTES = 1 << 20
+
+
+def checked_blocks(
+    tensor: Tensor, new: npt.NDArray[Any] | Iterable[npt.NDArray[Any]]
+) -> Iterator[npt.NDArray[Any]]:
+    """Yield the blocks of `new`, which must add up to the shape of `tensor` and have its dtype.
+
+    A tensor of raw bytes (NumPy's ``V2`` for bfloat16) takes any dtype of that size.
+
+    Raises
+    ------
+    TensorError
+        At the first block that does not fit.
+    """
+    if isinstance(new, np.ndarray):
+        if new.shape != tensor.shape:
+            raise TensorError(
+                f"tensor {tensor.name!r}: new values have shape {new.shape}, not {tensor.shape}"
+            )
+        yield _of_dtype(tensor, new)
+        return
+    rows = 0
+    for block in new:
+        if tensor.shape and (block.ndim != tensor.ndim or block.shape[1:] != tensor.shape[1:]):
+            raise TensorError(
+                f"tensor {tensor.name!r}: new rows have shape {block.shape}, not {tensor.shape}"
+            )
+        rows += block.shape[0] if tensor.shape else block.size
+        if rows > (tensor.shape[0] if tensor.shape else 1):
+            break
+        yield _of_dtype(tensor, block)
+    if rows != (tensor.shape[0] if tensor.shape else 1):
+        raise TensorError(f"tensor {tensor.name!r}: new rows do not add up to shape {tensor.shape}")
+
+
+def _of_dtype(tensor: Tensor, block: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    dtype = block.dtype.newbyteorder("=")
+    values = np.ascontiguousarray(block, dtype)
+    if dtype == tensor.dtype:
+        return values
+    if tensor.dtype.type is np.void and not tensor.dtype.names and dtype.itemsize == tensor.dtype.itemsize:
+        return values.view(tensor.dtype)
+    raise TensorError(f"tensor {tensor.name!r}: new values have dtype {block.dtype}, not {tensor.dtype}")
+
+
+def whole(tensor: Tensor, new: npt.NDArray[Any] | Iterable[npt.NDArray[Any]]) -> npt.NDArray[Any]:
+    """Gather checked blocks into one array of the tensor's shape and dtype."""
+    blocks = list(checked_blocks(tensor, new))
+    values = (
+        blocks[0] if len(blocks) == 1 else np.concatenate([np.empty(0, tensor.dtype), *map(np.ravel, blocks)])
+    )
+    return values.reshape(tensor.shape)
+
+
+def write_blocks(
+    file: IO[bytes],
+    tensor: Tensor,
+    new: npt.NDArray[Any] | Iterable[npt.NDArray[Any]],
+    stored: np.dtype[Any],
+    order: Literal["C", "F"] = "C",
+) -> None:
+    """Write checked blocks as raw bytes at the file's position.
+
+    Parameters
+    ----------
+    stored : numpy.dtype
+        The tensor's dtype in the file's byte order.
+    order : {"C", "F"}
+        ``"F"`` needs the whole tensor in memory.
+    """
+    blocks = checked_blocks(tensor, new) if order == "C" else [whole(tensor, new).T]
+    for block in blocks:
+        if block.size:
+            values = np.ascontiguousarray(block, stored)
+            file.write(values.reshape(-1).view(np.uint8).data)
+
+
+def copy_bytes(where: object, source: IO[bytes], target: IO[bytes], nbytes: int) -> None:
+    """Copy `nbytes` bytes from position to position; `where` begins the message if reading fails."""
+    while nbytes:
+        with reading(where):
+            chunk = source.read(min(COPY_BYTES, nbytes))
+        if not chunk:
+            raise DumpError(f"{where}: ended {nbytes} bytes early")
+        target.write(chunk)
+        nbytes -= len(chunk)
