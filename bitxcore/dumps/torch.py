@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import re
 import zipfile
 from collections.abc import Iterator, Mapping
@@ -75,8 +76,10 @@ def open_torch(path: Path) -> TorchDump:
     source = Source.of(path)
     with reading(path):
         mapped = zipfile.is_zipfile(path)
+        # From bytes in memory, a damaged length in an old file can't ask for more than there is.
+        file = path if mapped else io.BytesIO(path.read_bytes())
         try:
-            state = torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
+            state = torch.load(file, map_location="cpu", weights_only=True, mmap=mapped)
         except Exception as error:
             if type(error).__name__ == "UnpicklingError" and (found := _FORBIDDEN.search(str(error))):
                 raise DumpError(

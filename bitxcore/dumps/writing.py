@@ -27,7 +27,8 @@ def checked_blocks(
     TensorError
         At the first block that does not fit.
     """
-    if isinstance(new, np.ndarray):
+    if isinstance(new, (np.ndarray, np.generic)):  # operators turn 0-d arrays into scalars
+        new = np.asarray(new)
         if new.shape != tensor.shape:
             raise TensorError(
                 f"tensor {tensor.name!r}: new values have shape {new.shape}, not {tensor.shape}"
