@@ -4,6 +4,6 @@ Layers and operands go in, cycles come out; `bitxcore` does the arithmetic on bi
 loaded when first used, so that importing this package costs nothing.
 """
 
-import lazy_loader
+import lazy_loader  # type: ignore[import-untyped]
 
 __getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from typing import Any
 
-import numba
 import numpy as np
 import numpy.typing as npt
 
 from bitxcore.errors import TensorError
+from bitxcore.jit import kernel
 
 
 def _skewed_fifo(costs, lengths, bounds, depth, cycles):  # type: ignore[no-untyped-def]
@@ -39,7 +39,7 @@ def _skewed_fifo(costs, lengths, bounds, depth, cycles):  # type: ignore[no-unty
         cycles[t] = latest
 
 
-_skewed_fifo_compiled: Any = numba.njit(cache=True, nogil=True)(_skewed_fifo)
+_skewed_fifo_compiled: Any = kernel(_skewed_fifo)
 
 
 def skewed_fifo(

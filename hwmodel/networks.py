@@ -96,8 +96,9 @@ class NetworkLayer:
             raise TensorError(
                 f"tensor {self.weight!r}: shape {stored.shape} has no {layout.conv_groups} groups"
             )
-        turned = layout.turn(stored) if layout.filter_axis < stored.ndim else stored
-        if turned.shape == shape or (self.layer.operation == "linear" and turned.shape[0] == shape[0]):
+        turned = layout.turn(stored) if stored.ndim > 1 else stored.reshape(1, -1)
+        flat = self.layer.operation == "linear" and turned.size == self.layer.parameters
+        if turned.shape == shape or (flat and turned.shape[0] == shape[0]):
             return turned
         raise TensorError(
             f"tensor {self.weight!r}: layer {self.layer.name!r} needs weights of shape {shape}"

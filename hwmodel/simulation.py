@@ -20,6 +20,9 @@ from hwmodel.results import LayerResult, NetworkResult
 if TYPE_CHECKING:
     from bitxcore.store import StoreWriter
 
+Source = Mapping[str, Any] | str | PathLike[str] | None
+"""Where weights are: an open dump or any mapping of names to arrays, or a dump's path."""
+
 Progress = Callable[[int, int, str], None]
 """Called with layers done, layers in all, and the name of the layer that comes next."""
 
@@ -64,7 +67,7 @@ def simulate_network(
     accelerators: Accelerator | Sequence[Accelerator],
     network: Network,
     *,
-    dump: Mapping[str, Any] | str | PathLike[str] | None = None,
+    dump: Source = None,
     traces: Mapping[str, npt.NDArray[Any]] | None = None,
     store: str | PathLike[str] | StoreWriter | None = None,
     progress: Progress | None = None,
@@ -102,38 +105,63 @@ def simulate_network(
         raise TensorError("at least one accelerator is needed")
     if len(set(labels)) < len(labels):
         raise TensorError(f"the same accelerator is given twice: {', '.join(labels)}")
-    traces = traces or {}
-    rows: list[LayerResult] = []
-    with _open(dump if dump is not None else network.path, machines, network) as tensors:
-        for done, entry in enumerate(network.layers):
-            if progress:
-                progress(done, len(network.layers), entry.layer.name)
-            operands = Operands(entry.read(tensors), traces.get(entry.layer.name))
-            for machine in machines:
-                rows.append(_simulate_entry(machine, entry, operands))
-    if progress:
-        progress(len(network.layers), len(network.layers), "")
-    result = NetworkResult(
-        network=network.name,
-        accelerators=labels,
-        layers=tuple(rows),
-        not_simulated=network.not_simulated,
-        notes=network.notes,
-    )
-    if store is not None:
-        from hwmodel.storing import write_run
+    if unknown := set(traces or {}) - {e.layer.name for e in network.layers}:
+        raise TensorError(f"traces: network {network.name!r} has no layer {sorted(unknown)[0]!r}")
+    source = dump if dump is not None else network.path
+    with _writing(store, machines, source) as writer:
+        with _open(source, machines, network) as tensors:
+            rows = list(_rows(machines, network, tensors, traces or {}, progress))
+        result = NetworkResult(
+            network=network.name,
+            accelerators=labels,
+            layers=tuple(rows),
+            not_simulated=network.not_simulated,
+            notes=network.notes,
+        )
+        if writer is not None:
+            from hwmodel.storing import write_run
 
-        source = dump if dump is not None else network.path
-        plain = source is None or (isinstance(source, Mapping) and not isinstance(source, Dump))
-        inputs = () if plain else (source,)
-        write_run(store, result, machines, inputs=inputs)
+            write_run(writer, result, machines)
     return result
 
 
+def _rows(
+    machines: Sequence[Accelerator],
+    network: Network,
+    tensors: Mapping[str, Any],
+    traces: Mapping[str, npt.NDArray[Any]],
+    progress: Progress | None,
+) -> Iterator[LayerResult]:
+    for done, entry in enumerate(network.layers):
+        if progress:
+            progress(done, len(network), entry.layer.name)
+        operands = Operands(entry.read(tensors), traces.get(entry.layer.name))
+        for machine in machines:
+            yield _simulate_entry(machine, entry, operands)
+    if progress:
+        progress(len(network), len(network), "")
+
+
 @contextmanager
-def _open(
-    source: Mapping[str, Any] | str | PathLike[str] | None, machines: Sequence[Accelerator], network: Network
-) -> Iterator[Mapping[str, Any]]:
+def _writing(
+    store: str | PathLike[str] | StoreWriter | None, machines: Sequence[Accelerator], source: Source
+) -> Iterator[StoreWriter | None]:
+    """Open a new store before the work begins, so that a bad path costs no time."""
+    if not isinstance(store, (str, PathLike)):
+        yield store
+        return
+    from bitxcore.store import Store
+
+    inputs: list[Dump | str | PathLike[str]] = []
+    if isinstance(source, (Dump, str, PathLike)):
+        inputs.append(source)
+    parameters = {m.label: m.options for m in machines}
+    with Store.create(store, parameters=parameters, inputs=inputs) as writer:
+        yield writer
+
+
+@contextmanager
+def _open(source: Source, machines: Sequence[Accelerator], network: Network) -> Iterator[Mapping[str, Any]]:
     """Open the dump if any machine looks at weights, and check that it has all of them."""
     wanted = [e for e in network.layers if e.weight is not None]
     if not wanted or not any(m.needs_weights for m in machines):

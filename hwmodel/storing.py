@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from os import PathLike
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,44 +15,29 @@ if TYPE_CHECKING:
     from bitxcore.store import StoreWriter
 
 
-def write_run(
-    store: str | PathLike[str] | StoreWriter,
-    result: NetworkResult,
-    accelerators: Sequence[Accelerator],
-    *,
-    inputs: Sequence[Any] = (),
-) -> None:
+def write_run(writer: StoreWriter, result: NetworkResult, accelerators: Sequence[Accelerator]) -> None:
     """Write the tables ``simulation``, ``networks``, ``kept_rows`` and ``not_simulated``.
 
     Parameters
     ----------
-    store : path or StoreWriter
-        A path makes a new store; a writer gets the tables beside what it holds.
+    writer : StoreWriter
+        From ``Store.create``.
     result : NetworkResult
     accelerators : sequence of Accelerator
-        Those of the run; their options and assumptions become provenance and attributes.
-    inputs : sequence
-        What the weights came from, for the provenance of a new store.
+        Those of the run; their assumptions become attributes.
     """
-    from bitxcore.store import Store, StoreWriter
-
-    if not isinstance(store, StoreWriter):
-        parameters = {a.label: a.options for a in accelerators}
-        with Store.create(store, parameters=parameters, inputs=inputs) as writer:
-            write_run(writer, result, accelerators)
-        return
     attrs = {f"assumptions of {a.label}": "\n".join(a.assumptions) for a in accelerators}
     attrs |= {"network": result.network, "notes": "\n".join(result.notes)}
-    store.write_table(
+    writer.write_table(
         "simulation", (r.columns() for r in result.layers), units=UNITS, dtypes=_dtypes(UNITS), attrs=attrs
     )
-    store.write_table(
+    writer.write_table(
         "networks",
         ({"network": result.network, **t.columns()} for t in result.totals),
         units={"network": "", **TOTAL_UNITS},
         dtypes=_dtypes(TOTAL_UNITS),
     )
-    store.write_table(
+    writer.write_table(
         "kept_rows",
         (
             {"layer": r.layer, "accelerator": r.accelerator, "kept_rows": rows, "groups": groups}
@@ -64,7 +48,7 @@ def write_run(
         units={"layer": "", "accelerator": "", "kept_rows": "1", "groups": "1"},
         dtypes={"layer": str, "accelerator": str, "kept_rows": np.int64, "groups": np.int64},
     )
-    store.write_table(
+    writer.write_table(
         "not_simulated",
         (asdict(n) for n in result.not_simulated),
         units={"operation": "", "count": "1", "reason": "", "multiplies": ""},

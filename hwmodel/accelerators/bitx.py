@@ -11,13 +11,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from math import ceil, log2
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
 
 from bitxcore.errors import TensorError
 from bitxcore.formats import format_of, number_format
+from bitxcore.groups import GROUPINGS, MAX_GROUP, Grouping
 from hwmodel.accelerators.base import Accelerator
 from hwmodel.layers import Layer
 from hwmodel.operands import Operands
@@ -72,7 +73,7 @@ class BitX(Accelerator):
     threshold: float | None = None
     budget: float | None = None
     rounding: str = "truncate"
-    grouping: Literal["flat", "channel"] = "flat"
+    grouping: Grouping = "flat"
     fifo_depth: int | None = 2
     skip_zero_groups: bool = False
     pack_zeros: bool | None = None
@@ -101,6 +102,12 @@ class BitX(Accelerator):
 
     def __post_init__(self) -> None:
         self._check_at_least(1, "compute_units", "processing_elements", "lanes", "group")
+        if self.group > MAX_GROUP:
+            raise TensorError(f"group must be an integer from 1 to {MAX_GROUP}, got {self.group}")
+        if self.grouping not in GROUPINGS:
+            raise TensorError(f"grouping must be one of {', '.join(GROUPINGS)}, got {self.grouping!r}")
+        if self.format is not None:
+            number_format(self.format)
         for option, minimum in (("rows", 1), ("window", 1), ("fifo_depth", 0)):
             if getattr(self, option) is not None:
                 self._check_at_least(minimum, option)

@@ -1,6 +1,7 @@
 """The skewed FIFO: the compiled recurrence against a machine that is stepped cycle by cycle."""
 
 from collections import deque
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -93,10 +94,7 @@ def test_tiles_are_independent(data):
     inner = data.draw(st.lists(st.integers(0, len(costs)), max_size=3).map(sorted))
     bounds = [0, *inner, len(costs)]
     found = skewed_fifo(costs, fifo_depth=1, bounds=bounds)
-    expected = [
-        int(skewed_fifo(costs[a:b], fifo_depth=1)[0]) if b > a else 0
-        for a, b in zip(bounds, bounds[1:], strict=False)
-    ]
+    expected = [int(skewed_fifo(costs[a:b], fifo_depth=1)[0]) if b > a else 0 for a, b in pairwise(bounds)]
     assert found.tolist() == expected
 
 
