@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -138,6 +139,108 @@ def _bert(
     )
 
 
+_RESNETS = {
+    18: (2, 2, 2, 2),
+    34: (3, 4, 6, 3),
+    50: (3, 4, 6, 3),
+    101: (3, 4, 23, 3),
+    152: (3, 8, 36, 3),
+}
+
+
+def resnet(depth: int) -> Network:
+    """ResNet for ImageNet at 224 × 224.
+
+    K. He et al., "Deep Residual Learning for Image Recognition", CVPR 2016, table 1; bottlenecks
+    halve the size in their 3 × 3 convolution, as in today's implementations. Tensors are named as
+    in torchvision.
+    """
+    layers: list[Layer] = []
+
+    def conv(name: str, inputs: int, outputs: int, size: int, kernel: int, stride: int = 1) -> int:
+        layer = Conv(
+            name,
+            in_channels=inputs,
+            out_channels=outputs,
+            in_size=(size, size),
+            kernel=(kernel, kernel),
+            stride=(stride, stride),
+            padding=((kernel // 2, kernel // 2),) * 2,
+        )
+        layers.append(layer)
+        return layer.out_size[0]
+
+    conv("conv1", 3, 64, 224, 7, stride=2)
+    size, channels, blocks = 56, 64, _RESNETS[depth]
+    for stage, repeats in enumerate(blocks):
+        width = 64 << stage
+        for repeat in range(repeats):
+            name, stride = f"layer{stage + 1}.{repeat}", 2 if stage and repeat == 0 else 1
+            if depth < 50:
+                outputs = width
+                out = conv(f"{name}.conv1", channels, width, size, 3, stride)
+                conv(f"{name}.conv2", width, width, out, 3)
+            else:
+                outputs = 4 * width
+                conv(f"{name}.conv1", channels, width, size, 1)
+                out = conv(f"{name}.conv2", width, width, size, 3, stride)
+                conv(f"{name}.conv3", width, outputs, out, 1)
+            if channels != outputs:
+                conv(f"{name}.downsample.0", channels, outputs, size, 1, stride)
+            size, channels = out, outputs
+    norms = sum(layer.filters for layer in layers)
+    layers.append(Linear("fc", in_features=channels, out_features=1000))
+    return Network(
+        name=f"resnet{depth}",
+        layers=_named(layers),
+        source="He et al., Deep Residual Learning for Image Recognition, CVPR 2016; 224 x 224",
+        not_simulated=(
+            NotSimulated("BatchNormalization", len(layers) - 1, "folded into weights"),
+            NotSimulated("Relu", 1 + sum(blocks) * (2 if depth < 50 else 3), "element-wise"),
+            NotSimulated("Add", sum(blocks), "element-wise"),
+            NotSimulated("MaxPool", 1, "reduction"),
+            NotSimulated("GlobalAveragePool", 1, "reduction"),
+        ),
+        other_parameters=2 * norms + 1000,
+    )
+
+
+def vgg16() -> Network:
+    """VGG-16 at 224 × 224.
+
+    K. Simonyan, A. Zisserman, "Very Deep Convolutional Networks for Large-Scale Image
+    Recognition", ICLR 2015, table 1, column D. Tensors are named as in torchvision.
+    """
+    layers: list[Layer] = []
+    size, channels, index = 224, 3, 0
+    for repeats, outputs in ((2, 64), (2, 128), (3, 256), (3, 512), (3, 512)):
+        for _ in range(repeats):
+            layers.append(
+                Conv(
+                    f"features.{index}",
+                    in_channels=channels,
+                    out_channels=outputs,
+                    in_size=(size, size),
+                    kernel=(3, 3),
+                    padding=((1, 1), (1, 1)),
+                )
+            )
+            channels, index = outputs, index + 2  # a ReLU follows
+        size, index = size // 2, index + 1  # and a pooling layer
+    for i, inputs, outputs in ((0, 512 * 7 * 7, 4096), (3, 4096, 4096), (6, 4096, 1000)):
+        layers.append(Linear(f"classifier.{i}", in_features=inputs, out_features=outputs))
+    return Network(
+        name="vgg16",
+        layers=_named(layers),
+        source="Simonyan, Zisserman, Very Deep Convolutional Networks, ICLR 2015; 224 x 224",
+        not_simulated=(
+            NotSimulated("Relu", 15, "element-wise"),
+            NotSimulated("MaxPool", 5, "reduction"),
+        ),
+        other_parameters=sum(layer.filters for layer in layers),
+    )
+
+
 def _named(layers: list[Layer]) -> tuple[NetworkLayer, ...]:
     """Tie every layer that has weights to the tensor of its name."""
     return tuple(NetworkLayer(x, f"{x.name}.weight" if x.has_weights else None) for x in layers)
@@ -146,6 +249,8 @@ def _named(layers: list[Layer]) -> tuple[NetworkLayer, ...]:
 ARCHITECTURES: dict[str, Callable[[], Network]] = {
     "efficientnet-lite0": efficientnet_lite0,
     "minilm-l6": minilm_l6,
+    **{f"resnet{depth}": partial(resnet, depth) for depth in _RESNETS},
+    "vgg16": vgg16,
 }
 """Generators by table name."""
 
