@@ -57,7 +57,7 @@ def simulate(accelerator: Accelerator, layer: Layer, operands: Operands | None =
         raise TensorError(f"layer {layer.name!r}: {accelerator.name} needs weights, none were given")
     try:
         return accelerator.run(layer, operands)
-    except TensorError as error:
+    except BitxError as error:
         if layer.name in str(error):
             raise
         raise TensorError(f"layer {layer.name!r}: {error}") from error

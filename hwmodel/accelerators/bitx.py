@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 
+from bitxcore.criteria import ROUNDINGS
+from bitxcore.criteria import criterion as check_criterion
 from bitxcore.errors import TensorError
 from bitxcore.formats import format_of, number_format
 from bitxcore.groups import GROUPINGS, MAX_GROUP, Grouping
@@ -26,6 +28,8 @@ from hwmodel.results import LayerResult
 
 if TYPE_CHECKING:
     from bitxcore import Pruned
+
+MAX_WINDOW = 64
 
 PACK_ZEROS_FROM = 0.3
 """Share of zero weights from which a tensor counts as pruned by software."""
@@ -44,7 +48,8 @@ class BitX(Accelerator):
     lanes : int
         L, rows that a PE applies in a cycle.
     rows : int or None
-        N, rows kept in a group; None with a criterion that needs none.
+        N, rows kept in a group; the most rows, with a criterion that chooses their number (None:
+        no limit).
     group : int
         G, weights in a group.
     window : int, optional
@@ -108,9 +113,12 @@ class BitX(Accelerator):
             raise TensorError(f"grouping must be one of {', '.join(GROUPINGS)}, got {self.grouping!r}")
         if self.format is not None:
             number_format(self.format)
+        if self.rounding not in ROUNDINGS:
+            raise TensorError(f"rounding must be one of {', '.join(ROUNDINGS)}, got {self.rounding!r}")
         for option, minimum in (("rows", 1), ("window", 1), ("fifo_depth", 0)):
             if getattr(self, option) is not None:
                 self._check_at_least(minimum, option)
+        check_criterion(self.criterion, self.rows, self.threshold, self.budget, self.window or MAX_WINDOW)
 
     @property
     def peak_macs_per_cycle(self) -> float:

@@ -10,8 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import bitxcore as bx
 import hwmodel as hw
-from bitxcore.errors import TensorError
+from bitxcore.errors import BitxError, TensorError
 from hwmodel import accelerators
 from hwmodel.lanes import skewed_fifo
 
@@ -53,12 +54,15 @@ def test_unknown_names_and_options_list_the_known_ones():
         ("bitx", {"lanes": 1.5}, "lanes must be an integer"),
         ("bitx", {"group": 65}, "group must be an integer from 1 to 64"),
         ("bitx", {"grouping": "column"}, "grouping"),
+        ("bitx", {"rounding": "up"}, "rounding must be one of truncate, nearest"),
+        ("bitx", {"criterion": "best"}, "criterion must be one of topn"),
+        ("bitx", {"criterion": "threshold", "rows": None}, "needs threshold"),
         ("bitx", {"format": "float33"}, "'float33' is not known"),
         ("dadiannao", {"tiles": True}, "tiles must be an integer"),
     ],
 )
 def test_bad_values_are_refused_when_the_record_is_made(name, options, message):
-    with pytest.raises(TensorError, match=message):
+    with pytest.raises(BitxError, match=message):
         hw.accelerator(name, **options)
 
 
@@ -353,6 +357,23 @@ def test_bitx_packs_sparse_tensors_by_itself():
 
 def cycles_of(w):
     return hw.simulate(hw.accelerator("bitx"), hw.Linear("l", w.shape[1], len(w)), hw.Operands(w))
+
+
+def test_bitx_hands_its_criterion_to_the_pruner():
+    w = floats(8, 64)
+    for options in (
+        {"criterion": "threshold", "rows": None, "threshold": 0.1},
+        {"criterion": "energy", "rows": None, "budget": 0.01},
+        {"criterion": "msb", "rows": 3},
+        {"rounding": "nearest", "rows": 4},
+        {"window": 12},
+    ):
+        acc = hw.accelerator("bitx", **options)
+        r = hw.simulate(acc, hw.Linear("l", 64, 8), hw.Operands(w))
+        kept = bx.prune(w, **({"rows": 5} | options)).kept_rows
+        assert np.bincount(kept.ravel(), minlength=33)[: len(r.kept_rows_histogram)].tolist() == list(
+            r.kept_rows_histogram
+        )
 
 
 def test_bitx_channel_grouping():
