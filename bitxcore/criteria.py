@@ -1,0 +1,83 @@
+"""Pruning criteria: what is kept of a group, and the parameter each one takes."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from bitxcore.errors import BitxError
+
+CRITERIA = ("topn", "msb", "threshold", "energy")
+ROUNDINGS = ("truncate", "nearest")
+
+
+@dataclass(frozen=True, slots=True)
+class Criterion:
+    """A checked criterion.
+
+    Parameters
+    ----------
+    name : {"topn", "msb", "threshold", "energy"}
+    rows : int
+        Most rows a group keeps.
+    threshold : float, optional
+        ``threshold``: rows are kept whose significance is at least this share of the greatest.
+    budget : float, optional
+        ``energy``: the greatest relative error. The error of pruned rows is the root of the sum of
+        their squared significances, relative to that of all rows; the budget's square is taken
+        down to a multiple of 2**-38.
+    """
+
+    name: str
+    rows: int
+    threshold: float | None = None
+    budget: float | None = None
+
+    @property
+    def counts_every_row(self) -> bool:
+        """Whether the ones of all rows must be known."""
+        return self.name in ("threshold", "energy")
+
+    @property
+    def energy_share(self) -> int:
+        """Share of a group's energy that may be pruned, in units of 2**-38."""
+        return math.floor(Fraction(self.budget or 0.0) ** 2 * 2**38)
+
+    def least_ones(self) -> npt.NDArray[Any]:
+        """Table ``[d + 3, n]``: ones that a row needs, d rows below a most significant row of n ones."""
+        square = Fraction(self.threshold or 0.0) ** 2
+        table = np.full((68, 65), 65, np.uint8)
+        for distance in range(-3, 65):
+            for ones in range(65):
+                table[distance + 3, ones] = min(65, math.ceil(square * ones * Fraction(4) ** distance))
+        return table
+
+
+def criterion(
+    name: str, rows: int | None, threshold: float | None, budget: float | None, window: int
+) -> Criterion:
+    """Check the parameters of a criterion.
+
+    Raises
+    ------
+    BitxError
+        If the name is unknown, a parameter is missing, out of range or of another criterion.
+    """
+    if name not in CRITERIA:
+        raise BitxError(f"criterion must be one of {', '.join(CRITERIA)}, got {name!r}")
+    if rows is None and name in ("topn", "msb"):
+        raise BitxError(f"criterion {name!r} needs rows, the number of rows to keep")
+    if rows is not None and (isinstance(rows, bool) or not isinstance(rows, (int, np.integer)) or rows < 1):
+        raise BitxError(f"rows must be a positive integer, got {rows!r}")
+    for parameter, value, owner in (("threshold", threshold, "threshold"), ("budget", budget, "energy")):
+        if (value is None) == (name == owner):
+            verb = "needs" if value is None else "takes no"
+            raise BitxError(f"criterion {name!r} {verb} {parameter}")
+        if value is not None and not 0 <= value <= 1:
+            raise BitxError(f"{parameter} must be from 0 to 1, got {value!r}")
+    return Criterion(name, window if rows is None else min(int(rows), window), threshold, budget)

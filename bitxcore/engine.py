@@ -1,0 +1,295 @@
+"""From a number format to its kernels, and from any tensor to the whole vectors they work on.
+
+Groups that lie one behind the other in memory are worked on where they are. All others (tails,
+odd group sizes, groups across channels, windows beyond the lane) are gathered, a chunk that fits
+the cache at a time, into whole vectors of the next larger group size: zeros change no row.
+"""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from bitxcore.criteria import Criterion
+from bitxcore.errors import BitxError, TensorError
+from bitxcore.formats import NumberFormat
+from bitxcore.groups import Grid
+from bitxcore.jit import parallel
+
+FAST_GROUPS = (4, 8, 16, 32, 64)
+MAX_WINDOW = 64
+Array = npt.NDArray[Any]
+
+_buffers = threading.local()
+
+
+def buffer(name: str, size: int, dtype: Any) -> Array:
+    """Scratch array of this thread, kept between calls: fresh pages would cost more than the work."""
+    kept = _buffers.__dict__.get((name, np.dtype(dtype)))
+    if kept is None or kept.size < size:
+        kept = np.empty(size, dtype)
+        _buffers.__dict__[(name, np.dtype(dtype))] = kept
+    return kept[:size]
+
+
+def mask_dtype(window: int) -> np.dtype[Any]:
+    """Smallest unsigned dtype of a mask of `window` rows."""
+    return np.dtype(next(f"u{size}" for size in (1, 2, 4, 8) if window <= 8 * size))
+
+
+def check_window(window: int | None, fmt: NumberFormat) -> int:
+    """Return the window to use: the format's default, or `window` if it is from 1 to 64."""
+    if window is None:
+        return fmt.default_window
+    if isinstance(window, bool) or not isinstance(window, (int, np.integer)) or not 1 <= window <= MAX_WINDOW:
+        raise TensorError(f"window must be an integer from 1 to {MAX_WINDOW}, got {window!r}")
+    return int(window)
+
+
+@dataclass(frozen=True)
+class Engine:
+    """The kernels of one format, window and cut.
+
+    Parameters
+    ----------
+    fmt : NumberFormat
+    window : int
+        Rows.
+    grid : Grid
+    """
+
+    fmt: NumberFormat
+    window: int
+    grid: Grid
+
+    @cached_property
+    def padded(self) -> int:
+        """Group size the kernels see."""
+        return next(g for g in FAST_GROUPS if g >= self.grid.group)
+
+    @cached_property
+    def code_dtype(self) -> np.dtype[Any]:
+        """Unsigned dtype of the codes the kernels read."""
+        return np.dtype("u8") if self.through_float64 else self.fmt.storage_dtype
+
+    @property
+    def through_float64(self) -> bool:
+        """Whether values take the way through float64, whose lanes hold a window of up to 64 rows."""
+        return self.fmt.is_float and self.fmt.name != "float64" and self.window > 32
+
+    @cached_property
+    def lane_bits(self) -> int:
+        """Bits of a lane of the kernels' bit matrix."""
+        if not self.fmt.is_float:
+            return self.fmt.storage_bits
+        return 64 if self.code_dtype.itemsize == 8 else 32
+
+    @property
+    def row_bits(self) -> int:
+        """Bits of the masks the kernels read and write; row 0 is the top one."""
+        return max(self.lane_bits, 32)
+
+    @cached_property
+    def step(self) -> int:
+        """Groups of one vector."""
+        from bitxcore.kernels.vectors import lanes_of
+
+        return lanes_of(self.lane_bits, self.padded) // self.padded
+
+    @property
+    def count(self) -> int:
+        """Groups of the tensor."""
+        return self.grid.filters * self.grid.groups
+
+    @property
+    def contiguous(self) -> bool:
+        """Whether the groups lie one behind the other, as the kernels want them."""
+        grid = self.grid
+        whole = grid.stride == 1 and grid.length % grid.group == 0
+        return whole and self.padded == grid.group and not self.through_float64
+
+    def window_mask(self, bits: int) -> int:
+        """Mask of the window's rows in lanes of `bits` bits, as a signed 64-bit integer."""
+        low = max(0, bits - self.window)
+        mask = ((1 << bits) - 1) >> low << low
+        return mask - (1 << 64) if bits == 64 else mask
+
+    # -- the kernels, one signature for floats and integers ------------------------------------
+
+    @cached_property
+    def _float_settings(self) -> tuple[int, int]:
+        """Storage kind, and the image exponent of the format's smallest normal number."""
+        from bitxcore.kernels import floats
+
+        if self.code_dtype.itemsize == 8:
+            kind, image_bias = floats.FLOAT64, 1023
+        else:
+            kind, image_bias = getattr(floats, self.fmt.name.upper()), 127
+        return kind, image_bias - self.fmt.bias + 1
+
+    @cached_property
+    def _integer_settings(self) -> tuple[int, int, int]:
+        """Encoding, significand bits, and the bits a magnitude may have."""
+        from bitxcore.kernels import integers
+
+        p = self.fmt.significand_bits
+        if self.fmt.encoding == "twos-complement":
+            return integers.TWOS_COMPLEMENT, p, p - 1
+        return (integers.UNSIGNED if self.fmt.encoding == "unsigned" else integers.SIGN_MAGNITUDE), p, p
+
+    def prune_vectors(
+        self, x: Array, out: Array, masks: Array, exponents: Array, kept: Array, groups: int, c: Criterion
+    ) -> int:
+        """Prune `groups` groups by ``topn`` or ``msb``; return how many held no finite value."""
+        vectors, refine = groups // self.step, c.name == "topn"
+        if self.fmt.is_float:
+            from bitxcore.kernels.floats import prune_kernel
+
+            kind, emin = self._float_settings
+            mask = self.window_mask(self.lane_bits)
+            run = prune_kernel(kind, self.padded)
+            bad = run(x, out, masks, exponents, kept, vectors, c.rows, emin, mask, refine, 2)
+            if bad < 0:
+                raise BitxError(
+                    "this thread flushes subnormal numbers to zero (a library set it, e.g. "
+                    "torch.set_flush_denormal); exact results need it off"
+                )
+            return int(bad)
+        from bitxcore.kernels import integers
+
+        encoding, width, limit = self._integer_settings
+        exponents[:] = 0
+        run = integers.prune_kernel(self.lane_bits, encoding, self.padded)
+        return int(run(x, out, masks, kept, vectors, c.rows, width, limit, self.window_mask(32), refine))
+
+    def apply_vectors(self, x: Array, out: Array, masks: Array, groups: int, nearest: bool) -> None:
+        """Clear or round `groups` groups to the rows of `masks`."""
+        vectors = groups // self.step
+        if self.fmt.is_float:
+            from bitxcore.kernels.floats import apply_kernel
+
+            kind, emin = self._float_settings
+            last_place = self.lane_bits - self.fmt.significand_bits
+            mask = self.window_mask(self.lane_bits)
+            apply_kernel(kind, self.padded)(x, out, masks, vectors, emin, mask, nearest, last_place)
+            return
+        from bitxcore.kernels import integers
+
+        encoding, width, limit = self._integer_settings
+        run = integers.apply_kernel(self.lane_bits, encoding, self.padded)
+        run(x, out, masks, vectors, width, limit, self.window_mask(self.lane_bits), nearest)
+
+    def count_vectors(self, x: Array, counts: Array, exponents: Array, groups: int) -> int:
+        """Count the ones of every row of `groups` groups; return how many held no finite value."""
+        vectors = groups // self.step
+        mask = self.window_mask(self.lane_bits)
+        if self.fmt.is_float:
+            from bitxcore.kernels.floats import count_kernel
+
+            kind, emin = self._float_settings
+            return int(count_kernel(kind, self.padded)(x, counts, exponents, vectors, emin, mask))
+        from bitxcore.kernels import integers
+
+        encoding, width, limit = self._integer_settings
+        exponents[:] = 0
+        run = integers.count_kernel(self.lane_bits, encoding, self.padded)
+        return int(run(x, counts, vectors, width, limit, mask))
+
+    def select(self, x: Array, masks: Array, exponents: Array, kept: Array, groups: int, c: Criterion) -> int:
+        """Choose rows by a criterion that counts them all; return the groups without a finite value."""
+        from bitxcore.kernels import selection
+
+        lane = np.dtype(f"u{self.lane_bits // 8}")
+        counts = buffer("counts", 8 * groups, lane).reshape(8, groups)
+        bad = self.count_vectors(x, counts, exponents, groups)
+        ones = counts.view(np.uint8).reshape(8, groups, lane.itemsize)
+        if c.name == "threshold":
+            selection.keep_threshold(ones, masks, kept, groups, self.lane_bits, c.rows, c.least_ones())
+        else:
+            selection.keep_energy(ones, masks, kept, groups, self.lane_bits, c.rows, c.energy_share)
+        return bad
+
+    # -- chunks --------------------------------------------------------------------------------
+
+    def whole_vectors(self, groups: int) -> int:
+        """Smallest number of groups in whole vectors that holds `groups`."""
+        return -(-groups // self.step) * self.step
+
+    def gather(self, x: Array, first: int, last: int, out: Array) -> None:
+        """Copy groups of the codes `x` to whole vectors of padded groups."""
+        from bitxcore.kernels import selection
+
+        codes = out if not self.through_float64 else buffer("stored", out.size, x.dtype)
+        codes[(last - first) * self.padded :] = 0
+        selection.gather(x, codes, first, last, self.padded, *self._cut)
+        if self.through_float64:
+            with np.errstate(invalid="ignore"):
+                out.view(np.float64)[:] = codes.view(self.fmt.dtype)
+
+    def scatter(self, x: Array, first: int, last: int, out: Array, original: Array) -> None:
+        """Copy groups back to the codes `out`; NaN and Inf come from `original`."""
+        from bitxcore.kernels import selection
+
+        codes = x
+        if self.through_float64:
+            codes = buffer("stored", x.size, out.dtype)
+            with np.errstate(invalid="ignore"):
+                codes.view(self.fmt.dtype)[:] = x.view(np.float64)
+            stored = buffer("original", x.size, out.dtype)
+            stored[:] = 0
+            selection.gather(original, stored, first, last, self.padded, *self._cut)
+            broken = ~np.isfinite(x.view(np.float64))
+            codes[broken] = stored[broken]
+        selection.scatter(codes, out, first, last, self.padded, *self._cut)
+
+    @property
+    def _cut(self) -> tuple[int, int, int, int]:
+        return self.grid.group, self.grid.length, self.grid.stride, self.grid.blocks
+
+    def each_chunk(self, work: Any) -> list[Any]:
+        """Call ``work(first, last)`` over all groups in whole vectors, on all threads."""
+        vector_bytes = self.step * self.padded * self.code_dtype.itemsize
+        vectors = -(-self.count // self.step)
+
+        def task(start: int, stop: int) -> Any:
+            return work(start * self.step, min(stop * self.step, self.count))
+
+        return parallel(task, vectors, vector_bytes)
+
+
+def codes_of(x: Array, fmt: NumberFormat) -> Array:
+    """View a C-contiguous array of a format as a flat array of unsigned codes."""
+    return x.reshape(-1).view(fmt.storage_dtype)
+
+
+def locate_nonfinite(x: Array, fmt: NumberFormat) -> TensorError:
+    """Make the error that names the first value of `x` that is none of the format's."""
+    flat = x.reshape(-1)
+    for start in range(0, flat.size, 1 << 20):
+        part = flat[start : start + (1 << 20)]
+        if fmt.is_float:
+            bad = ~np.isfinite(part)
+        else:
+            wide = part.astype(np.int32)
+            p = fmt.significand_bits
+            low, high = (
+                (-(1 << (p - 1)), (1 << (p - 1)) - 1)
+                if fmt.encoding == "twos-complement"
+                else (-(1 << p) + 1, (1 << p) - 1)
+            )
+            bad = (wide < low) | (wide > high)
+        if bad.any():
+            at = int(np.argmax(bad))
+            if fmt.is_float:
+                return TensorError(f"value {part[at]} at flat index {start + at}: {fmt.name} must be finite")
+            hint = f"; format '{fmt.name}-twos' has it" if int(part[at]) == low - 1 and low < 0 else ""
+            return TensorError(
+                f"value {part[at]} at flat index {start + at}: {fmt.name} is {fmt.encoding}, "
+                f"from {low} to {high}{hint}"
+            )
+    raise AssertionError("no value out of the format")  # the kernel saw one

@@ -1,0 +1,103 @@
+"""The one place with Numba options, the cache's place and the threading policy.
+
+Settings, read from the environment:
+
+``BITX_THREADS``
+    Threads of the kernels (default: the cores this process may use).
+``BITX_CACHE_DIR``
+    Where compiled kernels are kept (default: ``bitx`` in the user's cache directory). Kernels
+    of one release share a folder that is named after a hash of their source and of the
+    versions of Numba and NumPy, so an upgraded kernel is never served from an old cache.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import threading
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, TypeVar
+
+from bitxcore.errors import BitxError
+
+T = TypeVar("T")
+CHUNK_BYTES = 1 << 20  # what one task of a thread reads: stays in the second-level cache
+
+
+@cache
+def cache_directory() -> Path | None:
+    """Folder of the compiled kernels of this release, or None if none can be written."""
+    digest = hashlib.sha256()
+    for package in ("numba", "llvmlite", "numpy"):
+        digest.update(version(package).encode())
+    for source in sorted([*Path(__file__).parent.glob("kernels/*.py"), Path(__file__)]):
+        digest.update(source.read_bytes())
+    home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    root = Path(os.environ.get("BITX_CACHE_DIR") or Path(home) / "bitx")
+    folder = root / digest.hexdigest()[:16]
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe = folder / f".probe-{os.getpid()}-{threading.get_ident()}"
+        probe.touch()
+        probe.unlink()
+    except OSError:
+        return None
+    return folder
+
+
+def kernel(function: Callable[..., Any] | None = None, **options: Any) -> Any:
+    """Compile `function` on first use: no GIL, cached on disk where that is possible."""
+    if function is None:
+        return lambda f: kernel(f, **options)
+    import numba
+    from numba.core import config
+
+    folder = cache_directory()
+    kept = config.CACHE_DIR
+    if folder is not None:
+        config.CACHE_DIR = str(folder)
+    try:
+        return numba.njit(function, nogil=True, error_model="numpy", cache=folder is not None, **options)
+    finally:
+        config.CACHE_DIR = kept
+
+
+def threads() -> int:
+    """Number of threads the kernels use."""
+    setting = os.environ.get("BITX_THREADS", "").strip()
+    if not setting:
+        return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    if not setting.isdigit() or int(setting) < 1:
+        raise BitxError(f"BITX_THREADS must be a positive integer, got {setting!r}")
+    return int(setting)
+
+
+@cache
+def _pool(workers: int, process: int) -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(workers, thread_name_prefix="bitx")
+
+
+def parallel(task: Callable[[int, int], T], count: int, unit_bytes: int) -> list[T]:
+    """Call ``task(start, stop)`` over chunks of ``range(count)``, on all threads.
+
+    The results come in order and do not depend on the number of threads.
+
+    Parameters
+    ----------
+    task : callable
+        Must release the GIL to gain anything.
+    count : int
+        Number of units (groups, values).
+    unit_bytes : int
+        Bytes one unit reads; sets the size of a chunk.
+    """
+    step = max(1, CHUNK_BYTES // unit_bytes)
+    chunks: Iterable[tuple[int, int]] = [(i, min(i + step, count)) for i in range(0, count, step)]
+    workers = min(threads(), -(-count // step))
+    if workers <= 1:
+        return [task(start, stop) for start, stop in chunks]
+    return list(_pool(workers, os.getpid()).map(lambda chunk: task(*chunk), chunks))

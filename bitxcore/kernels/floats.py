@@ -1,0 +1,278 @@
+"""Pruning of floating-point groups.
+
+Every float of up to 32 bits is widened, exactly, to its float32 *image* in registers, worked
+on there and narrowed again, exactly; float64 is its own image. A group's bit matrix stands in
+the lanes: a member's significand at the top of its lane, shifted right by its distance to the
+largest exponent of the group.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any
+
+import llvmlite.ir as ir
+from numba import njit
+from numba.extending import intrinsic
+
+from bitxcore.jit import kernel
+from bitxcore.kernels.rows import keep_topn, round_to_rows
+from bitxcore.kernels.vectors import (
+    Vec,
+    as_float,
+    as_int,
+    flushes,
+    fold_add,
+    fold_or,
+    fold_umax,
+    fsub,
+    lanes_of,
+    leading_zeros,
+    like,
+    load,
+    popcount,
+    prefetch,
+    spread,
+    store,
+    total,
+    umax,
+    where,
+)
+
+# Storage kinds; the image of all but the last is float32.
+FLOAT32, BFLOAT16, FLOAT16, FLOAT8_E5M2, FLOAT8_E4M3FN, FLOAT64 = range(6)
+STORAGE_BITS = (32, 16, 16, 8, 8, 64)
+IMAGE_BITS = (32, 32, 32, 32, 32, 64)
+FRACTION_BITS = {32: 23, 64: 52}
+PREFETCH = 1024  # values ahead; a hardware prefetcher alone loses a third on unaligned arrays
+
+
+def _constant(x: Any, value: int) -> Any:
+    return ir.Constant(x.type, [value] * x.type.count)
+
+
+def _half_image(builder: Any, x: Any, image: Vec) -> Any:
+    half = ir.VectorType(ir.HalfType(), image.lanes)
+    return builder.fpext(builder.bitcast(x, half), ir.VectorType(ir.FloatType(), image.lanes))
+
+
+def _half_code(builder: Any, x: Any, lanes: int) -> Any:
+    half = builder.fptrunc(x, ir.VectorType(ir.HalfType(), lanes))
+    return builder.bitcast(half, ir.VectorType(ir.IntType(16), lanes))
+
+
+@intrinsic(prefer_literal=True)
+def widen(typing: Any, x: Any, kind: Any) -> Any:
+    """Stored codes -> images, as integers."""
+    k = kind.literal_value
+    image = x if k in (FLOAT32, FLOAT64) else Vec(32, x.lanes)
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        code = args[0]
+        if image is x:
+            return code
+        if k == BFLOAT16:
+            wide = builder.zext(code, image.llvm)
+            return builder.shl(wide, _constant(wide, 16))
+        if k == FLOAT16:
+            return builder.bitcast(_half_image(builder, code, image), image.llvm)
+        wide = builder.zext(code, ir.VectorType(ir.IntType(16), x.lanes))
+        if k == FLOAT8_E5M2:
+            half = builder.shl(wide, _constant(wide, 8))
+            return builder.bitcast(_half_image(builder, half, image), image.llvm)
+        # E4M3 is a half with one exponent bit less: shifted into place it is 2**-8 of its value.
+        magnitude = builder.and_(wide, _constant(wide, 0x7F))
+        sign = builder.shl(builder.and_(wide, _constant(wide, 0x80)), _constant(wide, 8))
+        half = builder.or_(sign, builder.shl(magnitude, _constant(wide, 7)))
+        value = _half_image(builder, half, image)
+        value = builder.fmul(value, ir.Constant(value.type, [256.0] * x.lanes))
+        is_nan = builder.icmp_unsigned("==", magnitude, _constant(wide, 0x7F))
+        bits = builder.bitcast(value, image.llvm)
+        return builder.select(is_nan, _constant(bits, 0x7FC00000), bits)
+
+    return image(x, kind), codegen
+
+
+@intrinsic(prefer_literal=True)
+def narrow(typing: Any, x: Any, kind: Any) -> Any:
+    """Images -> stored codes, exact for finite values of the format."""
+    k = kind.literal_value
+    code = Vec(STORAGE_BITS[k], x.lanes)
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        bits = args[0]
+        if k in (FLOAT32, FLOAT64):
+            return bits
+        if k == BFLOAT16:
+            return builder.trunc(builder.lshr(bits, _constant(bits, 16)), code.llvm)
+        value = builder.bitcast(bits, ir.VectorType(ir.FloatType(), x.lanes))
+        if k == FLOAT8_E4M3FN:
+            value = builder.fmul(value, ir.Constant(value.type, [2.0**-8] * x.lanes))
+        half = _half_code(builder, value, x.lanes)
+        if k == FLOAT16:
+            return half
+        if k == FLOAT8_E5M2:
+            return builder.trunc(builder.lshr(half, _constant(half, 8)), code.llvm)
+        sign = builder.and_(builder.lshr(half, _constant(half, 8)), _constant(half, 0x80))
+        magnitude = builder.and_(builder.lshr(half, _constant(half, 7)), _constant(half, 0x7F))
+        return builder.trunc(builder.or_(sign, magnitude), code.llvm)
+
+    return code(x, kind), codegen
+
+
+@njit(inline="always")
+def largest_exponent(v: Any, emin: int, group: int, bits: int, fraction: int) -> Any:
+    """Exponent of the largest member of each group, `emin` at least; a group a lane."""
+    return umax(fold_umax(v & ((1 << (bits - 1)) - 1), group) >> fraction, emin)
+
+
+@njit(inline="always")
+def align(v: Any, distance: Any, fraction: int, bits: int) -> Any:
+    """Put significands at the top of their lanes, then `distance` rows down."""
+    significand = v << (bits - 1 - fraction)
+    subnormal = (v & (((1 << (bits - 1 - fraction)) - 1) << fraction)) == 0
+    return where(subnormal, significand, significand | -(1 << (bits - 1))) >> distance
+
+
+@njit(inline="always")
+def clear(v: Any, stays: Any, fraction: int, bits: int) -> Any:
+    """Clear the significand bits that are not in `stays` (a mask in the significand's place).
+
+    A cleared hidden bit is taken off by a subtraction, which renormalises and is exact.
+    """
+    head = v & -(1 << fraction)
+    gone = where((stays & (1 << fraction)) != 0, 0, head)
+    value = fsub(as_float(v & (stays | -(1 << fraction)), bits), as_float(gone, bits))
+    return as_int(value, bits) | (v & -(1 << (bits - 1)))
+
+
+@cache
+def prune_kernel(kind: int, group: int) -> Any:
+    """Build the kernel that prunes whole vectors of groups by ``topn`` or ``msb``.
+
+    The kernel's arguments: stored codes `x` and `out` (may be the same array); `masks` (lanes of
+    the image, row 0 on top), `exponents` (int16) and `kept` (uint8), one a group; the number of
+    vectors; `rows`; `emin`, the image exponent of the format's smallest normal number; `window`,
+    the rows of the window as a mask, row 0 on top; `refine` (``topn``); the integer 2.
+
+    It returns the number of groups with a NaN or Inf, which it copies, their masks full; or -1
+    if this thread flushes subnormal numbers to zero, and nothing was done.
+    """
+    bits = IMAGE_BITS[kind]
+    fraction = FRACTION_BITS[bits]
+    pad = bits - fraction - 1
+    special = (1 << pad) - 1
+    lanes = lanes_of(bits, group)
+    step = lanes // group
+    line = 512 // STORAGE_BITS[kind]
+
+    @kernel
+    def prune(x, out, masks, exponents, kept, vectors, rows, emin, window, refine, two):  # type: ignore[no-untyped-def]
+        if flushes(two, bits):
+            return -1
+        bad = 0
+        for i in range(vectors):
+            for ahead in range(0, lanes, line):
+                prefetch(x, i * lanes + PREFETCH + ahead)
+            v = widen(load(x, i * lanes, lanes), kind)
+            emax = largest_exponent(v, emin, group, bits, fraction)
+            distance = spread(emax, group) - umax((v >> fraction) & special, 1)
+            aligned = align(v, distance, fraction, bits)
+            present = fold_or(aligned, group)
+            some = present != 0
+            mask = keep_topn(aligned, present & window, rows, refine, group, bits)
+            nonfinite = emax == special
+            mask = where(nonfinite, window, mask)
+            broken = where(nonfinite, like(emax, 1), 0)
+            bad += total(broken)
+            store(masks, i * step, mask)
+            store(kept, i * step, popcount(mask))
+            store(exponents, i * step, where(some, emax - (emin - 1), 0))
+            # Loaded again: cheaper than to hold it in registers meanwhile.
+            old = load(x, i * lanes, lanes)
+            v = widen(old, kind)
+            new = narrow(clear(v, (spread(mask, group) << distance) >> pad, fraction, bits), kind)
+            store(out, i * lanes, where(spread(broken, group) != 0, old, new))
+        return bad
+
+    return prune
+
+
+@cache
+def apply_kernel(kind: int, group: int) -> Any:
+    """Build the kernel that clears or rounds to given rows; its arguments are those of `prune_kernel`.
+
+    `masks` is read. With `nearest` each weight goes to the nearest value of the kept rows that
+    are not below its own last place, which is `last_place` rows above the lowest when the weight
+    has the largest exponent; else the other rows are cleared. Groups with a NaN or Inf are copied.
+    """
+    bits = IMAGE_BITS[kind]
+    fraction = FRACTION_BITS[bits]
+    pad = bits - fraction - 1
+    special = (1 << pad) - 1
+    lanes = lanes_of(bits, group)
+    step = lanes // group
+    sign = -(1 << (bits - 1))
+
+    @kernel
+    def apply(x, out, masks, vectors, emin, window, nearest, last_place):  # type: ignore[no-untyped-def]
+        for i in range(vectors):
+            old = load(x, i * lanes, lanes)
+            v = widen(old, kind)
+            emax = largest_exponent(v, emin, group, bits, fraction)
+            e = (v >> fraction) & special
+            distance = spread(emax, group) - umax(e, 1)
+            mask = spread(load(masks, i * step, step), group)
+            if nearest:
+                below = (like(v, 1) << last_place) - 1
+                below = below >> (spread(emax, group) - umax(e, emin))
+                aligned = align(v, distance, fraction, bits) & window
+                rounded = round_to_rows(aligned, mask & (below ^ -1), v & 0)
+                top = leading_zeros(rounded)
+                significand = (rounded << top) >> pad
+                largest = spread(emax, group)
+                normal = ((largest - top) << fraction) + (significand & ((1 << fraction) - 1))
+                value = where(largest > top, normal, significand >> ((top - largest) + 1))
+                value = where(rounded == 0, 0, value) | (v & sign)
+            else:
+                value = clear(v, (mask << distance) >> pad, fraction, bits)
+            broken = where(emax == special, like(emax, 1), 0)
+            store(out, i * lanes, where(spread(broken, group) != 0, old, narrow(value, kind)))
+
+    return apply
+
+
+@cache
+def count_kernel(kind: int, group: int) -> Any:
+    """Build the kernel that counts the ones of every row of whole vectors of groups.
+
+    The kernel's arguments: stored codes `x`; `counts`, eight rows of lanes: byte q of
+    ``counts[s, g]`` is the number of ones in bit ``8 * q + s`` of group g (row 0 is the top bit);
+    `exponents` (int16); the number of vectors; `emin` and `window` as for `prune_kernel`. It
+    returns the number of groups with a NaN or Inf, which count as empty.
+    """
+    bits = IMAGE_BITS[kind]
+    fraction = FRACTION_BITS[bits]
+    special = (1 << (bits - 1 - fraction)) - 1
+    lanes = lanes_of(bits, group)
+    step = lanes // group
+    every = sum(1 << k for k in range(0, bits, 8))
+
+    @kernel
+    def count(x, counts, exponents, vectors, emin, window):  # type: ignore[no-untyped-def]
+        bad = 0
+        for i in range(vectors):
+            v = widen(load(x, i * lanes, lanes), kind)
+            emax = largest_exponent(v, emin, group, bits, fraction)
+            distance = spread(emax, group) - umax((v >> fraction) & special, 1)
+            aligned = align(v, distance, fraction, bits)
+            some = fold_or(aligned, group) != 0
+            broken = where(emax == special, like(emax, 1), 0)
+            bad += total(broken)
+            aligned = where(spread(broken, group) != 0, 0, aligned & window)
+            store(exponents, i * step, where(some, emax - (emin - 1), 0))
+            for s in range(8):
+                store(counts[s], i * step, fold_add((aligned >> s) & every, group))
+        return bad
+
+    return count
