@@ -120,6 +120,9 @@ def _walk(path: Path, file: Any) -> list[tuple[str, type]]:
 def _check(dataset: Any, where: str) -> None:
     if dataset.external:
         raise DumpError(f"{where}: its values are in another file, {dataset.external[0][0]!r}")
+    if dataset.chunks is not None and (len(dataset.chunks) != dataset.ndim or 0 in dataset.chunks):
+        # libhdf5 2.0 does not check this, and a read never ends.
+        raise DumpError(f"{where}: chunks {dataset.chunks} do not fit shape {dataset.shape}")
     stored = dataset.id.get_storage_size()
     nbytes = declared_bytes(where, dataset.shape, dataset.dtype)
     if dataset.is_virtual:

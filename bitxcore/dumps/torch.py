@@ -7,6 +7,7 @@ import re
 import zipfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import ml_dtypes
@@ -14,12 +15,14 @@ import numpy as np
 import numpy.typing as npt
 
 from bitxcore.dumps.base import Dump, Tensor
-from bitxcore.dumps.trust import Source, check_expansion, declared_bytes, one_line, reading
+from bitxcore.dumps.trust import Source, check_expansion, declared_bytes, reading
 from bitxcore.errors import DumpError, MissingExtraError, TensorError
 
+MAX_DEPTH = 100
 MAX_OBJECTS = 1_000_000  # shared sub-dicts can name exponentially many
 _NOT_NUMPY = ("bfloat16", "float8_e4m3fn", "float8_e4m3fnuz", "float8_e5m2", "float8_e5m2fnuz")
-_FORBIDDEN = re.compile(r"(?:GLOBAL|global:?|class|type) +([\w.]+)")
+_FORBIDDEN = re.compile(r"\bGLOBAL ([\w.]+)")
+_FAULT = re.compile(r"WeightsUnpickler error: *(.{1,200})")
 
 
 def _torch() -> Any:
@@ -80,12 +83,15 @@ def open_torch(path: Path) -> TorchDump:
         file = path if mapped else io.BytesIO(path.read_bytes())
         try:
             state = torch.load(file, map_location="cpu", weights_only=True, mmap=mapped)
-        except Exception as error:
-            if type(error).__name__ == "UnpicklingError" and (found := _FORBIDDEN.search(str(error))):
+        except UnpicklingError as error:
+            # The text begins with advice to load the file unsafely.
+            forbidden, fault = _FORBIDDEN.search(str(error)), _FAULT.search(str(error))
+            if forbidden:
                 raise DumpError(
-                    f"{path}: its pickle calls {found[1]}; only tensors are read, no code"
+                    f"{path}: its pickle calls {forbidden[1]}; only tensors are read, no code"
                 ) from error
-            raise DumpError(f"{path}: is not a readable weights-only file: {one_line(error)}") from error
+            reason = fault[1] if fault else "its pickle needs more than tensors and plain containers"
+            raise DumpError(f"{path}: can't be read as weights only: {reason}") from error
         return TorchDump(source, state)
 
 
@@ -117,13 +123,13 @@ class TorchDump(Dump):
 
 def _flatten(path: Path, state: Any) -> Iterator[tuple[str, Any]]:
     """Yield (dotted name, leaf) of nested containers, in order."""
-    stack = [("", state)]
+    stack = [("", 0, state)]
     objects = 0
     while stack:
-        name, value = stack.pop()
+        name, depth, value = stack.pop()
         objects += 1
-        if objects > MAX_OBJECTS:
-            raise DumpError(f"{path}: nests more than {MAX_OBJECTS} objects")
+        if objects > MAX_OBJECTS or depth > MAX_DEPTH:
+            raise DumpError(f"{path}: nests more than {MAX_DEPTH} levels or {MAX_OBJECTS} objects")
         if isinstance(value, Mapping):
             items = [(str(key), child) for key, child in value.items()]
         elif isinstance(value, (list, tuple)):
@@ -131,7 +137,7 @@ def _flatten(path: Path, state: Any) -> Iterator[tuple[str, Any]]:
         else:
             yield name, value
             continue
-        stack.extend((f"{name}.{key}" if name else key, child) for key, child in reversed(items))
+        stack.extend((f"{name}.{key}" if name else key, depth + 1, child) for key, child in reversed(items))
 
 
 def _numpy_dtype(torch: Any, dtype: Any) -> np.dtype[Any] | None:

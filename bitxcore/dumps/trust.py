@@ -74,7 +74,7 @@ def one_line(error: BaseException) -> str:
     """First line of an error's text, or its kind where it has none."""
     text = str(error.strerror) if isinstance(error, OSError) and error.strerror else str(error)
     line = next((line.strip() for line in text.splitlines() if line.strip()), "")
-    return line[:300] or type(error).__name__
+    return "".join(c for c in line[:300] if c.isprintable()) or type(error).__name__
 
 
 def declared_bytes(where: str, shape: Sequence[Any], dtype: np.dtype[Any]) -> int:
