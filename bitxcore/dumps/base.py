@@ -13,6 +13,7 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 
+from bitxcore.dumps.trust import reading
 from bitxcore.errors import DumpError
 from bitxcore.groups import Layout
 
@@ -139,7 +140,7 @@ class Dump(Mapping[str, Tensor]):
         """SHA-256 over the dump's files in order, in hexadecimal."""
         digest = hashlib.sha256()
         for path in self.files():
-            with path.open("rb") as file:
+            with reading(path), path.open("rb") as file:
                 while chunk := file.read(1 << 22):
                     digest.update(chunk)
         return digest.hexdigest()
