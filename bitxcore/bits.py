@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -50,24 +50,28 @@ def whole_vectors(x: Array, outs: list[Array], run: Callable[..., Any]) -> list[
 
     The last, partial vector is worked on in a scratch buffer, filled up with zeros.
     """
-    lanes = 512 // x.dtype.itemsize
+    from bitxcore.kernels.bits import VECTOR_BITS
 
-    def task(start: int, stop: int) -> Any:
-        first, last = start * lanes, stop * lanes
-        if last <= x.size:
-            return run(x[first:last], *(o[first:last] for o in outs), last - first)
-        results = [task(start, stop - 1)] if stop - start > 1 else []
-        first = (stop - 1) * lanes
-        codes = buffer("tail", lanes, x.dtype)
-        codes[:] = 0
-        codes[: x.size - first] = x[first:]
-        tails = [buffer(f"tail {i}", lanes, o.dtype) for i, o in enumerate(outs)]
-        results.append(run(codes, *tails, lanes))
-        for o, tail in zip(outs, tails, strict=True):
-            o[first:] = tail[: x.size - first]
-        return results[0] if len(results) == 1 else tuple(np.add(*results)) if results[0] is not None else None
+    lanes = VECTOR_BITS // 8 // x.dtype.itemsize
 
-    return parallel(task, -(-x.size // lanes), lanes * x.dtype.itemsize)
+    def task(start: int, stop: int) -> list[Any]:
+        first, last = start * lanes, min(stop, x.size // lanes) * lanes
+        results = []
+        if last > first:
+            results.append(run(x[first:last], *(o[first:last] for o in outs), last - first))
+        if stop * lanes > x.size:
+            rest = x.size - last
+            codes = buffer("tail", lanes, x.dtype)
+            codes[:rest] = x[last:]
+            codes[rest:] = 0
+            tails = [buffer(f"tail {i}", lanes, o.dtype) for i, o in enumerate(outs)]
+            results.append(run(codes, *tails, lanes))
+            for o, tail in zip(outs, tails, strict=True):
+                o[last:] = tail[:rest]
+        return results
+
+    parts = parallel(task, -(-x.size // lanes), lanes * x.dtype.itemsize)
+    return [result for part in parts for result in part]
 
 
 def _checked(x: npt.ArrayLike, format: str | NumberFormat | None) -> tuple[Array, NumberFormat]:  # noqa: A002
@@ -102,35 +106,17 @@ def decompose(x: npt.ArrayLike, format: str | NumberFormat | None = None) -> Dec
     native, fmt = _checked(x, format)
     signs, exponents = np.empty(native.shape, np.uint8), np.empty(native.shape, np.int16)
     significands = np.empty(native.shape, fmt.storage_dtype)
-    run = fields_kernel(fmt.storage_bits, _encoding(fmt))
-    p = fmt.significand_bits
-
-    def task(codes: Array, s: Array, e: Array, m: Array, values: int) -> int:
-        run(codes, s, e, m, values, p - 1, p)
-        return int(e.max()) if fmt.encoding == "ieee" else int(m.max())
-
-    outs = [signs.reshape(-1), exponents.reshape(-1), significands.reshape(-1)]
-    if native.size:
-        whole_vectors(codes_of(native, fmt), outs, task)
-        check_finite(native, fmt)
+    kernel, p = fields_kernel(fmt.storage_bits, _encoding(fmt)), fmt.significand_bits
+    outs: list[Array] = [signs.reshape(-1), exponents.reshape(-1), significands.reshape(-1)]
+    largest = whole_vectors(codes_of(native, fmt), outs, lambda c, s, e, m, n: kernel(c, s, e, m, n, p))
+    _check(largest, native, fmt)
     return Decomposed(signs, exponents, significands)
 
 
-def check_finite(native: Array, fmt: NumberFormat) -> None:
-    """Raise the error that names the first value that is none of the format's, if there is one."""
-    flat = native.reshape(-1)
-    for start in range(0, flat.size, 1 << 20):
-        part = flat[start : start + (1 << 20)]
-        if fmt.is_float:
-            broken = not np.isfinite(part).all()
-        elif fmt.encoding == "twos-complement":
-            half = 1 << (fmt.significand_bits - 1)
-            broken = int(part.min()) < -half or int(part.max()) >= half
-        else:
-            top = fmt.max_magnitude
-            broken = int(part.min()) < -top or int(part.max()) > top
-        if broken:
-            raise locate_nonfinite(native, fmt)
+def _check(magnitudes: Iterable[int], x: Array, fmt: NumberFormat) -> None:
+    """Raise if the largest magnitudes of the chunks tell of a value that is none of the format's."""
+    if max((int(m) for m in magnitudes), default=0) > fmt.largest_magnitude_code:
+        raise locate_nonfinite(x, fmt)
 
 
 def essential_bits(
@@ -158,17 +144,40 @@ def essential_bits(
     """
     native, fmt = _checked(x, format)
     ones = np.empty(native.shape, np.uint8)
-    if native.size:
-        check_finite(native, fmt)
-        run = ones_kernel_of(fmt)
-        whole_vectors(codes_of(native, fmt), [ones.reshape(-1)], lambda c, o, n: run(c, o, n, True))
+    count_ones(native, fmt, ones)
     return ones
 
 
-def ones_kernel_of(fmt: NumberFormat) -> Callable[[Array, Array, int, bool], tuple[int, int]]:
-    """Kernel ``(codes, ones, values, keep)`` that gives the sum of the ones and the number of zeros."""
-    from bitxcore.kernels.bits import ones_kernel
+def count_ones(
+    x: Array, fmt: NumberFormat, ones: Array | None = None, *, check: bool = True
+) -> tuple[int, int]:
+    """Count the ones in all significands and the zeros of a C-contiguous array.
 
-    run = ones_kernel(fmt.storage_bits, _encoding(fmt))
-    p = fmt.significand_bits
-    return lambda codes, ones, values, keep: run(codes, ones, values, p - 1, p, keep)
+    Parameters
+    ----------
+    x : ndarray
+        Of the format's dtype.
+    fmt : NumberFormat
+    ones : ndarray of uint8, optional
+        Where to write the ones of every value; x's shape.
+    check : bool
+        Whether a value that is none of the format's is an error.
+
+    Returns
+    -------
+    ones, zeros : int
+    """
+    from bitxcore.kernels.bits import VECTOR_BITS, ones_kernel
+
+    kernel, p = ones_kernel(fmt.storage_bits, _encoding(fmt)), fmt.significand_bits
+    spare = np.empty(0, np.uint8)
+    if ones is None:
+        parts = whole_vectors(codes_of(x, fmt), [], lambda c, n: kernel(c, spare, n, p, False))
+    else:
+        parts = whole_vectors(codes_of(x, fmt), [ones.reshape(-1)], lambda c, o, n: kernel(c, o, n, p, True))
+    if check:
+        _check((most for _, _, most in parts), x, fmt)
+    total = sum(int(n) for n, _, _ in parts)
+    # The vectors were filled up with zeros.
+    lanes = VECTOR_BITS // fmt.storage_bits
+    return total, sum(int(zeros) for _, zeros, _ in parts) - -x.size % lanes

@@ -76,6 +76,15 @@ class NumberFormat:
         """Largest significand."""
         return (1 << self.significand_bits) - 1
 
+    @property
+    def largest_magnitude_code(self) -> int:
+        """Code of the largest finite magnitude; in two's complement that of the largest number."""
+        if self.encoding == "ieee":
+            return (((1 << self.exponent_bits) - 1) << (self.significand_bits - 1)) - 1
+        if self.encoding == "finite":
+            return (1 << (self.storage_bits - 1)) - 2
+        return self.max_magnitude >> (self.encoding == "twos-complement")
+
     def __str__(self) -> str:
         return self.name
 

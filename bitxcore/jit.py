@@ -54,8 +54,9 @@ def kernel(function: Callable[..., Any] | None = None, **options: Any) -> Any:
     if function is None:
         return lambda f: kernel(f, **options)
     import numba
-    from numba.core import config
+    import numba.core.config
 
+    config: Any = numba.core.config  # its settings are made at run time
     folder = cache_directory()
     kept = config.CACHE_DIR
     if folder is not None:
@@ -67,7 +68,7 @@ def kernel(function: Callable[..., Any] | None = None, **options: Any) -> Any:
 
 
 def threads() -> int:
-    """Number of threads the kernels use."""
+    """Return the number of threads the kernels use."""
     setting = os.environ.get("BITX_THREADS", "").strip()
     if not setting:
         return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

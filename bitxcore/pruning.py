@@ -8,7 +8,8 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from bitxcore.criteria import ROUNDINGS, criterion as checked_criterion
+from bitxcore.criteria import ROUNDINGS
+from bitxcore.criteria import criterion as checked_criterion
 from bitxcore.engine import Engine, buffer, check_window, codes_of, locate_nonfinite, mask_dtype
 from bitxcore.errors import BitxError
 from bitxcore.formats import NumberFormat, fixed_width, format_of
@@ -132,7 +133,13 @@ def prune(
         raise BitxError(f"nonfinite must be 'raise' or 'keep', got {nonfinite!r}")
     if out is not None:
         _check_out(out, source)
-    options = {"rows": rows, "group": group, "window": window, "criterion": criterion, "rounding": rounding}
+    options: dict[str, Any] = {
+        "rows": rows,
+        "group": group,
+        "window": window,
+        "criterion": criterion,
+        "rounding": rounding,
+    }
     options |= {"grouping": grouping, "threshold": threshold, "budget": budget, "nonfinite": nonfinite}
     if isinstance(format, str) and (width := fixed_width(format)):
         return _prune_fixed(source, width, out, options)
@@ -145,7 +152,7 @@ def prune(
     masks, exponents, kept, bad = result
     if bad and nonfinite == "raise":
         raise locate_nonfinite(native, fmt)
-    if out is None and not source.flags.c_contiguous or source.dtype != fmt.dtype:
+    if (out is None and not source.flags.c_contiguous) or source.dtype != fmt.dtype:
         laid_out = np.empty_like(source)
         laid_out[...] = values
         values = laid_out

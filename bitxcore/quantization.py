@@ -34,7 +34,8 @@ class FixedPoint:
 
     def dequantize(self, dtype: npt.DTypeLike = np.float32) -> npt.NDArray[Any]:
         """Return ``codes * scale`` in `dtype`; exact for power-of-two scales in float32 and float64."""
-        return np.multiply(self.codes, self.scale, dtype=np.float64).astype(dtype)
+        product: npt.NDArray[Any] = np.multiply(self.codes, self.scale, dtype=np.float64).astype(dtype)
+        return product
 
 
 def quantize(

@@ -117,7 +117,7 @@ def row_ones(group: Group) -> list[int]:
 
 def significance(ones: int, row: int, window: int) -> int:
     """Square of a row's significance, as an integer: BitCnt * 4**(W - 1 - row)."""
-    return ones * 4 ** (window - 1 - row)
+    return ones << 2 * (window - 1 - row)
 
 
 def ranking(ones: Sequence[int]) -> list[int]:

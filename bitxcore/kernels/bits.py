@@ -5,12 +5,18 @@ from __future__ import annotations
 from functools import cache
 from typing import Any
 
+from numba import njit
+
 from bitxcore.jit import kernel
 from bitxcore.kernels.vectors import (
     ashr,
+    fold_add,
+    fold_umax,
     like,
     load,
     popcount,
+    resize,
+    splat,
     store,
     total,
     umax,
@@ -18,6 +24,32 @@ from bitxcore.kernels.vectors import (
 )
 
 FLOAT, UNSIGNED, SIGN_MAGNITUDE, TWOS_COMPLEMENT = range(4)
+VECTOR_BITS = 4096
+
+
+@njit(inline="always")
+def magnitude(v: Any, encoding: int, bits: int) -> Any:
+    """Orders codes by size, so that one comparison tells those outside the format."""
+    if encoding == UNSIGNED:
+        return v
+    if encoding == FLOAT:
+        return v & ((1 << (bits - 1)) - 1)
+    negative = ashr(v, bits - 1)
+    if encoding == TWOS_COMPLEMENT:
+        return v ^ negative
+    return (v ^ negative) - negative
+
+
+@njit(inline="always")
+def significand(v: Any, size: Any, encoding: int, p: int) -> Any:
+    """Significands of codes `v` with magnitudes `size`."""
+    if encoding == FLOAT:
+        hidden = like(v, 1) << (p - 1)
+        fraction = v & (hidden - 1)
+        return where(size < hidden, fraction, fraction | hidden)
+    if encoding == TWOS_COMPLEMENT:
+        return v & ((like(v, 1) << p) - 1)
+    return size
 
 
 @cache
@@ -26,30 +58,26 @@ def fields_kernel(bits: int, encoding: int) -> Any:
 
     The kernel's arguments: codes `x`; `signs` (uint8), `exponents` (int16, the biased field, 1 for
     subnormals and zeros, 0 for integers), `significands` (unsigned, of x's width); the number of
-    values, a multiple of the lanes; `fraction` bits; `width` of a two's complement code.
+    values, a multiple of the lanes; `p`, the significand bits. It returns the largest magnitude.
     """
-    lanes = 4096 // bits
-    sign = -(1 << (bits - 1))
+    lanes = VECTOR_BITS // bits
+    signed = int(encoding in (FLOAT, SIGN_MAGNITUDE))
 
     @kernel
-    def fields(x, signs, exponents, significands, values, fraction, width):  # type: ignore[no-untyped-def]
+    def fields(x, signs, exponents, significands, values, p):
+        most = splat(0, bits, lanes)
         for i in range(0, values, lanes):
             v = load(x, i, lanes)
+            size = magnitude(v, encoding, bits)
+            most = umax(most, size)
+            sign = v >> (bits - 1)
             if encoding == FLOAT:
-                e = (v & (sign ^ -1)) >> fraction
-                m = v & ((like(v, 1) << fraction) - 1)
-                store(signs, i, v >> (bits - 1))
-                store(exponents, i, umax(e, 1))
-                store(significands, i, where(e == 0, m, m | (like(v, 1) << fraction)))
+                store(exponents, i, resize(umax(size >> (p - 1), 1), 16))
             else:
-                store(exponents, i, v & 0)
-                if encoding == SIGN_MAGNITUDE:
-                    negative = ashr(v, bits - 1)
-                    store(signs, i, v >> (bits - 1))
-                    store(significands, i, (v ^ negative) - negative)
-                else:
-                    store(signs, i, v & 0)
-                    store(significands, i, v & ((like(v, 1) << width) - 1))
+                store(exponents, i, splat(0, 16, lanes))
+            store(signs, i, where(like(v, signed) != 0, sign, 0))
+            store(significands, i, significand(v, size, encoding, p))
+        return total(fold_umax(most, lanes))
 
     return fields
 
@@ -59,32 +87,27 @@ def ones_kernel(bits: int, encoding: int) -> Any:
     """Build the kernel that counts the ones in the significands of whole vectors of codes.
 
     The kernel's arguments: codes `x`; `ones` (uint8); the number of values, a multiple of the
-    lanes; `fraction` bits; `width` of a two's complement code; `keep`, whether to write `ones`.
-    It returns the sum of the ones and the number of zeros.
+    lanes; `p`, the significand bits; `keep`, whether to write `ones`. It returns the sum of the
+    ones, the number of zeros and the largest magnitude.
     """
-    lanes = 4096 // bits
-    sign = -(1 << (bits - 1))
+    lanes = VECTOR_BITS // bits
+    quarter = lanes // 4
 
     @kernel
-    def count(x, ones, values, fraction, width, keep):  # type: ignore[no-untyped-def]
-        n = 0
-        zeros = 0
+    def count(x, ones, values, p, keep):
+        most = splat(0, bits, lanes)
+        sums = splat(0, 32, quarter)
+        zeros = splat(0, 32, quarter)
         for i in range(0, values, lanes):
             v = load(x, i, lanes)
-            if encoding == FLOAT:
-                head = like(v, 1) << fraction
-                m = v & (head - 1)
-                m = where((v & (sign ^ -1)) < head, m, m | head)
-            elif encoding == SIGN_MAGNITUDE:
-                negative = ashr(v, bits - 1)
-                m = (v ^ negative) - negative
-            else:
-                m = v & ((like(v, 1) << width) - 1)
-            c = popcount(m)
+            size = magnitude(v, encoding, bits)
+            most = umax(most, size)
+            m = significand(v, size, encoding, p)
+            n = popcount(m)
             if keep:
-                store(ones, i, c)
-            n += total(c)
-            zeros += total(where(m == 0, like(v, 1), 0))
-        return n, zeros
+                store(ones, i, n)
+            sums = sums + resize(fold_add(n, 4), 32)
+            zeros = zeros + resize(fold_add(where(m == 0, like(v, 1), 0), 4), 32)
+        return total(sums), total(zeros), total(fold_umax(most, lanes))
 
     return count

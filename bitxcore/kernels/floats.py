@@ -63,7 +63,7 @@ def _half_code(builder: Any, x: Any, lanes: int) -> Any:
 
 @intrinsic(prefer_literal=True)
 def widen(typing: Any, x: Any, kind: Any) -> Any:
-    """Stored codes -> images, as integers."""
+    """Turn stored codes into images, as integers."""
     k = kind.literal_value
     image = x if k in (FLOAT32, FLOAT64) else Vec(32, x.lanes)
 
@@ -95,7 +95,7 @@ def widen(typing: Any, x: Any, kind: Any) -> Any:
 
 @intrinsic(prefer_literal=True)
 def narrow(typing: Any, x: Any, kind: Any) -> Any:
-    """Images -> stored codes, exact for finite values of the format."""
+    """Turn images into stored codes, exact for finite values of the format."""
     k = kind.literal_value
     code = Vec(STORAGE_BITS[k], x.lanes)
 
@@ -146,6 +146,16 @@ def clear(v: Any, stays: Any, fraction: int, bits: int) -> Any:
     return as_int(value, bits) | (v & -(1 << (bits - 1)))
 
 
+@njit(inline="always")
+def encode(aligned: Any, emax: Any, fraction: int, bits: int) -> Any:
+    """Undo `align`: the magnitude whose rows are `aligned`, row 0 weighing 2**(emax - bias)."""
+    top = leading_zeros(aligned)
+    significand = (aligned << top) >> (bits - 1 - fraction)
+    normal = ((emax - top) << fraction) + (significand & ((1 << fraction) - 1))
+    value = where(emax > top, normal, significand >> ((top - emax) + 1))
+    return where(aligned == 0, 0, value)
+
+
 @cache
 def prune_kernel(kind: int, group: int) -> Any:
     """Build the kernel that prunes whole vectors of groups by ``topn`` or ``msb``.
@@ -167,7 +177,7 @@ def prune_kernel(kind: int, group: int) -> Any:
     line = 512 // STORAGE_BITS[kind]
 
     @kernel
-    def prune(x, out, masks, exponents, kept, vectors, rows, emin, window, refine, two):  # type: ignore[no-untyped-def]
+    def prune(x, out, masks, exponents, kept, vectors, rows, emin, window, refine, two):
         if flushes(two, bits):
             return -1
         bad = 0
@@ -215,7 +225,7 @@ def apply_kernel(kind: int, group: int) -> Any:
     sign = -(1 << (bits - 1))
 
     @kernel
-    def apply(x, out, masks, vectors, emin, window, nearest, last_place):  # type: ignore[no-untyped-def]
+    def apply(x, out, masks, vectors, emin, window, nearest, last_place):
         for i in range(vectors):
             old = load(x, i * lanes, lanes)
             v = widen(old, kind)
@@ -228,12 +238,7 @@ def apply_kernel(kind: int, group: int) -> Any:
                 below = below >> (spread(emax, group) - umax(e, emin))
                 aligned = align(v, distance, fraction, bits) & window
                 rounded = round_to_rows(aligned, mask & (below ^ -1), v & 0)
-                top = leading_zeros(rounded)
-                significand = (rounded << top) >> pad
-                largest = spread(emax, group)
-                normal = ((largest - top) << fraction) + (significand & ((1 << fraction) - 1))
-                value = where(largest > top, normal, significand >> ((top - largest) + 1))
-                value = where(rounded == 0, 0, value) | (v & sign)
+                value = encode(rounded, spread(emax, group), fraction, bits) | (v & sign)
             else:
                 value = clear(v, (mask << distance) >> pad, fraction, bits)
             broken = where(emax == special, like(emax, 1), 0)
@@ -259,7 +264,7 @@ def count_kernel(kind: int, group: int) -> Any:
     every = sum(1 << k for k in range(0, bits, 8))
 
     @kernel
-    def count(x, counts, exponents, vectors, emin, window):  # type: ignore[no-untyped-def]
+    def count(x, counts, exponents, vectors, emin, window):
         bad = 0
         for i in range(vectors):
             v = widen(load(x, i * lanes, lanes), kind)

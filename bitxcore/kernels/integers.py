@@ -54,7 +54,7 @@ def on_top(v: Any, encoding: int, width: int, bits: int) -> Any:
 
 @njit(inline="always")
 def from_top(aligned: Any, v: Any, encoding: int, width: int, bits: int) -> Any:
-    """Undo `on_top`, with the sign of `v`."""
+    """Undo `on_top`; a magnitude takes the sign of `v`."""
     if encoding == TWOS_COMPLEMENT:
         return ashr(aligned, bits - width)
     value = aligned >> (bits - width)
@@ -80,7 +80,7 @@ def prune_kernel(bits: int, encoding: int, group: int) -> Any:
     line = 512 // bits
 
     @kernel
-    def prune(x, out, masks, kept, vectors, rows, width, limit, window, refine):  # type: ignore[no-untyped-def]
+    def prune(x, out, masks, kept, vectors, rows, width, limit, window, refine):
         bad = 0
         for i in range(vectors):
             for ahead in range(0, lanes, line):
@@ -114,7 +114,7 @@ def apply_kernel(bits: int, encoding: int, group: int) -> Any:
     sign = -(1 << (bits - 1))
 
     @kernel
-    def apply(x, out, masks, vectors, width, limit, window, nearest):  # type: ignore[no-untyped-def]
+    def apply(x, out, masks, vectors, width, limit, window, nearest):
         for i in range(vectors):
             v = load(x, i * lanes, lanes)
             mask = spread(from_rows(load(masks, i * step, step), bits), group)
@@ -154,7 +154,7 @@ def count_kernel(bits: int, encoding: int, group: int) -> Any:
     every = sum(1 << k for k in range(0, bits, 8))
 
     @kernel
-    def count(x, counts, vectors, width, limit, window):  # type: ignore[no-untyped-def]
+    def count(x, counts, vectors, width, limit, window):
         bad = 0
         for i in range(vectors):
             v = load(x, i * lanes, lanes)

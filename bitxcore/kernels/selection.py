@@ -5,7 +5,6 @@ Row counts come as `count_kernel` writes them: byte q of ``counts[s, g]`` counts
 
 from __future__ import annotations
 
-
 import numpy as np
 
 from bitxcore.jit import kernel
@@ -14,7 +13,7 @@ LIMBS = 9  # of 16 bits: enough for 64 * 4**63 and its sums
 
 
 @kernel
-def gather(x, out, first, last, padded, group, length, stride, blocks):  # type: ignore[no-untyped-def]
+def gather(x, out, first, last, padded, group, length, stride, blocks):
     """Copy groups ``first..last`` to rows of `padded` values, filled up with zeros."""
     groups = blocks * stride
     for g in range(first, last):
@@ -30,7 +29,7 @@ def gather(x, out, first, last, padded, group, length, stride, blocks):  # type:
 
 
 @kernel
-def scatter(x, out, first, last, padded, group, length, stride, blocks):  # type: ignore[no-untyped-def]
+def scatter(x, out, first, last, padded, group, length, stride, blocks):
     """Undo `gather`."""
     groups = blocks * stride
     for g in range(first, last):
@@ -44,7 +43,7 @@ def scatter(x, out, first, last, padded, group, length, stride, blocks):  # type
 
 
 @kernel
-def rank_rows(counts, g, bits, ranked, squares):  # type: ignore[no-untyped-def]
+def rank_rows(counts, g, bits, ranked, squares):
     """Sort the non-empty rows of group `g` by significance; return how many there are.
 
     A row can only overtake rows less than four above it, so insertion moves little.
@@ -70,7 +69,7 @@ def rank_rows(counts, g, bits, ranked, squares):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def keep_threshold(counts, masks, kept, groups, bits, rows, least):  # type: ignore[no-untyped-def]
+def keep_threshold(counts, masks, kept, groups, bits, rows, least):
     """Keep rows whose ones reach ``least[d + 3, n]``.
 
     n are the ones of the most significant row, which stands d rows above (at most 3 below).
@@ -92,7 +91,7 @@ def keep_threshold(counts, masks, kept, groups, bits, rows, least):  # type: ign
 
 
 @kernel
-def keep_energy(counts, masks, kept, groups, bits, rows, share):  # type: ignore[no-untyped-def]
+def keep_energy(counts, masks, kept, groups, bits, rows, share):
     """Keep the fewest rows whose pruned energy is at most ``share / 2**38`` of the group's.
 
     Energies are exact integers in limbs of 16 bits.
@@ -128,7 +127,7 @@ def keep_energy(counts, masks, kept, groups, bits, rows, share):  # type: ignore
 
 
 @kernel
-def add_counts(counts, groups, bits, ones, nonempty):  # type: ignore[no-untyped-def]
+def add_counts(counts, groups, bits, ones, nonempty):
     """Add up ones per row (row 0 first) and the histogram of non-empty rows a group."""
     for s in range(8):
         for q in range(bits >> 3):

@@ -41,7 +41,7 @@ class Vec(types.Type):
 
 
 @register_model(Vec)
-class _VecModel(models.PrimitiveModel):  # type: ignore[misc]
+class _VecModel(models.PrimitiveModel):
     def __init__(self, manager: Any, vec: Vec) -> None:
         super().__init__(manager, vec, vec.llvm)
 
@@ -169,7 +169,7 @@ _OPERATORS = {
 
 def _register(function: Any, operation: Any) -> None:
     @overload(function)
-    def typed(a, b):  # type: ignore[no-untyped-def]  # Numba compares it with the lambda
+    def typed(a, b):  # Numba compares it with the lambda
         if isinstance(a, Vec) or isinstance(b, Vec):
             return lambda a, b: operation(a, b)
         return None

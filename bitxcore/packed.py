@@ -1,0 +1,193 @@
+"""The packed form: of every group the largest exponent, the row mask, the signs and the kept rows.
+
+It is a storage codec, and what crosses the memory bus when an accelerator keeps its weights
+packed (an extension: the BitX paper does not have it).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from bitxcore.engine import Engine, buffer, codes_of
+from bitxcore.errors import BitxError
+from bitxcore.formats import NumberFormat
+from bitxcore.groups import Grouping, grid
+from bitxcore.pruning import Pruned
+
+Array = npt.NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Packed:
+    """A pruned tensor, packed.
+
+    Attributes
+    ----------
+    exponents : ndarray of int16, (filters, groups)
+    row_masks : ndarray of unsigned int, (filters, groups)
+        As in `Pruned`.
+    signs : ndarray of unsigned int, (filters, groups)
+        Bit j: sign of member j. Empty for unsigned and two's complement formats.
+    rows : ndarray of unsigned int, 1-D
+        The kept rows of all groups in order, the most significant of a group first; bit j is
+        member j's. Elements have the bits of the next larger of 8, 16, 32 and 64 members.
+    shape : tuple of int
+    dtype : numpy.dtype
+        Of the unpacked values.
+    format, group, window, grouping, scale
+        As in `Pruned`.
+    """
+
+    exponents: Array
+    row_masks: Array
+    signs: Array
+    rows: Array
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+    format: NumberFormat
+    group: int
+    window: int
+    grouping: Grouping
+    scale: float | None = None
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the arrays."""
+        exponents = self.exponents.nbytes if self.format.is_float else 0
+        return exponents + self.row_masks.nbytes + self.signs.nbytes + self.rows.nbytes
+
+    @property
+    def bits(self) -> int:
+        """Bits of the form itself, without padding to bytes: what a memory bus would carry."""
+        signs = self.group if self.signs.size else 0
+        groups = self.row_masks.size * (self.format.exponent_bits + self.window + signs)
+        return groups + self.rows.size * self.group
+
+
+def _settings(engine: Engine) -> tuple[int, int, int, int, int]:
+    """Code bits, encoding, kind, base of the exponents and width, as the kernels take them."""
+    code_bits = engine.code_dtype.itemsize * 8
+    if engine.fmt.is_float:
+        kind, emin = engine._float_settings
+        return code_bits, -1, kind, emin - 1, 0
+    encoding, width, _ = engine._integer_settings
+    return code_bits, encoding, 0, 0, width
+
+
+def _row_dtype(engine: Engine) -> np.dtype[Any]:
+    return np.dtype(f"u{max(8, engine.padded) // 8}")
+
+
+def _lane_masks(engine: Engine, masks: Array, groups: int) -> Array:
+    """Masks as the kernels read them: row 0 on top of a row lane, padded with empty groups."""
+    lanes = buffer("masks", groups, np.dtype(f"u{engine.row_bits // 8}"))
+    shift = engine.row_bits - engine.window
+    lanes[masks.size :] = 0
+    if shift >= 0:
+        np.left_shift(masks, shift, out=lanes[: masks.size], dtype=lanes.dtype, casting="unsafe")
+    else:
+        lanes[: masks.size] = masks >> -shift
+    return lanes
+
+
+def pack(p: Pruned) -> Packed:
+    """Pack a pruned tensor; `unpack` gives exactly its values.
+
+    Parameters
+    ----------
+    p : Pruned
+
+    Raises
+    ------
+    BitxError
+        If groups were left untouched for a NaN or Inf.
+    """
+    if p.nonfinite_groups:
+        raise BitxError(f"{p.nonfinite_groups} groups hold a NaN or Inf: they have no packed form")
+    from bitxcore.kernels.packing import pack_kernel
+
+    stored = np.ascontiguousarray(p.values if p.codes is None else p.codes, dtype=p.format.dtype)
+    engine = Engine(p.format, p.window, grid(stored.shape, p.group, p.grouping))
+    x = codes_of(stored, p.format)
+    masks, exponents, kept = p.row_masks.reshape(-1), p.exponents.reshape(-1), p.kept_rows.reshape(-1)
+    code_bits, encoding, kind, base, width = _settings(engine)
+    run = pack_kernel(code_bits, encoding, kind, engine.padded)
+    dtype = _row_dtype(engine)
+    signed = p.format.is_float or p.format.encoding == "sign-magnitude"
+    signs = np.empty(engine.count if signed else 0, dtype)
+    starts = np.concatenate([[0], np.cumsum(kept, dtype=np.int64)])
+    rows = np.empty(int(starts[-1]), dtype)
+
+    def work(first: int, last: int) -> None:
+        n = last - first
+        if engine.contiguous:
+            codes = x[first * engine.padded : last * engine.padded]
+        else:
+            codes = buffer("codes", n * engine.padded, engine.code_dtype)
+            engine.gather(x, first, last, codes)
+        target = signs[first:last] if signed else buffer("signs", n, dtype)
+        lane_masks = _lane_masks(engine, masks[first:last], n)
+        here = rows[starts[first] : starts[last]]
+        run(codes, lane_masks, exponents[first:last], target, here, n, base, width)
+
+    engine.each_chunk(work)
+    signs = signs.reshape(p.row_masks.shape) if signed else signs
+    cut = (p.format, p.group, p.window, p.grouping, p.scale)
+    return Packed(p.exponents, p.row_masks, signs, rows, stored.shape, p.values.dtype, *cut)
+
+
+def unpack(packed: Packed) -> Array:
+    """Return the pruned values: the shape and dtype they had, C order.
+
+    Parameters
+    ----------
+    packed : Packed
+
+    Raises
+    ------
+    BitxError
+        If the parts do not belong together.
+    """
+    from bitxcore.kernels.packing import unpack_kernel
+
+    fmt = packed.format
+    engine = Engine(fmt, packed.window, grid(packed.shape, packed.group, packed.grouping))
+    masks, exponents = packed.row_masks.reshape(-1), packed.exponents.reshape(-1)
+    kept = np.bitwise_count(masks)
+    starts = np.concatenate([[0], np.cumsum(kept, dtype=np.int64)])
+    if masks.size != engine.count or exponents.size != engine.count or packed.rows.size != starts[-1]:
+        raise BitxError(
+            f"packed: shape {packed.shape} has {engine.count} groups, but there are {masks.size} masks, "
+            f"{exponents.size} exponents, and {packed.rows.size} rows where the masks have {starts[-1]}"
+        )
+    code_bits, encoding, kind, base, width = _settings(engine)
+    run = unpack_kernel(code_bits, encoding, kind, engine.padded)
+    values = np.empty(packed.shape, fmt.dtype)
+    out = codes_of(values, fmt)
+    signs = packed.signs.reshape(-1)
+
+    def work(first: int, last: int) -> None:
+        n = last - first
+        if engine.contiguous:
+            codes = out[first * engine.padded : last * engine.padded]
+        else:
+            codes = buffer("codes", n * engine.padded, engine.code_dtype)
+        if signs.size:
+            minus = signs[first:last]
+        else:
+            minus = buffer("signs", n, _row_dtype(engine))
+            minus[:] = 0
+        lane_masks = _lane_masks(engine, masks[first:last], n)
+        here = packed.rows[starts[first] : starts[last]]
+        run(codes, lane_masks, exponents[first:last], minus, here, n, base, width)
+        if not engine.contiguous:
+            engine.scatter(codes, first, last, out, out)
+
+    engine.each_chunk(work)
+    if packed.scale is None:
+        return values
+    return np.multiply(values, packed.scale, dtype=np.float64).astype(packed.dtype)

@@ -1,0 +1,164 @@
+"""Which bits of a tensor matter: ones per row, value and bit sparsity, rows a group needs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from bitxcore.bits import count_ones
+from bitxcore.engine import Engine, buffer, check_window, codes_of, locate_nonfinite
+from bitxcore.errors import BitxError
+from bitxcore.formats import NumberFormat, fixed_width, format_of
+from bitxcore.groups import Grouping, grid
+from bitxcore.quantization import quantize
+
+
+@dataclass(frozen=True)
+class Statistics:
+    """Statistics of one tensor.
+
+    Attributes
+    ----------
+    values, zeros : int
+        All values, and those that are zero.
+    essential_bits : int
+        Ones in the significands.
+    groups, zero_groups : int
+        All groups, and those of zeros only.
+    nonfinite_groups : int
+        Groups with a NaN or Inf (``nonfinite="keep"``), left out of the two counts per row.
+    row_ones : ndarray of int64, (window,)
+        Ones in each row of the aligned groups, row 0 (the most significant) first.
+    nonempty_rows_histogram : ndarray of int64, (window + 1,)
+        Groups by their number of non-empty rows.
+    format : NumberFormat
+    group, window : int
+    grouping : {"flat", "channel"}
+    """
+
+    values: int
+    zeros: int
+    essential_bits: int
+    groups: int
+    zero_groups: int
+    nonfinite_groups: int
+    row_ones: npt.NDArray[np.int64]
+    nonempty_rows_histogram: npt.NDArray[np.int64]
+    format: NumberFormat
+    group: int
+    window: int
+    grouping: Grouping
+
+    @property
+    def value_sparsity(self) -> float:
+        """Share of values that are zero."""
+        return self.zeros / self.values
+
+    @property
+    def bit_sparsity(self) -> float:
+        """Share of 0 bits in the significands of the non-zero values; NaN if there are none."""
+        bits = (self.values - self.zeros) * self.format.significand_bits
+        return 1 - self.essential_bits / bits if bits else float("nan")
+
+    @property
+    def mean_nonempty_rows(self) -> float:
+        """Mean number of non-empty rows of a group."""
+        histogram = self.nonempty_rows_histogram
+        groups = int(histogram.sum())
+        return float(histogram @ np.arange(histogram.size)) / groups if groups else float("nan")
+
+
+def statistics(
+    x: npt.ArrayLike,
+    *,
+    group: int = 16,
+    window: int | None = None,
+    format: str | NumberFormat | None = None,  # noqa: A002
+    grouping: Grouping = "flat",
+    nonfinite: Literal["raise", "keep"] = "raise",
+) -> Statistics:
+    """Count the bits of a tensor, per value and per row of its groups.
+
+    Parameters
+    ----------
+    x, group, window, format, grouping, nonfinite
+        As for `prune`.
+
+    Returns
+    -------
+    Statistics
+
+    Raises
+    ------
+    TensorError
+        If the tensor can't be grouped, or holds a value that is none of its format.
+    """
+    from bitxcore.kernels import selection
+
+    if nonfinite not in ("raise", "keep"):
+        raise BitxError(f"nonfinite must be 'raise' or 'keep', got {nonfinite!r}")
+    source = np.asarray(x)
+    if isinstance(format, str) and (width := fixed_width(format)):
+        grid(source.shape, group, grouping)
+        source, format = quantize(source, width).codes, f"int{width}"  # noqa: A001
+    fmt = format_of(source.dtype, format)
+    engine = Engine(fmt, check_window(window, fmt), grid(source.shape, group, grouping))
+    native = np.ascontiguousarray(source, dtype=fmt.dtype)
+    codes = codes_of(native, fmt)
+    bits, lane = engine.lane_bits, np.dtype(f"u{engine.lane_bits // 8}")
+
+    def count_rows(first: int, last: int) -> tuple[int, Any, Any]:
+        n = last - first
+        padded = engine.whole_vectors(n)
+        if engine.contiguous and n == padded:
+            part = codes[first * engine.padded : last * engine.padded]
+        else:
+            part = buffer("codes", padded * engine.padded, engine.code_dtype)
+            engine.gather(codes, first, last, part)
+        counts = buffer("counts", 8 * padded, lane).reshape(8, padded)
+        bad = engine.count_vectors(part, counts, buffer("exponents", padded, np.int16), padded)
+        ones, nonempty = np.zeros(bits, np.int64), np.zeros(bits + 1, np.int64)
+        selection.add_counts(counts.view(np.uint8).reshape(8, padded, lane.itemsize), n, bits, ones, nonempty)
+        return bad, ones, nonempty
+
+    bad_parts, ones_parts, nonempty_parts = zip(*engine.each_chunk(count_rows), strict=True)
+    bad = sum(bad_parts)
+    if bad and nonfinite == "raise":
+        raise locate_nonfinite(native, fmt)
+    essential_bits, zeros = count_ones(native, fmt, check=False)
+    nonempty = _resized(sum(nonempty_parts), engine.window + 1)
+    nonempty[0] -= bad
+    return Statistics(
+        values=native.size,
+        zeros=zeros,
+        essential_bits=essential_bits,
+        groups=engine.count,
+        zero_groups=_zero_groups(engine, native, int(nonempty[0])),
+        nonfinite_groups=bad,
+        row_ones=_resized(sum(ones_parts), engine.window),
+        nonempty_rows_histogram=nonempty,
+        format=fmt,
+        group=engine.grid.group,
+        window=engine.window,
+        grouping=grouping,
+    )
+
+
+def _resized(counts: Any, size: int) -> npt.NDArray[np.int64]:
+    """Cut or fill up counts to the rows of the window; what is cut is zero."""
+    result = np.zeros(size, np.int64)
+    n = min(size, counts.size)
+    result[:n] = counts[:n]
+    return result
+
+
+def _zero_groups(engine: Engine, x: npt.NDArray[Any], empty: int) -> int:
+    """Count groups of zeros: those without a row, unless a narrow window cut all of a group's bits."""
+    if not empty or engine.window >= engine.fmt.significand_bits:
+        return empty
+    moved = x.reshape(engine.grid.filters, engine.grid.length, engine.grid.stride)
+    starts = np.arange(0, engine.grid.length, engine.grid.group)
+    return int((~np.logical_or.reduceat(moved != 0, starts, axis=1)).sum())
