@@ -1,0 +1,83 @@
+"""The command ``bitx``.
+
+One command a file. Modules of this package import nothing but click at the top, and all else when a
+command runs, so that ``bitx --help`` answers at once.
+"""
+
+from __future__ import annotations
+
+import errno
+import sys
+from importlib import import_module
+from typing import Any
+
+import click
+
+__all__ = ["main"]
+
+COMMANDS = {
+    "inspect": "hwmodel.cli.inspecting",
+    "prune": "hwmodel.cli.pruning",
+    "simulate": "hwmodel.cli.simulating",
+    "list": "hwmodel.cli.listing",
+    "warmup": "hwmodel.cli.warming",
+}
+"""Command to module, whose ``command`` it is; the order is that of ``bitx --help``."""
+
+
+class Failure(click.ClickException):
+    """Bad input: one line on standard error, exit status 1."""
+
+    def show(self, file: Any = None) -> None:
+        """Print the line."""
+        line = " ".join(self.message.split())
+        text = "".join(c if c.isprintable() else repr(c)[1:-1] for c in line)
+        click.echo(f"bitx: error: {text}", file=file or sys.stderr)
+
+
+class Bitx(click.Group):
+    """The group of commands, which turns errors for bad input into one line."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Names of the commands, in order."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
+        """Load one command."""
+        if name not in COMMANDS:
+            return None
+        found: click.Command = import_module(COMMANDS[name]).command
+        return found
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run; bad input becomes a `Failure`, an interrupt exit status 130."""
+        from bitxcore.errors import BitxError
+
+        try:
+            return super().invoke(ctx)
+        except (BitxError, MemoryError, OSError) as error:
+            if ctx.params.get("traceback") or getattr(error, "errno", None) == errno.EPIPE:
+                raise
+            raise Failure(str(error) or "out of memory") from error
+        except KeyboardInterrupt:
+            click.echo("bitx: interrupted", err=True)
+            raise click.exceptions.Exit(130) from None
+
+
+@click.group(
+    cls=Bitx,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
+    epilog="DUMP: a .npy, .npz, .safetensors, .h5, .onnx, .pt or .pth file, or a directory of them.",
+)
+@click.version_option(package_name="bitx", prog_name="bitx")
+@click.option("--traceback", is_flag=True, hidden=True, help="Show where an error was raised.")
+def group(traceback: bool) -> None:
+    """Hardware run-time pruning: which bits of trained weights matter, and what a machine gains."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def main(args: list[str] | None = None) -> None:
+    """Run the command line and exit: 0, 1 for bad input, 2 for bad usage, 130 when interrupted."""
+    group.main(args, prog_name="bitx")

@@ -1,0 +1,167 @@
+"""``bitx inspect``: which bits of the weights are there."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack, nullcontext
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from hwmodel.cli.options import grouping_options, json_option, selection_options
+
+if TYPE_CHECKING:
+    from bitxcore.batch import Chosen, Inspected
+    from bitxcore.dumps import Dump
+
+_BLOCKS = " ▁▂▃▄▅▆▇█"
+
+
+@click.command(name="inspect")
+@click.argument("dumps", metavar="DUMP...", nargs=-1, required=True)
+@grouping_options
+@selection_options
+@click.option("--rows", is_flag=True, help="Show the share of ones in every bit row.")
+@click.option("-o", "--output", metavar="STORE.h5", help="Write the results to an HDF5 store.")
+@json_option
+def command(
+    dumps: tuple[str, ...],
+    include: tuple[str, ...],
+    exclude: tuple[str, ...],
+    min_dims: int,
+    rows: bool,
+    output: str | None,
+    as_json: bool,
+    **options: Any,
+) -> None:
+    """Show how many bits of each weight tensor are essential.
+
+    Sparsities: zero values among all; 0 bits in the significands of the non-zero values. Rows: non-empty
+    bit rows of a group after alignment.
+    """
+    from bitxcore.batch import Selection, inspect_dump
+    from bitxcore.dumps import open_dump
+    from bitxcore.store import Store
+    from hwmodel.cli import output as out
+    from hwmodel.cli.progress import progress
+
+    selection = Selection(include, exclude, min_dims)
+    with ExitStack() as opened:
+        sources = [opened.enter_context(open_dump(path)) for path in dumps]
+        chosen = [selection.choose(dump, options["format"]) for dump in sources]
+        total = sum(tensor.nbytes for choice in chosen for tensor in choice.tensors)
+        parameters: dict[str, Any] = {"command": "inspect", "include": include, "exclude": exclude}
+        parameters |= {"min_dims": min_dims, **options}
+        store = Store.create(output, parameters=parameters, inputs=sources) if output else nullcontext()
+        with store as writer:
+            with progress(total, "inspect") as bar:
+                found = [
+                    list(
+                        inspect_dump(
+                            dump,
+                            choice.tensors,
+                            progress=lambda t: bar.advance(t.nbytes, t.name),
+                            **options,
+                        )
+                    )
+                    for dump, choice in zip(sources, chosen, strict=True)
+                ]
+            if writer is not None:
+                _store(writer, sources, found)
+    results = list(zip(sources, chosen, found, strict=True))
+    if as_json:
+        out.print_json(_document(results, parameters, output))
+        return
+    for dump, choice, inspected in results:
+        _print(dump, choice, inspected, rows)
+    out.say(out.written_line([output], "-o STORE.h5 keeps these results"))
+
+
+def _print(dump: Dump, choice: Chosen, inspected: list[Inspected], rows: bool) -> None:
+    from bitxcore.batch import inspect_totals
+    from hwmodel.cli import output as out
+
+    def cells(c: dict[str, Any]) -> list[str]:
+        return [
+            out.count(c["values"]),
+            out.percent(c["value_sparsity"]),
+            out.percent(c["bit_sparsity"]),
+            out.number(c["essential_bits_per_nonzero"]),
+            out.number(c["nonempty_rows_mean"]),
+            out.count(c["nonempty_rows_max"]),
+        ]
+
+    total = inspect_totals(inspected)
+    settings = inspected[0].statistics
+    out.print_table(
+        ["tensor", "shape", "dtype", "values", "zero\nvalues", "zero\nbits", "ones a\nvalue", "rows\nmean",
+         "rows\nmax"],
+        ([c["tensor"], c["shape"], c["dtype"], *cells(c)] for c in (i.columns() for i in inspected)),
+        title=f"{dump.path}: groups of {settings.group}, {_windows(inspected)}",
+        numeric=[False] * 3 + [True] * 6,
+        footer=[f"{total['tensors']} tensors", "", "", *cells(total)],
+    )  # fmt: skip
+    if total["nonfinite_groups"]:
+        out.say(f"{total['nonfinite_groups']:,} groups hold a NaN or Inf; their rows are not counted")
+    if rows:
+        out.print_table(
+            ["tensor", "ones in each row, the most significant first (scale: 0 to 100 % of the values)"],
+            ([i.tensor, _sparkline(i)] for i in inspected),
+            numeric=[False, False],
+        )
+    out.say(*out.left_out_lines(choice.left_out))
+
+
+def _windows(inspected: list[Inspected]) -> str:
+    windows = dict.fromkeys(f"{i.statistics.window} rows of {i.statistics.format.name}" for i in inspected)
+    return ", ".join(windows)
+
+
+def _sparkline(row: Inspected) -> str:
+    s = row.statistics
+    return "".join(_BLOCKS[-(-8 * int(ones) // s.values)] for ones in s.row_ones) + "|"
+
+
+def _document(
+    results: list[tuple[Dump, Chosen, list[Inspected]]], parameters: dict[str, Any], output: str | None
+) -> dict[str, Any]:
+    from bitxcore.batch import inspect_totals
+
+    return {
+        "parameters": parameters,
+        "dumps": [
+            {
+                "path": dump.path,
+                "container": dump.container,
+                "tensors": [
+                    i.columns()
+                    | {
+                        "shape": i.shape,
+                        "ones_per_row": i.statistics.row_ones,
+                        "nonempty_rows_histogram": i.statistics.nonempty_rows_histogram,
+                    }
+                    for i in inspected
+                ],
+                "totals": inspect_totals(inspected),
+                "left_out": choice.left_out,
+            }
+            for dump, choice, inspected in results
+        ],
+        "written": [output] if output else [],
+    }
+
+
+def _store(writer: Any, dumps: list[Dump], found: list[list[Inspected]]) -> None:
+    """Write tables and arrays; of several dumps, tensors are named ``path/tensor``."""
+    from bitxcore.batch import INSPECT_UNITS
+
+    rows = []
+    for dump, inspected in zip(dumps, found, strict=True):
+        for i in inspected:
+            name = i.tensor if len(dumps) == 1 else f"{dump.path}/{i.tensor}"
+            rows.append({"dump": str(dump.path), **i.columns(), "tensor": name})
+            histogram = i.statistics.nonempty_rows_histogram
+            arrays = {"ones_per_row": i.statistics.row_ones, "nonempty_rows_histogram": histogram}
+            writer.write_tensor_arrays(name, arrays, {"ones_per_row": "1", "nonempty_rows_histogram": "1"})
+    dtypes = {"nonempty_rows_max": "i8", "nonempty_rows_mean": "f8", "bit_sparsity": "f8"}
+    dtypes |= {"essential_bits_per_nonzero": "f8"}
+    writer.write_table("statistics", rows, units={"dump": "", **INSPECT_UNITS}, dtypes=dtypes)

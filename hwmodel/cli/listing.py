@@ -1,0 +1,185 @@
+"""``bitx list``: what there is to choose from."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from hwmodel.cli.options import json_option
+
+Rows = list[dict[str, Any]]
+
+
+def formats() -> Rows:
+    """List number formats: the floats, and the families of integers."""
+    from bitxcore.formats import FLOATS
+
+    rows: Rows = [
+        {
+            "format": f.name,
+            "stored_bits": f"{f.storage_bits}",
+            "significand_bits": f"{f.significand_bits}",
+            "exponent_bits": f"{f.exponent_bits}",
+            "default_window_rows": f"{f.default_window}",
+            "encoding": f.encoding,
+        }
+        for f in FLOATS.values()
+    ]
+    families = (
+        ("int2 … int16", "8 or 16", "N - 1", "sign-magnitude"),
+        ("int2-twos … int16-twos", "8 or 16", "N", "twos-complement"),
+        ("uint8", "8", "8", "unsigned"),
+        ("fixed2 … fixed16", "of the float", "N - 1", "floats, quantised to int<N> first"),
+    )
+    for name, stored, p, encoding in families:
+        row = {"format": name, "stored_bits": stored, "significand_bits": p, "exponent_bits": "0"}
+        rows.append(row | {"default_window_rows": p, "encoding": encoding})
+    return rows
+
+
+def criteria() -> Rows:
+    """Pruning criteria."""
+    from bitxcore.criteria import CRITERIA
+
+    texts = {
+        "topn": ("--rows", "the rows of highest significance: the method"),
+        "msb": ("--rows", "the highest non-empty rows: plain truncation, a control"),
+        "threshold": ("--threshold, --rows", "rows of at least a share of the greatest significance"),
+        "energy": ("--budget, --rows", "the fewest rows whose relative error stays within a budget"),
+    }
+    return [
+        {"criterion": name, "options": texts.get(name, ("", ""))[0], "keeps": texts.get(name, ("", ""))[1]}
+        for name in CRITERIA
+    ]
+
+
+def readers() -> Rows:
+    """Containers of dumps."""
+    from bitxcore.dumps import READERS, WRITERS
+
+    own = "in its own kind"
+    return [
+        {
+            "suffix": suffix,
+            "reader": place,
+            "written": "from any kind" if suffix in WRITERS else own if _rewrites(place) else "no",
+        }
+        for suffix, place in {**_installed_readers(), **READERS}.items()
+    ]
+
+
+def _installed_readers() -> dict[str, str]:
+    from importlib.metadata import entry_points
+
+    from bitxcore.dumps import GROUP
+
+    return {f".{point.name.removeprefix('.')}": point.value for point in entry_points(group=GROUP)}
+
+
+def _rewrites(place: str) -> bool:
+    """Whether a reader's module has a dump that can be written again."""
+    from importlib import import_module
+
+    from bitxcore.dumps import Dump
+
+    members = vars(import_module(place.partition(":")[0])).values()
+    own = [m for m in members if isinstance(m, type) and issubclass(m, Dump) and m is not Dump]
+    return any(m.rewrite is not Dump.rewrite for m in own)
+
+
+def accelerators() -> Rows:
+    """Accelerators, their options with defaults, and what was assumed."""
+    from dataclasses import fields
+
+    from hwmodel.accelerators import accelerator_class, accelerator_names
+
+    rows = []
+    for name in accelerator_names():
+        cls = accelerator_class(name)
+        rows.append(
+            {
+                "accelerator": name,
+                "title": cls.title,
+                "source": cls.source,
+                "options": {field.name: field.default for field in fields(cls)},
+                "assumptions": cls.assumptions,
+            }
+        )
+    return rows
+
+
+def networks() -> Rows:
+    """Tables of published networks."""
+    from hwmodel import load_network, network_names
+
+    found = [load_network(name) for name in network_names()]
+    return [
+        {"network": n.name, "layers": len(n), "weights": n.parameters, "macs": n.macs, "source": n.source}
+        for n in found
+    ]
+
+
+def samples() -> Rows:
+    """Sample dumps that come with the package."""
+    from bitxcore.dumps import READERS
+
+    folder = _data_folder() / "samples"
+    return [
+        {"sample": path.stem, "size_bytes": path.stat().st_size, "path": str(path)}
+        for path in sorted(folder.iterdir())
+        if path.name.endswith(tuple(READERS))
+    ]
+
+
+def _data_folder() -> Path:
+    from importlib.util import find_spec
+
+    from bitxcore.errors import BitxError
+
+    spec = find_spec("bitxdata")
+    # An editable install lists a hook beside the folder, which importlib.resources stumbles over.
+    places = (spec.submodule_search_locations or []) if spec else []
+    found = next((Path(place) for place in places if Path(place).is_dir()), None)
+    if found is None:
+        raise BitxError("the data of this package are not installed")
+    return found
+
+
+LISTS = {f.__name__: f for f in (formats, criteria, readers, accelerators, networks, samples)}
+"""What can be listed."""
+
+
+@click.command(name="list")
+@click.argument("what", type=click.Choice(list(LISTS)))
+@click.option(
+    "--assumptions", is_flag=True, help="Of accelerators: what was chosen or guessed, and the source."
+)
+@json_option
+def command(what: str, assumptions: bool, as_json: bool) -> None:
+    """List formats, criteria, readers, accelerators, networks or samples."""
+    from hwmodel.cli import output as out
+
+    if assumptions and what != "accelerators":
+        raise click.UsageError("--assumptions is for bitx list accelerators")
+    rows = LISTS[what]()
+    if as_json:
+        out.print_json({what: rows})
+    elif what == "accelerators":
+        for row in rows:
+            _print_accelerator(row, assumptions)
+    else:
+        headings = [name.replace("_", " ") for name in rows[0]] if rows else []
+        numbers = [isinstance(value, int) for value in rows[0].values()] if rows else []
+        cells = [[out.count(v) if isinstance(v, int) else str(v) for v in row.values()] for row in rows]
+        out.print_table(headings, cells, numeric=numbers)
+
+
+def _print_accelerator(row: dict[str, Any], assumptions: bool) -> None:
+    from hwmodel.cli import output as out
+
+    options = ", ".join(f"{name}={value}" for name, value in row["options"].items())
+    out.say(f"{row['accelerator']}: {row['title']}", f"  options: {options}")
+    if assumptions:
+        out.say(f"  source: {row['source']}", *(f"  - {text}" for text in row["assumptions"]))

@@ -1,0 +1,60 @@
+"""Progress on standard error: on a terminal only, and only for what takes longer than two seconds."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from threading import Timer
+
+PATIENCE_S = 2.0
+
+
+class Bar:
+    """A bar that the work moves."""
+
+    def advance(self, amount: float, next_step: str = "") -> None:
+        """Move on by `amount`, and name what comes next."""
+
+
+@contextmanager
+def progress(total: float, what: str, *, patience_s: float = PATIENCE_S) -> Iterator[Bar]:
+    """Show a bar after `patience_s` seconds.
+
+    Parameters
+    ----------
+    total : float
+        Sum of all amounts.
+    what : str
+        The activity, e.g. ``"inspect"``.
+    patience_s : float
+        Seconds.
+    """
+    if not sys.stderr.isatty():
+        yield Bar()
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+
+    columns = (
+        TextColumn("{task.description}", markup=False),
+        BarColumn(bar_width=24),
+        TaskProgressColumn(),
+        TimeRemainingColumn(),
+    )
+    shown = Progress(*columns, console=Console(stderr=True), transient=True, refresh_per_second=4)
+    task = shown.add_task(what, total=total)
+
+    class Shown(Bar):
+        def advance(self, amount: float, next_step: str = "") -> None:
+            shown.update(task, advance=amount, description=f"{what} {next_step}".strip())
+
+    timer = Timer(patience_s, shown.start)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield Shown()
+    finally:
+        timer.cancel()
+        timer.join()
+        shown.stop()

@@ -1,0 +1,185 @@
+"""``bitx prune``: write a dump again with pruned weights."""
+
+from __future__ import annotations
+
+import os
+from contextlib import nullcontext
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from hwmodel.cli.options import OneOf, grouping_options, json_option, selection_options
+
+if TYPE_CHECKING:
+    from bitxcore.batch import Chosen, PrunedTensor
+    from bitxcore.dumps import Dump
+
+DEFAULT_ROWS = 5
+
+
+@click.command(name="prune")
+@click.argument("dump", metavar="DUMP")
+@click.option(
+    "-o",
+    "--output",
+    metavar="OUT",
+    required=True,
+    help="The pruned dump: of DUMP's own kind, or a .npz or .safetensors.",
+)
+@click.option(
+    "--rows",
+    type=click.IntRange(1),
+    help=f"Rows to keep of a group; a limit for threshold and energy.  [default: {DEFAULT_ROWS} for topn and"
+    " msb]",
+)
+@click.option(
+    "--criterion",
+    type=OneOf("bitxcore.criteria:CRITERIA"),
+    default="topn",
+    show_default=True,
+    help="topn (the method), threshold, energy or msb; see bitx list criteria.",
+)
+@click.option("--threshold", type=click.FloatRange(0, 1), help="Of the criterion threshold.")
+@click.option("--budget", type=click.FloatRange(0, 1), help="Of the criterion energy: relative error.")
+@click.option(
+    "--rounding",
+    type=OneOf("bitxcore.criteria:ROUNDINGS"),
+    default="truncate",
+    show_default=True,
+    help="truncate (as the hardware does) or nearest (offline).",
+)
+@grouping_options
+@selection_options
+@click.option("--store", metavar="STORE.h5", help="Write the table and histograms to an HDF5 store.")
+@click.option("--masks", is_flag=True, help="Also store row masks, exponents and kept rows of every group.")
+@json_option
+def command(
+    dump: str,
+    output: str,
+    include: tuple[str, ...],
+    exclude: tuple[str, ...],
+    min_dims: int,
+    store: str | None,
+    masks: bool,
+    as_json: bool,
+    **options: Any,
+) -> None:
+    """Prune the weights of a dump; all else in it stays as it is.
+
+    OUT appears whole or not at all. The error is relative: the norm of the difference over the norm of
+    the tensor.
+    """
+    from bitxcore.batch import Selection, prune_dump
+    from bitxcore.dumps import open_dump
+    from bitxcore.store import Store
+    from hwmodel.cli import output as out
+    from hwmodel.cli.progress import progress
+
+    if masks and not store:
+        raise click.UsageError("--masks needs --store")
+    if store and os.path.realpath(store) == os.path.realpath(output):
+        raise click.UsageError("--store and --output are the same file")
+    if options["rows"] is None and options["criterion"] in ("topn", "msb"):
+        options["rows"] = DEFAULT_ROWS
+    selection = Selection(include, exclude, min_dims)
+    with open_dump(dump) as source:
+        chosen = selection.choose(source, options["format"])
+        parameters: dict[str, Any] = {"command": "prune", "output": output, "include": include}
+        parameters |= {"exclude": exclude, "min_dims": min_dims, **options}
+        with (
+            Store.create(store, parameters=parameters, inputs=[source]) if store else nullcontext() as writer,
+            progress(sum(tensor.nbytes for tensor in source.values()), "prune") as bar,
+        ):
+            pruned = prune_dump(
+                source,
+                output,
+                chosen.tensors,
+                each=_arrays(writer, masks) if writer else None,
+                progress=lambda tensor: bar.advance(tensor.nbytes, tensor.name),
+                **options,
+            )
+            if writer is not None:
+                _write_table(writer, pruned)
+        if as_json:
+            out.print_json(_document(source, chosen, pruned, parameters, [output, store]))
+            return
+        _print(source, chosen, pruned)
+    out.say(out.written_line([output, store], ""))
+
+
+def _print(dump: Dump, chosen: Chosen, pruned: list[PrunedTensor]) -> None:
+    from bitxcore.batch import prune_totals
+    from hwmodel.cli import output as out
+
+    def cells(c: dict[str, Any]) -> list[str]:
+        return [
+            out.count(c["values"]),
+            out.number(c["kept_rows_mean"]),
+            out.count(c["kept_rows_max"]),
+            out.percent(c["relative_error"], 2),
+            out.count(c["changed_values"]),
+            out.count(c["zeros_before"]),
+            out.count(c["zeros_after"]),
+            out.number(c["packed_bits_per_weight"]),
+        ]
+
+    total = prune_totals(pruned)
+    out.print_table(
+        ["tensor", "values", "rows\nmean", "rows\nmax", "rel.\nerror", "changed", "zeros\nbefore",
+         "zeros\nafter", "packed\nbits"],
+        ([row.tensor, *cells(row.columns())] for row in pruned),
+        title=f"{dump.path}, pruned",
+        footer=[f"{total['tensors']} tensors", *cells(total)],
+    )  # fmt: skip
+    if total["nonfinite_groups"]:
+        out.say(f"{total['nonfinite_groups']:,} groups hold a NaN or Inf and were left untouched")
+    if total["packed_bits"] is not None:
+        share = total["packed_bits"] / total["stored_bits"]
+        out.say(
+            f"packed: {total['packed_bits_per_weight']:.2f} bits a weight, {share:.1%} of the stored size"
+        )
+    out.say(*out.left_out_lines(chosen.left_out))
+
+
+def _document(
+    dump: Dump,
+    chosen: Chosen,
+    pruned: list[PrunedTensor],
+    parameters: dict[str, Any],
+    written: list[str | None],
+) -> dict[str, Any]:
+    from bitxcore.batch import prune_totals
+
+    tensors = [
+        row.columns() | {"shape": row.shape, "kept_rows_histogram": row.kept_rows_histogram} for row in pruned
+    ]
+    return {
+        "parameters": parameters,
+        "path": dump.path,
+        "container": dump.container,
+        "tensors": tensors,
+        "totals": prune_totals(pruned),
+        "left_out": chosen.left_out,
+        "written": [path for path in written if path],
+    }
+
+
+def _arrays(writer: Any, masks: bool) -> Any:
+    """Return what writes a tensor's arrays as soon as it is pruned."""
+
+    def write(row: PrunedTensor, pruned: Any) -> None:
+        arrays: dict[str, Any] = {"kept_rows_histogram": row.kept_rows_histogram}
+        units = {"kept_rows_histogram": "1"}
+        if masks:
+            arrays |= {name: getattr(pruned, name) for name in ("row_masks", "exponents", "kept_rows")}
+            units |= {"row_masks": "", "exponents": "1", "kept_rows": "1"}
+        writer.write_tensor_arrays(row.tensor, arrays, units)
+
+    return write
+
+
+def _write_table(writer: Any, pruned: list[PrunedTensor]) -> None:
+    from bitxcore.batch import PRUNE_UNITS
+
+    dtypes = {"packed_bits": "i8", "packed_bits_per_weight": "f8", "scale": "f8"}
+    writer.write_table("pruning", [row.columns() for row in pruned], units=PRUNE_UNITS, dtypes=dtypes)

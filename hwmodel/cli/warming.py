@@ -1,0 +1,29 @@
+"""``bitx warmup``: compile the kernels before they are needed."""
+
+from __future__ import annotations
+
+from time import perf_counter
+
+import click
+
+
+@click.command(name="warmup")
+def command() -> None:
+    """Compile every kernel into the cache, once per release."""
+    import numpy as np
+
+    from bitxcore.engine import FAST_GROUPS, WARM_FORMATS, warmup
+    from bitxcore.jit import cache_directory
+    from hwmodel.cli import output as out
+    from hwmodel.cli.progress import progress
+    from hwmodel.lanes import skewed_fifo
+
+    start = perf_counter()
+    with progress(len(WARM_FORMATS) * len(FAST_GROUPS), "warmup", patience_s=0) as bar:
+        for done in warmup():
+            bar.advance(1, done)
+        for depth in (0, 2, None):
+            skewed_fifo(np.ones((2, 2), np.int64), fifo_depth=depth)
+    folder = cache_directory()
+    place = f"wrote the kernels to {folder}" if folder else "nothing written: no cache folder is writable"
+    out.say(f"ready after {perf_counter() - start:.1f} s; {place}")
