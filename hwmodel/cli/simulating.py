@@ -148,6 +148,7 @@ def command(
         dump = _open(opened, model, network)
         with _naming(network or model):
             net = _network(model, dump, network, positions, exclude, input_size, sizes)
+            _check_layers(net)
         if dump is None and any(machine.needs_weights for machine in machines):
             needy = ", ".join(machine.name for machine in machines if machine.needs_weights)
             raise click.UsageError(
@@ -157,8 +158,9 @@ def command(
         parameters |= {"positions": positions, "exclude": exclude, "input_size": dict(input_size)}
         parameters |= {"sizes": dict(sizes), "accelerators": {m.label: m.options for m in machines}}
         inputs: list[Any] = [] if dump is None else [dump]
-        inputs += [path for path in (network, model) if path and _is_shapes(path) and Path(path).is_file()]
-        inputs = [i for i in inputs if dump is None or i is dump or Path(i) not in dump.files()]
+        shapes = Path(network or model)
+        if shapes.is_file() and (dump is None or shapes not in dump.files()):
+            inputs.append(shapes)
         store = Store.create(output, parameters=parameters, inputs=inputs) if output else nullcontext()
         with store as writer, progress(len(net), "simulate") as bar:
             seen = 0
@@ -198,17 +200,13 @@ def _machines(
     )
 
 
-def _is_shapes(model: str) -> bool:
-    return Path(model).suffix in {".onnx", ".json"} and not model.endswith(".safetensors.index.json")
-
-
 def _open(opened: ExitStack, model: str, network: str | None) -> Dump | None:
-    """Open the weights; None if `model` is a table."""
+    """Open the weights; None if `model` is a table, or is meant to be the name of one."""
     from bitxcore.dumps import open_dump
-    from hwmodel import network_names
 
-    is_table = model in network_names() or (_is_shapes(model) and not model.endswith(".onnx"))
-    if is_table and network is None and not (model in network_names() and Path(model).exists()):
+    is_table = model.endswith(".json") and not model.endswith(".safetensors.index.json")
+    is_name = not Path(model).suffix and not Path(model).exists()
+    if network is None and (is_table or is_name):
         return None
     return opened.enter_context(open_dump(model))
 
@@ -232,17 +230,20 @@ def _network(
         if input_size or sizes:
             raise click.UsageError("--input-size and --size are for ONNX models")
         assert dump is not None
-        found = network_from_dump(dump, positions=positions or 1, exclude=exclude)
-        if not found.layers:
-            from bitxcore.batch import Selection
-
-            Selection(exclude=exclude).choose(dump)  # says why
-        return found
+        return network_from_dump(dump, positions=positions or 1, exclude=exclude)
     named = dict(input_size)
     if "" in named and len(input_size) > 1:
         raise click.UsageError("several --input-size need the inputs' names: NAME=1x3x224x224")
     shape = named.get("", named or None)
     return load_network(source, input_size=shape, sizes=dict(sizes) or None)
+
+
+def _check_layers(net: Network) -> None:
+    from bitxcore.errors import TensorError
+
+    if not net.layers:
+        reasons = "; ".join(f"{n.count} x {n.operation}: {n.reason}" for n in net.not_simulated)
+        raise TensorError(f"{net.source}: has no layer to simulate ({reasons or 'it is empty'})")
 
 
 class _naming:  # noqa: N801
