@@ -24,7 +24,7 @@ from bitxcore.summary import Statistics, statistics
 Progress = Callable[[Tensor], None]
 """Called with each tensor that is done, or was passed over."""
 
-_BLOCK_VALUES = 1 << 18
+_BLOCK_VALUES = 1 << 16
 
 
 @dataclass(frozen=True)

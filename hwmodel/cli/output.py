@@ -60,8 +60,6 @@ def print_table(
     from rich.text import Text
 
     table = Table(
-        title=Text(printable(title), style="bold") if title else None,
-        title_justify="left",
         box=box.SIMPLE_HEAD,
         pad_edge=False,
         padding=(0, 1, 0, 0),
@@ -78,7 +76,10 @@ def print_table(
         )
     for row in rows:
         table.add_row(*(Text(printable(cell)) for cell in row))
-    console().print(table)
+    out = console()
+    if title is not None:
+        out.print(Text(printable(title), style="bold"), soft_wrap=True)
+    out.print(table)
 
 
 def say(*lines: str) -> None:

@@ -1,0 +1,157 @@
+import h5py
+import numpy as np
+import pytest
+import safetensors.numpy
+
+import bitxcore as bx
+from bitxcore.store import Store
+
+
+def target(dump, out):
+    """Where a dump can be written: in its own kind, or as .npz."""
+    return out / (f"p{dump.suffix}" if dump.suffix in {".npy", ".npz", ".safetensors", ".onnx"} else "p.npz")
+
+
+def by_hand(tensor, **options):
+    """Prune with the output channel first, and turn back."""
+    return tensor.layout.restore(bx.prune(tensor.layout.turn(tensor.read()), **options).values)
+
+
+@pytest.mark.parametrize(
+    ("args", "options"),
+    [
+        ([], {"rows": 5}),
+        (["--rows", 3, "--rounding", "nearest"], {"rows": 3, "rounding": "nearest"}),
+        (["--criterion", "energy", "--budget", 0.1], {"criterion": "energy", "budget": 0.1}),
+        (["--criterion", "threshold", "--threshold", 0.2, "--rows", 4],
+         {"criterion": "threshold", "threshold": 0.2, "rows": 4}),
+        (["--format", "fixed16", "--rows", 4, "--group", 8], {"format": "fixed16", "rows": 4, "group": 8}),
+        (["--grouping", "channel", "--window", 24], {"rows": 5, "grouping": "channel", "window": 24}),
+    ],
+)  # fmt: skip
+def test_values_are_the_librarys(bitx, dump, out, args, options):
+    path = target(dump, out)
+    document = bitx.json("prune", dump, "-o", path, *args)
+    assert document["written"] == [str(path)]
+    rows = {row["tensor"]: row for row in document["tensors"]}
+    with bx.open_dump(dump) as before, bx.open_dump(path) as after:
+        # A lone array is named like its file.
+        names = dict(zip(before, after, strict=True))
+        for name, tensor in before.items():
+            new = after[names[name]].read()
+            if name not in rows:
+                assert new.tobytes() == tensor.read().tobytes()
+                continue
+            assert new.tobytes() == by_hand(tensor, **options).tobytes()
+            check_row(rows[name], tensor, new, options)
+
+
+def check_row(row, tensor, new, options):
+    old = tensor.read()
+    pruned = bx.prune(tensor.layout.turn(old), **options)
+    assert row["kept_rows_histogram"] == pruned.kept_rows_histogram().tolist()
+    assert row["changed_values"] == np.count_nonzero(old != new)
+    assert (row["zeros_before"], row["zeros_after"]) == (np.sum(old == 0), np.sum(new == 0))
+    assert row["packed_bits"] == bx.pack(pruned).bits
+    exact = np.linalg.norm((old - new).astype("f8")) / np.linalg.norm(old.astype("f8"))
+    assert row["relative_error"] == pytest.approx(exact, rel=1e-6)
+
+
+def test_totals(bitx, write, out):
+    document = bitx.json("prune", write("npz"), "-o", out / "p.npz")
+    total, rows = document["totals"], document["tensors"]
+    for name in ("values", "groups", "changed_values", "zeros_after", "packed_bits"):
+        assert total[name] == sum(row[name] for row in rows)
+    errors = [row["relative_error"] * row["norm"] for row in rows]
+    norm = np.linalg.norm([row["norm"] for row in rows])
+    assert total["relative_error"] == pytest.approx(np.linalg.norm(errors) / norm)
+    assert total["stored_bits"] == 32 * total["values"]
+
+
+def test_text_ends_with_what_was_written(bitx, write, out):
+    lines = bitx("prune", write("npz"), "-o", out / "p.npz", "--store", out / "p.h5").stdout.splitlines()
+    assert lines[-1].startswith(f"wrote {out / 'p.npz'} (")
+    assert f", {out / 'p.h5'} (" in lines[-1]
+    assert any(line.startswith("packed: ") for line in lines)
+
+
+def test_store(bitx, write, out, values):
+    path = write("safetensors")
+    bitx("prune", path, "-o", out / "p.safetensors", "--store", out / "p.h5", "--masks", "--rows", 4)
+    pruned = bx.prune(values["fc"], rows=4)
+    with Store.open(out / "p.h5") as store:
+        table = store.table("pruning")
+        assert table["tensor"].tolist() == ["conv", "fc"]
+        assert table["kept_rows_max"].tolist() == [4, 4]
+        assert np.isnan(table["scale"].astype(float)).all()
+        arrays = store.tensors["fc"]
+        for name in ("row_masks", "exponents", "kept_rows"):
+            assert np.array_equal(arrays[name], getattr(pruned, name))
+        assert arrays["kept_rows_histogram"].tolist() == pruned.kept_rows_histogram().tolist()
+        assert store.provenance.parameters["rows"] == 4
+        assert store.provenance.inputs[0].path == str(path)
+
+
+def test_usage(bitx, write, out):
+    path = write("npz")
+    assert "--masks needs --store" in bitx("prune", path, "-o", out / "p.npz", "--masks", code=2).stderr
+    same = ["prune", path, "-o", out / "p.npz", "--store", out / "p.npz"]
+    assert "the same file" in bitx(*same, code=2).stderr
+    assert "takes no threshold" in bitx.error("prune", path, "-o", out / "p.npz", "--threshold", 0.5)
+    assert "needs budget" in bitx.error("prune", path, "-o", out / "p.npz", "--criterion", "energy")
+    assert list(out.iterdir()) == []
+
+
+def test_selection(bitx, write, out, values):
+    bitx("prune", write("safetensors"), "-o", out / "p.safetensors", "--include", "bias", "--include", "f*")
+    new = safetensors.numpy.load_file(out / "p.safetensors")
+    assert np.array_equal(new["bias"], bx.prune(values["bias"], rows=5).values)
+    assert np.array_equal(new["conv"], values["conv"])
+
+
+def test_directories_keep_their_shape(bitx, tmp_path, out, values):
+    (tmp_path / "d" / "sub").mkdir(parents=True)
+    np.save(tmp_path / "d" / "sub" / "a.npy", values["conv"])
+    np.savez(tmp_path / "d" / "b.npz", **values)
+    bitx("prune", tmp_path / "d", "-o", out / "d")
+    expected = bx.prune(values["conv"], rows=5).values
+    assert np.array_equal(np.load(out / "d" / "sub" / "a.npy"), expected)
+    assert np.array_equal(np.load(out / "d" / "b.npz")["conv"], expected)
+
+
+def test_one_tensor_is_in_memory_at_a_time(tmp_path):
+    import tracemalloc
+
+    from bitxcore.batch import prune_dump
+
+    rng = np.random.default_rng(0)
+    one = rng.normal(size=(512, 1024)).astype("f4")
+    with h5py.File(tmp_path / "w.h5", "w") as file:
+        for i in range(12):
+            file[f"w{i}"] = one
+    with bx.open_dump(tmp_path / "w.h5") as dump:
+        prune_dump(dump, tmp_path / "warm.npz", (dump["w0"],), rows=5)
+        tracemalloc.start()
+        rows = prune_dump(dump, tmp_path / "p.npz", rows=5)
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+    assert len(rows) == 12
+    assert peak < 6 * one.nbytes
+
+
+def test_the_error_of_huge_and_tiny_values(bitx, tmp_path, out):
+    for scale in (1e300, 1e-300):
+        x = np.random.default_rng(0).normal(size=(4, 64)) * scale
+        np.save(tmp_path / "w.npy", x)
+        (row,) = bitx.json("prune", tmp_path / "w.npy", "-o", out / "p.npy")["tensors"]
+        unit = x / scale
+        y = np.load(out / "p.npy") / scale
+        assert row["relative_error"] == pytest.approx(
+            np.linalg.norm(unit - y) / np.linalg.norm(unit), rel=1e-9
+        )
+
+
+def test_nothing_but_zeros(bitx, tmp_path, out):
+    np.save(tmp_path / "z.npy", np.zeros((3, 20), "f4"))
+    (row,) = bitx.json("prune", tmp_path / "z.npy", "-o", out / "p.npy")["tensors"]
+    assert (row["relative_error"], row["changed_values"], row["kept_rows_max"]) == (0, 0, 0)

@@ -1,0 +1,194 @@
+import json
+
+import numpy as np
+import pytest
+import safetensors.numpy
+
+import hwmodel as hw
+from bitxcore.store import Store
+
+
+def test_numbers_are_the_librarys(bitx, sample):
+    document = bitx.json("simulate", sample, "--size", "N=1")
+    network = hw.load_network(sample, sizes={"N": 1})
+    run = hw.simulate_network([hw.accelerator("bitx"), hw.accelerator("dadiannao")], network)
+    assert len(document["layers"]) == len(run.layers) == 26
+    for row, expected in zip(document["layers"], run.layers, strict=True):
+        for name, value in expected.columns().items():
+            if name != "notes":
+                assert row[name] == value
+        assert row["notes"] == list(expected.notes)
+    bitx_total, dense = document["totals"]
+    assert bitx_total["cycles"] == run.totals[0].cycles
+    assert bitx_total["speedup_over_dadiannao"] == run.speedup("bitx", "dadiannao")
+    assert dense["speedup_over_dadiannao"] is None
+    assert bitx_total["peak_macs_per_cycle"] == dense["peak_macs_per_cycle"] == 4096
+    assert document["macs"] == network.macs
+    assert {n["operation"] for n in document["not_simulated"]} >= {"Relu", "Add"}
+    assert document["assumptions"]["bitx"] == list(hw.accelerator("bitx").assumptions)
+
+
+def test_text(bitx, sample):
+    text = bitx("simulate", sample, "--size", "N=1").stdout
+    assert "bitx: peak 4,096 MACs a cycle (16 bit)" in text
+    assert "digits_resnet: 838,272 MACs, 81,744 weights in 13 layers" in text
+    assert "not simulated: 10 × Relu" in text
+    assert text.splitlines()[-1] == "nothing written; -o STORE.h5 keeps these results"
+
+
+def test_machines_and_their_options(bitx, sample):
+    args = [
+        "-a",
+        "bitx:rows=4,lanes=2,format=fixed16",
+        "-a",
+        "bitx:fifo_depth=none",
+        "-a",
+        "dadiannao:columns=2",
+    ]
+    document = bitx.json("simulate", sample, "--size", "N=1", *args)
+    machines = document["parameters"]["accelerators"]
+    assert list(machines) == [
+        "bitx(lanes=2, rows=4, format=fixed16)",
+        "bitx(fifo_depth=None)",
+        "dadiannao(columns=2)",
+    ]
+    text = bitx("simulate", sample, "--size", "N=1", *args).stdout
+    assert "the machines differ in peak" in text
+
+
+def test_shortcuts(bitx, sample):
+    short = bitx.json(
+        "simulate", sample, "--size", "N=1", "--rows", 4, "--group", 8, "--lanes", 2, "--format", "fixed8",
+        "--fifo-depth", "inf",
+    )  # fmt: skip
+    options = "bitx:rows=4,group=8,lanes=2,format=fixed8,fifo_depth=none"
+    long = bitx.json("simulate", sample, "--size", "N=1", "-a", options, "-a", "dadiannao")
+    assert short["layers"] == long["layers"]
+    both = bitx.json("simulate", sample, "--size", "N=1", "-a", "bitx:rows=3", "--rows", 4, "--lanes", 2)
+    assert list(both["parameters"]["accelerators"]) == ["bitx(lanes=2, rows=3)"]
+    usage = bitx("simulate", sample, "--size", "N=1", "-a", "dadiannao", "--fifo-depth", 0, code=2)
+    assert "--fifo-depth is an option of bitx" in usage.stderr
+
+
+@pytest.mark.parametrize(
+    ("args", "part"),
+    [
+        (["-a", "tpu"], "accelerator 'tpu' is not known"),
+        (["-a", "bitx:speed=9"], "has no option 'speed'"),
+        (["-a", "bitx:lanes=0"], "lanes must be an integer of at least 1"),
+        (["-a", "bitx:lanes=two"], "lanes must be an integer of at least 1"),
+        (["-a", "bitx", "-a", "bitx"], "the same accelerator is given twice"),
+        (["--size", "N=1", "--size", "M=1"], "no dynamic dimension is called 'M'"),
+        (["--input-size", "1x1x8"], "has 4 dimensions"),
+        (["--network", "resnet18", "--size", "N=1"], "for ONNX graphs only"),
+        (["--network", "resnet18"], "has no tensor 'conv1.weight'"),
+    ],
+)
+def test_errors(bitx, sample, args, part):
+    size = [] if {"--size", "--input-size", "--network"} & set(args) else ["--size", "N=1"]
+    assert part in bitx.error("simulate", sample, *size, *args)
+
+
+def test_missing_sizes_are_asked_for_in_the_commands_words(bitx, sample):
+    message = bitx.error("simulate", sample)
+    assert "dynamic dimension 'N'" in message
+    assert message.endswith("set it with --size NAME=VALUE or --input-size 1x3x224x224")
+
+
+@pytest.mark.parametrize(
+    "args",
+    [
+        ["--size", "N=0"],
+        ["--size", "N"],
+        ["--input-size", "1xx8"],
+        ["-a", "bitx:"],
+        ["-a", "bitx:rows=1,rows=2"],
+        ["--fifo-depth", "-1"],
+        ["--positions", 3],
+    ],
+)
+def test_usage(bitx, sample, args):
+    bitx("simulate", sample, *args, code=2)
+
+
+def test_input_size(bitx, sample):
+    by_size = bitx.json("simulate", sample, "--size", "N=2")
+    by_shape = bitx.json("simulate", sample, "--input-size", "2x1x8x8")
+    by_name = bitx.json("simulate", sample, "--input-size", "image=2x1x8x8")
+    assert by_size["layers"] == by_shape["layers"] == by_name["layers"]
+
+
+def test_tables_need_a_dump(bitx):
+    dense = bitx.json("simulate", "resnet18", "-a", "dadiannao")
+    assert dense["macs"] == hw.load_network("resnet18").macs
+    usage = bitx("simulate", "resnet18", code=2)
+    assert "bitx simulate DUMP --network resnet18" in usage.stderr
+    message = bitx.error("simulate", "resnet17")
+    assert "network 'resnet17' is neither a file (.onnx, .json) nor one of" in message
+
+
+def table(tmp_path):
+    """A table of two layers whose tensors are in the test dumps."""
+    from hwmodel.networks import Network, NetworkLayer, network_to_table
+
+    conv = hw.Conv("c", in_channels=4, out_channels=8, in_size=(6, 6), kernel=(3, 3), padding=1)
+    fc = hw.Linear("f", in_features=72, out_features=10)
+    network = Network("two", (NetworkLayer(conv, "conv"), NetworkLayer(fc, "fc")), "made up")
+    (tmp_path / "two.json").write_text(json.dumps(network_to_table(network)))
+    return tmp_path / "two.json"
+
+
+@pytest.mark.parametrize("kind", ["npz", "safetensors", "h5", "pt"])
+def test_dump_with_a_table(bitx, write, tmp_path, out, kind):
+    path, shapes = write(kind), table(tmp_path)
+    document = bitx.json("simulate", path, "--network", shapes, "-o", out / "s.h5")
+    assert [row["layer"] for row in document["layers"]] == ["c", "c", "f", "f"]
+    assert document["layers"][0]["macs"] == 8 * 36 * 36
+    with Store.open(out / "s.h5") as store:
+        assert [item.path for item in store.provenance.inputs] == [str(path), str(shapes)]
+        assert store.table("simulation")["cycles"].tolist() == [row["cycles"] for row in document["layers"]]
+        assert store.provenance.parameters["accelerators"]["bitx"]["rows"] == 5
+
+
+def test_dump_alone_says_what_is_assumed(bitx, write, out):
+    path = write("npz")
+    text = bitx("simulate", path, "--positions", 36, "-o", out / "s.h5").stdout
+    assert "note: no layer shapes: 36 output position(s) assumed" in text
+    assert text.splitlines()[-1].startswith(f"wrote {out / 's.h5'} (")
+    document = bitx.json("simulate", path, "--exclude", "c*")
+    assert [row["layer"] for row in document["layers"]] == ["fc", "fc"]
+    assert document["layers"][0]["macs"] == 720
+    assert "has no layer to simulate" in bitx.error("simulate", path, "--exclude", "*")
+
+
+def test_pruned_by_us_is_pruned_already(bitx, sample, out):
+    """The machine that prunes at run time finds nothing more to prune."""
+    bitx("prune", sample, "-o", out / "p.onnx", "--rows", 4)
+    before = bitx.json("simulate", sample, "--size", "N=1", "--rows", 4)
+    after = bitx.json("simulate", out / "p.onnx", "--size", "N=1", "--rows", 4)
+    assert [r["compute_cycles"] for r in before["layers"]] == [r["compute_cycles"] for r in after["layers"]]
+
+
+def test_a_graph_without_layers(bitx, tmp_path):
+    onnx = pytest.importorskip("onnx")
+    make = onnx.helper
+    graph = make.make_graph(
+        [make.make_node("Relu", ["x"], ["y"])],
+        "g",
+        [make.make_tensor_value_info("x", 1, [2, 3])],
+        [make.make_tensor_value_info("y", 1, [2, 3])],
+    )
+    onnx.save(make.make_model(graph), tmp_path / "r.onnx")
+    message = bitx.error("simulate", tmp_path / "r.onnx")
+    assert "has no layer to simulate (1 x Relu" in message
+
+
+def test_products_of_activations_are_not_applicable(bitx, tmp_path):
+    values = {}
+    for entry in hw.load_network("minilm-l6").layers:
+        if entry.weight:
+            values[entry.weight] = np.ones(entry.layer.weight_shape, "f2")
+    safetensors.numpy.save_file(values, tmp_path / "m.safetensors")
+    text = bitx("simulate", tmp_path / "m.safetensors", "--network", "minilm-l6").stdout
+    assert "not applicable on bitx: 12 × both operands are activations" in text
+    assert "36/48" in text
