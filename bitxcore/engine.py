@@ -276,7 +276,8 @@ def locate_nonfinite(x: Array, fmt: NumberFormat) -> TensorError:
     for start in range(0, flat.size, 1 << 20):
         part = flat[start : start + (1 << 20)]
         if fmt.is_float:
-            bad = ~np.isfinite(part)
+            with np.errstate(invalid="ignore"):  # ml_dtypes warns of what is looked for
+                bad = ~np.isfinite(part)
         else:
             wide = part.astype(np.int32)
             p = fmt.significand_bits

@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from bitxcore.errors import BitxError, TensorError
 from bitxcore.formats import format_of, number_format
+from bitxcore.groups import grid
 
 SCALES = ("power-of-two", "free")
 
@@ -65,6 +66,7 @@ def quantize(
         If `x` is no float tensor, or holds a NaN or Inf.
     """
     values = np.asarray(x)
+    grid(values.shape, 1)
     fmt = format_of(values.dtype)
     if not fmt.is_float:
         raise TensorError(f"fixed point is made from floats, but the array is {values.dtype}")
@@ -73,13 +75,10 @@ def quantize(
     codes_format = number_format(f"int{bits}")
     top = codes_format.max_magnitude
     axes = tuple(range(1, values.ndim)) if per_channel and values.ndim > 1 else None
-    if values.size == 0:
-        raise TensorError(f"the tensor is empty: shape {values.shape}")
-    low, high = (
-        values.min(axis=axes, keepdims=axes is not None),
-        values.max(axis=axes, keepdims=axes is not None),
-    )
-    largest = np.maximum(-low.astype(np.float64), high.astype(np.float64))
+    with np.errstate(invalid="ignore"):  # NaN is found below
+        low = values.min(axis=axes, keepdims=axes is not None)
+        high = values.max(axis=axes, keepdims=axes is not None)
+        largest = np.maximum(-low.astype(np.float64), high.astype(np.float64))
     if not np.isfinite(largest).all():
         from bitxcore.engine import locate_nonfinite
 
@@ -91,9 +90,7 @@ def quantize(
         exponent = np.where(largest > np.ldexp(float(top), exponent), exponent + 1, exponent)
         factor = np.ldexp(1.0, np.where(largest > 0, exponent, 0))
     codes = np.empty(values.shape, codes_format.dtype)
-    step = max(1, (1 << 20) // max(1, values[0].size if values.ndim else 1))
-    if values.ndim == 0:
-        raise TensorError("a 0-d tensor has no filters; at least 1 dimension is needed")
+    step = max(1, (1 << 20) // values[0].size)
     for start in range(0, values.shape[0], step):
         part = slice(start, start + step)
         divisor = factor[part] if axes else factor

@@ -65,7 +65,7 @@ def keep_topn(aligned: Any, present: Any, rows: int, refine: bool, group: int, b
     if not refine or group <= 4:
         return kept
     if group <= 16:
-        after = last >> 1
+        after = (last >> 1) & present
         none = aligned & 0
         surplus = where((aligned & spread(from_rows(last, bits), group)) != 0, -4, none)
         surplus = surplus + where((aligned & spread(from_rows(after, bits), group)) != 0, 1, none)
