@@ -55,8 +55,7 @@ slow: $(VENV)/test.stamp
 	$(PY) -m pytest -m slow
 
 bench: $(VENV)/test.stamp
-	@mkdir -p $(OUT)
-	$(PY) -m pytest bench --benchmark-only --benchmark-json=$(OUT)/bench.json
+	$(PY) -m bench.table
 
 clean:
 	rm -rf $(VENV) $(OUT) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache .benchmarks
