@@ -142,42 +142,11 @@ def essential_bits(
     TensorError
         If a value is a NaN, an Inf or an integer outside the format; it names the flat index.
     """
+    from bitxcore.kernels.bits import ones_kernel
+
     native, fmt = _checked(x, format)
     ones = np.empty(native.shape, np.uint8)
-    count_ones(native, fmt, ones)
-    return ones
-
-
-def count_ones(
-    x: Array, fmt: NumberFormat, ones: Array | None = None, *, check: bool = True
-) -> tuple[int, int]:
-    """Count the ones in all significands and the zeros of a C-contiguous array.
-
-    Parameters
-    ----------
-    x : ndarray
-        Of the format's dtype.
-    fmt : NumberFormat
-    ones : ndarray of uint8, optional
-        Where to write the ones of every value; x's shape.
-    check : bool
-        Whether a value that is none of the format's is an error.
-
-    Returns
-    -------
-    ones, zeros : int
-    """
-    from bitxcore.kernels.bits import VECTOR_BITS, ones_kernel
-
     kernel, p = ones_kernel(fmt.storage_bits, _encoding(fmt)), fmt.significand_bits
-    spare = np.empty(0, np.uint8)
-    if ones is None:
-        parts = whole_vectors(codes_of(x, fmt), [], lambda c, n: kernel(c, spare, n, p, False))
-    else:
-        parts = whole_vectors(codes_of(x, fmt), [ones.reshape(-1)], lambda c, o, n: kernel(c, o, n, p, True))
-    if check:
-        _check((most for _, _, most in parts), x, fmt)
-    total = sum(int(n) for n, _, _ in parts)
-    # The vectors were filled up with zeros.
-    lanes = VECTOR_BITS // fmt.storage_bits
-    return total, sum(int(zeros) for _, zeros, _ in parts) - -x.size % lanes
+    largest = whole_vectors(codes_of(native, fmt), [ones.reshape(-1)], lambda c, o, n: kernel(c, o, n, p))
+    _check(largest, native, fmt)
+    return ones

@@ -203,6 +203,29 @@ class Engine:
         run = integers.count_kernel(self.lane_bits, encoding, self.padded)
         return int(run(x, counts, vectors, width, limit, mask))
 
+    def summarize_vectors(self, x: Array, groups: int) -> tuple[int, Array, Array, Array]:
+        """Add up groups: how many are bad; ones per row; groups by non-empty rows; ones and zeros."""
+        from bitxcore.kernels.positions import FLUSH, PARTS
+
+        bits, vectors = self.lane_bits, groups // self.step
+        rows, nonempty, sums = np.zeros(bits, np.int64), np.zeros(bits + 1, np.int64), np.zeros(2, np.int64)
+        part = self.step * self.padded // PARTS
+        counters = buffer("counters", 8 * part, f"u{bits // 8}").reshape(8, part)
+        present = buffer("present", FLUSH * self.step, np.uint8)
+        out = (rows, nonempty, sums, counters, present, vectors)
+        mask = self.window_mask(bits)
+        if self.fmt.is_float:
+            from bitxcore.kernels.floats import summary_kernel
+
+            kind, emin = self._float_settings
+            bad = summary_kernel(kind, self.padded)(x, *out, emin, mask)
+        else:
+            from bitxcore.kernels import integers
+
+            encoding, width, limit = self._integer_settings
+            bad = integers.summary_kernel(bits, encoding, self.padded)(x, *out, width, limit, mask)
+        return int(bad), rows, nonempty, sums
+
     def select(self, x: Array, masks: Array, exponents: Array, kept: Array, groups: int, c: Criterion) -> int:
         """Choose rows by a criterion that counts them all; return the groups without a finite value."""
         from bitxcore.kernels import selection

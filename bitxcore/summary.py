@@ -8,7 +8,6 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from bitxcore.bits import count_ones
 from bitxcore.engine import Engine, buffer, check_window, codes_of, locate_nonfinite
 from bitxcore.errors import BitxError
 from bitxcore.formats import NumberFormat, fixed_width, format_of
@@ -29,7 +28,8 @@ class Statistics:
     groups, zero_groups : int
         All groups, and those of zeros only.
     nonfinite_groups : int
-        Groups with a NaN or Inf (``nonfinite="keep"``), left out of the two counts per row.
+        Groups with a NaN or Inf (``nonfinite="keep"``), left out of the counts per row; their values
+        count above as their codes read.
     row_ones : ndarray of int64, (window,)
         Ones in each row of the aligned groups, row 0 (the most significant) first.
     nonempty_rows_histogram : ndarray of int64, (window + 1,)
@@ -96,8 +96,6 @@ def statistics(
     TensorError
         If the tensor can't be grouped, or holds a value that is none of its format.
     """
-    from bitxcore.kernels import selection
-
     if nonfinite not in ("raise", "keep"):
         raise BitxError(f"nonfinite must be 'raise' or 'keep', got {nonfinite!r}")
     source = np.asarray(x)
@@ -108,9 +106,8 @@ def statistics(
     engine = Engine(fmt, check_window(window, fmt), grid(source.shape, group, grouping))
     native = np.ascontiguousarray(source, dtype=fmt.dtype)
     codes = codes_of(native, fmt)
-    bits, lane = engine.lane_bits, np.dtype(f"u{engine.lane_bits // 8}")
 
-    def count_rows(first: int, last: int) -> tuple[int, Any, Any]:
+    def add_up(first: int, last: int) -> Any:
         n = last - first
         padded = engine.whole_vectors(n)
         if engine.contiguous and n == padded:
@@ -118,27 +115,25 @@ def statistics(
         else:
             part = buffer("codes", padded * engine.padded, engine.code_dtype)
             engine.gather(codes, first, last, part)
-        counts = buffer("counts", 8 * padded, lane).reshape(8, padded)
-        bad = engine.count_vectors(part, counts, buffer("exponents", padded, np.int16), padded)
-        ones, nonempty = np.zeros(bits, np.int64), np.zeros(bits + 1, np.int64)
-        selection.add_counts(counts.view(np.uint8).reshape(8, padded, lane.itemsize), n, bits, ones, nonempty)
-        return bad, ones, nonempty
+        return padded, *engine.summarize_vectors(part, padded)
 
-    bad_parts, ones_parts, nonempty_parts = zip(*engine.each_chunk(count_rows), strict=True)
-    bad = sum(bad_parts)
+    padded, bad, row_ones, nonempty, sums = (
+        sum(part) for part in zip(*engine.each_chunk(add_up), strict=True)
+    )
     if bad and nonfinite == "raise":
         raise locate_nonfinite(native, fmt)
-    essential_bits, zeros = count_ones(native, fmt, check=False)
-    nonempty = _resized(sum(nonempty_parts), engine.window + 1)
-    nonempty[0] -= bad
+    # Whole vectors hold groups of zeros at the end, and groups are filled up with zeros.
+    nonempty[0] -= bad + padded - engine.count
+    sums[1] -= padded * engine.padded - native.size
+    nonempty = _resized(nonempty, engine.window + 1)
     return Statistics(
         values=native.size,
-        zeros=zeros,
-        essential_bits=essential_bits,
+        zeros=int(sums[1]),
+        essential_bits=int(sums[0]),
         groups=engine.count,
         zero_groups=_zero_groups(engine, native, int(nonempty[0])),
         nonfinite_groups=bad,
-        row_ones=_resized(sum(ones_parts), engine.window),
+        row_ones=_resized(row_ones, engine.window),
         nonempty_rows_histogram=nonempty,
         format=fmt,
         group=engine.grid.group,

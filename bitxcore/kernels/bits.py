@@ -10,7 +10,6 @@ from numba import njit
 from bitxcore.jit import kernel
 from bitxcore.kernels.vectors import (
     ashr,
-    fold_add,
     fold_umax,
     like,
     load,
@@ -86,28 +85,19 @@ def fields_kernel(bits: int, encoding: int) -> Any:
 def ones_kernel(bits: int, encoding: int) -> Any:
     """Build the kernel that counts the ones in the significands of whole vectors of codes.
 
-    The kernel's arguments: codes `x`; `ones` (uint8); the number of values, a multiple of the
-    lanes; `p`, the significand bits; `keep`, whether to write `ones`. It returns the sum of the
-    ones, the number of zeros and the largest magnitude.
+    The kernel's arguments: codes `x`; `ones` (uint8) to write; the number of values, a multiple of
+    the lanes; `p`, the significand bits. It returns the largest magnitude.
     """
     lanes = VECTOR_BITS // bits
-    quarter = lanes // 4
 
     @kernel
-    def count(x, ones, values, p, keep):
+    def count(x, ones, values, p):
         most = splat(0, bits, lanes)
-        sums = splat(0, 32, quarter)
-        zeros = splat(0, 32, quarter)
         for i in range(0, values, lanes):
             v = load(x, i, lanes)
             size = magnitude(v, encoding, bits)
             most = umax(most, size)
-            m = significand(v, size, encoding, p)
-            n = popcount(m)
-            if keep:
-                store(ones, i, n)
-            sums = sums + resize(fold_add(n, 4), 32)
-            zeros = zeros + resize(fold_add(where(m == 0, like(v, 1), 0), 4), 32)
-        return total(sums), total(zeros), total(fold_umax(most, lanes))
+            store(ones, i, popcount(significand(v, size, encoding, p)))
+        return total(fold_umax(most, lanes))
 
     return count

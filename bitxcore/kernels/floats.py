@@ -16,6 +16,15 @@ from numba import njit
 from numba.extending import intrinsic
 
 from bitxcore.jit import kernel
+from bitxcore.kernels.positions import (
+    FLUSH,
+    PARTS,
+    add_counters,
+    add_eights,
+    add_histogram,
+    carry_save,
+    clear_counters,
+)
 from bitxcore.kernels.rows import keep_topn, round_to_rows
 from bitxcore.kernels.vectors import (
     Vec,
@@ -32,6 +41,8 @@ from bitxcore.kernels.vectors import (
     load,
     popcount,
     prefetch,
+    resize,
+    splat,
     spread,
     store,
     total,
@@ -281,3 +292,67 @@ def count_kernel(kind: int, group: int) -> Any:
         return bad
 
     return count
+
+
+@cache
+def summary_kernel(kind: int, group: int) -> Any:
+    """Build the kernel that adds up the ones of whole vectors of groups by row.
+
+    The kernel's arguments: stored codes `x`; `rows` (int64, one a bit of a lane, row 0 first), `nonempty`
+    (int64, groups by their non-empty rows) and `sums` (int64: ones of all significands, zeros), to
+    which it adds; the scratch arrays `counters` (lanes, 8 rows of 512 bits) and `present` (uint8, one a
+    group of `FLUSH` vectors); the number of vectors; `emin` and `window` as for `prune_kernel`. It
+    returns the number of groups with a NaN or Inf, which count as empty.
+    """
+    bits = IMAGE_BITS[kind]
+    fraction = FRACTION_BITS[bits]
+    special = (1 << (bits - 1 - fraction)) - 1
+    lanes = lanes_of(bits, group)
+    step = lanes // group
+    part = lanes // PARTS
+    quarter = part // 4
+    line = 512 // STORAGE_BITS[kind]
+
+    @kernel
+    def summarize(x, rows, nonempty, sums, counters, present, vectors, emin, window):
+        bad = 0
+        ones = splat(0, bits, part)
+        twos = splat(0, bits, part)
+        fours = splat(0, bits, part)
+        ones_m = splat(0, bits, part)
+        twos_m = splat(0, bits, part)
+        fours_m = splat(0, bits, part)
+        essential = splat(0, 32, quarter)
+        for first in range(0, vectors, FLUSH):
+            last = min(first + FLUSH, vectors)
+            clear_counters(counters, bits, part)
+            zeros = splat(0, bits, lanes)
+            for i in range(first, last):
+                for ahead in range(0, lanes, line):
+                    prefetch(x, i * lanes + PREFETCH + ahead)
+                v = widen(load(x, i * lanes, lanes), kind)
+                emax = largest_exponent(v, emin, group, bits, fraction)
+                broken = where(emax == special, like(emax, 1), 0)
+                bad += total(broken)
+                significand = align(v, v & 0, fraction, bits)
+                distance = spread(emax, group) - umax((v >> fraction) & special, 1)
+                aligned = (significand >> distance) & window
+                aligned = where(spread(broken, group) != 0, 0, aligned)
+                store(present, (i - first) * step, popcount(fold_or(aligned, group)))
+                zeros = zeros + where(significand == 0, like(v, 1), 0)
+                ones, twos, fours, eights = carry_save(aligned, ones, twos, fours)
+                add_eights(eights, counters, bits, part)
+                ones_m, twos_m, fours_m, eights = carry_save(significand, ones_m, twos_m, fours_m)
+                essential = essential + resize(fold_add(popcount(eights), 4), 32)
+            add_counters(counters, 8, rows, bits, part)
+            add_histogram(present, (last - first) * step, nonempty)
+            sums[1] += total(zeros)
+        for weight, word in ((1, ones), (2, twos), (4, fours)):
+            clear_counters(counters, bits, part)
+            add_eights(word, counters, bits, part)
+            add_counters(counters, weight, rows, bits, part)
+        sums[0] += 8 * total(essential)
+        sums[0] += total(popcount(ones_m)) + 2 * total(popcount(twos_m)) + 4 * total(popcount(fours_m))
+        return bad
+
+    return summarize

@@ -124,22 +124,3 @@ def keep_energy(counts, masks, kept, groups, bits, rows, share):
             mask |= np.uint64(1) << np.uint64(top - ranked[i])
         masks[g] = mask
         kept[g] = n
-
-
-@kernel
-def add_counts(counts, groups, bits, ones, nonempty):
-    """Add up ones per row (row 0 first) and the histogram of non-empty rows a group."""
-    for s in range(8):
-        for q in range(bits >> 3):
-            row = bits - 1 - (8 * q + s)
-            n = np.int64(0)
-            for g in range(groups):
-                n += np.int64(counts[s, g, q])
-            ones[row] += n
-    for g in range(groups):
-        n = 0
-        for s in range(8):
-            for q in range(bits >> 3):
-                if counts[s, g, q] != 0:
-                    n += 1
-        nonempty[n] += 1

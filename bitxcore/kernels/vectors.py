@@ -50,7 +50,8 @@ def _constant(ty: Any, value: int) -> Any:
     return ir.Constant(ty, [value] * ty.count)
 
 
-def _shuffle(builder: Any, x: Any, lanes: list[int]) -> Any:
+def shuffle(builder: Any, x: Any, lanes: list[int]) -> Any:
+    """Emit a vector of the named lanes of `x`."""
     return builder.shuffle_vector(
         x, ir.Constant(x.type, ir.Undefined), ir.Constant(ir.VectorType(INT32, len(lanes)), lanes)
     )
@@ -75,7 +76,7 @@ def _as_vector(builder: Any, vec: Vec, ty: Any, value: Any) -> Any:
     elif width < vec.bits:
         value = builder.zext(value, vec.element)
     first = builder.insert_element(ir.Constant(vec.llvm, ir.Undefined), value, ir.Constant(INT32, 0))
-    return _shuffle(builder, first, [0] * vec.lanes)
+    return shuffle(builder, first, [0] * vec.lanes)
 
 
 def _pointer(context: Any, builder: Any, array_type: Any, array: Any, index: Any, to: Any) -> Any:
@@ -289,8 +290,8 @@ def _fold(combine: Callable[[Any, Any, Any], Any]) -> Any:
             value = args[0]
             for _ in range(size.bit_length() - 1):
                 n = value.type.count
-                even = _shuffle(builder, value, list(range(0, n, 2)))
-                odd = _shuffle(builder, value, list(range(1, n, 2)))
+                even = shuffle(builder, value, list(range(0, n, 2)))
+                odd = shuffle(builder, value, list(range(1, n, 2)))
                 value = combine(builder, even, odd)
             return value
 
@@ -311,7 +312,7 @@ def spread(typing: Any, x: Any, group: Any) -> Any:
     to = Vec(x.bits, x.lanes * size)
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        return _shuffle(builder, args[0], [i // size for i in range(to.lanes)])
+        return shuffle(builder, args[0], [i // size for i in range(to.lanes)])
 
     return to(x, group), codegen
 
