@@ -146,7 +146,7 @@ def command(
     machines = _machines(accelerators, shortcuts)
     with ExitStack() as opened:
         dump = _open(opened, model, network)
-        with _naming(network or model):
+        with _naming(network or model, parsing=True):
             net = _network(model, dump, network, positions, exclude, input_size, sizes)
             _check_layers(net)
         if dump is None and any(machine.needs_weights for machine in machines):
@@ -247,10 +247,11 @@ def _check_layers(net: Network) -> None:
 
 
 class _naming:  # noqa: N801
-    """Let errors begin with a file's name, whatever a parser of a damaged file raises."""
+    """Let errors begin with a file's name; while `parsing`, whatever a damaged file makes a parser raise."""
 
-    def __init__(self, path: Any) -> None:
+    def __init__(self, path: Any, parsing: bool = False) -> None:
         self.path = str(path)
+        self.parsing = parsing
 
     def __enter__(self) -> None:
         return None
@@ -268,7 +269,7 @@ class _naming:  # noqa: N801
                 text = f"{self.path}: {text}"
             if text != str(error):
                 raise type(error)(text) from error
-        elif isinstance(error, Exception) and not isinstance(error, (MemoryError, OSError)):
+        elif self.parsing and isinstance(error, Exception) and not isinstance(error, (MemoryError, OSError)):
             raise DumpError(f"{self.path}: can't be read: {one_line(error)}") from error
 
 

@@ -1,0 +1,34 @@
+"""The console blocks of docs/command-line.md show what the commands print."""
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[3]
+PAGE = (ROOT / "docs" / "command-line.md").read_text("utf-8")
+BLOCKS = re.findall(r"^```console\n\$ (bitx [^\n]*)\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
+
+
+@pytest.mark.parametrize(("command", "shown"), BLOCKS, ids=[command for command, _ in BLOCKS])
+def test_console(bitx, tmp_path, monkeypatch, command, shown):
+    (tmp_path / "data").symlink_to(ROOT / "data")
+    monkeypatch.chdir(tmp_path)
+    printed = [line.rstrip() for line in bitx(*shlex.split(command)[1:]).stdout.splitlines()]
+    at = 0
+    for line in shown.splitlines():
+        if line == "...":
+            continue
+        # A store's size depends on versions and paths that it records.
+        line = re.sub(r"(run\.h5 )\(.*\)", r"\1", line)
+        found = [re.sub(r"(run\.h5 )\(.*\)", r"\1", p) for p in printed[at:]]
+        assert line in found
+        at += found.index(line) + 1
+
+
+def test_every_command_is_on_the_page():
+    from hwmodel.cli import COMMANDS
+
+    for name in COMMANDS:
+        assert f"`bitx {name}`" in PAGE
