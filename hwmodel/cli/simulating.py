@@ -9,87 +9,16 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from hwmodel.cli.options import Choice, Format, json_option
+from hwmodel.cli.options import Format, json_option
+from hwmodel.cli.values import Depth, Machine, Shape, Size
 
 if TYPE_CHECKING:
     from bitxcore.dumps import Dump
     from hwmodel.accelerators.base import Accelerator
     from hwmodel.networks import Network
-    from hwmodel.results import LayerResult, NetworkResult
 
 DEFAULT_ACCELERATORS = ("bitx", "dadiannao")
 _SIZE_HINT = re.compile(r"set it with sizes=.*|give input_size=.*", re.DOTALL)
-
-
-def _value(text: str) -> Any:
-    """Read an option's value as Python writes it; anything else is text."""
-    words = {"none": None, "true": True, "false": False}
-    if text.lower() in words:
-        return words[text.lower()]
-    for kind in (int, float):
-        try:
-            return kind(text)
-        except ValueError:
-            continue
-    return text
-
-
-class _Machine(Choice):
-    """``name`` or ``name:option=value,...``; becomes the name and a dict."""
-
-    name = "accelerator"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        if not isinstance(value, str):
-            return value
-        name, colon, rest = value.partition(":")
-        options = {}
-        for part in rest.split(",") if colon else []:
-            key, equals, text = part.partition("=")
-            if not equals or not key.strip():
-                self.fail(f"{value!r} is not NAME:OPTION=VALUE,OPTION=VALUE", param, ctx)
-            if key.strip() in options:
-                self.fail(f"{value!r} sets {key.strip()} twice", param, ctx)
-            options[key.strip()] = _value(text.strip())
-        return name, options
-
-
-class _Depth(Choice):
-    """A number of groups, or ``inf``."""
-
-    name = "integer|inf"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        if str(value).isdecimal():
-            return int(value)
-        if value != "inf":
-            self.fail(f"{value!r} is neither an integer from 0 nor inf", param, ctx)
-        return "inf"
-
-
-class _Shape(Choice):
-    """``1x3x224x224``, or ``name=1x3x224x224`` where there are several inputs."""
-
-    name = "[input=]AxBx..."
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        name, _, text = value.rpartition("=")
-        parts = text.replace(",", "x").split("x")
-        if not all(part.isdecimal() and int(part) for part in parts):
-            self.fail(f"{value!r} is not of the form 1x3x224x224 or NAME=1x3x224x224", param, ctx)
-        return name, tuple(map(int, parts))
-
-
-class _Size(Choice):
-    """``name=value``."""
-
-    name = "name=value"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        name, _, text = value.rpartition("=")
-        if not name or not text.isdecimal() or not int(text):
-            self.fail(f"{value!r} is not NAME=VALUE with an integer from 1", param, ctx)
-        return name, int(text)
 
 
 @click.command(name="simulate")
@@ -98,7 +27,7 @@ class _Size(Choice):
     "-a",
     "--accelerator",
     "accelerators",
-    type=_Machine(),
+    type=Machine(),
     multiple=True,
     help="NAME or NAME:OPTION=VALUE,...; repeatable (see bitx list accelerators).  [default: bitx and"
     " dadiannao]",
@@ -116,9 +45,9 @@ class _Size(Choice):
 @click.option("--group", type=click.IntRange(1, 64), help="Of bitx: weights a group.")
 @click.option("--format", type=Format(), help="Of bitx: number format of the weights, e.g. fixed16.")
 @click.option("--lanes", type=click.IntRange(1), help="Of bitx: rows a PE applies in a cycle.")
-@click.option("--fifo-depth", type=_Depth(), help="Of bitx: groups a unit may be ahead; inf: any number.")
-@click.option("--input-size", type=_Shape(), multiple=True, help="Shape of an ONNX input, batch included.")
-@click.option("--size", "sizes", type=_Size(), multiple=True, help="A dynamic dimension of an ONNX input.")
+@click.option("--fifo-depth", type=Depth(), help="Of bitx: groups a unit may be ahead; inf: any number.")
+@click.option("--input-size", type=Shape(), multiple=True, help="Shape of an ONNX input, batch included.")
+@click.option("--size", "sizes", type=Size(), multiple=True, help="A dynamic dimension of an ONNX input.")
 @click.option("-o", "--output", metavar="STORE.h5", help="Write the results to an HDF5 store.")
 @json_option
 def command(
@@ -141,6 +70,7 @@ def command(
     from bitxcore.store import Store
     from hwmodel import simulate_network
     from hwmodel.cli import output as out
+    from hwmodel.cli import simulation_report as report
     from hwmodel.cli.progress import progress
 
     machines = _machines(accelerators, shortcuts)
@@ -165,17 +95,17 @@ def command(
         with store as writer, progress(len(net), "simulate") as bar:
             seen = 0
 
-            def report(done: int, total: int, layer: str) -> None:
+            def advance(done: int, total: int, layer: str) -> None:
                 nonlocal seen
                 bar.advance(done - seen, layer)
                 seen = done
 
             with _naming(dump.path if dump else model):
-                run = simulate_network(machines, net, dump=dump, store=writer, progress=report)
+                run = simulate_network(machines, net, dump=dump, store=writer, progress=advance)
     if as_json:
-        out.print_json(_document(net, run, machines, parameters, output))
+        out.print_json(report.document(net, run, machines, parameters, output))
         return
-    _print(net, run, machines)
+    report.print_run(net, run, machines)
     out.say(out.written_line([output], "-o STORE.h5 keeps these results"))
 
 
@@ -271,142 +201,3 @@ class _naming:  # noqa: N801
                 raise type(error)(text) from error
         elif self.parsing and isinstance(error, Exception) and not isinstance(error, (MemoryError, OSError)):
             raise DumpError(f"{self.path}: can't be read: {one_line(error)}") from error
-
-
-# -- output ------------------------------------------------------------------------------------
-
-
-def _baseline(run: NetworkResult, machines: tuple[Accelerator, ...]) -> str | None:
-    """Label of the first DaDianNao of the run."""
-    return next((m.label for m in machines if m.name == "dadiannao"), None)
-
-
-def _gain(run: NetworkResult, label: str, baseline: str | None) -> float | None:
-    return None if baseline is None or label == baseline else run.speedup(label, baseline)
-
-
-def _print(net: Network, run: NetworkResult, machines: tuple[Accelerator, ...]) -> None:
-    from hwmodel.cli import output as out
-
-    baseline = _baseline(run, machines)
-    for machine in machines:
-        _print_layers(run, machine, baseline)
-    out.print_table(
-        ["network total", "peak\nMAC/cyc", "layers", "cycles", "fill", "util.", "x all\nrows",
-         "x non-\nempty", "x Da-\nDianNao"],
-        (
-            [
-                total.accelerator,
-                f"{machine.peak_macs_per_cycle:,.10g}",
-                f"{total.layers}/{len(net)}",
-                out.count(total.cycles),
-                out.count(total.fill_cycles),
-                out.percent(total.utilisation),
-                out.times(total.speedup_over_all_rows),
-                out.times(total.speedup_over_nonempty_rows),
-                out.times(_gain(run, total.accelerator, baseline)),
-            ]
-            for machine, total in zip(machines, run.totals, strict=True)
-        ),
-        title=f"{run.network}: {net.macs:,} MACs, {net.parameters:,} weights in {len(net)} layers",
-    )  # fmt: skip
-    out.say(*_remarks(net, run, machines, baseline))
-
-
-def _print_layers(run: NetworkResult, machine: Accelerator, baseline: str | None) -> None:
-    from hwmodel.cli import output as out
-
-    rows = run.of(machine.label)
-    base: tuple[LayerResult | None, ...] = (None,) * len(rows)
-    if baseline is not None and baseline != machine.label:
-        base = run.of(baseline)
-    pairs = list(zip(rows, base, strict=True))
-    columns: list[tuple[str, list[str]]] = [
-        ("cycles", [out.count(r.cycles) for r in rows]),
-        ("compute", [out.count(r.compute_cycles) for r in rows]),
-        ("fill", [out.count(r.fill_cycles) for r in rows]),
-        ("util.", [out.percent(r.utilisation) for r in rows]),
-        ("rows\nmean", [out.number(r.kept_rows_mean) for r in rows]),
-        ("x all\nrows", [out.times(r.speedup_over_all_rows) for r in rows]),
-        ("x non-\nempty", [out.times(r.speedup_over_nonempty_rows) for r in rows]),
-        ("x Da-\nDianNao", [out.times(_over(r, b)) for r, b in pairs]),
-    ]
-    shown = [(heading, cells) for heading, cells in columns if any(cell != "–" for cell in cells)]
-    out.print_table(
-        ["layer", *(heading for heading, _ in shown)],
-        zip([r.layer for r in rows], *(cells for _, cells in shown), strict=True),
-        title=f"{machine.label}: peak {machine.peak_macs_per_cycle:,.10g} MACs a cycle (16 bit)",
-    )
-
-
-def _over(row: LayerResult, base: LayerResult | None) -> float | None:
-    if base is None or base.cycles is None or not row.cycles:
-        return None
-    return base.cycles / row.cycles
-
-
-def _remarks(
-    net: Network, run: NetworkResult, machines: tuple[Accelerator, ...], baseline: str | None
-) -> list[str]:
-    lines = [
-        "x all rows, x non-empty: gain over the same machine unpruned, which spends a slot on every row of"
-        " the window, or on non-empty rows only"
-    ] * any(m.name == "bitx" for m in machines)
-    for machine in machines:
-        rows = run.of(machine.label)
-        reasons: dict[str, list[str]] = {}
-        for row in rows:
-            if row.reason is not None:
-                reasons.setdefault(row.reason, []).append(row.layer)
-        for reason, layers in reasons.items():
-            shown = ", ".join(layers[:3]) + (", …" if len(layers) > 3 else "")
-            lines.append(f"not applicable on {machine.name}: {len(layers)} × {reason}: {shown}")
-        noted: dict[str, int] = {}
-        for row in rows:
-            for note in row.notes:
-                noted[note] = noted.get(note, 0) + 1
-        lines += [f"note, {machine.name}: {n} layers: {note}" for note, n in noted.items()]
-    lines += [
-        f"not simulated: {n.count} × {n.operation}: {n.reason}"
-        + (" (its multiplications are missing from the totals)" if n.multiplies else "")
-        for n in run.not_simulated
-    ]
-    lines += [f"note: {note}" for note in run.notes]
-    if baseline is not None:
-        peaks = {m.peak_macs_per_cycle for m in machines}
-        if len(peaks) > 1:
-            lines.append("note: the machines differ in peak; compare cycles at equal peak")
-    lines.append("assumptions of each machine: bitx list accelerators --assumptions")
-    return lines
-
-
-def _document(
-    net: Network,
-    run: NetworkResult,
-    machines: tuple[Accelerator, ...],
-    parameters: dict[str, Any],
-    output: str | None,
-) -> dict[str, Any]:
-    baseline = _baseline(run, machines)
-    return {
-        "parameters": parameters,
-        "network": run.network,
-        "macs": net.macs,
-        "weights": net.parameters,
-        "layers": [
-            row.columns() | {"notes": row.notes, "kept_rows_histogram": row.kept_rows_histogram}
-            for row in run.layers
-        ],
-        "totals": [
-            total.columns()
-            | {
-                "peak_macs_per_cycle": machine.peak_macs_per_cycle,
-                "speedup_over_dadiannao": _gain(run, total.accelerator, baseline),
-            }
-            for machine, total in zip(machines, run.totals, strict=True)
-        ],
-        "not_simulated": [vars(n) for n in run.not_simulated],
-        "notes": run.notes,
-        "assumptions": {machine.label: machine.assumptions for machine in machines},
-        "written": [output] if output else [],
-    }

@@ -12,8 +12,9 @@ def command() -> None:
     """Compile every kernel into the cache, once per release."""
     import numpy as np
 
-    from bitxcore.engine import FAST_GROUPS, WARM_FORMATS, warmup
+    from bitxcore.engine import FAST_GROUPS
     from bitxcore.jit import cache_directory
+    from bitxcore.warming import WARM_FORMATS, warmup
     from hwmodel.cli import output as out
     from hwmodel.cli.progress import progress
     from hwmodel.lanes import skewed_fifo

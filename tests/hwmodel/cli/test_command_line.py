@@ -157,18 +157,18 @@ def test_progress_shows_on_terminals_only_and_only_when_it_takes_long():
 
 
 def test_warmup(bitx, monkeypatch):
-    from bitxcore import engine
+    from bitxcore import warming
     from bitxcore.jit import cache_directory
 
     ready = []
 
     def few():
-        for name in engine_warmup(("float32",), (16,)):
+        for name in warm(("float32",), (16,)):
             ready.append(name)
             yield name
 
-    engine_warmup = engine.warmup
-    monkeypatch.setattr(engine, "warmup", few)
+    warm = warming.warmup
+    monkeypatch.setattr(warming, "warmup", few)
     line = bitx("warmup").stdout.rstrip()
     assert line.startswith("ready after ")
     assert line.endswith(f"wrote the kernels to {cache_directory()}")
