@@ -58,8 +58,9 @@ def table(results: dict[str, Any]) -> str:
     threads = next(r["extra_info"]["threads"] for r in results["benchmarks"] if "share" in r["extra_info"])
     lines = [
         f"Medians of {results['datetime'][:10]} on {cpu}, {threads} threads, "
-        f"Python {machine['python_version']}. The yardstick is a plain copy of the same bytes on the same threads, measured before each round "
-        "(for statistics: a plain read); a share of 1 would be as fast as copying.",
+        f"Python {machine['python_version']}. The yardstick is a plain copy of the same bytes on the "
+        "same threads, measured before each round (for statistics: a plain read); a share of 1 would "
+        "be as fast as copying.",
         "",
         "| kernel | case | G values/s | yardstick, G values/s | share |",
         "|---|---|---:|---:|---:|",

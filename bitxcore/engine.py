@@ -8,7 +8,6 @@ the cache at a time, into whole vectors of the next larger group size: zeros cha
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -18,12 +17,11 @@ import numpy.typing as npt
 
 from bitxcore.criteria import Criterion
 from bitxcore.errors import BitxError, TensorError
-from bitxcore.formats import FLOATS, NumberFormat
+from bitxcore.formats import NumberFormat
 from bitxcore.groups import Grid
 from bitxcore.jit import parallel
 
 FAST_GROUPS = (4, 8, 16, 32, 64)
-WARM_FORMATS = (*FLOATS, "int8", "int16", "int8-twos", "int16-twos", "uint8")
 MAX_WINDOW = 64
 Array = npt.NDArray[Any]
 
@@ -320,32 +318,3 @@ def locate_nonfinite(x: Array, fmt: NumberFormat) -> TensorError:
                 f"from {low} to {high}{hint}"
             )
     raise AssertionError("no value out of the format")  # the kernel saw one
-
-
-def warmup(formats: Sequence[str] = WARM_FORMATS, groups: Sequence[int] = FAST_GROUPS) -> Iterator[str]:
-    """Compile, or load from the cache, the kernels of `formats` and `groups`.
-
-    Yields
-    ------
-    str
-        What was made ready, e.g. ``"float32, group 16"``.
-    """
-    from bitxcore.bits import decompose, essential_bits
-    from bitxcore.formats import number_format
-    from bitxcore.packed import pack, unpack
-    from bitxcore.pruning import prune
-    from bitxcore.summary import statistics
-
-    for name in formats:
-        fmt = number_format(name)
-        x = np.zeros((2, 70), fmt.dtype)
-        decompose(x, fmt)
-        essential_bits(x, fmt)
-        for group in groups:
-            cut: dict[str, Any] = {"group": group, "format": fmt}
-            prune(x, rows=1, **cut)
-            prune(x, criterion="threshold", threshold=0.5, rounding="nearest", **cut)
-            prune(x, criterion="energy", budget=0.5, **cut)
-            unpack(pack(prune(x, rows=1, **cut)))
-            statistics(x, **cut)
-            yield f"{name}, group {group}"

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import threading
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -49,10 +50,18 @@ def cache_directory() -> Path | None:
     return folder
 
 
-def kernel(function: Callable[..., Any] | None = None, **options: Any) -> Any:
-    """Compile `function` on first use: no GIL, cached on disk where that is possible."""
+def kernel(function: Callable[..., Any] | None = None, *, variant: object = None) -> Any:
+    """Compile `function` on first use: no GIL, cached on disk where that is possible.
+
+    Parameters
+    ----------
+    function : callable
+    variant : object, optional
+        What tells apart kernels made from one function by a factory. Each has a folder of its own in the
+        cache, so processes that compile different variants do not overwrite each other's index.
+    """
     if function is None:
-        return lambda f: kernel(f, **options)
+        return lambda f: kernel(f, variant=variant)
     import numba
     import numba.core.config
 
@@ -60,9 +69,11 @@ def kernel(function: Callable[..., Any] | None = None, **options: Any) -> Any:
     folder = cache_directory()
     kept = config.CACHE_DIR
     if folder is not None:
-        config.CACHE_DIR = str(folder)
+        config.CACHE_DIR = str(
+            folder / re.sub(r"[^\w]+", "-", f"{function.__qualname__} {variant}").strip("-")
+        )
     try:
-        return numba.njit(function, nogil=True, error_model="numpy", cache=folder is not None, **options)
+        return numba.njit(function, nogil=True, error_model="numpy", cache=folder is not None)
     finally:
         config.CACHE_DIR = kept
 

@@ -62,7 +62,7 @@ def fields_kernel(bits: int, encoding: int) -> Any:
     lanes = VECTOR_BITS // bits
     signed = int(encoding in (FLOAT, SIGN_MAGNITUDE))
 
-    @kernel
+    @kernel(variant=(bits, encoding))
     def fields(x, signs, exponents, significands, values, p):
         most = splat(0, bits, lanes)
         for i in range(0, values, lanes):
@@ -90,7 +90,7 @@ def ones_kernel(bits: int, encoding: int) -> Any:
     """
     lanes = VECTOR_BITS // bits
 
-    @kernel
+    @kernel(variant=(bits, encoding))
     def count(x, ones, values, p):
         most = splat(0, bits, lanes)
         for i in range(0, values, lanes):

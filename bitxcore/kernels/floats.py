@@ -187,7 +187,7 @@ def prune_kernel(kind: int, group: int) -> Any:
     step = lanes // group
     line = 512 // STORAGE_BITS[kind]
 
-    @kernel
+    @kernel(variant=(kind, group))
     def prune(x, out, masks, exponents, kept, vectors, rows, emin, window, refine, two):
         if flushes(two, bits):
             return -1
@@ -235,7 +235,7 @@ def apply_kernel(kind: int, group: int) -> Any:
     step = lanes // group
     sign = -(1 << (bits - 1))
 
-    @kernel
+    @kernel(variant=(kind, group))
     def apply(x, out, masks, vectors, emin, window, nearest, last_place):
         for i in range(vectors):
             old = load(x, i * lanes, lanes)
@@ -274,7 +274,7 @@ def count_kernel(kind: int, group: int) -> Any:
     step = lanes // group
     every = sum(1 << k for k in range(0, bits, 8))
 
-    @kernel
+    @kernel(variant=(kind, group))
     def count(x, counts, exponents, vectors, emin, window):
         bad = 0
         for i in range(vectors):
@@ -313,7 +313,7 @@ def summary_kernel(kind: int, group: int) -> Any:
     quarter = part // 4
     line = 512 // STORAGE_BITS[kind]
 
-    @kernel
+    @kernel(variant=(kind, group))
     def summarize(x, rows, nonempty, sums, counters, present, vectors, emin, window):
         bad = 0
         ones = splat(0, bits, part)

@@ -90,7 +90,7 @@ def prune_kernel(bits: int, encoding: int, group: int) -> Any:
     step = lanes // group
     line = 512 // bits
 
-    @kernel
+    @kernel(variant=(bits, encoding, group))
     def prune(x, out, masks, kept, vectors, rows, width, limit, window, refine):
         bad = 0
         for i in range(vectors):
@@ -124,7 +124,7 @@ def apply_kernel(bits: int, encoding: int, group: int) -> Any:
     step = lanes // group
     sign = -(1 << (bits - 1))
 
-    @kernel
+    @kernel(variant=(bits, encoding, group))
     def apply(x, out, masks, vectors, width, limit, window, nearest):
         for i in range(vectors):
             v = load(x, i * lanes, lanes)
@@ -164,7 +164,7 @@ def count_kernel(bits: int, encoding: int, group: int) -> Any:
     step = lanes // group
     every = sum(1 << k for k in range(0, bits, 8))
 
-    @kernel
+    @kernel(variant=(bits, encoding, group))
     def count(x, counts, vectors, width, limit, window):
         bad = 0
         for i in range(vectors):
@@ -197,7 +197,7 @@ def summary_kernel(bits: int, encoding: int, group: int) -> Any:
     quarter = part // 4
     line = 512 // bits
 
-    @kernel
+    @kernel(variant=(bits, encoding, group))
     def summarize(x, rows, nonempty, sums, counters, present, vectors, width, limit, window):
         bad = 0
         ones = splat(0, bits, part)

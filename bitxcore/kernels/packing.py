@@ -57,7 +57,7 @@ def pack_kernel(code_bits: int, encoding: int, kind: int, group: int) -> Any:
     special = (1 << (bits - 1 - fraction)) - 1
     store_bits = max(group, 8)
 
-    @kernel
+    @kernel(variant=(code_bits, encoding, kind, group))
     def pack(x, masks, exponents, signs, rows, groups, base, width):
         at = 0
         for g in range(groups):
@@ -92,7 +92,7 @@ def unpack_kernel(code_bits: int, encoding: int, kind: int, group: int) -> Any:
     row_bits = max(bits, 32)
     fraction = FRACTION_BITS[bits] if is_float else 0
 
-    @kernel
+    @kernel(variant=(code_bits, encoding, kind, group))
     def unpack(x, masks, exponents, signs, rows, groups, base, width):
         at = 0
         for g in range(groups):

@@ -15,7 +15,8 @@ from typing import Any
 
 import llvmlite.ir as ir
 from numba.core import cgutils, types
-from numba.extending import intrinsic, models, overload, register_model
+from numba.core.typing.templates import AbstractTemplate, infer_global
+from numba.extending import intrinsic, lower_builtin, models, register_model
 
 INT32 = ir.IntType(32)
 
@@ -125,7 +126,7 @@ def prefetch(typing: Any, array: Any, index: Any) -> Any:
     return types.void(array, index), codegen
 
 
-def _elementwise(emit: Callable[[Any, Any, Any, Vec], Any], to_mask: bool = False) -> Any:
+def _elementwise(emit: Callable[[Any, Any, Any, Vec], Any]) -> Any:
     """Make an intrinsic of two operands, at least one a vector."""
 
     @intrinsic
@@ -138,7 +139,7 @@ def _elementwise(emit: Callable[[Any, Any, Any, Vec], Any], to_mask: bool = Fals
             x, y = (_as_vector(builder, vec, t, v) for t, v in zip((a, b), args, strict=True))
             return emit(builder, x, y, vec)
 
-        return (Vec(1, vec.lanes) if to_mask else vec)(a, b), codegen
+        return vec(a, b), codegen
 
     return operation
 
@@ -151,33 +152,51 @@ def _shift(method: str) -> Callable[[Any, Any, Any, Vec], Any]:
     return emit
 
 
-_OPERATORS = {
-    operator.and_: _elementwise(lambda b, x, y, v: b.and_(x, y)),
-    operator.or_: _elementwise(lambda b, x, y, v: b.or_(x, y)),
-    operator.xor: _elementwise(lambda b, x, y, v: b.xor(x, y)),
-    operator.add: _elementwise(lambda b, x, y, v: b.add(x, y)),
-    operator.sub: _elementwise(lambda b, x, y, v: b.sub(x, y)),
-    operator.lshift: _elementwise(_shift("shl")),
-    operator.rshift: _elementwise(_shift("lshr")),
-    operator.eq: _elementwise(lambda b, x, y, v: b.icmp_unsigned("==", x, y), to_mask=True),
-    operator.ne: _elementwise(lambda b, x, y, v: b.icmp_unsigned("!=", x, y), to_mask=True),
-    operator.lt: _elementwise(lambda b, x, y, v: b.icmp_unsigned("<", x, y), to_mask=True),
-    operator.gt: _elementwise(lambda b, x, y, v: b.icmp_unsigned(">", x, y), to_mask=True),
-    operator.le: _elementwise(lambda b, x, y, v: b.icmp_unsigned("<=", x, y), to_mask=True),
-    operator.ge: _elementwise(lambda b, x, y, v: b.icmp_unsigned(">=", x, y), to_mask=True),
+def _comparison(sign: str) -> Callable[[Any, Any, Any, Vec], Any]:
+    return lambda builder, x, y, vec: builder.icmp_unsigned(sign, x, y)
+
+
+_OPERATORS: dict[Any, tuple[Callable[[Any, Any, Any, Vec], Any], bool]] = {
+    operator.and_: (lambda b, x, y, v: b.and_(x, y), False),
+    operator.or_: (lambda b, x, y, v: b.or_(x, y), False),
+    operator.xor: (lambda b, x, y, v: b.xor(x, y), False),
+    operator.add: (lambda b, x, y, v: b.add(x, y), False),
+    operator.sub: (lambda b, x, y, v: b.sub(x, y), False),
+    operator.lshift: (_shift("shl"), False),
+    operator.rshift: (_shift("lshr"), False),
+    operator.eq: (_comparison("=="), True),
+    operator.ne: (_comparison("!="), True),
+    operator.lt: (_comparison("<"), True),
+    operator.gt: (_comparison(">"), True),
+    operator.le: (_comparison("<="), True),
+    operator.ge: (_comparison(">="), True),
 }
 
 
-def _register(function: Any, operation: Any) -> None:
-    @overload(function)
-    def typed(a, b):  # Numba compares it with the lambda
-        if isinstance(a, Vec) or isinstance(b, Vec):
-            return lambda a, b: operation(a, b)
-        return None
+def _register(function: Any, emit: Callable[[Any, Any, Any, Vec], Any], to_mask: bool) -> None:
+    """Teach Numba an operator on vectors; an `overload` would compile a function for every use."""
+
+    class Operator(AbstractTemplate):
+        key = function
+
+        def generic(self, args: Any, kwargs: Any) -> Any:
+            vec = next((t for t in args if isinstance(t, Vec)), None)
+            if vec is None:
+                return None
+            return (Vec(1, vec.lanes) if to_mask else vec)(*args)
+
+    def lower(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        vec = next(t for t in signature.args if isinstance(t, Vec))
+        x, y = (_as_vector(builder, vec, t, v) for t, v in zip(signature.args, args, strict=True))
+        return emit(builder, x, y, vec)
+
+    infer_global(function)(Operator)
+    for operands in ((Vec, Vec), (Vec, types.Any), (types.Any, Vec)):
+        lower_builtin(function, *operands)(lower)
 
 
-for _function, _operation in _OPERATORS.items():
-    _register(_function, _operation)
+for _function, (_emit, _to_mask) in _OPERATORS.items():
+    _register(_function, _emit, _to_mask)
 
 umax = _elementwise(lambda b, x, y, v: _llvm_call(b, "umax", [x, y]))
 fsub = _elementwise(lambda b, x, y, v: b.fsub(x, y))

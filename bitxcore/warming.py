@@ -1,0 +1,56 @@
+"""Compile ahead of use, so that the first real call need not wait."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from multiprocessing import get_context
+from typing import Any
+
+import numpy as np
+
+from bitxcore.bits import decompose, essential_bits
+from bitxcore.engine import FAST_GROUPS
+from bitxcore.errors import BitxError
+from bitxcore.formats import FLOATS, number_format
+from bitxcore.jit import cache_directory, threads
+from bitxcore.packed import pack, unpack
+from bitxcore.pruning import prune
+from bitxcore.summary import statistics
+
+WARM_FORMATS = (*FLOATS, "int8", "int16", "int8-twos", "int16-twos", "uint8")
+
+
+def warm(name: str, group: int) -> str:
+    """Compile, or load from the cache, all kernels of one format and group size."""
+    fmt = number_format(name)
+    x = np.zeros((2, 70), fmt.dtype)
+    cut: dict[str, Any] = {"group": group, "format": fmt}
+    decompose(x, fmt)
+    essential_bits(x, fmt)
+    prune(x, criterion="threshold", threshold=0.5, rounding="nearest", **cut)
+    prune(x, criterion="energy", budget=0.5, **cut)
+    unpack(pack(prune(x, rows=1, **cut)))
+    statistics(x, **cut)
+    return f"{name}, group {group}"
+
+
+def warmup(formats: Sequence[str] = WARM_FORMATS, groups: Sequence[int] = FAST_GROUPS) -> Iterator[str]:
+    """Compile all kernels into the cache, in as many processes as the kernels have threads.
+
+    Yields
+    ------
+    str
+        What was made ready, e.g. ``"float32, group 16"``.
+
+    Raises
+    ------
+    BitxError
+        If there is no place where compiled kernels can be kept.
+    """
+    if cache_directory() is None:
+        raise BitxError("no place to keep compiled kernels can be written: set BITX_CACHE_DIR to a folder")
+    with ProcessPoolExecutor(threads(), mp_context=get_context("spawn")) as pool:
+        tasks = [pool.submit(warm, name, group) for name in formats for group in groups]
+        for task in as_completed(tasks):
+            yield task.result()
