@@ -35,7 +35,7 @@ run: $(VENV)/run.stamp
 	@mkdir -p $(OUT)
 	$(BITX) inspect $(SAMPLE) -o $(OUT)/statistics.h5
 	$(BITX) prune $(SAMPLE) --rows 5 -o $(OUT)/digits_resnet.pruned.onnx
-	$(BITX) simulate $(SAMPLE) --size N=1 -o $(OUT)/run.h5
+	$(BITX) simulate $(SAMPLE) -o $(OUT)/run.h5
 	@echo
 	@echo 'Written:'
 	@echo '  $(OUT)/statistics.h5               bit and value sparsity of every tensor'

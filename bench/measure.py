@@ -27,7 +27,7 @@ def copier(x: np.ndarray) -> Callable[[], Any]:
     def task(start: int, stop: int) -> None:
         np.copyto(target[start * part : stop * part], source[start * part : stop * part])
 
-    return lambda: parallel(task, threads(), 1 << 20)
+    return lambda: parallel(task, threads(), 1)
 
 
 def reader(x: np.ndarray) -> Callable[[], Any]:
@@ -38,7 +38,7 @@ def reader(x: np.ndarray) -> Callable[[], Any]:
     def task(start: int, stop: int) -> Any:
         return np.add.reduce(source[start * part : stop * part])
 
-    return lambda: parallel(task, threads(), 1 << 20)
+    return lambda: parallel(task, threads(), 1)
 
 
 def weights(name: str, values: int | None = None) -> np.ndarray:

@@ -8,9 +8,10 @@ the cache at a time, into whole vectors of the next larger group size: zeros cha
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -19,11 +20,12 @@ from bitxcore.criteria import Criterion
 from bitxcore.errors import BitxError, TensorError
 from bitxcore.formats import NumberFormat
 from bitxcore.groups import Grid
-from bitxcore.jit import parallel
+from bitxcore.jit import CHUNK_BYTES, parallel
 
 FAST_GROUPS = (4, 8, 16, 32, 64)
 MAX_WINDOW = 64
 Array = npt.NDArray[Any]
+T = TypeVar("T")
 
 _buffers = threading.local()
 
@@ -275,15 +277,15 @@ class Engine:
     def _cut(self) -> tuple[int, int, int, int]:
         return self.grid.group, self.grid.length, self.grid.stride, self.grid.blocks
 
-    def each_chunk(self, work: Any) -> list[Any]:
-        """Call ``work(first, last)`` over all groups in whole vectors, on all threads."""
+    @cached_property
+    def chunk(self) -> int:
+        """Groups of one chunk: whole vectors."""
         vector_bytes = self.step * self.padded * self.code_dtype.itemsize
-        vectors = -(-self.count // self.step)
+        return max(1, CHUNK_BYTES // vector_bytes) * self.step
 
-        def task(start: int, stop: int) -> Any:
-            return work(start * self.step, min(stop * self.step, self.count))
-
-        return parallel(task, vectors, vector_bytes)
+    def each_chunk(self, work: Callable[[int, int], T]) -> list[T]:
+        """Call ``work(first, last)`` over all groups, a chunk at a time, on all threads."""
+        return parallel(work, self.count, self.chunk)
 
 
 def codes_of(x: Array, fmt: NumberFormat) -> Array:

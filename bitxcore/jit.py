@@ -16,7 +16,7 @@ import hashlib
 import os
 import re
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from importlib.metadata import version
@@ -93,8 +93,8 @@ def _pool(workers: int, process: int) -> ThreadPoolExecutor:
     return ThreadPoolExecutor(workers, thread_name_prefix="bitx")
 
 
-def parallel(task: Callable[[int, int], T], count: int, unit_bytes: int) -> list[T]:
-    """Call ``task(start, stop)`` over chunks of ``range(count)``, on all threads.
+def parallel(task: Callable[[int, int], T], count: int, step: int) -> list[T]:
+    """Call ``task(start, stop)`` over ``range(count)`` in steps, on all threads.
 
     The results come in order and do not depend on the number of threads.
 
@@ -103,13 +103,12 @@ def parallel(task: Callable[[int, int], T], count: int, unit_bytes: int) -> list
     task : callable
         Must release the GIL to gain anything.
     count : int
-        Number of units (groups, values).
-    unit_bytes : int
-        Bytes one unit reads; sets the size of a chunk.
+        Number of units (groups, vectors).
+    step : int
+        Units of one call; `CHUNK_BYTES` is what it should read.
     """
-    step = max(1, CHUNK_BYTES // unit_bytes)
-    chunks: Iterable[tuple[int, int]] = [(i, min(i + step, count)) for i in range(0, count, step)]
-    workers = min(threads(), -(-count // step))
+    chunks = [(start, min(start + step, count)) for start in range(0, count, step)]
+    workers = min(threads(), len(chunks))
     if workers <= 1:
         return [task(start, stop) for start, stop in chunks]
     return list(_pool(workers, os.getpid()).map(lambda chunk: task(*chunk), chunks))

@@ -16,7 +16,7 @@ from bitxcore.engine import Engine, buffer, codes_of
 from bitxcore.errors import BitxError
 from bitxcore.formats import NumberFormat
 from bitxcore.groups import Grouping, grid
-from bitxcore.pruning import Pruned
+from bitxcore.pruning import Pruned, check_out
 
 Array = npt.NDArray[Any]
 
@@ -94,6 +94,14 @@ def _lane_masks(engine: Engine, masks: Array, groups: int) -> Array:
     return lanes
 
 
+def _chunk_starts(engine: Engine, kept: Array) -> Array:
+    """Index of the first row of every chunk of groups, and the number of rows; `kept` a group."""
+    chunks = np.arange(0, engine.count, engine.chunk)
+    starts: Array = np.zeros(chunks.size + 1, np.int64)
+    np.cumsum(np.add.reduceat(kept, chunks, dtype=np.int64), out=starts[1:])
+    return starts
+
+
 def pack(p: Pruned) -> Packed:
     """Pack a pruned tensor; `unpack` gives exactly its values.
 
@@ -119,7 +127,7 @@ def pack(p: Pruned) -> Packed:
     dtype = _row_dtype(engine)
     signed = p.format.is_float or p.format.encoding == "sign-magnitude"
     signs = np.empty(engine.count if signed else 0, dtype)
-    starts = np.concatenate([[0], np.cumsum(kept, dtype=np.int64)])
+    starts = _chunk_starts(engine, kept)
     rows = np.empty(int(starts[-1]), dtype)
 
     def work(first: int, last: int) -> None:
@@ -131,7 +139,8 @@ def pack(p: Pruned) -> Packed:
             engine.gather(x, first, last, codes)
         target = signs[first:last] if signed else buffer("signs", n, dtype)
         lane_masks = _lane_masks(engine, masks[first:last], n)
-        here = rows[starts[first] : starts[last]]
+        at = first // engine.chunk
+        here = rows[starts[at] : starts[at + 1]]
         run(codes, lane_masks, exponents[first:last], target, here, n, base, width)
 
     engine.each_chunk(work)
@@ -140,12 +149,14 @@ def pack(p: Pruned) -> Packed:
     return Packed(p.exponents, p.row_masks, signs, rows, stored.shape, p.values.dtype, *cut)
 
 
-def unpack(packed: Packed) -> Array:
+def unpack(packed: Packed, out: Array | None = None) -> Array:
     """Return the pruned values: the shape and dtype they had, C order.
 
     Parameters
     ----------
     packed : Packed
+    out : ndarray, optional
+        C-contiguous array of that shape and dtype for the result.
 
     Raises
     ------
@@ -157,23 +168,26 @@ def unpack(packed: Packed) -> Array:
     fmt = packed.format
     engine = Engine(fmt, packed.window, grid(packed.shape, packed.group, packed.grouping))
     masks, exponents = packed.row_masks.reshape(-1), packed.exponents.reshape(-1)
-    kept = np.bitwise_count(masks)
-    starts = np.concatenate([[0], np.cumsum(kept, dtype=np.int64)])
-    if masks.size != engine.count or exponents.size != engine.count or packed.rows.size != starts[-1]:
+    signs = packed.signs.reshape(-1)
+    if not masks.size == exponents.size == engine.count or signs.size not in (0, engine.count):
         raise BitxError(
             f"packed: shape {packed.shape} has {engine.count} groups, but there are {masks.size} masks, "
-            f"{exponents.size} exponents, and {packed.rows.size} rows where the masks have {starts[-1]}"
+            f"{exponents.size} exponents and {signs.size} signs"
         )
+    starts = _chunk_starts(engine, np.bitwise_count(masks))
+    if packed.rows.size != starts[-1]:
+        raise BitxError(f"packed: {packed.rows.size} rows where the masks have {starts[-1]}")
     code_bits, encoding, kind, base, width = _settings(engine)
     run = unpack_kernel(code_bits, encoding, kind, engine.padded)
-    values = np.empty(packed.shape, fmt.dtype)
-    out = codes_of(values, fmt)
-    signs = packed.signs.reshape(-1)
+    if out is not None:
+        check_out(out, packed.shape, packed.dtype)
+    values = np.empty(packed.shape, fmt.dtype) if out is None or packed.scale is not None else out
+    codes_out = codes_of(values, fmt)
 
     def work(first: int, last: int) -> None:
         n = last - first
         if engine.contiguous:
-            codes = out[first * engine.padded : last * engine.padded]
+            codes = codes_out[first * engine.padded : last * engine.padded]
         else:
             codes = buffer("codes", n * engine.padded, engine.code_dtype)
         if signs.size:
@@ -182,12 +196,15 @@ def unpack(packed: Packed) -> Array:
             minus = buffer("signs", n, _row_dtype(engine))
             minus[:] = 0
         lane_masks = _lane_masks(engine, masks[first:last], n)
-        here = packed.rows[starts[first] : starts[last]]
+        at = first // engine.chunk
+        here = packed.rows[starts[at] : starts[at + 1]]
         run(codes, lane_masks, exponents[first:last], minus, here, n, base, width)
         if not engine.contiguous:
-            engine.scatter(codes, first, last, out, out)
+            engine.scatter(codes, first, last, codes_out, codes_out)
 
     engine.each_chunk(work)
     if packed.scale is None:
         return values
-    return np.multiply(values, packed.scale, dtype=np.float64).astype(packed.dtype)
+    result: Array = np.empty(packed.shape, packed.dtype) if out is None else out
+    result[...] = np.multiply(values, packed.scale, dtype=np.float64)
+    return result

@@ -132,7 +132,9 @@ def prune(
     if nonfinite not in ("raise", "keep"):
         raise BitxError(f"nonfinite must be 'raise' or 'keep', got {nonfinite!r}")
     if out is not None:
-        _check_out(out, source)
+        check_out(out, source.shape, source.dtype)
+        if np.may_share_memory(out, source) and out.ctypes.data != source.ctypes.data:
+            raise BitxError("out overlaps x but is not x")
     options: dict[str, Any] = {
         "rows": rows,
         "group": group,
@@ -159,13 +161,12 @@ def prune(
     return Pruned(values, masks, exponents, kept, fmt, engine.grid.group, engine.window, grouping, bad)
 
 
-def _check_out(out: npt.NDArray[Any], x: npt.NDArray[Any]) -> None:
-    if out.shape != x.shape or out.dtype != x.dtype or not out.dtype.isnative:
-        raise BitxError(f"out must be {x.shape} {x.dtype} in native byte order, got {out.shape} {out.dtype}")
+def check_out(out: npt.NDArray[Any], shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
+    """Raise unless `out` can take a result of that shape and dtype."""
+    if out.shape != shape or out.dtype != dtype or not out.dtype.isnative:
+        raise BitxError(f"out must be {shape} {dtype} in native byte order, got {out.shape} {out.dtype}")
     if not (out.flags.c_contiguous and out.flags.writeable):
         raise BitxError("out must be C-contiguous and writeable")
-    if np.may_share_memory(out, x) and out.ctypes.data != x.ctypes.data:
-        raise BitxError("out overlaps x but is not x")
 
 
 def _prune_fixed(

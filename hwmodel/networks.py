@@ -179,7 +179,7 @@ def load_network(
     input_size : tuple of int, or mapping of input name to tuple of int, optional
         Shape of an ONNX graph's input, batch included.
     sizes : mapping of str to int, optional
-        Values of an ONNX graph's named dynamic dimensions.
+        Values of an ONNX graph's named dynamic dimensions. An open batch (axis 0) is 1, and noted.
 
     Returns
     -------

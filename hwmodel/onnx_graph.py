@@ -67,7 +67,7 @@ def network_from_onnx(
         `Network.not_simulated`.
     """
     model = _read(path)
-    _set_input_sizes(path, model, input_size, sizes or {})
+    assumed = _set_input_sizes(path, model, input_size, sizes or {})
     graph = _Graph(path, model)
     layers: list[NetworkLayer] = []
     left_out: Counter[tuple[str, str, bool]] = Counter()
@@ -84,7 +84,7 @@ def network_from_onnx(
         source=str(path),
         path=path,
         not_simulated=tuple(NotSimulated(op, n, why, macs) for (op, why, macs), n in left_out.items()),
-        notes=graph.notes(),
+        notes=assumed + graph.notes(),
     )
 
 
@@ -123,7 +123,8 @@ def _set_input_sizes(
     model: Any,
     input_size: Sequence[int] | Mapping[str, Sequence[int]] | None,
     sizes: Mapping[str, int],
-) -> None:
+) -> tuple[str, ...]:
+    """Fix the inputs' shapes in the model; return notes on the sizes that were assumed."""
     stored = {t.name for t in model.graph.initializer}
     inputs = {i.name: i for i in model.graph.input if i.name not in stored}
     if input_size is None:
@@ -139,6 +140,7 @@ def _set_input_sizes(
     if unknown := set(given) - set(inputs):
         raise TensorError(f"{path}: there is no input {sorted(unknown)[0]!r}; it has {', '.join(inputs)}")
     used = set()
+    assumed: dict[str, None] = {}
     for name, value in inputs.items():
         tensor = value.type.tensor_type
         shape = given.get(name)
@@ -154,8 +156,11 @@ def _set_input_sizes(
             fixed = dim.dim_value if dim.HasField("dim_value") and dim.dim_value > 0 else None
             used.add(dim.dim_param)
             size = shape[axis] if shape is not None else sizes.get(dim.dim_param, fixed)
+            label = dim.dim_param or "?"
+            if size is None and axis == 0:  # the batch, by convention
+                size = 1
+                assumed[f"the batch dimension {label!r} is open: 1 was assumed"] = None
             if size is None:
-                label = dim.dim_param or "?"
                 example = tuple(d.dim_value or "…" for d in dims)
                 raise TensorError(
                     f"{path}: input {name!r} has the dynamic dimension {label!r} (axis {axis}); set it with"
@@ -177,6 +182,7 @@ def _set_input_sizes(
     del model.graph.value_info[:]
     for value in model.graph.output:
         value.type.tensor_type.ClearField("shape")
+    return tuple(assumed)
 
 
 class _Graph:

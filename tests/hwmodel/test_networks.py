@@ -244,7 +244,7 @@ def test_dynamic_dimensions(save):
     layer = only(hw.load_network(path, input_size=(2, 4, 10, 12))).layer
     assert (layer.batch, layer.in_size) == (2, (10, 12))
     assert only(hw.load_network(path, input_size={"x": (2, 4, 10, 12)})).layer == layer
-    with pytest.raises(TensorError, match=r"'batch' \(axis 0\); set it with sizes=.*input_size="):
+    with pytest.raises(TensorError, match=r"'\?' \(axis 2\); set it with sizes=.*input_size="):
         hw.load_network(path)
     with pytest.raises(TensorError, match=r"dynamic dimension '\?' \(axis 2\)"):
         hw.load_network(path, sizes={"batch": 1})
@@ -256,6 +256,15 @@ def test_dynamic_dimensions(save):
         hw.load_network(path, input_size={"z": (1,)})
     with pytest.raises(TensorError, match="no dynamic dimension is called 'bach'; there are batch"):
         hw.load_network(path, input_size=(1, 4, 8, 8), sizes={"bach": 1})
+
+
+def test_an_open_batch_is_one_and_noted(save):
+    inputs = [("x", T.FLOAT, ["batch", 4, 8, 8])]
+    network = hw.load_network(
+        save([oh.make_node("Conv", ["x", "w"], ["y"])], {"w": floats(2, 4, 3, 3)}, inputs=inputs)
+    )
+    assert only(network).layer.batch == 1
+    assert network.notes == ("the batch dimension 'batch' is open: 1 was assumed",)
 
 
 def test_sizes_that_do_not_fit_the_graph(save):

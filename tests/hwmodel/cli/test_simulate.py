@@ -89,9 +89,14 @@ def test_errors(bitx, sample, args, part):
     assert part in bitx.error("simulate", sample, *size, *args)
 
 
-def test_missing_sizes_are_asked_for_in_the_commands_words(bitx, sample):
-    message = bitx.error("simulate", sample)
-    assert "dynamic dimension 'N'" in message
+def test_missing_sizes_are_asked_for_in_the_commands_words(bitx, sample, tmp_path):
+    import onnx
+
+    model = onnx.load(sample)
+    model.graph.input[0].type.tensor_type.shape.dim[2].dim_param = "H"
+    onnx.save(model, tmp_path / "open.onnx")
+    message = bitx.error("simulate", tmp_path / "open.onnx")
+    assert "dynamic dimension 'H'" in message
     assert message.endswith("set it with --size NAME=VALUE or --input-size 1x3x224x224")
 
 
