@@ -279,9 +279,10 @@ class Engine:
 
     @cached_property
     def chunk(self) -> int:
-        """Groups of one chunk: whole vectors."""
+        """Groups of one chunk: whole vectors; fewer where they are gathered, to stay in the cache."""
         vector_bytes = self.step * self.padded * self.code_dtype.itemsize
-        return max(1, CHUNK_BYTES // vector_bytes) * self.step
+        chunk_bytes = CHUNK_BYTES if self.contiguous else CHUNK_BYTES // 8
+        return max(1, chunk_bytes // vector_bytes) * self.step
 
     def each_chunk(self, work: Callable[[int, int], T]) -> list[T]:
         """Call ``work(first, last)`` over all groups, a chunk at a time, on all threads."""

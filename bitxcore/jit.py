@@ -17,7 +17,7 @@ import os
 import re
 import threading
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
@@ -26,7 +26,7 @@ from typing import Any, TypeVar
 from bitxcore.errors import BitxError
 
 T = TypeVar("T")
-CHUNK_BYTES = 1 << 20  # what one task of a thread reads: stays in the second-level cache
+CHUNK_BYTES = 1 << 22  # what one task of a thread reads: shorter ones wait for the GIL too often
 
 
 @cache
@@ -107,8 +107,23 @@ def parallel(task: Callable[[int, int], T], count: int, step: int) -> list[T]:
     step : int
         Units of one call; `CHUNK_BYTES` is what it should read.
     """
-    chunks = [(start, min(start + step, count)) for start in range(0, count, step)]
-    workers = min(threads(), len(chunks))
-    if workers <= 1:
-        return [task(start, stop) for start, stop in chunks]
-    return list(_pool(workers, os.getpid()).map(lambda chunk: task(*chunk), chunks))
+    starts = range(0, count, step)
+    results: dict[int, T] = {}
+    waiting = iter(starts)  # shared: taking the next is atomic
+
+    def work() -> None:
+        for start in waiting:
+            results[start] = task(start, min(start + step, count))
+
+    # The caller works too: waking a thread for every chunk would cost as much as a chunk.
+    workers = min(threads(), len(starts))
+    others = [_pool(workers, os.getpid()).submit(work) for _ in range(workers - 1)]
+    try:
+        work()
+    finally:
+        for _ in waiting:  # after an error nobody starts another chunk
+            pass
+        wait(others)
+    for other in others:
+        other.result()
+    return [results[start] for start in starts]
