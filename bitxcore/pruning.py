@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
-from bitxcore.criteria import ROUNDINGS
+from bitxcore.criteria import ROUNDINGS, Criterion
 from bitxcore.criteria import criterion as checked_criterion
 from bitxcore.engine import Engine, buffer, check_window, codes_of, locate_nonfinite, mask_dtype
 from bitxcore.errors import BitxError
 from bitxcore.formats import NumberFormat, fixed_width, format_of
 from bitxcore.groups import Grouping, grid
 from bitxcore.quantization import quantize
+from bitxcore.summary import Statistics, Sums, add_up_vectors, assemble
 
 Nonfinite = Literal["raise", "keep"]
 
@@ -44,6 +45,8 @@ class Pruned:
         ``fixed<N>`` only: the pruned integers, of which `values` are the products with `scale`.
     scale : float, optional
         ``fixed<N>`` only.
+    statistics : Statistics, optional
+        Of the tensor as it was, where asked for.
     """
 
     values: npt.NDArray[Any]
@@ -57,6 +60,7 @@ class Pruned:
     nonfinite_groups: int = 0
     codes: npt.NDArray[Any] | None = field(default=None, repr=False)
     scale: float | None = None
+    statistics: Statistics | None = field(default=None, repr=False)
 
     def kept_rows_histogram(self) -> npt.NDArray[np.int64]:
         """Count groups by their number of kept rows; shape (window + 1,)."""
@@ -76,6 +80,7 @@ def prune(
     threshold: float | None = None,
     budget: float | None = None,
     nonfinite: Nonfinite = "raise",
+    statistics: bool = False,
     out: npt.NDArray[Any] | None = None,
 ) -> Pruned:
     """Keep the significant bit rows of every weight group and clear the others.
@@ -106,6 +111,8 @@ def prune(
         Parameters of the criteria of that name, 0 to 1.
     nonfinite : {"raise", "keep"}
         What to do with a group that holds a NaN, an Inf or an integer outside the format.
+    statistics : bool
+        Whether to collect the statistics of `x` on the way, while it is in the cache.
     out : ndarray, optional
         C-contiguous array of x's shape and dtype for the result; may be `x` itself. If an error
         is raised its contents are partly pruned.
@@ -135,14 +142,9 @@ def prune(
         check_out(out, source.shape, source.dtype)
         if np.may_share_memory(out, source) and out.ctypes.data != source.ctypes.data:
             raise BitxError("out overlaps x but is not x")
-    options: dict[str, Any] = {
-        "rows": rows,
-        "group": group,
-        "window": window,
-        "criterion": criterion,
-        "rounding": rounding,
-    }
-    options |= {"grouping": grouping, "threshold": threshold, "budget": budget, "nonfinite": nonfinite}
+    options: dict[str, Any] = {"rows": rows, "group": group, "window": window, "grouping": grouping}
+    options |= {"criterion": criterion, "rounding": rounding, "threshold": threshold, "budget": budget}
+    options |= {"nonfinite": nonfinite, "statistics": statistics}
     if isinstance(format, str) and (width := fixed_width(format)):
         return _prune_fixed(source, width, out, options)
     fmt = format_of(source.dtype, format)
@@ -150,15 +152,18 @@ def prune(
     rule = checked_criterion(criterion, rows, threshold, budget, engine.window)
     native = np.ascontiguousarray(source, dtype=fmt.dtype)
     values = np.empty_like(native) if out is None else out
-    result = _run(engine, codes_of(native, fmt), codes_of(values, fmt), rule, rounding == "nearest")
-    masks, exponents, kept, bad = result
+    nearest = rounding == "nearest"
+    run = _run(engine, codes_of(native, fmt), codes_of(values, fmt), rule, nearest, statistics)
+    masks, exponents, kept, bad, sums = run
     if bad and nonfinite == "raise":
         raise locate_nonfinite(native, fmt)
     if (out is None and not source.flags.c_contiguous) or source.dtype != fmt.dtype:
         laid_out = np.empty_like(source)
         laid_out[...] = values
         values = laid_out
-    return Pruned(values, masks, exponents, kept, fmt, engine.grid.group, engine.window, grouping, bad)
+    counted = assemble(engine, native.size, sums, grouping) if statistics else None
+    cut = (fmt, engine.grid.group, engine.window, grouping)
+    return Pruned(values, masks, exponents, kept, *cut, nonfinite_groups=bad, statistics=counted)
 
 
 def check_out(out: npt.NDArray[Any], shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
@@ -176,16 +181,27 @@ def _prune_fixed(
     p = prune(fixed.codes, format=f"int{width}", out=fixed.codes, **options)
     values = np.empty_like(x) if out is None else out
     values[...] = fixed.dequantize(x.dtype)
-    return Pruned(
-        values, p.row_masks, p.exponents, p.kept_rows, p.format, p.group, p.window, p.grouping,
-        codes=fixed.codes, scale=float(fixed.scale),
-    )  # fmt: skip
+    return replace(p, values=values, codes=fixed.codes, scale=float(fixed.scale))
 
 
 def _run(
-    engine: Engine, x: npt.NDArray[Any], out: npt.NDArray[Any], rule: Any, nearest: bool
-) -> tuple[npt.NDArray[Any], npt.NDArray[Any], npt.NDArray[Any], int]:
-    """Prune all groups of the codes `x` into `out`; masks, exponents, kept rows and bad groups."""
+    engine: Engine,
+    x: npt.NDArray[Any],
+    out: npt.NDArray[Any],
+    rule: Criterion,
+    nearest: bool,
+    count: bool,
+) -> tuple[npt.NDArray[Any], npt.NDArray[Any], npt.NDArray[Any], int, list[Sums]]:
+    """Prune all groups of the codes `x` into `out`.
+
+    Returns
+    -------
+    masks, exponents, kept : ndarray, (filters, groups)
+    bad : int
+        Groups without a finite value.
+    sums : list of Sums
+        What to make the statistics of, if they are to be counted.
+    """
     shape = (engine.grid.filters, engine.grid.groups)
     dtype = mask_dtype(engine.window)
     masks, exponents = np.empty(engine.count, dtype), np.empty(engine.count, np.int16)
@@ -193,7 +209,7 @@ def _run(
     shift = engine.row_bits - engine.window
     row_dtype = np.dtype(f"u{engine.row_bits // 8}")
 
-    def work(first: int, last: int) -> int:
+    def work(first: int, last: int) -> tuple[int, list[Sums]]:
         n = last - first
         padded = engine.whole_vectors(n)
         here = slice(first, last)
@@ -205,13 +221,11 @@ def _run(
             codes = target = buffer("codes", padded * engine.padded, engine.code_dtype)
             engine.gather(x, first, last, codes)
         direct = n == padded
-        m = (
-            masks[here]
-            if direct and shift == 0 and dtype == row_dtype
-            else buffer("masks", padded, row_dtype)
-        )
+        final = direct and shift == 0 and dtype == row_dtype
+        m = masks[here] if final else buffer("masks", padded, row_dtype)
         e = exponents[here] if direct else buffer("exponents", padded, np.int16)
         k = kept[here] if direct else buffer("kept", padded, np.uint8)
+        counted = [add_up_vectors(engine, codes, padded)] if count else []
         if rule.counts_every_row:
             bad = engine.select(codes, m, e, k, padded, rule)
             engine.apply_vectors(codes, target, m, padded, nearest)
@@ -224,9 +238,11 @@ def _run(
             engine.scatter(target, first, last, out, x)
         if not direct:
             exponents[here], kept[here] = e[:n], k[:n]
-        if m.base is not masks:
+        if not final:
             masks[here] = m[:n] >> shift if shift >= 0 else m[:n].astype(dtype) << -shift
-        return bad
+        return bad, counted
 
-    bad = sum(engine.each_chunk(work))
-    return masks.reshape(shape), exponents.reshape(shape), kept.reshape(shape), bad
+    results = engine.each_chunk(work)
+    bad = sum(n for n, _ in results)
+    sums = [part for _, parts in results for part in parts]
+    return masks.reshape(shape), exponents.reshape(shape), kept.reshape(shape), bad, sums

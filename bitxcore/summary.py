@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -107,7 +108,7 @@ def statistics(
     native = np.ascontiguousarray(source, dtype=fmt.dtype)
     codes = codes_of(native, fmt)
 
-    def add_up(first: int, last: int) -> Any:
+    def add_up(first: int, last: int) -> Sums:
         n = last - first
         padded = engine.whole_vectors(n)
         if engine.contiguous and n == padded:
@@ -115,27 +116,55 @@ def statistics(
         else:
             part = buffer("codes", padded * engine.padded, engine.code_dtype)
             engine.gather(codes, first, last, part)
-        return padded, *engine.summarize_vectors(part, padded)
+        return add_up_vectors(engine, part, padded)
 
-    padded, bad, row_ones, nonempty, sums = (
-        sum(part) for part in zip(*engine.each_chunk(add_up), strict=True)
-    )
-    if bad and nonfinite == "raise":
+    result = assemble(engine, native.size, engine.each_chunk(add_up), grouping)
+    if result.nonfinite_groups and nonfinite == "raise":
         raise locate_nonfinite(native, fmt)
+    return result
+
+
+class Sums(NamedTuple):
+    """What a chunk adds to the statistics."""
+
+    groups: int
+    nonfinite_groups: int
+    zero_groups: int
+    row_ones: npt.NDArray[np.int64]
+    nonempty: npt.NDArray[np.int64]
+    essential_bits: int
+    zeros: int
+
+
+def add_up_vectors(engine: Engine, codes: npt.NDArray[Any], groups: int) -> Sums:
+    """Add up whole vectors of `groups` groups."""
+    bad, row_ones, nonempty, sums = engine.summarize_vectors(codes, groups)
+    zero_groups = int(nonempty[0]) - bad
+    if zero_groups and engine.window < engine.fmt.significand_bits:
+        # A narrow window can cut all the bits of a group that is not zero.
+        magnitude = ~codes.dtype.type(0) >> codes.dtype.type(engine.fmt.is_float)
+        zero_groups = int((~(codes.reshape(groups, -1) & magnitude).any(axis=1)).sum())
+    return Sums(groups, bad, zero_groups, row_ones, nonempty, int(sums[0]), int(sums[1]))
+
+
+def assemble(engine: Engine, values: int, parts: Sequence[Sums], grouping: Grouping) -> Statistics:
+    """Make the statistics of a tensor of so many values from those of its chunks."""
+    groups, bad, zero_groups, row_ones, nonempty, essential_bits, zeros = (
+        sum(part) for part in zip(*parts, strict=True)
+    )
     # Whole vectors hold groups of zeros at the end, and groups are filled up with zeros.
-    nonempty[0] -= bad + padded - engine.count
-    sums[1] -= padded * engine.padded - native.size
-    nonempty = _resized(nonempty, engine.window + 1)
+    filled = groups - engine.count
+    nonempty[0] -= bad + filled
     return Statistics(
-        values=native.size,
-        zeros=int(sums[1]),
-        essential_bits=int(sums[0]),
+        values=values,
+        zeros=zeros - (groups * engine.padded - values),
+        essential_bits=essential_bits,
         groups=engine.count,
-        zero_groups=_zero_groups(engine, native, int(nonempty[0])),
+        zero_groups=zero_groups - filled,
         nonfinite_groups=bad,
         row_ones=_resized(row_ones, engine.window),
-        nonempty_rows_histogram=nonempty,
-        format=fmt,
+        nonempty_rows_histogram=_resized(nonempty, engine.window + 1),
+        format=engine.fmt,
         group=engine.grid.group,
         window=engine.window,
         grouping=grouping,
@@ -148,12 +177,3 @@ def _resized(counts: Any, size: int) -> npt.NDArray[np.int64]:
     n = min(size, counts.size)
     result[:n] = counts[:n]
     return result
-
-
-def _zero_groups(engine: Engine, x: npt.NDArray[Any], empty: int) -> int:
-    """Count groups of zeros: those without a row, unless a narrow window cut all of a group's bits."""
-    if not empty or engine.window >= engine.fmt.significand_bits:
-        return empty
-    moved = x.reshape(engine.grid.filters, engine.grid.length, engine.grid.stride)
-    starts = np.arange(0, engine.grid.length, engine.grid.group)
-    return int((~np.logical_or.reduceat(moved != 0, starts, axis=1)).sum())

@@ -177,6 +177,22 @@ def test_threshold_and_energy_keep_what_they_say():
     assert capped.kept_rows.max() == 3
 
 
+@pytest.mark.parametrize("options", [
+    {}, {"window": 3}, {"group": 9}, {"grouping": "channel"}, {"rounding": "nearest"}, {"format": "fixed8"},
+    {"criterion": "energy", "budget": 0.1}, {"window": 40},
+], ids=str)  # fmt: skip
+def test_statistics_on_the_way(options):
+    x = np.random.default_rng(1).standard_normal((7, 30, 3)).astype(np.float32)
+    x[2] *= 1e-30
+    x[3, :20] = 0
+    cut = {k: v for k, v in options.items() if k in ("window", "group", "grouping", "format")}
+    want = bx.statistics(x, **cut)
+    got = bx.prune(x, rows=2, statistics=True, out=x, **options).statistics
+    for name, value in vars(want).items():
+        np.testing.assert_array_equal(getattr(got, name), value, err_msg=name)
+    assert bx.prune(x, rows=2, **options).statistics is None
+
+
 def test_fixed_point():
     x = np.random.default_rng(1).standard_normal((8, 64)).astype(np.float32)
     p = bx.prune(x, rows=3, format="fixed16")
