@@ -14,16 +14,23 @@ from bitxcore.errors import TensorError
 from bitxcore.jit import kernel
 
 
-def _skewed_fifo(costs, lengths, bounds, depth, cycles):  # type: ignore[no-untyped-def]
-    """Fill `cycles`, one entry a tile of filters ``bounds[t]:bounds[t + 1]``."""
+def _fifo_ladder(costs, lengths, bounds, depth, units, ladder):  # type: ignore[no-untyped-def]
+    """Fill `ladder`, one row a tile of filters ``bounds[t]:bounds[t + 1]``."""
     finish = np.empty(np.max(bounds[1:] - bounds[:-1]), np.int64)
     all_finished = np.empty(depth + 1, np.int64)
-    for t in range(len(cycles)):
+    for t in range(len(ladder)):
         first, last = bounds[t], bounds[t + 1]
         groups = 0
-        for c in range(last - first):
-            finish[c] = 0
-            groups = max(groups, lengths[first + c])
+        work = np.int64(0)
+        longest = np.int64(0)
+        for c in range(first, last):
+            finish[c - first] = 0
+            groups = max(groups, lengths[c])
+            alone = np.int64(0)
+            for g in range(lengths[c]):
+                alone += costs[c, g]
+            work += alone
+            longest = max(longest, alone)
         for d in range(depth + 1):
             all_finished[d] = 0
         latest = 0
@@ -36,10 +43,12 @@ def _skewed_fifo(costs, lengths, bounds, depth, cycles):  # type: ignore[no-unty
                     finish[c] = max(finish[c], gate) + costs[first + c, g]
                 latest = max(latest, finish[c])
             all_finished[g % (depth + 1)] = latest
-        cycles[t] = latest
+        ladder[t, 0] = (work + units - 1) // units
+        ladder[t, 1] = longest
+        ladder[t, 2] = latest
 
 
-_skewed_fifo_compiled: Any = kernel(_skewed_fifo)
+_fifo_ladder_compiled: Any = kernel(_fifo_ladder)
 
 
 def skewed_fifo(
@@ -78,6 +87,33 @@ def skewed_fifo(
     -----
     Time is proportional to filters × groups, extra memory to units + D.
     """
+    return fifo_ladder(costs, fifo_depth=fifo_depth, bounds=bounds, lengths=lengths)[:, 2]
+
+
+def fifo_ladder(
+    costs: npt.NDArray[Any],
+    *,
+    fifo_depth: int | None,
+    units: int | None = None,
+    bounds: npt.ArrayLike | None = None,
+    lengths: npt.ArrayLike | None = None,
+) -> npt.NDArray[np.int64]:
+    """Cycles of each tile on three machines, each held up by one thing more than the last.
+
+    Parameters
+    ----------
+    costs, fifo_depth, bounds, lengths
+        As in `skewed_fifo`.
+    units : int, optional
+        Compute units that there are, at least as many as filters in a tile (default: as many as
+        the largest tile has filters).
+
+    Returns
+    -------
+    array of int64, shape (tiles, 3)
+        Cycles if all units shared the tile's work evenly; if each works on its own filter, with a FIFO
+        without bound; and with this FIFO. A row never falls from left to right.
+    """
     costs = np.ascontiguousarray(costs, np.int32)
     if costs.ndim != 2:
         raise TensorError(f"costs must have shape (filters, groups), got {costs.shape}")
@@ -92,7 +128,10 @@ def skewed_fifo(
     sizes = np.full(filters, groups, np.int64) if lengths is None else np.asarray(lengths, np.int64)
     if sizes.shape != (filters,) or (filters and not 0 <= sizes.min() <= sizes.max() <= groups):
         raise TensorError(f"lengths must be {filters} numbers from 0 to {groups}")
+    largest = int(np.diff(ends).max())
+    if units is not None and units < max(1, largest):
+        raise TensorError(f"units must be at least {max(1, largest)}, got {units}")
     depth = groups if fifo_depth is None else min(fifo_depth, groups)
-    cycles = np.zeros(len(ends) - 1, np.int64)
-    _skewed_fifo_compiled(costs, sizes, ends, depth, cycles)
-    return cycles
+    ladder = np.zeros((len(ends) - 1, 3), np.int64)
+    _fifo_ladder_compiled(costs, sizes, ends, depth, units or max(1, largest), ladder)
+    return ladder

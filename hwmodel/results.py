@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from bitxcore.errors import TensorError
+from hwmodel.passes import CAUSES
 
 if TYPE_CHECKING:
     from hwmodel.networks import NotSimulated
@@ -24,8 +25,7 @@ UNITS: dict[str, str] = {
     "macs": "1",
     "parameters": "1",
     "peak_macs_per_cycle": "1/cycle",
-    "compute_cycles": "cycles",
-    "fill_cycles": "cycles",
+    **dict.fromkeys(CAUSES, "cycles"),
     "cycles": "cycles",
     "utilisation": "1",
     "filter_tiles": "1",
@@ -45,8 +45,7 @@ TOTAL_UNITS: dict[str, str] = {
     "not_applicable": "1",
     "macs": "1",
     "parameters": "1",
-    "compute_cycles": "cycles",
-    "fill_cycles": "cycles",
+    **dict.fromkeys(CAUSES, "cycles"),
     "cycles": "cycles",
     "utilisation": "1",
     "unpruned_all_rows_cycles": "cycles",
@@ -79,8 +78,11 @@ class LayerResult:
         Of the accelerator, at 16 bits.
     reason : str or None
         Why the accelerator does not run the layer; then all numbers below are None.
-    compute_cycles, fill_cycles : int or None
-        Cycles in which groups are worked on or waited for; cycles that fill the pipeline.
+    compute_cycles, imbalance_cycles, fifo_full_cycles, fill_cycles : int or None
+        Cycles by cause, as `hwmodel.passes.CAUSES` describes them. A machine that does not tell stalls
+        apart counts them as compute.
+    weight_wait_cycles, activation_wait_cycles, output_wait_cycles : int or None
+        Cycles in which only a buffer's port is busy.
     utilisation : float or None
         Share of the machine's slots, over all cycles, that did useful work.
     filter_tiles, position_tiles : int or None
@@ -104,7 +106,12 @@ class LayerResult:
     peak_macs_per_cycle: float
     reason: str | None = None
     compute_cycles: int | None = None
+    imbalance_cycles: int | None = None
+    fifo_full_cycles: int | None = None
     fill_cycles: int | None = None
+    weight_wait_cycles: int | None = None
+    activation_wait_cycles: int | None = None
+    output_wait_cycles: int | None = None
     utilisation: float | None = None
     filter_tiles: int | None = None
     position_tiles: int | None = None
@@ -121,10 +128,10 @@ class LayerResult:
 
     @property
     def cycles(self) -> int | None:
-        """All cycles of the layer."""
+        """All cycles of the layer: the sum over all causes."""
         if self.compute_cycles is None:
             return None
-        return self.compute_cycles + (self.fill_cycles or 0)
+        return sum(getattr(self, cause) or 0 for cause in CAUSES)
 
     @property
     def speedup_over_all_rows(self) -> float | None:
@@ -165,7 +172,10 @@ class NetworkTotal:
         Layers counted and left out.
     macs, parameters : int
         Of the layers counted.
-    compute_cycles, fill_cycles, cycles : int
+    compute_cycles, cycles : int
+    imbalance_cycles, fifo_full_cycles, fill_cycles : int or None
+    weight_wait_cycles, activation_wait_cycles, output_wait_cycles : int or None
+        None if a layer's are not told apart.
     utilisation : float or None
         Mean over cycles.
     unpruned_all_rows_cycles, unpruned_nonempty_rows_cycles : int or None
@@ -177,15 +187,16 @@ class NetworkTotal:
     macs: int
     parameters: int
     compute_cycles: int
-    fill_cycles: int
+    cycles: int
     utilisation: float | None
     unpruned_all_rows_cycles: int | None
     unpruned_nonempty_rows_cycles: int | None
-
-    @property
-    def cycles(self) -> int:
-        """All cycles."""
-        return self.compute_cycles + self.fill_cycles
+    imbalance_cycles: int | None = None
+    fifo_full_cycles: int | None = None
+    fill_cycles: int | None = None
+    weight_wait_cycles: int | None = None
+    activation_wait_cycles: int | None = None
+    output_wait_cycles: int | None = None
 
     @property
     def speedup_over_all_rows(self) -> float | None:
@@ -250,7 +261,8 @@ class NetworkResult:
             macs=sum(r.macs for r in run),
             parameters=sum(r.parameters for r in run),
             compute_cycles=sum(r.compute_cycles or 0 for r in run),
-            fill_cycles=sum(r.fill_cycles or 0 for r in run),
+            cycles=cycles,
+            **{cause: _sum(run, cause) for cause in CAUSES if cause != "compute_cycles"},
             utilisation=used / cycles if cycles else None,
             unpruned_all_rows_cycles=_sum(run, "unpruned_all_rows_cycles"),
             unpruned_nonempty_rows_cycles=_sum(run, "unpruned_nonempty_rows_cycles"),

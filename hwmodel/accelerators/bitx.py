@@ -24,6 +24,7 @@ from bitxcore.groups import GROUPINGS, MAX_GROUP, Grouping
 from hwmodel.accelerators.base import Accelerator
 from hwmodel.layers import Layer
 from hwmodel.operands import Operands
+from hwmodel.passes import Passes, port_cycles
 from hwmodel.results import LayerResult
 
 if TYPE_CHECKING:
@@ -31,13 +32,22 @@ if TYPE_CHECKING:
 
 MAX_WINDOW = 64
 
+_MINIMA = {
+    "rows": 1,
+    "window": 1,
+    "fifo_depth": 0,
+    "weight_bytes_per_cycle": 1,
+    "activation_bytes_per_cycle": 1,
+    "output_bytes_per_cycle": 1,
+}
+
 PACK_ZEROS_FROM = 0.3
 """Share of zero weights from which a tensor counts as pruned by software."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class BitX(Accelerator):
-    """The BitX machine of SPEC §5, items 1 to 5.
+    """The BitX machine of SPEC §5, items 1 to 5; its cycles by cause.
 
     Parameters
     ----------
@@ -65,6 +75,8 @@ class BitX(Accelerator):
     pack_zeros : bool, optional
         Whether zero weights are left out when groups are gathered. None: where at least
         `PACK_ZEROS_FROM` of a tensor's weights are zero.
+    weight_bytes_per_cycle, activation_bytes_per_cycle, output_bytes_per_cycle : int or None
+        Widths of the buffers' ports; None keeps pace with the units whatever they need.
     """
 
     compute_units: int = 256
@@ -82,6 +94,9 @@ class BitX(Accelerator):
     fifo_depth: int | None = 2
     skip_zero_groups: bool = False
     pack_zeros: bool | None = None
+    weight_bytes_per_cycle: int | None = None
+    activation_bytes_per_cycle: int | None = None
+    output_bytes_per_cycle: int | None = None
 
     name: ClassVar[str] = "bitx"
     title: ClassVar[str] = "BitX, ICPP 2021: hardware run-time pruning of bit rows"
@@ -101,6 +116,12 @@ class BitX(Accelerator):
         " all W rows and with non-empty rows only.",
         "Packed zeros: the gatherer feeds each unit the activations of its own non-zero weights, and the FIFO"
         f" counts packed groups; on by itself from {PACK_ZEROS_FROM:.0%} zeros.",
+        "A pass (filter tile at a position tile) lasts until its units and its buffer ports are done. Weights"
+        " are read once a pass, activations once for all units. Outputs have the activations' width and leave"
+        " from a second set of accumulators while the next pass runs; charged to their own pass.",
+        "A cycle belongs to fill, else to compute while evenly shared work would last, else to imbalance"
+        " while units behind an unbounded FIFO would be busy, else to the full FIFO, else to the weight,"
+        " activation or output port.",
         "Peak: a 16-bit multiply-accumulate is 16 row applications of one weight.",
         "Transposed convolution scatters: every weight meets every input position.",
     )
@@ -115,7 +136,7 @@ class BitX(Accelerator):
             number_format(self.format)
         if self.rounding not in ROUNDINGS:
             raise TensorError(f"rounding must be one of {', '.join(ROUNDINGS)}, got {self.rounding!r}")
-        for option, minimum in (("rows", 1), ("window", 1), ("fifo_depth", 0)):
+        for option, minimum in _MINIMA.items():
             if getattr(self, option) is not None:
                 self._check_at_least(minimum, option)
         check_criterion(self.criterion, self.rows, self.threshold, self.budget, self.window or MAX_WINDOW)
@@ -135,41 +156,71 @@ class BitX(Accelerator):
         """Count the cycles of `layer`."""
         weights, fmt = self._weights(operands)
         bounds = self._filter_tiles(layer)
-        lengths = None
         # The unpruned machine, in the two readings.
         dense = self._prune(weights, fmt, unpruned=True)
-        groups = dense.kept_rows.shape[1]
-        all_rows = groups * -(-dense.window // self.lanes) * (len(bounds) - 1)
-        nonempty = self._compute(dense.kept_rows, bounds, None)
-        if self._packs(weights):
+        filters, groups = dense.kept_rows.shape
+        every_row = groups * -(-dense.window // self.lanes)
+        all_rows = np.full((len(bounds) - 1, 3), every_row, np.int64)
+        nonempty = self._ladder(dense.kept_rows, bounds, None)
+        if packs := self._packs(weights):
             packed, counts = _leave_out_zeros(weights, self.grouping)
             lengths = -(-counts // self.group)
             kept = self._prune(packed, fmt, grouping="flat").kept_rows
             exists = np.arange(kept.shape[1]) < lengths[:, None]
             histogram = np.bincount(kept[exists], minlength=dense.window + 1)
         else:
+            lengths = np.full(filters, groups)
             kept = self._prune(weights, fmt).kept_rows
             histogram = np.bincount(kept.reshape(-1), minlength=dense.window + 1)
-        compute = self._compute(kept, bounds, lengths)
+        widths = _Widths.of(dense, operands)
+        passes = self._passes(layer, bounds, lengths, groups, widths)
+        dense_passes = self._passes(layer, bounds, np.full(filters, groups), groups, widths)
+        causes = passes.causes(self._ladder(kept, bounds, lengths))
 
-        tiles = layer.position_tiles(self.processing_elements)
-        latency = ceil(log2(self.group)) + 1
-        fill = (len(bounds) - 1) * tiles * latency * (2 if dense.format.is_float else 1)
-        cycles = tiles * compute + fill
-        slots = cycles * self.compute_units * self.processing_elements * self.lanes
+        slots = sum(causes.values()) * self.compute_units * self.processing_elements * self.lanes
         applied = int(np.arange(len(histogram)) @ histogram) * layer.positions
         return self.result(
             layer,
-            compute_cycles=tiles * compute,
-            fill_cycles=fill,
+            **causes,
             utilisation=applied / slots,
             filter_tiles=len(bounds) - 1,
-            position_tiles=tiles,
+            position_tiles=layer.position_tiles(self.processing_elements),
             groups=int(histogram.sum()),
             kept_rows_histogram=tuple(histogram.tolist()),
-            unpruned_all_rows_cycles=tiles * all_rows + fill,
-            unpruned_nonempty_rows_cycles=tiles * nonempty + fill,
-            notes=("zero weights packed away",) if lengths is not None else (),
+            unpruned_all_rows_cycles=dense_passes.cycles(all_rows),
+            unpruned_nonempty_rows_cycles=dense_passes.cycles(nonempty),
+            notes=("zero weights packed away",) if packs else (),
+        )
+
+    def _passes(
+        self,
+        layer: Layer,
+        bounds: npt.NDArray[np.int64],
+        lengths: npt.NDArray[np.int64],
+        groups: int,
+        widths: _Widths,
+    ) -> Passes:
+        """Describe the passes of `layer`; `lengths`: groups of each filter, `groups`: before packing."""
+        positions = layer.positions // layer.steps
+        last = (positions - 1) % self.processing_elements + 1
+        repeats = (layer.position_tiles(self.processing_elements) - layer.steps, layer.steps)
+        at_once = np.array([self.processing_elements, last])
+        tiles = len(bounds) - 1
+        weights = np.add.reduceat(lengths, bounds[:-1]) * _bytes(self.group * widths.weight)
+        activations = at_once * groups * _bytes(self.group * widths.activation)
+        outputs = np.diff(bounds)[:, None] * at_once * _bytes(widths.activation)
+        ports = (
+            (weights[:, None], self.weight_bytes_per_cycle),
+            (activations, self.activation_bytes_per_cycle),
+            (outputs, self.output_bytes_per_cycle),
+        )
+        latency = ceil(log2(self.group)) + 1
+        return Passes(
+            fill_cycles=latency * (2 if widths.is_float else 1),
+            repeats=repeats,
+            port_cycles=np.stack(
+                [np.broadcast_to(port_cycles(moved, width), (tiles, 2)) for moved, width in ports], axis=2
+            ),
         )
 
     def _weights(self, operands: Operands) -> tuple[npt.NDArray[Any], str | None]:
@@ -220,21 +271,48 @@ class BitX(Accelerator):
         groups = np.arange(layer.conv_groups) * (layer.filters // layer.conv_groups)
         return np.append((groups[:, None] + starts).reshape(-1), layer.filters)
 
-    def _compute(
+    def _ladder(
         self, kept: npt.NDArray[Any], bounds: npt.NDArray[np.int64], lengths: npt.NDArray[np.int64] | None
-    ) -> int:
-        """Cycles of all filter tiles at one position tile."""
-        from hwmodel.lanes import skewed_fifo
+    ) -> npt.NDArray[np.int64]:
+        """Cycles of the units in a pass of each filter tile, as `fifo_ladder` has them."""
+        from hwmodel.lanes import fifo_ladder
 
-        cost = -(-np.arange(256) // self.lanes)
+        cost = -(-np.arange(256, dtype=np.int32) // self.lanes)
         cost[0] = 0 if self.skip_zero_groups else 1
-        cycles = skewed_fifo(cost[kept], fifo_depth=self.fifo_depth, bounds=bounds, lengths=lengths)
-        return int(cycles.sum())
+        return fifo_ladder(
+            cost[kept],
+            fifo_depth=self.fifo_depth,
+            units=self.compute_units,
+            bounds=bounds,
+            lengths=lengths,
+        )
 
     def _packs(self, weights: npt.NDArray[Any]) -> bool:
         if self.pack_zeros is not None:
             return self.pack_zeros
         return bool(1 - np.count_nonzero(weights) / weights.size >= PACK_ZEROS_FROM)
+
+
+@dataclass(frozen=True)
+class _Widths:
+    """Bits of the numbers that move through one layer."""
+
+    weight: int
+    activation: int
+    is_float: bool
+
+    @classmethod
+    def of(cls, pruned: Pruned, operands: Operands) -> _Widths:
+        fmt = pruned.format
+        weight = fmt.storage_bits
+        if not fmt.is_float:
+            weight = fmt.significand_bits + (fmt.encoding == "sign-magnitude")
+        activation = operands.activation_bits or (fmt.storage_bits if fmt.is_float else 16)
+        return cls(weight, activation, fmt.is_float)
+
+
+def _bytes(bits: int) -> int:
+    return -(-bits // 8)
 
 
 def _leave_out_zeros(

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from hwmodel.accelerators.base import Accelerator
 from hwmodel.cli import output as out
 from hwmodel.networks import Network
-from hwmodel.results import LayerResult, NetworkResult
+from hwmodel.results import LayerResult, NetworkResult, NetworkTotal
 
 
 def _baseline(run: NetworkResult, machines: tuple[Accelerator, ...]) -> str | None:
@@ -24,16 +25,17 @@ def print_run(net: Network, run: NetworkResult, machines: tuple[Accelerator, ...
     baseline = _baseline(run, machines)
     for machine in machines:
         _print_layers(run, machine, baseline)
+    causes = _causes(run.totals)
     out.print_table(
-        ["network total", "peak\nMAC/cyc", "layers", "cycles", "fill", "util.", "x all\nrows",
-         "x non-\nempty", "x Da-\nDianNao"],
+        ["network total", "peak\nMAC/cyc", "layers", "cycles", *(heading for heading, _ in causes), "util.",
+         "x all\nrows", "x non-\nempty", "x Da-\nDianNao"],
         (
             [
                 total.accelerator,
                 f"{machine.peak_macs_per_cycle:,.10g}",
                 f"{total.layers}/{len(net)}",
                 out.count(total.cycles),
-                out.count(total.fill_cycles),
+                *(out.count(getattr(total, cause)) for _, cause in causes),
                 out.percent(total.utilisation),
                 out.times(total.speedup_over_all_rows),
                 out.times(total.speedup_over_nonempty_rows),
@@ -54,8 +56,7 @@ def _print_layers(run: NetworkResult, machine: Accelerator, baseline: str | None
     pairs = list(zip(rows, base, strict=True))
     columns: list[tuple[str, list[str]]] = [
         ("cycles", [out.count(r.cycles) for r in rows]),
-        ("compute", [out.count(r.compute_cycles) for r in rows]),
-        ("fill", [out.count(r.fill_cycles) for r in rows]),
+        *((heading, [out.count(getattr(r, cause)) for r in rows]) for heading, cause in _causes(rows)),
         ("util.", [out.percent(r.utilisation) for r in rows]),
         ("rows\nmean", [out.number(r.kept_rows_mean) for r in rows]),
         ("x all\nrows", [out.times(r.speedup_over_all_rows) for r in rows]),
@@ -68,6 +69,22 @@ def _print_layers(run: NetworkResult, machine: Accelerator, baseline: str | None
         zip([r.layer for r in rows], *(cells for _, cells in shown), strict=True),
         title=f"{machine.label}: peak {machine.peak_macs_per_cycle:,.10g} MACs a cycle (16 bit)",
     )
+
+
+_HEADINGS = {
+    "compute_cycles": "compute",
+    "imbalance_cycles": "imbal-\nance",
+    "fifo_full_cycles": "FIFO\nfull",
+    "fill_cycles": "fill",
+    "weight_wait_cycles": "weight\nwait",
+    "activation_wait_cycles": "activ.\nwait",
+    "output_wait_cycles": "output\nwait",
+}
+
+
+def _causes(rows: Sequence[LayerResult | NetworkTotal]) -> list[tuple[str, str]]:
+    """Heading and name of the causes that any of the rows has cycles of."""
+    return [(h, cause) for cause, h in _HEADINGS.items() if any(getattr(r, cause) for r in rows)]
 
 
 def _over(row: LayerResult, base: LayerResult | None) -> float | None:
