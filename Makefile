@@ -13,7 +13,7 @@ help:
 	@echo 'make test   lint, type check, and the tests that take minutes'
 	@echo 'make slow   the tests that take longer'
 	@echo 'make lint   lint and type check only'
-	@echo 'make bench  measure the kernels against a copy of the same bytes'
+	@echo 'make bench  measure the kernels against a copy of the same bytes, and beside other libraries'
 	@echo 'make clean  remove what these made, $(VENV) included'
 
 # The fallback is for systems whose Python comes without ensurepip.

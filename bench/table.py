@@ -1,7 +1,8 @@
 """Run the benchmarks and print the README's speed table from that run.
 
-``python -m bench.table`` runs and prints; ``--write`` also puts the table into README.md;
-``--json FILE`` keeps the run (or, if the file exists, prints from it without running).
+``python -m bench.table`` runs and prints; ``--write`` also puts the table into README.md, and all
+cases into docs/speed.md; ``--all`` prints those. ``--json FILE`` keeps the run with the machine's
+description (or, if the file exists, prints from it without running).
 """
 
 from __future__ import annotations
@@ -11,84 +12,156 @@ import json
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterable, Iterator
+from itertools import groupby
 from pathlib import Path
-from typing import Any
+
+from bench.machine import describe
+from bench.results import Case, ResultsError, Run
 
 ROOT = Path(__file__).resolve().parent.parent
 START, END = "<!-- speed-table -->", "<!-- /speed-table -->"
+BUSY = 0.5  # load of a machine that is not quiet
 
 
-def run(target: Path) -> None:
-    subprocess.run(
-        [
-            sys.executable,
-            "-m",
-            "pytest",
-            "bench",
-            "-q",
-            "-p",
-            "no:cacheprovider",
-            f"--benchmark-json={target}",
-        ],
-        cwd=ROOT,
-        check=True,
+def run() -> Run:
+    """Run all benchmarks in a process of their own."""
+    machine = describe()
+    if machine["load"] > BUSY:
+        print(f"warning: the machine is not quiet, its load is {machine['load']}", file=sys.stderr)
+    with tempfile.TemporaryDirectory() as folder:
+        target = Path(folder) / "run.json"
+        options = ["-q", "-p", "no:cacheprovider", f"--benchmark-json={target}"]
+        done = subprocess.run([sys.executable, "-m", "pytest", "bench", *options], cwd=ROOT)
+        if done.returncode:
+            raise ResultsError(f"pytest bench failed with exit status {done.returncode}")
+        return Run.of_pytest(json.loads(target.read_text()), machine)
+
+
+def head(run: Run) -> str:
+    """Name the machine, and what the columns mean."""
+    machine, packages = run.machine, run.machine["packages"]
+    caches = ", ".join(f"{name} {size}" for name, size in machine["caches"].items())
+    vectors = (
+        "AVX-512" if "avx512f" in machine["features"] else "AVX2" if "avx2" in machine["features"] else ""
+    )
+    where = ", ".join(filter(None, [machine["cpu"], caches, vectors, f"{machine['threads']} threads"]))
+    versions = f"Python {machine['python']}, NumPy {packages['numpy']}, Numba {packages['numba']}"
+    return (
+        f"Medians of {run.datetime[:10]} on {where}, {versions}. The yardstick is a plain copy of the same "
+        "64 MiB on all threads (for statistics a plain read), timed before each round; a share of 1 would be "
+        "as fast as copying."
     )
 
 
-def rows(results: dict[str, Any]) -> tuple[list[str], list[str]]:
-    kernels, starts = [], []
-    for result in results["benchmarks"]:
-        info = result["extra_info"]
-        label = result["param"] or ""
-        if "share" in info:
-            kernels.append(
-                f"| {result['group']} | {label} | {info['values_per_s'] / 1e9:.2f} "
-                f"| {info['yardstick_values_per_s'] / 1e9:.2f} | {info['share']:.2f} |"
-            )
-        else:
-            name = result["params"].get("name") or f"first `prune`, {result['params']['cache']} cache"
-            starts.append(f"| {name} | {result['stats']['median']:.2f} |")
-    return kernels, starts
+def rates(case: Case) -> str:
+    if case.values is None:
+        return f"{_median(case.seconds):.3f} s | {_median(case.yardstick_seconds):.3f} s"
+    return f"{case.rate() / 1e9:.2f} | {case.rate('yardstick_seconds') / 1e9:.2f}"
 
 
-def table(results: dict[str, Any]) -> str:
-    kernels, starts = rows(results)
-    machine = results["machine_info"]
-    cpu = machine["cpu"].get("brand_raw", machine["processor"])
-    threads = next(r["extra_info"]["threads"] for r in results["benchmarks"] if "share" in r["extra_info"])
+def _median(values: Iterable[float]) -> float:
+    ordered = sorted(values)
+    return ordered[len(ordered) // 2]
+
+
+def worst_of_rows(run: Run) -> Iterator[Case]:
+    """Of the cases of each row of the README, the one with the smallest share, in the order of the run."""
+    rows: dict[str, Case] = {}
+    for case in run.cases:
+        if case.row and not case.missing and (case.row not in rows or case.share < rows[case.row].share):
+            rows[case.row] = case
+    yield from rows.values()
+
+
+def peers(run: Run) -> list[str]:
+    """Lay out the kernel that has peers: a row a peer, numbers thread for thread."""
+    compared = {case.kernel for case in run.cases if case.peer}
+    cases = [case for case in run.cases if case.kernel in compared]
+    counts = sorted({case.threads for case in cases})
+    plural = {n: f"{n} thread{'s' * (n != 1)}" for n in counts}
     lines = [
-        f"Medians of {results['datetime'][:10]} on {cpu}, {threads} threads, "
-        f"Python {machine['python_version']}. The yardstick is a plain copy of the same bytes on the "
-        "same threads, measured before each round (for statistics: a plain read); a share of 1 would "
-        "be as fast as copying.",
-        "",
-        "| kernel | case | G values/s | yardstick, G values/s | share |",
-        "|---|---|---:|---:|---:|",
-        *kernels,
-        "",
-        "| start of a process | s |",
-        "|---|---:|",
-        *starts,
+        f"| {', '.join(sorted(compared))} | "
+        + " | ".join(f"{plural[n]}, G values/s" for n in counts)
+        + " | `prune` is times as fast |",
+        "|---|" + "---:|" * (len(counts) + 1),
     ]
+    for name in dict.fromkeys(case.case for case in cases):
+        found = {case.threads: case for case in cases if case.case == name}
+        cells = [found[n].missing or f"{found[n].rate() / 1e9:.3f}" if n in found else "–" for n in counts]
+        times = [f"{found[n].times_prune:.1f}" for n in counts if n in found and found[n].prune_seconds]
+        lines.append(f"| {name} | {' | '.join(cells)} | {', '.join(times)} |")
+    return lines
+
+
+def summary(run: Run) -> str:
+    """Make the README's table."""
+    timed = [case for case in worst_of_rows(run) if case.values]
+    starts = [case for case in worst_of_rows(run) if case.values is None]
+    return "\n".join([
+        head(run), "",
+        "| | G values/s | yardstick, G values/s | share |",
+        "|---|---:|---:|---:|",
+        *(f"| {case.row} | {rates(case)} | {case.share:.2f} |" for case in timed), "",
+        *peers(run), "",
+        *(f"The {case.row}: {_median(case.seconds):.2f} s." for case in starts),
+    ])  # fmt: skip
+
+
+def full(run: Run) -> str:
+    """Make the page of all cases: every one with the spread of its share."""
+    machine = run.machine
+    packages = ", ".join(f"{name} {version or 'missing'}" for name, version in machine["packages"].items())
+    lines = [
+        head(run), "",
+        f"Commit {run.commit[:12]}{'+' * run.commit.endswith('+')}; {machine['os']}; {packages}; "
+        f"{machine['compiler'] or 'no g++'}; LLVM's name of the CPU: {machine['llvm_cpu']}; "
+        f"transparent huge pages: {machine['huge_pages']}; load before the run: {machine['load']}.",
+    ]  # fmt: skip
+    for kernel, cases in groupby(run.cases, key=lambda case: case.kernel):
+        lines += ["", f"## {kernel[0].upper()}{kernel[1:]}", ""]
+        lines += ["| case | threads | G values/s | yardstick | share | quartiles of the share | rounds |"]
+        lines += ["|---|---:|---:|---:|---:|---:|---:|"]
+        for case in cases:
+            if case.missing:
+                lines.append(f"| {case.case} | {case.threads} | {case.missing} | | | | |")
+                continue
+            low, median, high = case.quartiles
+            lines.append(
+                f"| {case.case} | {case.threads} | {rates(case)} | {median:.3f} "
+                f"| {low:.3f} – {high:.3f} | {len(case.seconds)} |"
+            )
     return "\n".join(lines)
 
 
+def put(page: Path, text: str) -> None:
+    """Replace what stands between the page's markers."""
+    before, rest = page.read_text("utf-8").split(START)
+    after = rest.split(END)[1]
+    page.write_text(f"{before}{START}\n{text}\n{END}{after}", "utf-8")
+
+
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--write", action="store_true", help="put the table into README.md")
+    parser = argparse.ArgumentParser(prog="python -m bench.table", description=__doc__)
+    parser.add_argument(
+        "--write", action="store_true", help="put the tables into README.md and docs/speed.md"
+    )
+    parser.add_argument("--all", action="store_true", help="print all cases")
     parser.add_argument("--json", type=Path, help="keep the run here, or print an earlier one")
     arguments = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
-        target = (arguments.json or Path(folder) / "run.json").resolve()
-        if not target.exists():
-            run(target)
-        text = table(json.loads(target.read_text()))
-    print(text)
+    try:
+        if arguments.json and arguments.json.exists():
+            results = Run.load(arguments.json)
+        else:
+            results = run()
+            if arguments.json:
+                results.save(arguments.json)
+    except ResultsError as error:
+        sys.exit(f"error: {error}")
+    print(full(results) if arguments.all else summary(results))
     if arguments.write:
-        readme = ROOT / "README.md"
-        before, rest = readme.read_text().split(START)
-        after = rest.split(END)[1]
-        readme.write_text(f"{before}{START}\n{text}\n{END}{after}")
+        put(ROOT / "README.md", summary(results))
+        put(ROOT / "docs" / "speed.md", full(results))
 
 
 if __name__ == "__main__":

@@ -15,36 +15,51 @@ def test_prune(benchmark, name):
     benchmark.group = "prune, group 16, 5 rows"
     x = weights(name)
     out = np.zeros_like(x)
-    against(benchmark, lambda: bx.prune(x, rows=5, out=out), copier(x), x.size)
+    of = {"case": name, "row": f"`prune` {name}, group 16, 5 rows", "values": x.size}
+    against(benchmark, lambda: bx.prune(x, rows=5, out=out), copier(x), **of)
 
 
-@pytest.mark.parametrize("name", FORMATS)
-def test_statistics(benchmark, name):
-    benchmark.group = "statistics (of a read)"
-    x = weights(name)
-    against(benchmark, lambda: bx.statistics(x), reader(x), x.size)
-
-
-@pytest.mark.parametrize("name", FORMATS)
-def test_decompose(benchmark, name):
-    benchmark.group = "decompose"
-    x = weights(name)
-    against(benchmark, lambda: bx.decompose(x), copier(x), x.size)
-
-
-@pytest.mark.parametrize("name", FORMATS)
-def test_essential_bits(benchmark, name):
-    benchmark.group = "essential_bits"
-    x = weights(name)
-    against(benchmark, lambda: bx.essential_bits(x), copier(x), x.size)
-
-
-@pytest.mark.parametrize("group", [4, 8, 32, 64])
-def test_prune_other_groups(benchmark, group):
-    benchmark.group = "prune, 5 rows, other group sizes"
+@pytest.mark.parametrize("rows", [3, 5, 8])
+@pytest.mark.parametrize("group", [4, 8, 16, 32, 64])
+def test_prune_groups(benchmark, group, rows):
+    benchmark.group = "prune float32, every fast group size"
     x = weights("float32")
     out = np.zeros_like(x)
-    against(benchmark, lambda: bx.prune(x, rows=5, group=group, out=out), copier(x), x.size)
+    row = f"`prune` float32, group {group}, worst of 3, 5 and 8 rows"
+    of = {"case": f"group {group}, {rows} rows", "row": row, "values": x.size}
+    against(benchmark, lambda: bx.prune(x, rows=rows, group=group, out=out), copier(x), **of)
+
+
+def test_prune_in_place(benchmark):
+    benchmark.group = "prune float32, other targets and sources"
+    x = weights("float32")
+    work = x.copy()
+    of = {"case": "in place", "row": "`prune` float32, in place (`out=x`)", "values": x.size}
+    # What is pruned already would be another input.
+    restore = lambda: np.copyto(work, x)  # noqa: E731
+    against(benchmark, lambda: bx.prune(work, rows=5, out=work), copier(x), before=restore, **of)
+
+
+@pytest.mark.parametrize("mebibytes", [1, 16])
+def test_prune_dump(benchmark, mebibytes, tmp_path):
+    """From a memory-mapped dump in the page cache, a block at a time, to one array that stays."""
+    benchmark.group = "prune float32, other targets and sources"
+    x = weights("float32").reshape(-1, 4096)
+    np.save(tmp_path / "dump.npy", x)
+    out = np.zeros_like(x)
+    with bx.open_dump(tmp_path / "dump.npy") as dump:
+
+        def stream():
+            start = 0
+            for block in dump["dump"].blocks(mebibytes << 20):
+                stop = start + len(block)
+                bx.prune(block, rows=5, out=out[start:stop])
+                start = stop
+
+        case = f"`.npy` dump, blocks of {mebibytes} MiB"
+        of = {"case": case, "row": f"`prune` float32, {case}", "values": x.size}
+        against(benchmark, stream, copier(x), **of)
+    assert out.tobytes() == bx.prune(x.reshape(-1), rows=5).values.tobytes()
 
 
 @pytest.mark.parametrize("options", [
@@ -55,14 +70,38 @@ def test_prune_other_ways(benchmark, options):
     benchmark.group = "prune float32, 5 rows, other options"
     x = weights("float32").reshape(256, -1, 1024 // 16)
     out = np.zeros_like(x)
-    against(benchmark, lambda: bx.prune(x, rows=5, out=out, **options), copier(x), x.size)
+    case = ", ".join(f"{key} {value}" for key, value in options.items())
+    against(benchmark, lambda: bx.prune(x, rows=5, out=out, **options), copier(x), case=case, values=x.size)
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_statistics(benchmark, name):
+    benchmark.group = "statistics (of a read)"
+    x = weights(name)
+    row = f"`statistics` {name} (of a read)" if name == "float32" else ""
+    against(benchmark, lambda: bx.statistics(x), reader(x), case=name, row=row, values=x.size)
 
 
 @pytest.mark.parametrize("direction", ["pack", "unpack"])
 def test_packed_form(benchmark, direction):
-    benchmark.group = "packed form, float32"
+    benchmark.group = "packed form"
     x = weights("float32")
     p = bx.prune(x, rows=5)
     k = bx.pack(p)
     call = (lambda: bx.pack(p)) if direction == "pack" else (lambda: bx.unpack(k))
-    against(benchmark, call, copier(x), x.size)
+    case = f"{direction} float32"
+    against(benchmark, call, copier(x), case=case, row=f"`{direction}` float32, 5 rows", values=x.size)
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_decompose(benchmark, name):
+    benchmark.group = "decompose"
+    x = weights(name)
+    against(benchmark, lambda: bx.decompose(x), copier(x), case=name, values=x.size)
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_essential_bits(benchmark, name):
+    benchmark.group = "essential_bits"
+    x = weights(name)
+    against(benchmark, lambda: bx.essential_bits(x), copier(x), case=name, values=x.size)

@@ -1,4 +1,4 @@
-"""What a user waits for before the first result: imports, and the first call of a kernel."""
+"""What a user waits for before the first result, against the import of NumPy."""
 
 import os
 import subprocess
@@ -6,32 +6,44 @@ import sys
 
 import pytest
 
+from .measure import against
+
 PRUNE = "import numpy as np, bitxcore as bx; bx.prune(np.ones((8, 64), np.float32), rows=5)"
 
 
+def process(code, environment=None):
+    """Call that runs code in a fresh interpreter."""
+    command = [sys.executable, "-c", code]
+    return lambda: subprocess.run(command, check=True, env=environment, stdout=subprocess.DEVNULL)
+
+
+numpy_import = process("import numpy")
+
+
 @pytest.mark.parametrize(("name", "code"), [
-    ("import numpy", "import numpy"),
     ("import bitxcore", "import bitxcore"),
     ("import hwmodel", "import hwmodel"),
     ("bitx --help", "from hwmodel.cli import main; main(['--help'])"),
 ])  # fmt: skip
 def test_import(benchmark, name, code):
     benchmark.group = "start of a process"
-    command = [sys.executable, "-c", code]
-    benchmark.pedantic(subprocess.run, (command,), {"check": True, "stdout": subprocess.DEVNULL}, rounds=7)
+    against(benchmark, process(code), numpy_import, case=name, rounds=7)
 
 
 @pytest.mark.parametrize("cache", ["cold", "warm"])
 def test_first_prune(benchmark, cache, tmp_path):
     benchmark.group = "start of a process"
     environment = {**os.environ, "BITX_CACHE_DIR": str(tmp_path / "warm")}
-    run = lambda: subprocess.run([sys.executable, "-c", PRUNE], check=True, env=environment)  # noqa: E731
-    if cache == "warm":
-        run()
-        benchmark.pedantic(run, rounds=5)
-        return
 
     def fresh():
         environment["BITX_CACHE_DIR"] = str(tmp_path / os.urandom(4).hex())
 
-    benchmark.pedantic(run, setup=fresh, rounds=3)
+    against(
+        benchmark,
+        process(PRUNE, environment),
+        numpy_import,
+        case=f"first prune, {cache} cache",
+        row=f"first `prune` of a process, {cache} cache",
+        before=fresh if cache == "cold" else None,
+        rounds=3 if cache == "cold" else 7,
+    )
