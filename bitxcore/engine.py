@@ -125,7 +125,7 @@ class Engine:
     # -- the kernels, one signature for floats and integers ------------------------------------
 
     @cached_property
-    def _float_settings(self) -> tuple[int, int]:
+    def float_settings(self) -> tuple[int, int]:
         """Storage kind, and the image exponent of the format's smallest normal number."""
         from bitxcore.kernels import floats
 
@@ -136,14 +136,15 @@ class Engine:
         return kind, image_bias - self.fmt.bias + 1
 
     @cached_property
-    def _integer_settings(self) -> tuple[int, int, int]:
-        """Encoding, significand bits, and the bits a magnitude may have."""
+    def integer_settings(self) -> tuple[int, int, int, int]:
+        """Encoding (two numbers), significand bits, and the bits a magnitude may have."""
         from bitxcore.kernels import integers
 
         p = self.fmt.significand_bits
         if self.fmt.encoding == "twos-complement":
-            return integers.TWOS_COMPLEMENT, p, p - 1
-        return (integers.UNSIGNED if self.fmt.encoding == "unsigned" else integers.SIGN_MAGNITUDE), p, p
+            return *integers.TWOS_COMPLEMENT, p, p - 1
+        encoding = integers.UNSIGNED if self.fmt.encoding == "unsigned" else integers.SIGN_MAGNITUDE
+        return *encoding, p, p
 
     def prune_vectors(
         self, x: Array, out: Array, masks: Array, exponents: Array, kept: Array, groups: int, c: Criterion
@@ -153,7 +154,7 @@ class Engine:
         if self.fmt.is_float:
             from bitxcore.kernels.floats import prune_kernel
 
-            kind, emin = self._float_settings
+            kind, emin = self.float_settings
             mask = self.window_mask(self.lane_bits)
             run = prune_kernel(kind, self.padded)
             bad = run(x, out, masks, exponents, kept, vectors, c.rows, emin, mask, refine, 2)
@@ -165,10 +166,11 @@ class Engine:
             return int(bad)
         from bitxcore.kernels import integers
 
-        encoding, width, limit = self._integer_settings
         exponents[:] = 0
-        run = integers.prune_kernel(self.lane_bits, encoding, self.padded)
-        return int(run(x, out, masks, kept, vectors, c.rows, width, limit, self.window_mask(32), refine))
+        run = integers.prune_kernel(self.lane_bits, self.padded)
+        return int(
+            run(x, out, masks, kept, vectors, c.rows, *self.integer_settings, self.window_mask(32), refine)
+        )
 
     def apply_vectors(self, x: Array, out: Array, masks: Array, groups: int, nearest: bool) -> None:
         """Clear or round `groups` groups to the rows of `masks`."""
@@ -176,16 +178,15 @@ class Engine:
         if self.fmt.is_float:
             from bitxcore.kernels.floats import apply_kernel
 
-            kind, emin = self._float_settings
+            kind, emin = self.float_settings
             last_place = self.lane_bits - self.fmt.significand_bits
             mask = self.window_mask(self.lane_bits)
             apply_kernel(kind, self.padded)(x, out, masks, vectors, emin, mask, nearest, last_place)
             return
         from bitxcore.kernels import integers
 
-        encoding, width, limit = self._integer_settings
-        run = integers.apply_kernel(self.lane_bits, encoding, self.padded)
-        run(x, out, masks, vectors, width, limit, self.window_mask(self.lane_bits), nearest)
+        run = integers.apply_kernel(self.lane_bits, self.padded)
+        run(x, out, masks, vectors, *self.integer_settings, self.window_mask(self.lane_bits), nearest)
 
     def count_vectors(self, x: Array, counts: Array, exponents: Array, groups: int) -> int:
         """Count the ones of every row of `groups` groups; return how many held no finite value."""
@@ -194,14 +195,13 @@ class Engine:
         if self.fmt.is_float:
             from bitxcore.kernels.floats import count_kernel
 
-            kind, emin = self._float_settings
+            kind, emin = self.float_settings
             return int(count_kernel(kind, self.padded)(x, counts, exponents, vectors, emin, mask))
         from bitxcore.kernels import integers
 
-        encoding, width, limit = self._integer_settings
         exponents[:] = 0
-        run = integers.count_kernel(self.lane_bits, encoding, self.padded)
-        return int(run(x, counts, vectors, width, limit, mask))
+        run = integers.count_kernel(self.lane_bits, self.padded)
+        return int(run(x, counts, vectors, *self.integer_settings, mask))
 
     def summarize_vectors(self, x: Array, groups: int) -> tuple[int, Array, Array, Array]:
         """Add up groups: how many are bad; ones per row; groups by non-empty rows; ones and zeros."""
@@ -217,13 +217,12 @@ class Engine:
         if self.fmt.is_float:
             from bitxcore.kernels.floats import summary_kernel
 
-            kind, emin = self._float_settings
+            kind, emin = self.float_settings
             bad = summary_kernel(kind, self.padded)(x, *out, emin, mask)
         else:
             from bitxcore.kernels import integers
 
-            encoding, width, limit = self._integer_settings
-            bad = integers.summary_kernel(bits, encoding, self.padded)(x, *out, width, limit, mask)
+            bad = integers.summary_kernel(bits, self.padded)(x, *out, *self.integer_settings, mask)
         return int(bad), rows, nonempty, sums
 
     def select(self, x: Array, masks: Array, exponents: Array, kept: Array, groups: int, c: Criterion) -> int:

@@ -68,14 +68,15 @@ class Packed:
         return groups + self.rows.size * self.group
 
 
-def _settings(engine: Engine) -> tuple[int, int, int, int, int]:
-    """Code bits, encoding, kind, base of the exponents and width, as the kernels take them."""
-    code_bits = engine.code_dtype.itemsize * 8
+def _settings(engine: Engine) -> tuple[int, tuple[int, ...]]:
+    """Kind of the kernels, and their last arguments: base of the exponents, encoding, width."""
+    from bitxcore.kernels.packing import INTEGER
+
     if engine.fmt.is_float:
-        kind, emin = engine._float_settings
-        return code_bits, -1, kind, emin - 1, 0
-    encoding, width, _ = engine._integer_settings
-    return code_bits, encoding, 0, 0, width
+        kind, emin = engine.float_settings
+        return kind, (emin - 1, 0, 0, 0)
+    signed, twos, width, _ = engine.integer_settings
+    return INTEGER, (0, signed, twos, width)
 
 
 def _row_dtype(engine: Engine) -> np.dtype[Any]:
@@ -122,8 +123,8 @@ def pack(p: Pruned) -> Packed:
     engine = Engine(p.format, p.window, grid(stored.shape, p.group, p.grouping))
     x = codes_of(stored, p.format)
     masks, exponents, kept = p.row_masks.reshape(-1), p.exponents.reshape(-1), p.kept_rows.reshape(-1)
-    code_bits, encoding, kind, base, width = _settings(engine)
-    run = pack_kernel(code_bits, encoding, kind, engine.padded)
+    kind, settings = _settings(engine)
+    run = pack_kernel(kind, engine.code_dtype.itemsize * 8, engine.padded)
     dtype = _row_dtype(engine)
     signed = p.format.is_float or p.format.encoding == "sign-magnitude"
     signs = np.empty(engine.count if signed else 0, dtype)
@@ -141,7 +142,7 @@ def pack(p: Pruned) -> Packed:
         lane_masks = _lane_masks(engine, masks[first:last], n)
         at = first // engine.chunk
         here = rows[starts[at] : starts[at + 1]]
-        run(codes, lane_masks, exponents[first:last], target, here, n, base, width)
+        run(codes, lane_masks, exponents[first:last], target, here, n, *settings)
 
     engine.each_chunk(work)
     signs = signs.reshape(p.row_masks.shape) if signed else signs
@@ -177,8 +178,8 @@ def unpack(packed: Packed, out: Array | None = None) -> Array:
     starts = _chunk_starts(engine, np.bitwise_count(masks))
     if packed.rows.size != starts[-1]:
         raise BitxError(f"packed: {packed.rows.size} rows where the masks have {starts[-1]}")
-    code_bits, encoding, kind, base, width = _settings(engine)
-    run = unpack_kernel(code_bits, encoding, kind, engine.padded)
+    kind, settings = _settings(engine)
+    run = unpack_kernel(kind, engine.code_dtype.itemsize * 8, engine.padded)
     if out is not None:
         check_out(out, packed.shape, packed.dtype)
     values = np.empty(packed.shape, fmt.dtype) if out is None or packed.scale is not None else out
@@ -198,7 +199,7 @@ def unpack(packed: Packed, out: Array | None = None) -> Array:
         lane_masks = _lane_masks(engine, masks[first:last], n)
         at = first // engine.chunk
         here = packed.rows[starts[at] : starts[at + 1]]
-        run(codes, lane_masks, exponents[first:last], minus, here, n, base, width)
+        run(codes, lane_masks, exponents[first:last], minus, here, n, *settings)
         if not engine.contiguous:
             engine.scatter(codes, first, last, codes_out, codes_out)
 

@@ -18,7 +18,7 @@ from bitxcore.packed import pack, unpack
 from bitxcore.pruning import prune
 from bitxcore.summary import statistics
 
-WARM_FORMATS = (*FLOATS, "int8", "int16", "int8-twos", "int16-twos", "uint8")
+WARM_FORMATS = (*FLOATS, "int8", "int16")  # the other integers use the same kernels
 
 
 def warm(name: str, group: int) -> str:

@@ -316,12 +316,12 @@ def summary_kernel(kind: int, group: int) -> Any:
     @kernel(variant=(kind, group))
     def summarize(x, rows, nonempty, sums, counters, present, vectors, emin, window):
         bad = 0
-        ones = splat(0, bits, part)
-        twos = splat(0, bits, part)
-        fours = splat(0, bits, part)
-        ones_m = splat(0, bits, part)
-        twos_m = splat(0, bits, part)
-        fours_m = splat(0, bits, part)
+        one = splat(0, bits, part)
+        two = splat(0, bits, part)
+        four = splat(0, bits, part)
+        one_m = splat(0, bits, part)
+        two_m = splat(0, bits, part)
+        four_m = splat(0, bits, part)
         essential = splat(0, 32, quarter)
         for first in range(0, vectors, FLUSH):
             last = min(first + FLUSH, vectors)
@@ -340,19 +340,19 @@ def summary_kernel(kind: int, group: int) -> Any:
                 aligned = where(spread(broken, group) != 0, 0, aligned)
                 store(present, (i - first) * step, popcount(fold_or(aligned, group)))
                 zeros = zeros + where(significand == 0, like(v, 1), 0)
-                ones, twos, fours, eights = carry_save(aligned, ones, twos, fours)
+                one, two, four, eights = carry_save(aligned, one, two, four)
                 add_eights(eights, counters, bits, part)
-                ones_m, twos_m, fours_m, eights = carry_save(significand, ones_m, twos_m, fours_m)
+                one_m, two_m, four_m, eights = carry_save(significand, one_m, two_m, four_m)
                 essential = essential + resize(fold_add(popcount(eights), 4), 32)
             add_counters(counters, 8, rows, bits, part)
             add_histogram(present, (last - first) * step, nonempty)
             sums[1] += total(zeros)
-        for weight, word in ((1, ones), (2, twos), (4, fours)):
+        for weight, word in ((1, one), (2, two), (4, four)):
             clear_counters(counters, bits, part)
             add_eights(word, counters, bits, part)
             add_counters(counters, weight, rows, bits, part)
         sums[0] += 8 * total(essential)
-        sums[0] += total(popcount(ones_m)) + 2 * total(popcount(twos_m)) + 4 * total(popcount(fours_m))
+        sums[0] += total(popcount(one_m)) + 2 * total(popcount(two_m)) + 4 * total(popcount(four_m))
         return bad
 
     return summarize

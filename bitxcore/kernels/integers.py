@@ -41,48 +41,43 @@ from bitxcore.kernels.vectors import (
     where,
 )
 
-UNSIGNED, SIGN_MAGNITUDE, TWOS_COMPLEMENT = range(3)
-PREFETCH = 1024
+PREFETCH = 1024  # codes ahead
+
+# An encoding is two arguments, so that one kernel serves all: `signed` is -1 where the sign stands
+# apart from a magnitude, `twos` is -1 in two's complement, else they are 0.
+UNSIGNED, SIGN_MAGNITUDE, TWOS_COMPLEMENT = (0, 0), (-1, 0), (0, -1)
 
 
 @njit(inline="always")
-def magnitude(v: Any, encoding: int, bits: int) -> Any:
-    """Absolute value; in two's complement what must fit in the bits below the sign."""
-    if encoding == UNSIGNED:
-        return v
-    negative = ashr(v, bits - 1)
-    if encoding == TWOS_COMPLEMENT:
-        return v ^ negative
+def significand(v: Any, signed: int, bits: int) -> Any:
+    """Magnitude, or in two's complement the code itself."""
+    negative = ashr(v, bits - 1) & signed
     return (v ^ negative) - negative
 
 
 @njit(inline="always")
-def on_top(v: Any, encoding: int, width: int, bits: int) -> Any:
-    """Put the `width` significand bits at the top of the lane."""
-    code = v if encoding == TWOS_COMPLEMENT else magnitude(v, encoding, bits)
-    return code << (bits - width)
+def outside(v: Any, signed: int, twos: int, limit: int, bits: int) -> Any:
+    """1 where a code has more than `limit` bits: it is not of the format."""
+    size = significand(v, signed, bits) ^ (ashr(v, bits - 1) & twos)
+    return where((size >> limit) != 0, like(v, 1), 0)
 
 
 @njit(inline="always")
-def from_top(aligned: Any, v: Any, encoding: int, width: int, bits: int) -> Any:
-    """Undo `on_top`; a magnitude takes the sign of `v`."""
-    if encoding == TWOS_COMPLEMENT:
-        return ashr(aligned, bits - width)
-    value = aligned >> (bits - width)
-    if encoding == UNSIGNED:
-        return value
-    negative = ashr(v, bits - 1)
+def from_top(aligned: Any, v: Any, signed: int, twos: int, width: int, bits: int) -> Any:
+    """Turn significands at the top of their lanes into codes; magnitudes take the sign of `v`."""
+    value = (ashr(aligned, bits - width) & twos) | ((aligned >> (bits - width)) & (like(v, twos) ^ -1))
+    negative = ashr(v, bits - 1) & signed
     return (value ^ negative) - negative
 
 
 @cache
-def prune_kernel(bits: int, encoding: int, group: int) -> Any:
+def prune_kernel(bits: int, group: int) -> Any:
     """Build the kernel that prunes whole vectors of groups by ``topn`` or ``msb``.
 
     The kernel's arguments: codes `x` and `out` (unsigned views, may be the same array); `masks`
     (32-bit lanes, row 0 on top) and `kept` (uint8), one a group; the number of vectors; `rows`;
-    `width`, the significand bits; `limit`, the bits a magnitude may have; `window`, the rows of
-    the window as a mask, row 0 on top; `refine` (``topn``).
+    the encoding, `signed` and `twos`; `width`, the significand bits; `limit`, the bits a magnitude may
+    have; `window`, the rows of the window as a mask, row 0 on top; `refine` (``topn``).
 
     It returns the number of groups with a code outside the format, which it copies.
     """
@@ -90,23 +85,23 @@ def prune_kernel(bits: int, encoding: int, group: int) -> Any:
     step = lanes // group
     line = 512 // bits
 
-    @kernel(variant=(bits, encoding, group))
-    def prune(x, out, masks, kept, vectors, rows, width, limit, window, refine):
+    @kernel(variant=(bits, group))
+    def prune(x, out, masks, kept, vectors, rows, signed, twos, width, limit, window, refine):
         bad = 0
         for i in range(vectors):
             for ahead in range(0, lanes, line):
                 prefetch(x, i * lanes + PREFETCH + ahead)
             v = load(x, i * lanes, lanes)
-            aligned = on_top(v, encoding, width, bits)
+            aligned = significand(v, signed, bits) << (bits - width)
             present = to_rows(fold_or(aligned, group), bits)
             mask = keep_topn(aligned, present & window, rows, refine, group, bits)
-            over = to_counts(fold_or(magnitude(v, encoding, bits) >> limit, group), bits)
+            over = to_counts(fold_or(outside(v, signed, twos, limit, bits), group), bits)
             mask = where(over != 0, window, mask)
-            bad += total(where(over != 0, like(over, 1), 0))
+            bad += total(over)
             store(masks, i * step, mask)
             store(kept, i * step, popcount(mask))
             stays = spread(from_rows(mask, bits), group)
-            new = from_top(aligned & stays, v, encoding, width, bits)
+            new = from_top(aligned & stays, v, signed, twos, width, bits)
             store(out, i * lanes, where(spread(from_rows(over << (32 - bits), bits), group) != 0, v, new))
         return bad
 
@@ -114,7 +109,7 @@ def prune_kernel(bits: int, encoding: int, group: int) -> Any:
 
 
 @cache
-def apply_kernel(bits: int, encoding: int, group: int) -> Any:
+def apply_kernel(bits: int, group: int) -> Any:
     """Build the kernel that clears or rounds to given rows; its arguments are those of `prune_kernel`.
 
     `masks` is read; `window` is in `bits` bits. With `nearest` each weight goes to the nearest value
@@ -124,15 +119,15 @@ def apply_kernel(bits: int, encoding: int, group: int) -> Any:
     step = lanes // group
     sign = -(1 << (bits - 1))
 
-    @kernel(variant=(bits, encoding, group))
-    def apply(x, out, masks, vectors, width, limit, window, nearest):
+    @kernel(variant=(bits, group))
+    def apply(x, out, masks, vectors, signed, twos, width, limit, window, nearest):
         for i in range(vectors):
             v = load(x, i * lanes, lanes)
             mask = spread(from_rows(load(masks, i * step, step), bits), group)
-            aligned = on_top(v, encoding, width, bits) & window
+            aligned = (significand(v, signed, bits) << (bits - width)) & window
             if not nearest:
                 rounded = aligned & mask
-            elif encoding == TWOS_COMPLEMENT:
+            elif twos:
                 # A lane is -2**(bits - 1) * s + a. A negative one goes to the nearest a under its
                 # sign row, unless that row is cleared or 0 is as near.
                 negative = (aligned & sign) != 0
@@ -144,34 +139,34 @@ def apply_kernel(bits: int, encoding: int, group: int) -> Any:
                 rounded = where(negative, where(to_zero, 0, below), nearest_low)
             else:
                 rounded = round_to_rows(aligned, mask, v & 0)
-            new = from_top(rounded, v, encoding, width, bits)
-            over = where((magnitude(v, encoding, bits) >> limit) != 0, like(v, 1), 0)
-            store(out, i * lanes, where(spread(fold_or(over, group), group) != 0, v, new))
+            new = from_top(rounded, v, signed, twos, width, bits)
+            over = fold_or(outside(v, signed, twos, limit, bits), group)
+            store(out, i * lanes, where(spread(over, group) != 0, v, new))
 
     return apply
 
 
 @cache
-def count_kernel(bits: int, encoding: int, group: int) -> Any:
+def count_kernel(bits: int, group: int) -> Any:
     """Build the kernel that counts the ones of every row of whole vectors of groups.
 
     The kernel's arguments: codes `x`; `counts`, eight rows of lanes: byte q of ``counts[s, g]`` is
     the number of ones in bit ``8 * q + s`` of group g (row 0 is the top bit); the number of
-    vectors; `width`, `limit` and `window` (in `bits` bits) as for `prune_kernel`. It returns the
-    number of groups with a code outside the format, which count as empty.
+    vectors; the encoding, `width`, `limit` and `window` (in `bits` bits) as for `prune_kernel`. It
+    returns the number of groups with a code outside the format, which count as empty.
     """
     lanes = lanes_of(bits, group)
     step = lanes // group
     every = sum(1 << k for k in range(0, bits, 8))
 
-    @kernel(variant=(bits, encoding, group))
-    def count(x, counts, vectors, width, limit, window):
+    @kernel(variant=(bits, group))
+    def count(x, counts, vectors, signed, twos, width, limit, window):
         bad = 0
         for i in range(vectors):
             v = load(x, i * lanes, lanes)
-            over = fold_or(where((magnitude(v, encoding, bits) >> limit) != 0, like(v, 1), 0), group)
+            over = fold_or(outside(v, signed, twos, limit, bits), group)
             bad += total(over)
-            aligned = on_top(v, encoding, width, bits) & window
+            aligned = (significand(v, signed, bits) << (bits - width)) & window
             aligned = where(spread(over, group) != 0, 0, aligned)
             for s in range(8):
                 store(counts[s], i * step, fold_add((aligned >> s) & every, group))
@@ -181,15 +176,15 @@ def count_kernel(bits: int, encoding: int, group: int) -> Any:
 
 
 @cache
-def summary_kernel(bits: int, encoding: int, group: int) -> Any:
+def summary_kernel(bits: int, group: int) -> Any:
     """Build the kernel that adds up the ones of whole vectors of groups by row.
 
     The kernel's arguments: codes `x`; `rows` (int64, one a bit of a lane, row 0 first), `nonempty`
     (int64, groups by their non-empty rows) and `sums` (int64: ones of all significands, zeros), to
     which it adds; the scratch arrays `counters` (lanes, 8 rows of 512 bits) and `present` (uint8, one a
-    group of `FLUSH` vectors); the number of vectors; `width`, `limit` and `window` (in `bits` bits) as
-    for `prune_kernel`. It returns the number of groups with a code outside the format, which count as
-    empty.
+    group of `FLUSH` vectors); the number of vectors; the encoding, `width`, `limit` and `window` (in
+    `bits` bits) as for `prune_kernel`. It returns the number of groups with a code outside the format,
+    which count as empty.
     """
     lanes = lanes_of(bits, group)
     step = lanes // group
@@ -197,15 +192,15 @@ def summary_kernel(bits: int, encoding: int, group: int) -> Any:
     quarter = part // 4
     line = 512 // bits
 
-    @kernel(variant=(bits, encoding, group))
-    def summarize(x, rows, nonempty, sums, counters, present, vectors, width, limit, window):
+    @kernel(variant=(bits, group))
+    def summarize(x, rows, nonempty, sums, counters, present, vectors, signed, twos, width, limit, window):
         bad = 0
-        ones = splat(0, bits, part)
-        twos = splat(0, bits, part)
-        fours = splat(0, bits, part)
-        ones_m = splat(0, bits, part)
-        twos_m = splat(0, bits, part)
-        fours_m = splat(0, bits, part)
+        one = splat(0, bits, part)
+        two = splat(0, bits, part)
+        four = splat(0, bits, part)
+        one_m = splat(0, bits, part)
+        two_m = splat(0, bits, part)
+        four_m = splat(0, bits, part)
         essential = splat(0, 32, quarter)
         for first in range(0, vectors, FLUSH):
             last = min(first + FLUSH, vectors)
@@ -215,26 +210,25 @@ def summary_kernel(bits: int, encoding: int, group: int) -> Any:
                 for ahead in range(0, lanes, line):
                     prefetch(x, i * lanes + PREFETCH + ahead)
                 v = load(x, i * lanes, lanes)
-                code = on_top(v, encoding, width, bits)
-                over = where((magnitude(v, encoding, bits) >> limit) != 0, like(v, 1), 0)
-                over = fold_or(over, group)
+                code = significand(v, signed, bits) << (bits - width)
+                over = fold_or(outside(v, signed, twos, limit, bits), group)
                 bad += total(over)
                 aligned = where(spread(over, group) != 0, 0, code & window)
                 store(present, (i - first) * step, popcount(fold_or(aligned, group)))
                 zeros = zeros + where(v == 0, like(v, 1), 0)
-                ones, twos, fours, eights = carry_save(aligned, ones, twos, fours)
+                one, two, four, eights = carry_save(aligned, one, two, four)
                 add_eights(eights, counters, bits, part)
-                ones_m, twos_m, fours_m, eights = carry_save(code, ones_m, twos_m, fours_m)
+                one_m, two_m, four_m, eights = carry_save(code, one_m, two_m, four_m)
                 essential = essential + resize(fold_add(popcount(eights), 4), 32)
             add_counters(counters, 8, rows, bits, part)
             add_histogram(present, (last - first) * step, nonempty)
             sums[1] += total(zeros)
-        for weight, word in ((1, ones), (2, twos), (4, fours)):
+        for weight, word in ((1, one), (2, two), (4, four)):
             clear_counters(counters, bits, part)
             add_eights(word, counters, bits, part)
             add_counters(counters, weight, rows, bits, part)
         sums[0] += 8 * total(essential)
-        sums[0] += total(popcount(ones_m)) + 2 * total(popcount(twos_m)) + 4 * total(popcount(fours_m))
+        sums[0] += total(popcount(one_m)) + 2 * total(popcount(two_m)) + 4 * total(popcount(four_m))
         return bad
 
     return summarize

@@ -12,7 +12,7 @@ import numpy as np
 
 from bitxcore.jit import kernel
 from bitxcore.kernels.floats import FRACTION_BITS, IMAGE_BITS, align, encode, narrow, widen
-from bitxcore.kernels.integers import from_top, on_top
+from bitxcore.kernels.integers import from_top, significand
 from bitxcore.kernels.vectors import (
     as_bits,
     as_mask,
@@ -29,36 +29,37 @@ from bitxcore.kernels.vectors import (
     where,
 )
 
+INTEGER = -1
+
 
 @cache
-def pack_kernel(code_bits: int, encoding: int, kind: int, group: int) -> Any:
+def pack_kernel(kind: int, code_bits: int, group: int) -> Any:
     """Build the kernel that writes the kept rows of groups.
 
     Parameters
     ----------
+    kind : int
+        Storage kind of `floats`, or `INTEGER`.
     code_bits : int
         Bits of a stored code.
-    encoding : int
-        Of `integers`; negative for floats.
-    kind : int
-        Of `floats`; ignored for integers.
     group : int
         Members of a (padded) group.
 
     The kernel's arguments: codes `x`; `masks` (row lanes, row 0 on top) and `exponents` (int16) of
     the groups; `signs` and `rows` to write, unsigned integers of `group` bits (8 at least); the
-    number of groups; `base`, which turns an exponent into the image's; `width` of an integer code.
+    number of groups; `base`, which turns an exponent into the image's; the encoding of an integer, `signed`
+    and `twos`, and its `width`.
     It returns the number of rows written.
     """
-    is_float = encoding < 0
+    is_float = kind != INTEGER
     bits = IMAGE_BITS[kind] if is_float else code_bits
     row_bits = max(bits, 32)
     fraction = FRACTION_BITS[bits] if is_float else 0
     special = (1 << (bits - 1 - fraction)) - 1
     store_bits = max(group, 8)
 
-    @kernel(variant=(code_bits, encoding, kind, group))
-    def pack(x, masks, exponents, signs, rows, groups, base, width):
+    @kernel(variant=(kind, code_bits, group))
+    def pack(x, masks, exponents, signs, rows, groups, base, signed, twos, width):
         at = 0
         for g in range(groups):
             v = load(x, g * group, group)
@@ -67,7 +68,7 @@ def pack_kernel(code_bits: int, encoding: int, kind: int, group: int) -> Any:
                 emax = splat(np.int64(exponents[g]) + base, bits, group)
                 aligned = align(v, emax - umax((v >> fraction) & special, 1), fraction, bits)
             else:
-                aligned = on_top(v, encoding, width, bits)
+                aligned = significand(v, signed, bits) << (bits - width)
             store(signs, g, resize(as_bits((v >> (bits - 1)) != 0, group), store_bits))
             left = load(masks, g, 1)
             top = like(left, 1) << (row_bits - 1)
@@ -85,15 +86,15 @@ def pack_kernel(code_bits: int, encoding: int, kind: int, group: int) -> Any:
 
 
 @cache
-def unpack_kernel(code_bits: int, encoding: int, kind: int, group: int) -> Any:
+def unpack_kernel(kind: int, code_bits: int, group: int) -> Any:
     """Build the kernel that undoes `pack_kernel`; its arguments are the same, `x` is written."""
-    is_float = encoding < 0
+    is_float = kind != INTEGER
     bits = IMAGE_BITS[kind] if is_float else code_bits
     row_bits = max(bits, 32)
     fraction = FRACTION_BITS[bits] if is_float else 0
 
-    @kernel(variant=(code_bits, encoding, kind, group))
-    def unpack(x, masks, exponents, signs, rows, groups, base, width):
+    @kernel(variant=(kind, code_bits, group))
+    def unpack(x, masks, exponents, signs, rows, groups, base, signed, twos, width):
         at = 0
         for g in range(groups):
             zero = splat(0, bits, group)
@@ -117,7 +118,7 @@ def unpack_kernel(code_bits: int, encoding: int, kind: int, group: int) -> Any:
                 store(x, g * group, narrow(value, kind))
             else:
                 sign = where(negative, like(zero, -1), zero)
-                store(x, g * group, from_top(aligned, sign, encoding, width, bits))
+                store(x, g * group, from_top(aligned, sign, signed, twos, width, bits))
         return at
 
     return unpack
