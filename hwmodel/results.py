@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from math import fsum
 from typing import TYPE_CHECKING, Any
 
 from bitxcore.errors import TensorError
@@ -28,6 +29,10 @@ UNITS: dict[str, str] = {
     **dict.fromkeys(CAUSES, "cycles"),
     "cycles": "cycles",
     "utilisation": "1",
+    "seconds": "s",
+    "energy_j": "J",
+    "power_w": "W",
+    "area_mm2": "mm2",
     "filter_tiles": "1",
     "position_tiles": "1",
     "groups": "1",
@@ -48,6 +53,10 @@ TOTAL_UNITS: dict[str, str] = {
     **dict.fromkeys(CAUSES, "cycles"),
     "cycles": "cycles",
     "utilisation": "1",
+    "seconds": "s",
+    "energy_j": "J",
+    "power_w": "W",
+    "area_mm2": "mm2",
     "unpruned_all_rows_cycles": "cycles",
     "unpruned_nonempty_rows_cycles": "cycles",
     "speedup_over_all_rows": "1",
@@ -85,6 +94,12 @@ class LayerResult:
         Cycles in which only a buffer's port is busy.
     utilisation : float or None
         Share of the machine's slots, over all cycles, that did useful work.
+    clock_hz : float or None
+        Cycles a second.
+    energy_parts_j : mapping of str to float, or None
+        Energy by part of the machine, in joules; None if it has no cost model.
+    area_mm2 : float or None
+        Of the whole machine.
     filter_tiles, position_tiles : int or None
         Tiles the layer is cut into; each pair of them is one pass over the filters' weights.
     groups : int or None
@@ -113,6 +128,9 @@ class LayerResult:
     activation_wait_cycles: int | None = None
     output_wait_cycles: int | None = None
     utilisation: float | None = None
+    clock_hz: float | None = None
+    energy_parts_j: Mapping[str, float] | None = field(default=None, hash=False)
+    area_mm2: float | None = None
     filter_tiles: int | None = None
     position_tiles: int | None = None
     groups: int | None = None
@@ -132,6 +150,21 @@ class LayerResult:
         if self.compute_cycles is None:
             return None
         return sum(getattr(self, cause) or 0 for cause in CAUSES)
+
+    @property
+    def seconds(self) -> float | None:
+        """Time at the machine's clock."""
+        return None if self.cycles is None or self.clock_hz is None else self.cycles / self.clock_hz
+
+    @property
+    def energy_j(self) -> float | None:
+        """Energy: the sum over all parts, exact but for its last rounding."""
+        return None if self.energy_parts_j is None else fsum(self.energy_parts_j.values())
+
+    @property
+    def power_w(self) -> float | None:
+        """Mean power."""
+        return self.energy_j / self.seconds if self.energy_j is not None and self.seconds else None
 
     @property
     def speedup_over_all_rows(self) -> float | None:
@@ -179,6 +212,10 @@ class NetworkTotal:
     utilisation : float or None
         Mean over cycles.
     unpruned_all_rows_cycles, unpruned_nonempty_rows_cycles : int or None
+    seconds : float or None
+    energy_parts_j : mapping of str to float, or None
+        Energy by part, in joules.
+    area_mm2 : float or None
     """
 
     accelerator: str
@@ -197,6 +234,19 @@ class NetworkTotal:
     weight_wait_cycles: int | None = None
     activation_wait_cycles: int | None = None
     output_wait_cycles: int | None = None
+    seconds: float | None = None
+    energy_parts_j: Mapping[str, float] | None = field(default=None, hash=False)
+    area_mm2: float | None = None
+
+    @property
+    def energy_j(self) -> float | None:
+        """Energy: the sum over all parts."""
+        return None if self.energy_parts_j is None else fsum(self.energy_parts_j.values())
+
+    @property
+    def power_w(self) -> float | None:
+        """Mean power."""
+        return self.energy_j / self.seconds if self.energy_j is not None and self.seconds else None
 
     @property
     def speedup_over_all_rows(self) -> float | None:
@@ -213,9 +263,21 @@ class NetworkTotal:
         return {name: getattr(self, name) for name in TOTAL_UNITS}
 
 
-def _sum(rows: Sequence[LayerResult], name: str) -> int | None:
+def _sum(rows: Sequence[LayerResult], name: str) -> Any:
+    """Sum of a column, exact for integers; None if a row has no value."""
     values = [getattr(r, name) for r in rows]
-    return None if not values or None in values else sum(values)
+    if not values or None in values:
+        return None
+    return fsum(values) if isinstance(values[0], float) else sum(values)
+
+
+def _energy(rows: Sequence[LayerResult]) -> dict[str, float] | None:
+    """Energy by part over all rows; None if a row has none."""
+    parts = [r.energy_parts_j for r in rows]
+    if not parts or None in parts:
+        return None
+    names = dict.fromkeys(name for p in parts if p is not None for name in p)
+    return {name: fsum(p.get(name, 0.0) for p in parts if p is not None) for name in names}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -266,6 +328,9 @@ class NetworkResult:
             utilisation=used / cycles if cycles else None,
             unpruned_all_rows_cycles=_sum(run, "unpruned_all_rows_cycles"),
             unpruned_nonempty_rows_cycles=_sum(run, "unpruned_nonempty_rows_cycles"),
+            seconds=_sum(run, "seconds"),
+            energy_parts_j=_energy(run),
+            area_mm2=run[0].area_mm2 if run else None,
         )
 
     @property

@@ -49,6 +49,48 @@ def write_run(writer: StoreWriter, result: NetworkResult, accelerators: Sequence
         dtypes={"layer": str, "accelerator": str, "kept_rows": np.int64, "groups": np.int64},
     )
     writer.write_table(
+        "energy",
+        (
+            {"layer": r.layer, "accelerator": r.accelerator, "part": part, "energy_j": energy}
+            for r in result.layers
+            for part, energy in (r.energy_parts_j or {}).items()
+        ),
+        units={"layer": "", "accelerator": "", "part": "", "energy_j": "J"},
+        dtypes={"layer": str, "accelerator": str, "part": str, "energy_j": float},
+    )
+    writer.write_table(
+        "area",
+        (
+            {"accelerator": a.label, "part": part, "area_mm2": area}
+            for a in accelerators
+            for part, area in a.area_parts_mm2.items()
+        ),
+        units={"accelerator": "", "part": "", "area_mm2": "mm2"},
+        dtypes={"accelerator": str, "part": str, "area_mm2": float},
+    )
+    writer.write_table(
+        "costs",
+        ({"accelerator": a.label, **asdict(figure)} for a in accelerators for figure in a.cost_figures),
+        units={
+            "accelerator": "",
+            "name": "",
+            "source": "",
+            "energy_j": "J",
+            "area_mm2": "mm2",
+            "value": "1",
+            "unit": "",
+        },
+        dtypes={
+            "accelerator": str,
+            "name": str,
+            "source": str,
+            "energy_j": float,
+            "area_mm2": float,
+            "value": float,
+            "unit": str,
+        },
+    )
+    writer.write_table(
         "not_simulated",
         (asdict(n) for n in result.not_simulated),
         units={"operation": "", "count": "1", "reason": "", "multiplies": ""},
@@ -57,11 +99,12 @@ def write_run(writer: StoreWriter, result: NetworkResult, accelerators: Sequence
 
 
 _FLOATS = ("peak_macs_per_cycle", "utilisation", "kept_rows_mean", "speedup")
+_FLOAT_UNITS = ("s", "J", "W", "mm2")
 
 
 def _dtypes(units: Mapping[str, str]) -> dict[str, Any]:
     """Dtypes of the columns, whether or not a run has values for them."""
     return {
-        name: str if not unit else float if name.startswith(_FLOATS) else np.int64
+        name: str if not unit else float if unit in _FLOAT_UNITS or name.startswith(_FLOATS) else np.int64
         for name, unit in units.items()
     }

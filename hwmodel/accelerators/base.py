@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
+from math import fsum
 from typing import Any, ClassVar
 
 from bitxcore.errors import TensorError
+from hwmodel.costs import Figure
 from hwmodel.layers import Layer
 from hwmodel.operands import Operands
 from hwmodel.results import LayerResult
@@ -26,8 +29,8 @@ class Accelerator(ABC):
         The paper.
     assumptions : tuple of str
         What is chosen or guessed, as shown beside results.
-    needs_weights : bool
-        Whether cycles depend on the values of the weights.
+    needs_weights, needs_activations : bool
+        Whether cycles depend on the values of the weights, and of the activations.
     """
 
     name: ClassVar[str]
@@ -35,6 +38,7 @@ class Accelerator(ABC):
     source: ClassVar[str]
     assumptions: ClassVar[tuple[str, ...]] = ()
     needs_weights: ClassVar[bool] = True
+    needs_activations: ClassVar[bool] = False
 
     @property
     @abstractmethod
@@ -52,6 +56,16 @@ class Accelerator(ABC):
     def options(self) -> dict[str, Any]:
         """Every option and its value."""
         return asdict(self)
+
+    @property
+    def area_parts_mm2(self) -> Mapping[str, float]:
+        """Area by part, in mm2; empty if this machine has no cost model."""
+        return {}
+
+    @property
+    def cost_figures(self) -> tuple[Figure, ...]:
+        """Every energy and area figure that enters, with its source."""
+        return ()
 
     def not_applicable(self, layer: Layer) -> str | None:
         """Say why this accelerator does not run `layer`, or return None if it does."""
@@ -71,6 +85,7 @@ class Accelerator(ABC):
             macs=layer.macs,
             parameters=layer.parameters,
             peak_macs_per_cycle=self.peak_macs_per_cycle,
+            area_mm2=fsum(self.area_parts_mm2.values()) or None,
             **fields,
         )
 

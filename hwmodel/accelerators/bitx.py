@@ -10,7 +10,7 @@ choice is an option or stands in `BitX.assumptions`.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import ceil, log2
+from math import ceil, inf, log2
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -19,9 +19,11 @@ import numpy.typing as npt
 from bitxcore.criteria import ROUNDINGS
 from bitxcore.criteria import criterion as check_criterion
 from bitxcore.errors import TensorError
-from bitxcore.formats import format_of, number_format
+from bitxcore.formats import NumberFormat, format_of, number_format
 from bitxcore.groups import GROUPINGS, MAX_GROUP, Grouping
 from hwmodel.accelerators.base import Accelerator
+from hwmodel.accelerators.bitx_hardware import Datapath, Events, Hardware
+from hwmodel.costs import Figure, costs
 from hwmodel.layers import Layer
 from hwmodel.operands import Operands
 from hwmodel.passes import Passes, port_cycles
@@ -32,6 +34,9 @@ if TYPE_CHECKING:
 
 MAX_WINDOW = 64
 
+ACTIVATION_WINDOW = 32
+"""A, bits of the window in which float activations are aligned."""
+
 _MINIMA = {
     "rows": 1,
     "window": 1,
@@ -39,6 +44,9 @@ _MINIMA = {
     "weight_bytes_per_cycle": 1,
     "activation_bytes_per_cycle": 1,
     "output_bytes_per_cycle": 1,
+    "weight_buffer_bytes": 1,
+    "activation_buffer_bytes": 1,
+    "output_buffer_bytes": 1,
 }
 
 PACK_ZEROS_FROM = 0.3
@@ -77,6 +85,12 @@ class BitX(Accelerator):
         `PACK_ZEROS_FROM` of a tensor's weights are zero.
     weight_bytes_per_cycle, activation_bytes_per_cycle, output_bytes_per_cycle : int or None
         Widths of the buffers' ports; None keeps pace with the units whatever they need.
+    clock_hz : float
+        Cycles a second; changes no cycle.
+    cost_basis : str
+        Where energy and area of components come from: one of `hwmodel.costs.BASES`.
+    weight_buffer_bytes, activation_buffer_bytes, output_buffer_bytes : int
+        Sizes of the SRAMs, both halves together.
     """
 
     compute_units: int = 256
@@ -97,6 +111,11 @@ class BitX(Accelerator):
     weight_bytes_per_cycle: int | None = None
     activation_bytes_per_cycle: int | None = None
     output_bytes_per_cycle: int | None = None
+    clock_hz: float = 1e9
+    cost_basis: str = "aladdin"
+    weight_buffer_bytes: int = 1 << 19
+    activation_buffer_bytes: int = 1 << 19
+    output_buffer_bytes: int = 1 << 18
 
     name: ClassVar[str] = "bitx"
     title: ClassVar[str] = "BitX, ICPP 2021: hardware run-time pruning of bit rows"
@@ -122,6 +141,9 @@ class BitX(Accelerator):
         "A cycle belongs to fill, else to compute while evenly shared work would last, else to imbalance"
         " while units behind an unbounded FIFO would be busy, else to the full FIFO, else to the weight,"
         " activation or output port.",
+        "Energy is components x events, the inventory being ours; the datapath is built for floats, fixed"
+        " point uses a part of it and gates E-align. Values enter and leave a buffer once a layer. No DRAM.",
+        "Leakage of 10 mW/mm2, and half of a register's write energy to clock it each cycle.",
         "Peak: a 16-bit multiply-accumulate is 16 row applications of one weight.",
         "Transposed convolution scatters: every weight meets every input position.",
     )
@@ -136,6 +158,9 @@ class BitX(Accelerator):
             number_format(self.format)
         if self.rounding not in ROUNDINGS:
             raise TensorError(f"rounding must be one of {', '.join(ROUNDINGS)}, got {self.rounding!r}")
+        if not (isinstance(self.clock_hz, (int, float)) and 0 < self.clock_hz < inf):
+            raise TensorError(f"clock_hz must be a positive number of cycles a second, got {self.clock_hz!r}")
+        costs(self.cost_basis)
         for option, minimum in _MINIMA.items():
             if getattr(self, option) is not None:
                 self._check_at_least(minimum, option)
@@ -177,20 +202,82 @@ class BitX(Accelerator):
         dense_passes = self._passes(layer, bounds, np.full(filters, groups), groups, widths)
         causes = passes.causes(self._ladder(kept, bounds, lengths))
 
-        slots = sum(causes.values()) * self.compute_units * self.processing_elements * self.lanes
-        applied = int(np.arange(len(histogram)) @ histogram) * layer.positions
+        tiles = layer.position_tiles(self.processing_elements)
+        events = self._events(
+            layer, widths, lengths, histogram, len(bounds) - 1, groups, sum(causes.values())
+        )
+        path = self._datapath(dense.format, dense.window, widths)
+        slots = events.cycles * self.compute_units * self.processing_elements * self.lanes
         return self.result(
             layer,
             **causes,
-            utilisation=applied / slots,
+            utilisation=events.rows_applied / slots,
             filter_tiles=len(bounds) - 1,
-            position_tiles=layer.position_tiles(self.processing_elements),
+            position_tiles=tiles,
             groups=int(histogram.sum()),
             kept_rows_histogram=tuple(histogram.tolist()),
             unpruned_all_rows_cycles=dense_passes.cycles(all_rows),
             unpruned_nonempty_rows_cycles=dense_passes.cycles(nonempty),
+            clock_hz=self.clock_hz,
+            energy_parts_j=Hardware(self).energy_parts_j(path, events),
             notes=("zero weights packed away",) if packs else (),
         )
+
+    def _events(
+        self,
+        layer: Layer,
+        widths: _Widths,
+        lengths: npt.NDArray[np.int64],
+        histogram: npt.NDArray[np.int64],
+        filter_tiles: int,
+        groups: int,
+        cycles: int,
+    ) -> Events:
+        tiles = layer.position_tiles(self.processing_elements)
+        gathered = int(lengths.sum())
+        rows = np.arange(len(histogram))
+        turns = int(-(-rows // self.lanes) @ histogram)
+        emitted = int(rows @ histogram)
+        weight_bits = gathered * self.group * widths.weight
+        broadcast = filter_tiles * groups * layer.positions
+        output_bits = layer.filters * layer.positions * widths.activation
+        return Events(
+            weight_groups=gathered * tiles,
+            rows_emitted=emitted * tiles,
+            rows_applied=emitted * layer.positions,
+            pe_cycles=turns * layer.positions,
+            group_sums=gathered * layer.positions,
+            activation_groups=broadcast,
+            weight_bits_read=weight_bits * tiles,
+            weight_bits_written=weight_bits,
+            activation_bits_read=broadcast * self.group * widths.activation,
+            activation_bits_written=layer.input_count * widths.activation,
+            output_bits_written=output_bits,
+            output_bits_read=output_bits,
+            cycles=cycles,
+        )
+
+    @property
+    def built_datapath(self) -> Datapath:
+        """Datapath that the machine has: that of its float format, or of float32."""
+        own = number_format(self.format) if self.format else None
+        fmt = own if own is not None and own.is_float else number_format("float32")
+        return Datapath(self.group, self.window or fmt.default_window, ACTIVATION_WINDOW, fmt.exponent_bits)
+
+    def _datapath(self, fmt: NumberFormat, window: int, widths: _Widths) -> Datapath:
+        """Part of the datapath that one layer's numbers use."""
+        bits = ACTIVATION_WINDOW if fmt.is_float else widths.activation
+        return Datapath(self.group, window, bits, fmt.exponent_bits)
+
+    @property
+    def area_parts_mm2(self) -> dict[str, float]:
+        """Area by part, in mm2; an unbounded FIFO has none."""
+        return {part: cost.area_mm2 for part, cost in Hardware(self).inventory().items()}
+
+    @property
+    def cost_figures(self) -> tuple[Figure, ...]:
+        """Every cost figure that enters, with its source."""
+        return Hardware(self).figures()
 
     def _passes(
         self,

@@ -48,6 +48,12 @@ _SIZE_HINT = re.compile(r"set it with sizes=.*|give input_size=.*", re.DOTALL)
 @click.option("--fifo-depth", type=Depth(), help="Of bitx: groups a unit may be ahead; inf: any number.")
 @click.option("--input-size", type=Shape(), multiple=True, help="Shape of an ONNX input, batch included.")
 @click.option("--size", "sizes", type=Size(), multiple=True, help="A dynamic dimension of an ONNX input.")
+@click.option(
+    "--published",
+    "beside_published",
+    is_flag=True,
+    help="Also run the BitX nearest the published area; print it beside the published area and power.",
+)
 @click.option("-o", "--output", metavar="STORE.h5", help="Write the results to an HDF5 store.")
 @json_option
 def command(
@@ -58,6 +64,7 @@ def command(
     exclude: tuple[str, ...],
     input_size: tuple[tuple[str, tuple[int, ...]], ...],
     sizes: tuple[tuple[str, int], ...],
+    beside_published: bool,
     output: str | None,
     as_json: bool,
     **shortcuts: Any,
@@ -72,6 +79,7 @@ def command(
     from hwmodel.cli import output as out
     from hwmodel.cli import simulation_report as report
     from hwmodel.cli.progress import progress
+    from hwmodel.published import compare
 
     machines = _machines(accelerators, shortcuts)
     with ExitStack() as opened:
@@ -102,10 +110,13 @@ def command(
 
             with _naming(dump.path if dump else model):
                 run = simulate_network(machines, net, dump=dump, store=writer, progress=advance)
+        published = compare(net, dump=dump, basis=_basis(machines)) if beside_published else None
     if as_json:
-        out.print_json(report.document(net, run, machines, parameters, output))
+        out.print_json(report.document(net, run, machines, parameters, output, published))
         return
     report.print_run(net, run, machines)
+    if published is not None:
+        report.print_published(*published)
     out.say(out.written_line([output], "-o STORE.h5 keeps these results"))
 
 
@@ -128,6 +139,13 @@ def _machines(
         accelerator(name, **(set_shortcuts | options if name == "bitx" else options))
         for name, options in chosen
     )
+
+
+def _basis(machines: tuple[Accelerator, ...]) -> str:
+    """Cost basis of the first machine that has one, else the default."""
+    from hwmodel.accelerators.bitx import BitX
+
+    return next((m.cost_basis for m in machines if isinstance(m, BitX)), BitX().cost_basis)
 
 
 def _open(opened: ExitStack, model: str, network: str | None) -> Dump | None:

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
 
 from hwmodel.accelerators.base import Accelerator
 from hwmodel.cli import output as out
 from hwmodel.networks import Network
 from hwmodel.results import LayerResult, NetworkResult, NetworkTotal
+
+if TYPE_CHECKING:
+    from hwmodel.published import Comparison
 
 
 def _baseline(run: NetworkResult, machines: tuple[Accelerator, ...]) -> str | None:
@@ -45,7 +49,57 @@ def print_run(net: Network, run: NetworkResult, machines: tuple[Accelerator, ...
         ),
         title=f"{run.network}: {net.macs:,} MACs, {net.parameters:,} weights in {len(net)} layers",
     )  # fmt: skip
+    for machine, total in zip(machines, run.totals, strict=True):
+        _print_energy(machine, total)
     out.say(*_remarks(net, run, machines, baseline))
+
+
+def _print_energy(machine: Accelerator, total: NetworkTotal) -> None:
+    parts = total.energy_parts_j
+    if parts is None or not total.energy_j:
+        return
+    areas = machine.area_parts_mm2
+    out.print_table(
+        ["energy and area", "uJ", "share", "mm2"],
+        [
+            *(
+                [
+                    part,
+                    f"{energy * 1e6:,.4g}",
+                    out.percent(energy / total.energy_j),
+                    f"{areas[part]:,.4g}" if part in areas else "–",
+                ]
+                for part, energy in parts.items()
+            ),
+            ["all parts", f"{total.energy_j * 1e6:,.4g}", "100.0%", f"{total.area_mm2:,.4g}"],
+        ],
+        title=f"{total.accelerator}: {_in_words(total)}",
+    )
+
+
+def _in_words(total: NetworkTotal) -> str:
+    assert total.energy_j is not None
+    assert total.seconds
+    assert total.power_w is not None
+    return (
+        f"{total.seconds * 1e6:,.4g} us at {total.cycles / total.seconds / 1e6:,.4g} MHz, "
+        f"{total.energy_j * 1e6:,.4g} uJ, {total.power_w:,.4g} W (DRAM not included)"
+    )
+
+
+def print_published(machine: Accelerator, found: Sequence[Comparison]) -> None:
+    """Print the machine nearest the published area beside the published figures."""
+    out.print_table(
+        ["beside the published BitX", "ours", "published", "ratio"],
+        (
+            [f"{c.quantity}, {c.unit}", f"{c.ours:.4g}", f"{c.published:.4g}", out.times(c.ratio)]
+            for c in found
+        ),
+        title=f"{machine.label}: the machine whose area, without buffers, comes nearest the published one",
+    )
+    out.say(
+        "the published clock, organisation and workload are not known; published figures are never inputs"
+    )
 
 
 def _print_layers(run: NetworkResult, machine: Accelerator, baseline: str | None) -> None:
@@ -101,6 +155,13 @@ def _remarks(
         " the window, or on non-empty rows only"
     ] * any(m.name == "bitx" for m in machines)
     for machine in machines:
+        if figures := machine.cost_figures:
+            lines.append(
+                f"energy and area, {machine.label}: basis {machine.options['cost_basis']}:"
+                f" {figures[0].source}; SRAM: {figures[-1].source}; assumptions for the rest. --json and the"
+                f" store's table costs give all {len(figures)} figures with their sources. Ratios can be"
+                " trusted, absolute energies to a factor of two."
+            )
         rows = run.of(machine.label)
         reasons: dict[str, list[str]] = {}
         for row in rows:
@@ -134,6 +195,7 @@ def document(
     machines: tuple[Accelerator, ...],
     parameters: dict[str, Any],
     output: str | None,
+    published: tuple[Accelerator, Sequence[Comparison]] | None = None,
 ) -> dict[str, Any]:
     """Return the run as JSON's types."""
     baseline = _baseline(run, machines)
@@ -143,7 +205,12 @@ def document(
         "macs": net.macs,
         "weights": net.parameters,
         "layers": [
-            row.columns() | {"notes": row.notes, "kept_rows_histogram": row.kept_rows_histogram}
+            row.columns()
+            | {
+                "notes": row.notes,
+                "kept_rows_histogram": row.kept_rows_histogram,
+                "energy_parts_j": row.energy_parts_j,
+            }
             for row in run.layers
         ],
         "totals": [
@@ -151,11 +218,20 @@ def document(
             | {
                 "peak_macs_per_cycle": machine.peak_macs_per_cycle,
                 "speedup_over_dadiannao": _gain(run, total.accelerator, baseline),
+                "energy_parts_j": total.energy_parts_j,
+                "area_parts_mm2": machine.area_parts_mm2,
             }
             for machine, total in zip(machines, run.totals, strict=True)
         ],
         "not_simulated": [vars(n) for n in run.not_simulated],
         "notes": run.notes,
+        "costs": {m.label: [asdict(figure) for figure in m.cost_figures] for m in machines},
+        "published": None
+        if published is None
+        else {
+            "accelerator": published[0].label,
+            "figures": [asdict(c) | {"ratio": c.ratio} for c in published[1]],
+        },
         "assumptions": {machine.label: machine.assumptions for machine in machines},
         "written": [output] if output else [],
     }

@@ -1,0 +1,246 @@
+"""Energy and area of components, each figure with its source.
+
+Figures are files of ``data/costs``. A *basis* is a self-consistent set of them; what it lacks is derived
+from its own 16-bit adder by the ratio of NAND2 equivalents, and says so. Published figures of whole
+accelerators are never among them.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections import defaultdict
+from dataclasses import dataclass
+from functools import cache
+from importlib.util import find_spec
+from itertools import pairwise
+from math import ceil
+from pathlib import Path
+
+from bitxcore.errors import TensorError
+
+BASES = ("aladdin", "neurosim", "horowitz")
+BANK_BYTES = 1 << 15
+BANK_WIDTH_BITS = 256
+
+_PJ = 1e-12
+_MM2_PER_UM2 = 1e-6
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Energy of one use, and area of one instance.
+
+    Parameters
+    ----------
+    energy_j, area_mm2 : float
+    register_bits : float
+        Flip-flops in it, for the clock.
+    """
+
+    energy_j: float = 0.0
+    area_mm2: float = 0.0
+    register_bits: float = 0.0
+
+    def __add__(self, other: Cost) -> Cost:
+        return Cost(
+            self.energy_j + other.energy_j,
+            self.area_mm2 + other.area_mm2,
+            self.register_bits + other.register_bits,
+        )
+
+    def __rmul__(self, count: float) -> Cost:
+        return Cost(count * self.energy_j, count * self.area_mm2, count * self.register_bits)
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One figure that entered a result.
+
+    Parameters
+    ----------
+    name : str
+        What it is, its size included.
+    energy_j, area_mm2 : float or None
+        Of one use, of one instance.
+    value, unit
+        Of figures that are neither.
+    source : str
+    """
+
+    name: str
+    source: str
+    energy_j: float | None = None
+    area_mm2: float | None = None
+    value: float | None = None
+    unit: str = ""
+
+
+def _rows(name: str) -> list[dict[str, str]]:
+    spec = find_spec("bitxdata")
+    if spec is None or not spec.submodule_search_locations:
+        raise TensorError("the package's data folder (bitxdata) is not installed: no cost figures")
+    path = Path(next(iter(spec.submodule_search_locations))) / "costs" / name
+    with path.open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+class Costs:
+    """Figures of one basis, by component.
+
+    Parameters
+    ----------
+    basis : {"aladdin", "neurosim", "horowitz"}
+
+    Raises
+    ------
+    TensorError
+        For a basis that is not known.
+    """
+
+    def __init__(self, basis: str) -> None:
+        if basis not in BASES:
+            raise TensorError(f"cost_basis must be one of {', '.join(BASES)}, got {basis!r}")
+        self.basis = basis
+        self._logic: dict[str, list[tuple[int, Cost, str]]] = defaultdict(list)
+        for row in _rows("logic-28nm.csv"):
+            if row["basis"] == basis:
+                bits = int(row["bits"])
+                cost = Cost(float(row["energy_pj"]) * _PJ, float(row["area_um2"]) * _MM2_PER_UM2)
+                self._logic[row["component"]].append((bits, cost, row["source"]))
+        self._cells = {r["cell"]: (float(r["nand2_equivalents"]), r["source"]) for r in _rows("cells.csv")}
+        self._technology = {r["quantity"]: r for r in _rows("technology.csv")}
+        self._srams = {(int(r["bytes"]), int(r["width_bits"])): r for r in _rows("sram-28nm.csv")}
+
+    def adder(self, bits: float) -> Cost:
+        """Integer adder."""
+        return self._scaled("integer adder", bits)[0]
+
+    def register(self, bits: float) -> Cost:
+        """Register, written or read once."""
+        cost = self._scaled("register", bits)[0]
+        return Cost(cost.energy_j, cost.area_mm2, bits)
+
+    def comparator(self, bits: float) -> Cost:
+        """Integer comparator."""
+        return self._scaled("comparator", bits)[0]
+
+    def gates(self, cell: str, count: float) -> Cost:
+        """`count` cells of one kind of ``cells.csv``."""
+        return self._scaled(cell, count)[0]
+
+    def shifter(self, bits: int, places: int) -> Cost:
+        """Barrel shifter of ``ceil(log2 places)`` stages."""
+        return self.gates("multiplexer", bits * max(0, (places - 1).bit_length()))
+
+    def float32_adder(self) -> Cost:
+        """Adder of two float32."""
+        return self._float32_adder()[0]
+
+    @property
+    def leakage_w_per_mm2(self) -> float:
+        """Leakage of logic and SRAM."""
+        return float(self._technology["leakage"]["value"])
+
+    @property
+    def clock_j_per_bit(self) -> float:
+        """Energy of clocking one register bit for one cycle."""
+        return float(self._technology["clock"]["value"]) * self.register(1).energy_j
+
+    def sram(self, size_bytes: int) -> Sram:
+        """Buffer of `size_bytes` in banks of up to 32 KiB that are 256 bits wide."""
+        smallest = min(b for b, width in self._srams if width == BANK_WIDTH_BITS)
+        bank = max(smallest, min(BANK_BYTES, 1 << (size_bytes - 1).bit_length()))
+        row = self._srams[bank, BANK_WIDTH_BITS]
+        return Sram(
+            bank_bytes=bank,
+            banks=ceil(size_bytes / bank),
+            width_bits=BANK_WIDTH_BITS,
+            read_j=float(row["read_pj"]) * _PJ,
+            write_j=float(row["write_pj"]) * _PJ,
+            bank_area_mm2=float(row["area_mm2"]),
+            source=row["source"],
+        )
+
+    def figures(self) -> tuple[Figure, ...]:
+        """Every logic and technology figure of this basis, with its source."""
+        names = ("integer adder", "register", "comparator", "and", "xor", "multiplexer")
+        found = []
+        for name in names:
+            bits = 16 if name in ("integer adder", "comparator") else 1
+            cost, source = self._scaled(name, bits)
+            found.append(Figure(f"{name}, {bits} bit", source, cost.energy_j, cost.area_mm2))
+        cost, source = self._float32_adder()
+        found.append(Figure("float32 adder", source, cost.energy_j, cost.area_mm2))
+        for name in ("leakage", "clock"):
+            row = self._technology[name]
+            found.append(Figure(name, row["source"], value=float(row["value"]), unit=row["unit"]))
+        return tuple(found)
+
+    def _scaled(self, component: str, bits: float) -> tuple[Cost, str]:
+        """Cost at a width: between the rows that there are, in proportion beyond them."""
+        rows = sorted(self._logic.get(component, ()), key=lambda row: row[0])
+        if not rows:
+            equivalents, source = self._cells[component]
+            whole, _ = self._cells["full adder"]
+            adder_bits, adder, adder_source = min(self._logic["integer adder"], key=lambda row: row[0])
+            share = bits * equivalents / whole / adder_bits
+            ratio = f"{equivalents:g} of the {whole:g} NAND2 equivalents of an adder's bit"
+            return share * adder, f"{ratio} ({source}); {adder_source}"
+        for (low, a, source), (high, b, _) in pairwise(rows):
+            if low <= bits <= high:
+                at = (bits - low) / (high - low)
+                return (1 - at) * a + at * b, source
+        width, cost, source = rows[0] if bits < rows[0][0] else rows[-1]
+        return (bits / width) * cost, source
+
+    def _float32_adder(self) -> tuple[Cost, str]:
+        rows = self._logic.get("float32 adder")
+        if rows:
+            return rows[0][1], rows[0][2]
+        integer, source = self._scaled("integer adder", 32)
+        energy, area = (self._technology[f"float32 adder {what}"] for what in ("energy", "area"))
+        cost = Cost(float(energy["value"]) * integer.energy_j, float(area["value"]) * integer.area_mm2)
+        return cost, f"{energy['source']}; {area['source']}; {source}"
+
+
+@dataclass(frozen=True)
+class Sram:
+    """A buffer of equal banks.
+
+    Parameters
+    ----------
+    bank_bytes, banks, width_bits : int
+    read_j, write_j : float
+        Energy of an access of the whole width.
+    bank_area_mm2 : float
+    source : str
+    """
+
+    bank_bytes: int
+    banks: int
+    width_bits: int
+    read_j: float
+    write_j: float
+    bank_area_mm2: float
+    source: str
+
+    @property
+    def area_mm2(self) -> float:
+        """Of all banks."""
+        return self.banks * self.bank_area_mm2
+
+    def accesses(self, bits: int) -> int:
+        """Count the accesses that move `bits`."""
+        return -(-bits // self.width_bits)
+
+    def figure(self, name: str, operation: str) -> Figure:
+        """Energy of one access, ``"read"`` or ``"write"``, and area of one bank."""
+        energy = self.read_j if operation == "read" else self.write_j
+        size = f"bank of {self.bank_bytes} bytes x {self.width_bits} bit, {operation}"
+        return Figure(f"{name}: {size}", self.source, energy, self.bank_area_mm2)
+
+
+@cache
+def costs(basis: str) -> Costs:
+    """Read the figures of a basis, once."""
+    return Costs(basis)
