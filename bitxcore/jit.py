@@ -7,7 +7,9 @@ Settings, read from the environment:
 ``BITX_CACHE_DIR``
     Where compiled kernels are kept (default: ``bitx`` in the user's cache directory). Kernels
     of one release share a folder that is named after a hash of their source and of the
-    versions of Numba and NumPy, so an upgraded kernel is never served from an old cache.
+    versions of Numba and NumPy, so an upgraded kernel is never served from an old cache. A kernel
+    of another package has the hash of its file in the name of its own folder; it may call
+    kernels of that file and of `bitxcore.kernels`.
 """
 
 from __future__ import annotations
@@ -50,6 +52,12 @@ def cache_directory() -> Path | None:
     return folder
 
 
+@cache
+def _stamp(path: str) -> str:
+    """Digest of the file that defines a kernel, which need not be one of this package's."""
+    return hashlib.sha256(Path(path).read_bytes()).hexdigest()[:16]
+
+
 def kernel(function: Callable[..., Any] | None = None, *, variant: object = None) -> Any:
     """Compile `function` on first use: no GIL, cached on disk where that is possible.
 
@@ -69,9 +77,8 @@ def kernel(function: Callable[..., Any] | None = None, *, variant: object = None
     folder = cache_directory()
     kept = config.CACHE_DIR
     if folder is not None:
-        config.CACHE_DIR = str(
-            folder / re.sub(r"[^\w]+", "-", f"{function.__qualname__} {variant}").strip("-")
-        )
+        name = f"{function.__qualname__} {variant} {_stamp(function.__code__.co_filename)}"
+        config.CACHE_DIR = str(folder / re.sub(r"[^\w]+", "-", name).strip("-"))
     try:
         return numba.njit(function, nogil=True, error_model="numpy", cache=folder is not None)
     finally:

@@ -77,3 +77,18 @@ def test_the_folder_names_what_it_depends_on(monkeypatch, tmp_path):
         assert jit.cache_directory() != before
     finally:
         jit.cache_directory.cache_clear()
+
+
+def test_a_changed_kernel_of_another_package_has_a_cache_of_its_own(tmp_path):
+    cache, module = tmp_path / "cache", tmp_path / "elsewhere.py"
+    environment = {**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{tmp_path}", "BITX_CACHE_DIR": str(cache)}
+    code = "import elsewhere; print(elsewhere.add(2))"
+    for constant in "13":
+        module.write_text(
+            f"from bitxcore.jit import kernel\n\n\n@kernel\ndef add(x):\n    return x + {constant}\n"
+        )
+        os.utime(module, ns=(0, 0))
+        done = subprocess.run(
+            [sys.executable, "-B", "-c", code], capture_output=True, text=True, check=True, env=environment
+        )
+        assert done.stdout.strip() == str(2 + int(constant))
