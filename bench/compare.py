@@ -4,8 +4,9 @@
 status: 0, nothing got worse; 1, something did; 2, the files can't be compared.
 
 The noise of a case is the larger of two. One is the interquartile spreads of the rounds' shares in both
-runs, added as errors are: about 3.5 standard errors of the difference of two medians of 11 rounds, so
-chance alone passes it less than once in a thousand cases. The other is `FLOOR`.
+runs, added as errors are; the rounds come from several processes over the whole session, so that most of what
+makes two runs of the same code differ is in there. It is about 5 standard errors of the difference of two
+medians if rounds were independent, which those of one process are not. The other is `FLOOR`, for the rest.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from rich.table import Table
 from bench.machine import HARDWARE, differences
 from bench.results import Case, ResultsError, Run
 
+# Two runs of the same code, on a virtual machine that others worked on too, differed by 9 % in the median case.
 FLOOR = 0.1
 STYLES = {"worse": "bold red", "better": "green", "same": "", "peer": "dim"}
 

@@ -14,8 +14,8 @@ from bitxcore.jit import threads
 
 BYTES = 1 << 26
 THREADS = threads()  # of the yardsticks, whatever a case sets for itself
-BUDGET_S = 0.6  # for the rounds of one case, so far as their bounds allow
-ROUNDS = (5, 31)
+BUDGET_S = 0.2  # for the rounds of one case in one pass, so far as their bounds allow
+ROUNDS = (3, 11)
 
 
 def seconds(call: Callable[[], Any]) -> float:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -71,6 +71,11 @@ class Case:
         """The key in words."""
         return f"{self.kernel}: {self.case}, {self.threads} thread{'s' * (self.threads != 1)}"
 
+    def __add__(self, other: Case) -> Case:
+        """Add the rounds of the same case in another pass."""
+        times = ("seconds", "yardstick_seconds", "prune_seconds")
+        return replace(self, **{name: [*getattr(self, name), *getattr(other, name)] for name in times})
+
     @cached_property
     def quartiles(self) -> tuple[float, float, float]:
         """Quartiles over the rounds of the yardstick's time by the case's own."""
@@ -122,11 +127,18 @@ class Run:
 
     @classmethod
     def of_pytest(cls, raw: dict[str, Any], machine: dict[str, Any]) -> Run:
-        """Take what counts from the JSON of pytest-benchmark."""
+        """Take what counts from what pytest-benchmark wrote about one pass."""
         commit = raw["commit_info"]
         cases = tuple(Case(kernel=b["group"], **b["extra_info"]) for b in raw["benchmarks"])
         mark = "+" * bool(commit.get("dirty"))
         return cls(raw["datetime"][:19] + "Z", f"{commit.get('id') or 'unknown'}{mark}", machine, cases)
+
+    def __add__(self, other: Run) -> Run:
+        """Add the rounds of another pass of the same session."""
+        if [case.key for case in self.cases] != [case.key for case in other.cases]:
+            raise ResultsError("two passes must measure the same cases")
+        cases = tuple(a + b for a, b in zip(self.cases, other.cases, strict=True))
+        return replace(self, cases=cases)
 
     @classmethod
     def load(cls, path: Path) -> Run:

@@ -9,30 +9,44 @@ from __future__ import annotations
 
 import argparse
 import json
+import operator
 import subprocess
 import sys
 import tempfile
 from collections.abc import Iterable, Iterator
+from functools import reduce
 from itertools import groupby
 from pathlib import Path
+from typing import Any
 
 from bench.machine import describe
 from bench.results import Case, ResultsError, Run
 
 ROOT = Path(__file__).resolve().parent.parent
 START, END = "<!-- speed-table -->", "<!-- /speed-table -->"
+PASSES = 3
 BUSY = 0.5  # load of a machine that is not quiet
 
 
 def run() -> Run:
-    """Run all benchmarks in a process of their own."""
+    """Run all benchmarks `PASSES` times, each in a process of its own, and put their rounds together.
+
+    What changes more slowly than a case takes (other work on the machine, the place of the arrays in
+    memory) then shows in the spread of its rounds.
+    """
     machine = describe()
     if machine["load"] > BUSY:
         print(f"warning: the machine is not quiet, its load is {machine['load']}", file=sys.stderr)
+    return reduce(operator.add, (one_pass(machine) for _ in range(PASSES)))
+
+
+def one_pass(machine: dict[str, Any]) -> Run:
     with tempfile.TemporaryDirectory() as folder:
         target = Path(folder) / "run.json"
-        options = ["-q", "-p", "no:cacheprovider", f"--benchmark-json={target}"]
-        done = subprocess.run([sys.executable, "-m", "pytest", "bench", *options], cwd=ROOT)
+        options = ["-q", "-p", "no:cacheprovider", "--benchmark-columns=median", f"--benchmark-json={target}"]
+        done = subprocess.run(
+            [sys.executable, "-m", "pytest", "bench", *options], cwd=ROOT, stdout=sys.stderr
+        )
         if done.returncode:
             raise ResultsError(f"pytest bench failed with exit status {done.returncode}")
         return Run.of_pytest(json.loads(target.read_text()), machine)

@@ -27,7 +27,7 @@ numpy_import = process("import numpy")
 ])  # fmt: skip
 def test_import(benchmark, name, code):
     benchmark.group = "start of a process"
-    against(benchmark, process(code), numpy_import, case=name, rounds=7)
+    against(benchmark, process(code), numpy_import, case=name, rounds=3)
 
 
 @pytest.mark.parametrize("cache", ["cold", "warm"])
@@ -45,5 +45,5 @@ def test_first_prune(benchmark, cache, tmp_path):
         case=f"first prune, {cache} cache",
         row=f"first `prune` of a process, {cache} cache",
         before=fresh if cache == "cold" else None,
-        rounds=3 if cache == "cold" else 7,
+        rounds=1 if cache == "cold" else 3,
     )

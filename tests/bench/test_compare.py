@@ -178,6 +178,19 @@ def test_run_survives_its_file(tmp_path):
     assert after.cases[1].times_prune == pytest.approx(before.cases[1].times_prune, rel=1e-3)
 
 
+def test_passes_add_up():
+    missing = Case("peers", "C++", 1, peer=True, missing="no g++")
+    both = run(case(0.4, spread=0), missing) + run(case(0.6, spread=0), missing)
+    assert len(both.cases[0].seconds) == len(both.cases[0].yardstick_seconds) == 10
+    assert both.cases[0].spread == pytest.approx(0.4)
+    assert both.cases[1].missing == "no g++"
+
+
+def test_passes_of_different_cases_do_not_add_up():
+    with pytest.raises(ResultsError, match="same cases"):
+        run(case(0.4)) + run(case(0.4, name="int8"))
+
+
 def test_machine_is_described():
     machine = json.loads(json.dumps(describe()))
     assert {*HARDWARE, "os", "python", "compiler", "packages", "load"} == set(machine)
