@@ -25,7 +25,7 @@ from rich.table import Table
 from bench.machine import HARDWARE, differences
 from bench.results import Case, ResultsError, Run
 
-# Two runs of the same code, on a virtual machine that others worked on too, differed by 9 % in the median case.
+# Two runs of the same code, on a virtual machine with other work on it, differed by 9 % in the median case.
 FLOOR = 0.1
 STYLES = {"worse": "bold red", "better": "green", "same": "", "peer": "dim"}
 
