@@ -1,0 +1,14 @@
+from .closed_form import Cost as Cost
+from .closed_form import Stream as Stream
+from .closed_form import StreamModel as StreamModel
+from .dramsys import part_from_dramsys as part_from_dramsys
+from .energy import EnergyParts as EnergyParts
+from .parts import Controller as Controller
+from .parts import Part as Part
+from .parts import Timing as Timing
+from .parts import load_part as load_part
+from .parts import part_names as part_names
+from .simulation import DramResult as DramResult
+from .simulation import Latencies as Latencies
+from .simulation import simulate_trace as simulate_trace
+from .stl import write_stl as write_stl

@@ -1,0 +1,354 @@
+"""The bank-state engine: every command to every bank, compiled.
+
+At each clock, in this order:
+
+1. A request is accepted if it has waited `request_clocks`, fewer than `max_in_flight` are under way and no
+   bank's buffer is full (the port tells that it is ready before it knows the address); one a clock, in the
+   order of the trace.
+2. If a refresh is due, all banks are precharged (PREA) and refreshed (REF) as soon as timing allows, and no
+   other command is sent until then.
+3. Otherwise each bank with requests proposes one command: RD or WR for its oldest request to the open row,
+   else PRE for the row in the way, or ACT for the row of its oldest request (FR-FCFS, open page). Of those
+   that timing allows now, the one for the oldest request is sent. One command a clock.
+
+Rules of JESD79-3 and JESD79-4 are kept as the first clock at which a bank, a bank group or the whole
+rank takes a command. Clocks in which nothing can happen are skipped.
+
+Importing this module imports Numba.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from bitxcore.jit import kernel
+from hwmodel.dram.parts import Part
+
+ACT, PRE, RD, WR = range(4)
+NEVER = np.iinfo(np.int64).max
+
+# Places in `State.scalars`.
+CLOCK, NEXT_REFRESH, PREA_READY, REF_READY, LAST_ACCEPT, LAST_RESPONSE, ACCEPTED = range(7)
+OPEN_BANKS, ACTIVE_SINCE, ACTIVE_CLOCKS, BUFFERED, OLDEST_RESPONSE, RESPONSES, ACTIVATES = range(7, 14)
+ACTS, PRES, PREAS, REFS, RDS, WRS, LAST_BANK, SCALARS = range(14, 22)
+
+
+class Rules(NamedTuple):
+    """What the engine needs of a part; delays from one command to another in clocks.
+
+    A group's delays ``_l`` hold within one bank group, the rank's ``_s`` everywhere.
+    """
+
+    banks_of_group: int
+    activate_to_column: int
+    activate_to_precharge: int
+    activate_to_activate: int
+    activate_s: int
+    activate_l: int
+    four_activates: int
+    precharge_to_activate: int
+    read_to_precharge: int
+    write_to_precharge: int
+    column_s: int
+    column_l: int
+    read_to_write: int
+    write_to_read_s: int
+    write_to_read_l: int
+    read_data_end: int
+    write_data_end: int
+    refresh_interval: int
+    refresh: int
+    bank_buffer: int
+    max_in_flight: int
+    request: int
+    response: int
+
+
+class State(NamedTuple):
+    """Everything the engine remembers between chunks of a trace.
+
+    Attributes
+    ----------
+    scalars : array of int64
+        See the names at the top of this module.
+    open_row, waiting : arrays of int64, shape (banks,)
+        Row, or -1; requests in the bank's buffer.
+    candidate : array of int64, shape (banks, 2)
+        Proposed command, and place in the buffer of the request it serves.
+    bank_ready, group_ready, rank_ready : arrays of int64, shapes (banks, 4), (groups, 4), (4,)
+        First clock for ACT, PRE, RD, WR.
+    activates : array of int64, shape (4,)
+        Clocks of the last four activates.
+    buffer : array of int64, shape (banks, bank_buffer, 5)
+        Oldest first: number, row, is write, clock of presentation, clock of acceptance.
+    responses : array of int64, shape (max_in_flight,)
+        Ring of clocks at which requests under way will have been answered.
+    """
+
+    scalars: npt.NDArray[np.int64]
+    open_row: npt.NDArray[np.int64]
+    waiting: npt.NDArray[np.int64]
+    candidate: npt.NDArray[np.int64]
+    bank_ready: npt.NDArray[np.int64]
+    group_ready: npt.NDArray[np.int64]
+    rank_ready: npt.NDArray[np.int64]
+    activates: npt.NDArray[np.int64]
+    buffer: npt.NDArray[np.int64]
+    responses: npt.NDArray[np.int64]
+
+
+def rules_of(part: Part, *, refresh: bool = True) -> Rules:
+    """Derive the delays between commands from a part's timing."""
+    t, burst = part.timing_clocks, part.burst_clocks
+    return Rules(
+        banks_of_group=part.organisation.banks // part.organisation.bank_groups,
+        activate_to_column=t.RCD - t.AL,
+        activate_to_precharge=t.RAS,
+        activate_to_activate=t.RC,
+        activate_s=t.RRD_S,
+        activate_l=t.RRD_L,
+        four_activates=t.FAW,
+        precharge_to_activate=t.RP,
+        read_to_precharge=t.AL + t.RTP,
+        write_to_precharge=t.WL + burst + t.WR,
+        column_s=t.CCD_S,
+        column_l=t.CCD_L,
+        read_to_write=t.RL + burst + 1 + t.WPRE - t.WL,
+        write_to_read_s=t.WL + burst + t.WTR_S - t.AL,
+        write_to_read_l=t.WL + burst + t.WTR_L - t.AL,
+        read_data_end=t.RL + burst,
+        write_data_end=t.WL + burst,
+        refresh_interval=t.REFI if refresh else 1 << 62,
+        refresh=t.RFC,
+        bank_buffer=part.controller.bank_buffer,
+        max_in_flight=part.controller.max_in_flight,
+        request=part.controller.request_clocks,
+        response=part.controller.response_clocks,
+    )
+
+
+def new_state(part: Part, rules: Rules) -> State:
+    """All banks precharged, clock 0, the first refresh one interval ahead."""
+    banks, groups = part.organisation.banks, part.organisation.bank_groups
+    state = State(
+        scalars=np.zeros(SCALARS, np.int64),
+        open_row=np.full(banks, -1, np.int64),
+        waiting=np.zeros(banks, np.int64),
+        candidate=np.zeros((banks, 2), np.int64),
+        bank_ready=np.zeros((banks, 4), np.int64),
+        group_ready=np.zeros((groups, 4), np.int64),
+        rank_ready=np.zeros(4, np.int64),
+        activates=np.zeros(4, np.int64),
+        buffer=np.zeros((banks, rules.bank_buffer, 5), np.int64),
+        responses=np.zeros(rules.max_in_flight, np.int64),
+    )
+    state.scalars[NEXT_REFRESH] = rules.refresh_interval
+    return state
+
+
+@kernel
+def _propose(state, b):  # type: ignore[no-untyped-def]
+    """Choose the command of bank `b`, which has requests."""
+    row = state.open_row[b]
+    state.candidate[b, 0] = ACT if row < 0 else PRE
+    state.candidate[b, 1] = 0
+    if row >= 0:
+        for k in range(state.waiting[b]):
+            if state.buffer[b, k, 1] == row:
+                state.candidate[b, 0] = WR if state.buffer[b, k, 2] else RD
+                state.candidate[b, 1] = k
+                return
+
+
+@kernel
+def _later(ready, command, clock):  # type: ignore[no-untyped-def]
+    ready[command] = max(ready[command], clock)
+
+
+@kernel
+def _activate(rules, state, t, b):  # type: ignore[no-untyped-def]
+    s = state.scalars
+    ready = state.bank_ready[b]
+    _later(ready, ACT, t + rules.activate_to_activate)
+    _later(ready, PRE, t + rules.activate_to_precharge)
+    _later(ready, RD, t + rules.activate_to_column)
+    _later(ready, WR, t + rules.activate_to_column)
+    _later(state.group_ready[b // rules.banks_of_group], ACT, t + rules.activate_l)
+    _later(state.rank_ready, ACT, t + rules.activate_s)
+    _later(s, PREA_READY, t + rules.activate_to_precharge)
+    _later(s, REF_READY, t + rules.activate_to_activate)
+    state.activates[s[ACTIVATES] % 4] = t
+    s[ACTIVATES] += 1
+    if s[ACTIVATES] >= 4:
+        _later(state.rank_ready, ACT, state.activates[s[ACTIVATES] % 4] + rules.four_activates)
+    state.open_row[b] = state.buffer[b, state.candidate[b, 1], 1]
+    if s[OPEN_BANKS] == 0:
+        s[ACTIVE_SINCE] = t
+    s[OPEN_BANKS] += 1
+    s[ACTS] += 1
+
+
+@kernel
+def _precharge(rules, state, t, b):  # type: ignore[no-untyped-def]
+    s = state.scalars
+    _later(state.bank_ready[b], ACT, t + rules.precharge_to_activate)
+    _later(s, REF_READY, t + rules.precharge_to_activate)
+    state.open_row[b] = -1
+    s[OPEN_BANKS] -= 1
+    if s[OPEN_BANKS] == 0:
+        s[ACTIVE_CLOCKS] += t - s[ACTIVE_SINCE]
+
+
+@kernel
+def _column(rules, state, t, b, write):  # type: ignore[no-untyped-def]
+    """Send RD or WR; returns the clock at which the last beat has passed."""
+    s = state.scalars
+    group = state.group_ready[b // rules.banks_of_group]
+    if write:
+        precharge = t + rules.write_to_precharge
+        _later(group, RD, t + rules.write_to_read_l)
+        _later(group, WR, t + rules.column_l)
+        _later(state.rank_ready, RD, t + rules.write_to_read_s)
+        _later(state.rank_ready, WR, t + rules.column_s)
+        s[WRS] += 1
+        data_end = t + rules.write_data_end
+    else:
+        precharge = t + rules.read_to_precharge
+        _later(group, RD, t + rules.column_l)
+        _later(state.rank_ready, RD, t + rules.column_s)
+        _later(state.rank_ready, WR, t + rules.read_to_write)
+        s[RDS] += 1
+        data_end = t + rules.read_data_end
+    _later(state.bank_ready[b], PRE, precharge)
+    _later(s, PREA_READY, precharge)
+    return data_end
+
+
+@kernel
+def _refresh(rules, state, t):  # type: ignore[no-untyped-def]
+    """Send PREA or REF if timing allows; returns the clock from which it does."""
+    s = state.scalars
+    if s[OPEN_BANKS]:
+        if s[PREA_READY] > t:
+            return s[PREA_READY]
+        for b in range(len(state.open_row)):
+            if state.open_row[b] >= 0:
+                _precharge(rules, state, t, b)
+                if state.waiting[b]:
+                    _propose(state, b)
+        _later(state.rank_ready, ACT, t + rules.precharge_to_activate)
+        s[PREAS] += 1
+        return t
+    if s[REF_READY] > t:
+        return s[REF_READY]
+    s[REF_READY] = t + rules.refresh
+    _later(state.rank_ready, ACT, t + rules.refresh)
+    s[NEXT_REFRESH] += rules.refresh_interval
+    s[REFS] += 1
+    return t
+
+
+@kernel
+def _accept(rules, state, t, arrival, b, row, write):  # type: ignore[no-untyped-def]
+    """Accept a request if clock `t` allows; returns the clock from which it does, if known by now."""
+    s = state.scalars
+    presented = max(arrival, s[LAST_ACCEPT])
+    ready = presented + rules.request
+    if state.waiting[s[LAST_BANK]] == rules.bank_buffer:
+        return NEVER  # until a column command frees a place
+    if s[BUFFERED] + s[RESPONSES] >= rules.max_in_flight:
+        if s[RESPONSES] == 0:
+            return NEVER
+        ready = max(ready, state.responses[s[OLDEST_RESPONSE]])
+    if ready > t:
+        return ready
+    entry = state.buffer[b, state.waiting[b]]
+    entry[0] = s[ACCEPTED]
+    entry[1] = row
+    entry[2] = write
+    entry[3] = presented
+    entry[4] = t
+    state.waiting[b] += 1
+    _propose(state, b)
+    s[BUFFERED] += 1
+    s[ACCEPTED] += 1
+    s[LAST_ACCEPT] = t
+    s[LAST_BANK] = b
+    return t
+
+
+@kernel
+def advance(rules, state, arrival, bank, row, write, last, number, latency, service):  # type: ignore[no-untyped-def]
+    """Run until all requests of a chunk are accepted, after the last chunk until all are answered.
+
+    Fills `number`, `latency` (presentation to response) and `service` (acceptance to last beat) of
+    the requests that moved their data, in that order, and returns how many did.
+    """
+    s = state.scalars
+    t = s[CLOCK]
+    i = 0
+    done = 0
+    while True:
+        while s[RESPONSES] and state.responses[s[OLDEST_RESPONSE]] <= t:
+            s[OLDEST_RESPONSE] = (s[OLDEST_RESPONSE] + 1) % rules.max_in_flight
+            s[RESPONSES] -= 1
+        accept_at = NEVER
+        if i < len(bank):
+            accept_at = _accept(rules, state, t, arrival[i], bank[i], row[i], write[i])
+            if accept_at <= t:
+                i += 1
+                accept_at = t + 1
+        if i == len(bank) and (not last or s[BUFFERED] == 0):
+            break
+
+        if t >= s[NEXT_REFRESH]:
+            soonest = _refresh(rules, state, t)
+        else:
+            soonest = s[NEXT_REFRESH]
+            chosen = -1
+            oldest = NEVER
+            for b in range(len(state.open_row)):
+                if state.waiting[b]:
+                    command = state.candidate[b, 0]
+                    ready = max(
+                        state.bank_ready[b, command],
+                        state.group_ready[b // rules.banks_of_group, command],
+                        state.rank_ready[command],
+                    )
+                    if ready > t:
+                        soonest = min(soonest, ready)
+                    elif state.buffer[b, state.candidate[b, 1], 0] < oldest:
+                        chosen = b
+                        oldest = state.buffer[b, state.candidate[b, 1], 0]
+            if chosen >= 0:
+                soonest = t
+                command = state.candidate[chosen, 0]
+                if command == ACT:
+                    _activate(rules, state, t, chosen)
+                elif command == PRE:
+                    _precharge(rules, state, t, chosen)
+                    s[PRES] += 1
+                else:
+                    end = _column(rules, state, t, chosen, command == WR)
+                    response = max(end + rules.response, s[LAST_RESPONSE] + 1)
+                    s[LAST_RESPONSE] = response
+                    state.responses[(s[OLDEST_RESPONSE] + s[RESPONSES]) % rules.max_in_flight] = response
+                    s[RESPONSES] += 1
+                    entries = state.buffer[chosen]
+                    k = state.candidate[chosen, 1]
+                    number[done] = entries[k, 0]
+                    latency[done] = response - entries[k, 3]
+                    service[done] = end - entries[k, 4]
+                    done += 1
+                    s[BUFFERED] -= 1
+                    state.waiting[chosen] -= 1
+                    for later in range(k, state.waiting[chosen]):
+                        entries[later] = entries[later + 1]
+                if state.waiting[chosen]:
+                    _propose(state, chosen)
+        t = max(t + 1, min(soonest, accept_at))
+    s[CLOCK] = t
+    return done

@@ -1,0 +1,215 @@
+"""Seconds and joules of whole streams at once, for networks whose traces would be too long to follow.
+
+A layer moves few kinds of streams: contiguous, strided in runs, or runs at random places. Of each, the
+bank-state model moves a short and a long piece; a straight line through the two, less the refreshes they
+met, gives what it costs to start and what every further burst costs. Refresh is added as the share of time
+that it takes::
+
+    busy    = start + bursts × slope
+    seconds = busy × REFI / (REFI − RP − RFC − RCD)
+
+since in each REFI all banks are closed, refreshed, and one row at least is opened again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+import numpy.typing as npt
+
+from bitxcore.errors import BitxError
+from hwmodel.dram.energy import idle_power_w
+from hwmodel.dram.parts import Part
+
+SHORT_BURSTS, LONG_BURSTS = 128, 8192
+SEED = 7
+
+
+@dataclass(frozen=True)
+class Stream:
+    """Bytes that are moved in one go, one way.
+
+    Parameters
+    ----------
+    bytes : int
+        All that is used; whole bursts are moved.
+    write : bool
+    run_bytes : int, optional
+        Contiguous bytes, beginning on a burst; by default all.
+    stride_bytes : int, optional
+        From the start of one run to the next; None puts runs at random places.
+
+    Raises
+    ------
+    BitxError
+        If a size is not positive, or runs overlap.
+    """
+
+    bytes: int
+    write: bool = False
+    run_bytes: int | None = None
+    stride_bytes: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.bytes < 0 or (self.run_bytes is not None and self.run_bytes < 1):
+            raise BitxError(
+                f"a stream has bytes >= 0 in runs of at least 1, got {self.bytes}, {self.run_bytes}"
+            )
+        if self.stride_bytes is not None and self.stride_bytes < (self.run_bytes or 1):
+            raise BitxError(
+                f"stride_bytes must be at least run_bytes {self.run_bytes}, got {self.stride_bytes}"
+            )
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Time and energy of the memory while it moves streams; adds up.
+
+    Parameters
+    ----------
+    seconds, joules : float
+    bytes : int
+        Moved, in whole bursts.
+    """
+
+    seconds: float
+    joules: float
+    bytes: int
+
+    def __add__(self, other: Cost) -> Cost:
+        return Cost(self.seconds + other.seconds, self.joules + other.joules, self.bytes + other.bytes)
+
+
+@dataclass(frozen=True)
+class _Line:
+    """Seconds and joules of a start and of a burst, without refresh."""
+
+    start_s: float
+    burst_s: float
+    start_j: float
+    burst_j: float
+
+
+class StreamModel:
+    """The closed form of one memory.
+
+    Parameters
+    ----------
+    part : Part
+
+    Notes
+    -----
+    The first stream of a kind costs two runs of the bank-state model, some milliseconds; all further ones, of
+    any length, a few operations.
+    """
+
+    def __init__(self, part: Part) -> None:
+        self.part = part
+        self._interval_s = part.timing_clocks.REFI * part.clock_period_s
+
+    def cost(self, streams: Stream | Iterable[Stream]) -> Cost:
+        """Cost of streams one after another.
+
+        Parameters
+        ----------
+        streams : Stream or iterable of Stream
+
+        Returns
+        -------
+        Cost
+            While streams move. What a memory needs that waits meanwhile is `idle_power_w`.
+        """
+        if isinstance(streams, Stream):
+            return self._cost(streams)
+        return sum((self._cost(stream) for stream in streams), Cost(0.0, 0.0, 0))
+
+    @property
+    def idle_power_w(self) -> float:
+        """Watts of the memory while it is only refreshed."""
+        return idle_power_w(self.part)
+
+    def _cost(self, stream: Stream) -> Cost:
+        if stream.bytes == 0:
+            return Cost(0.0, 0.0, 0)
+        burst = self.part.burst_bytes
+        run = min(stream.run_bytes or stream.bytes, stream.bytes)
+        runs, rest = divmod(stream.bytes, run)
+        bursts = runs * -(-run // burst) + -(-rest // burst)
+        joined = stream.stride_bytes == run and run % burst == 0
+        if joined or run == stream.bytes:
+            line = _fit(self.part, stream.write, None, None)
+        else:
+            stride = None if stream.stride_bytes is None else -(-stream.stride_bytes // burst)
+            line = _fit(self.part, stream.write, -(-run // burst), stride)
+        busy_s = line.start_s + bursts * line.burst_s
+        refresh_s, refresh_j = _refresh(self.part)
+        refreshes = busy_s / (self._interval_s - refresh_s)
+        seconds = busy_s + refreshes * refresh_s
+        joules = line.start_j + bursts * line.burst_j + refreshes * refresh_j
+        return Cost(seconds, joules, bursts * burst)
+
+
+def stream_addresses(
+    part: Part, bursts: int, run_bursts: int | None, stride_bursts: int | None, *, seed: int = SEED
+) -> npt.NDArray[np.int64]:
+    """Make the addresses of a stream; it begins again at 0 where the memory ends.
+
+    Parameters
+    ----------
+    part : Part
+    bursts : int
+    run_bursts, stride_bursts : int or None
+        Bursts of a run, None for one run; bursts from run to run, None for random places.
+    seed : int
+        Of the random places.
+    """
+    index = np.arange(bursts, dtype=np.int64)
+    if run_bursts is None:
+        place = index
+    else:
+        run, within = np.divmod(index, run_bursts)
+        places = part.capacity_bytes // part.burst_bytes
+        if stride_bursts is None:
+            starts = np.random.default_rng(seed).integers(0, max(1, places - run_bursts), run[-1] + 1)
+            place = starts[run] + within
+        else:
+            place = run * stride_bursts + within
+    return place * part.burst_bytes % part.capacity_bytes
+
+
+@lru_cache(maxsize=4096)
+def _fit(part: Part, write: bool, run_bursts: int | None, stride_bursts: int | None) -> _Line:
+    from hwmodel.dram.simulation import simulate_trace
+
+    refresh_s, refresh_j = _refresh(part)
+    busy_s, joules = [], []
+    for bursts in (SHORT_BURSTS, LONG_BURSTS):
+        result = simulate_trace(part, stream_addresses(part, bursts, run_bursts, stride_bursts), write)
+        busy_s.append(result.total_s - result.commands["REF"] * refresh_s)
+        joules.append(result.energy_j - result.commands["REF"] * refresh_j)
+    burst_s = (busy_s[1] - busy_s[0]) / (LONG_BURSTS - SHORT_BURSTS)
+    burst_j = (joules[1] - joules[0]) / (LONG_BURSTS - SHORT_BURSTS)
+    # A start too short to see against the pieces must not turn negative.
+    return _Line(
+        start_s=max(0.0, busy_s[0] - SHORT_BURSTS * burst_s),
+        burst_s=burst_s,
+        start_j=max(0.0, joules[0] - SHORT_BURSTS * burst_j),
+        burst_j=burst_j,
+    )
+
+
+def _refresh(part: Part) -> tuple[float, float]:
+    """Seconds and joules of one refresh, with closing all banks before and opening one after it."""
+    timing, current = part.timing_clocks, part.currents_a
+    ampere_clocks = (
+        timing.RFC * current.IDD5B
+        + timing.RP * current.IDD2N
+        + timing.RCD * current.IDD3N
+        + timing.RAS * (current.IDD0 - current.IDD3N)
+        + (timing.RC - timing.RAS) * (current.IDD0 - current.IDD2N)
+    )
+    volt_s = part.voltages_v.VDD * part.clock_period_s * part.organisation.devices
+    return (timing.RP + timing.RFC + timing.RCD) * part.clock_period_s, ampere_clocks * volt_s

@@ -1,0 +1,64 @@
+"""Traces in DRAMSys's ``.stl`` form, one request a line: ``clock: (bytes) read|write address``.
+
+Clocks are the initiator's; its frequency stands in the simulation's configuration (``clkMhz``), and in
+a comment on top of the file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from os import PathLike
+
+import numpy as np
+import numpy.typing as npt
+
+from bitxcore.errors import BitxError
+from bitxcore.files import atomic_file
+from hwmodel.dram.parts import Part
+from hwmodel.dram.simulation import Chunk, checked_chunks
+
+
+def write_stl(
+    path: str | PathLike[str],
+    part: Part,
+    addresses: npt.ArrayLike | Iterator[Chunk],
+    is_write: npt.ArrayLike | None = None,
+    arrival_s: npt.ArrayLike | None = None,
+    *,
+    initiator_clock_hz: float = 1e9,
+) -> int:
+    """Export a trace, so that DRAMSys can replay it; written as it comes, and whole or not at all.
+
+    Parameters
+    ----------
+    path : path-like
+    part : Part
+        Gives the bytes of a request and the addresses that exist.
+    addresses, is_write, arrival_s
+        As in `simulate_trace`.
+    initiator_clock_hz : float
+        Arrivals are rounded up to its clocks.
+
+    Returns
+    -------
+    int
+        Requests written.
+
+    Raises
+    ------
+    TensorError
+        If an address lies outside the memory, or arrivals fall.
+    BitxError
+        If the file can't be written.
+    """
+    if not 0 < initiator_clock_hz < 1e15:
+        raise BitxError(f"initiator_clock_hz must be from 0 to 1e15, got {initiator_clock_hz}")
+    requests = 0
+    with atomic_file(path) as temporary, temporary.open("w", encoding="ascii", newline="\n") as file:
+        file.write(f"# {part.name}, clkMhz {initiator_clock_hz / 1e6:g}\n")
+        for address, write, arrival in checked_chunks(part, addresses, is_write, arrival_s):
+            clocks = np.ceil(arrival * initiator_clock_hz - 1e-6).astype(np.int64)
+            for clock, wr, at in zip(clocks.tolist(), write.tolist(), address.tolist(), strict=True):
+                file.write(f"{clock}: ({part.burst_bytes}) {'write' if wr else 'read'} {at:#x}\n")
+            requests += len(address)
+    return requests
