@@ -51,7 +51,7 @@ def test_prune_dump(benchmark, mebibytes, tmp_path):
 
         def stream():
             start = 0
-            for block in dump["dump"].blocks(mebibytes << 20):
+            for block in dump["dump"].blocks(mebibytes << 20, views=True):
                 stop = start + len(block)
                 bx.prune(block, rows=5, out=out[start:stop])
                 start = stop

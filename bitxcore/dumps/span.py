@@ -71,6 +71,21 @@ class SpanTensor(Tensor):
             raise TensorError(f"{self.where}: is 0-d, it has no rows")
         return self._copy(slice(start, stop))
 
+    def view_rows(self, start: int, stop: int) -> npt.NDArray[Any]:
+        """Map ``[start:stop]`` of axis 0, where the file has it as memory would."""
+        if (
+            not self.size
+            or self.order == "F"
+            or self.stored != self.dtype
+            or self.offset % self.dtype.itemsize
+        ):
+            return self.read_rows(start, stop)
+        self.source.check()
+        with reading(self.where):
+            mapped = np.memmap(self.source.path, self.stored, "c", self.offset, self.shape)
+            view: npt.NDArray[Any] = np.asarray(mapped[start:stop])
+            return view
+
     def _copy(self, index: Any) -> npt.NDArray[Any]:
         self.source.check()
         if not self.size:

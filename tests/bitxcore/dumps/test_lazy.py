@@ -6,6 +6,7 @@ import tracemalloc
 import h5py
 import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
 from bitxcore.dumps import open_dump, save
 
@@ -92,3 +93,23 @@ def test_writing_in_blocks_is_flat_in_memory(suffix, tmp_path):
     finally:
         tracemalloc.stop()
     assert open_dump(tmp_path / "out" / path.name)["w"].read_rows(95, 96).min() == 1
+
+
+@pytest.mark.parametrize("suffix", [".npy", ".npz", ".safetensors"])
+def test_views_are_private_and_equal(tmp_path, suffix):
+    x = np.arange(60, dtype=np.float32).reshape(12, 5)
+    path = tmp_path / f"w{suffix}"
+    if suffix == ".npy":
+        np.save(path, x)
+    elif suffix == ".npz":
+        np.savez(path, w=x)
+    else:
+        save_file({"w": x}, path)
+    before = path.read_bytes()
+    with open_dump(path) as dump:
+        (tensor,) = dump.values()
+        np.testing.assert_array_equal(np.concatenate(list(tensor.blocks(40, views=True))), x)
+        view = tensor.view_rows(2, 4)
+        view[:] = -1
+        np.testing.assert_array_equal(tensor.view_rows(2, 4), x[2:4])
+    assert path.read_bytes() == before
