@@ -109,6 +109,7 @@ class Costs:
                 self._logic[row["component"]].append((bits, cost, row["source"]))
         self._cells = {r["cell"]: (float(r["nand2_equivalents"]), r["source"]) for r in _rows("cells.csv")}
         self._technology = {r["quantity"]: r for r in _rows("technology.csv")}
+        self._found: dict[tuple[str, float], tuple[Cost, str]] = {}
         self._srams = {(int(r["bytes"]), int(r["width_bits"])): r for r in _rows("sram-28nm.csv")}
 
     def adder(self, bits: float) -> Cost:
@@ -177,6 +178,12 @@ class Costs:
         return tuple(found)
 
     def _scaled(self, component: str, bits: float) -> tuple[Cost, str]:
+        """Cost and source at a width, looked up once."""
+        if (component, bits) not in self._found:
+            self._found[component, bits] = self._interpolated(component, bits)
+        return self._found[component, bits]
+
+    def _interpolated(self, component: str, bits: float) -> tuple[Cost, str]:
         """Cost at a width: between the rows that there are, in proportion beyond them."""
         rows = sorted(self._logic.get(component, ()), key=lambda row: row[0])
         if not rows:

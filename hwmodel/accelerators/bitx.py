@@ -23,8 +23,9 @@ from bitxcore.formats import NumberFormat, format_of, number_format
 from bitxcore.groups import GROUPINGS, MAX_GROUP, Grouping
 from hwmodel.accelerators.base import Accelerator
 from hwmodel.accelerators.bitx_hardware import Datapath, Events, Hardware
+from hwmodel.accelerators.bitx_job import SERIAL, Job, job_of
 from hwmodel.costs import Figure, costs
-from hwmodel.layers import Layer
+from hwmodel.layers import Conv, Layer, Linear
 from hwmodel.operands import Operands
 from hwmodel.passes import Passes, port_cycles
 from hwmodel.results import LayerResult
@@ -83,6 +84,9 @@ class BitX(Accelerator):
     pack_zeros : bool, optional
         Whether zero weights are left out when groups are gathered. None: where at least
         `PACK_ZEROS_FROM` of a tensor's weights are zero.
+    serial : {"weights", "activations"}
+        Operand that is cut into rows and pruned. ``"activations"`` swaps the roles: a unit works on one
+        output position, its PEs on filters; `format` and the packing of zeros are the activations'.
     weight_bytes_per_cycle, activation_bytes_per_cycle, output_bytes_per_cycle : int or None
         Widths of the buffers' ports; None keeps pace with the units whatever they need.
     clock_hz : float
@@ -108,6 +112,7 @@ class BitX(Accelerator):
     fifo_depth: int | None = 2
     skip_zero_groups: bool = False
     pack_zeros: bool | None = None
+    serial: str = "weights"
     weight_bytes_per_cycle: int | None = None
     activation_bytes_per_cycle: int | None = None
     output_bytes_per_cycle: int | None = None
@@ -144,6 +149,8 @@ class BitX(Accelerator):
         "Energy is components x events, the inventory being ours; the datapath is built for floats, fixed"
         " point uses a part of it and gates E-align. Values enter and leave a buffer once a layer. No DRAM.",
         "Leakage of 10 mW/mm2, and half of a register's write energy to clock it each cycle.",
+        "serial='activations' treats what each position reads as a vector of its own: values that overlapping"
+        " windows share are read, aligned and extracted again for each.",
         "Peak: a 16-bit multiply-accumulate is 16 row applications of one weight.",
         "Transposed convolution scatters: every weight meets every input position.",
     )
@@ -154,6 +161,8 @@ class BitX(Accelerator):
             raise TensorError(f"group must be an integer from 1 to {MAX_GROUP}, got {self.group}")
         if self.grouping not in GROUPINGS:
             raise TensorError(f"grouping must be one of {', '.join(GROUPINGS)}, got {self.grouping!r}")
+        if self.serial not in SERIAL:
+            raise TensorError(f"serial must be one of {', '.join(SERIAL)}, got {self.serial!r}")
         if self.format is not None:
             number_format(self.format)
         if self.rounding not in ROUNDINGS:
@@ -175,82 +184,85 @@ class BitX(Accelerator):
         """Refuse products of two activations: there is nothing to prune before run time."""
         if not layer.has_weights:
             return "both operands are activations: no weights to prune without activation traces"
+        if self.serial == "activations" and not isinstance(layer, (Conv, Linear)):
+            return f"serial='activations': the positions of {layer.operation} read no windows of its input"
         return None
 
     def run(self, layer: Layer, operands: Operands) -> LayerResult:
         """Count the cycles of `layer`."""
-        weights, fmt = self._weights(operands)
-        bounds = self._filter_tiles(layer)
+        job = job_of(layer, operands, self.serial, self.compute_units, self.format)
         # The unpruned machine, in the two readings.
-        dense = self._prune(weights, fmt, unpruned=True)
-        filters, groups = dense.kept_rows.shape
+        dense = self._prune(job.values, job.format, unpruned=True)
+        vectors, groups = dense.kept_rows.shape
+        all_lengths = np.full(vectors, groups)
         every_row = groups * -(-dense.window // self.lanes)
-        all_rows = np.full((len(bounds) - 1, 3), every_row, np.int64)
-        nonempty = self._ladder(dense.kept_rows, bounds, None)
-        if packs := self._packs(weights):
-            packed, counts = _leave_out_zeros(weights, self.grouping)
+        all_rows = np.full((job.tiles, 3), every_row, np.int64)
+        nonempty = self._ladder(dense.kept_rows, job.bounds, None)
+        if packs := self._packs(job.values):
+            packed, counts = _leave_out_zeros(job.values, self.grouping)
             lengths = -(-counts // self.group)
-            kept = self._prune(packed, fmt, grouping="flat").kept_rows
+            kept = self._prune(packed, job.format, grouping="flat").kept_rows
             exists = np.arange(kept.shape[1]) < lengths[:, None]
             histogram = np.bincount(kept[exists], minlength=dense.window + 1)
         else:
-            lengths = np.full(filters, groups)
-            kept = self._prune(weights, fmt).kept_rows
+            lengths = all_lengths
+            kept = self._prune(job.values, job.format).kept_rows
             histogram = np.bincount(kept.reshape(-1), minlength=dense.window + 1)
-        widths = _Widths.of(dense, operands)
-        passes = self._passes(layer, bounds, lengths, groups, widths)
-        dense_passes = self._passes(layer, bounds, np.full(filters, groups), groups, widths)
-        causes = passes.causes(self._ladder(kept, bounds, lengths))
-
-        tiles = layer.position_tiles(self.processing_elements)
-        events = self._events(
-            layer, widths, lengths, histogram, len(bounds) - 1, groups, sum(causes.values())
-        )
+        widths = _Widths.of(dense, job, self.serial)
+        dense_passes = self._passes(job, all_lengths, groups, widths)
+        causes = self._passes(job, lengths, groups, widths).causes(self._ladder(kept, job.bounds, lengths))
+        events = self._events(layer, job, widths, lengths, histogram, groups, sum(causes.values()))
         path = self._datapath(dense.format, dense.window, widths)
         slots = events.cycles * self.compute_units * self.processing_elements * self.lanes
+        tiles = (job.tiles, job.use_tiles(self.processing_elements))
+        filter_tiles, position_tiles = tiles if self.serial == "weights" else tiles[::-1]
         return self.result(
             layer,
             **causes,
             utilisation=events.rows_applied / slots,
-            filter_tiles=len(bounds) - 1,
-            position_tiles=tiles,
+            filter_tiles=filter_tiles,
+            position_tiles=position_tiles,
             groups=int(histogram.sum()),
             kept_rows_histogram=tuple(histogram.tolist()),
             unpruned_all_rows_cycles=dense_passes.cycles(all_rows),
             unpruned_nonempty_rows_cycles=dense_passes.cycles(nonempty),
             clock_hz=self.clock_hz,
             energy_parts_j=Hardware(self).energy_parts_j(path, events),
-            notes=("zero weights packed away",) if packs else (),
+            notes=(f"zero {self.serial} packed away",) if packs else (),
         )
 
     def _events(
         self,
         layer: Layer,
+        job: Job,
         widths: _Widths,
         lengths: npt.NDArray[np.int64],
         histogram: npt.NDArray[np.int64],
-        filter_tiles: int,
         groups: int,
         cycles: int,
     ) -> Events:
-        tiles = layer.position_tiles(self.processing_elements)
+        passes, uses = job.use_tiles(self.processing_elements), job.uses * job.steps
         gathered = int(lengths.sum())
         rows = np.arange(len(histogram))
         turns = int(-(-rows // self.lanes) @ histogram)
         emitted = int(rows @ histogram)
-        weight_bits = gathered * self.group * widths.weight
-        broadcast = filter_tiles * groups * layer.positions
+        broadcast = job.tiles * groups * uses
+        serial_read = gathered * passes * self.group * widths.serial
+        parallel_read = broadcast * self.group * widths.parallel
+        weights_serial = self.serial == "weights"
         output_bits = layer.filters * layer.positions * widths.activation
         return Events(
-            weight_groups=gathered * tiles,
-            rows_emitted=emitted * tiles,
-            rows_applied=emitted * layer.positions,
-            pe_cycles=turns * layer.positions,
-            group_sums=gathered * layer.positions,
-            activation_groups=broadcast,
-            weight_bits_read=weight_bits * tiles,
-            weight_bits_written=weight_bits,
-            activation_bits_read=broadcast * self.group * widths.activation,
+            serial_groups=gathered * passes,
+            rows_emitted=emitted * passes,
+            rows_applied=emitted * uses,
+            pe_cycles=turns * uses,
+            group_sums=gathered * uses,
+            parallel_groups=broadcast,
+            weight_bits_read=serial_read if weights_serial else parallel_read,
+            weight_bits_written=gathered * self.group * widths.serial
+            if weights_serial
+            else layer.parameters * widths.parallel,
+            activation_bits_read=parallel_read if weights_serial else serial_read,
             activation_bits_written=layer.input_count * widths.activation,
             output_bits_written=output_bits,
             output_bits_read=output_bits,
@@ -266,7 +278,7 @@ class BitX(Accelerator):
 
     def _datapath(self, fmt: NumberFormat, window: int, widths: _Widths) -> Datapath:
         """Part of the datapath that one layer's numbers use."""
-        bits = ACTIVATION_WINDOW if fmt.is_float else widths.activation
+        bits = ACTIVATION_WINDOW if fmt.is_float else widths.parallel
         return Datapath(self.group, window, bits, fmt.exponent_bits)
 
     @property
@@ -279,49 +291,27 @@ class BitX(Accelerator):
         """Every cost figure that enters, with its source."""
         return Hardware(self).figures()
 
-    def _passes(
-        self,
-        layer: Layer,
-        bounds: npt.NDArray[np.int64],
-        lengths: npt.NDArray[np.int64],
-        groups: int,
-        widths: _Widths,
-    ) -> Passes:
-        """Describe the passes of `layer`; `lengths`: groups of each filter, `groups`: before packing."""
-        positions = layer.positions // layer.steps
-        last = (positions - 1) % self.processing_elements + 1
-        repeats = (layer.position_tiles(self.processing_elements) - layer.steps, layer.steps)
+    def _passes(self, job: Job, lengths: npt.NDArray[np.int64], groups: int, widths: _Widths) -> Passes:
+        """Describe the passes of a job; `lengths`: groups of each vector, `groups`: before packing."""
+        last = (job.uses - 1) % self.processing_elements + 1
         at_once = np.array([self.processing_elements, last])
-        tiles = len(bounds) - 1
-        weights = np.add.reduceat(lengths, bounds[:-1]) * _bytes(self.group * widths.weight)
-        activations = at_once * groups * _bytes(self.group * widths.activation)
-        outputs = np.diff(bounds)[:, None] * at_once * _bytes(widths.activation)
+        serial = np.add.reduceat(lengths, job.bounds[:-1])[:, None] * _bytes(self.group * widths.serial)
+        parallel = at_once * groups * _bytes(self.group * widths.parallel)
+        outputs = np.diff(job.bounds)[:, None] * at_once * _bytes(widths.activation)
+        weights, activations = (serial, parallel) if self.serial == "weights" else (parallel, serial)
         ports = (
-            (weights[:, None], self.weight_bytes_per_cycle),
+            (weights, self.weight_bytes_per_cycle),
             (activations, self.activation_bytes_per_cycle),
             (outputs, self.output_bytes_per_cycle),
         )
         latency = ceil(log2(self.group)) + 1
         return Passes(
             fill_cycles=latency * (2 if widths.is_float else 1),
-            repeats=repeats,
+            repeats=(job.use_tiles(self.processing_elements) - job.steps, job.steps),
             port_cycles=np.stack(
-                [np.broadcast_to(port_cycles(moved, width), (tiles, 2)) for moved, width in ports], axis=2
+                [np.broadcast_to(port_cycles(moved, width), (job.tiles, 2)) for moved, width in ports], axis=2
             ),
         )
-
-    def _weights(self, operands: Operands) -> tuple[npt.NDArray[Any], str | None]:
-        """Weights and their format; integers of a stated precision are read at that width."""
-        weights = operands.weights
-        assert weights is not None
-        bits = operands.weight_bits
-        if weights.dtype.kind not in "iu" or self.format is not None or bits is None:
-            return weights, self.format
-        if not 2 <= bits <= 16:
-            raise TensorError(f"integer weights must have 2 to 16 bits on {self.name}, got {bits}")
-        if weights.size and weights.min() >= 0 and weights.dtype.kind == "u" and bits == 8:
-            return weights.astype(np.uint8), "uint8"
-        return weights.astype(np.int8 if bits <= 8 else np.int16), f"int{bits}"
 
     def _prune(
         self,
@@ -352,12 +342,6 @@ class BitX(Accelerator):
             **common,
         )
 
-    def _filter_tiles(self, layer: Layer) -> npt.NDArray[np.int64]:
-        """Bounds of the filter tiles: up to C filters of one convolution group each."""
-        starts = np.arange(0, layer.filters // layer.conv_groups, self.compute_units)
-        groups = np.arange(layer.conv_groups) * (layer.filters // layer.conv_groups)
-        return np.append((groups[:, None] + starts).reshape(-1), layer.filters)
-
     def _ladder(
         self, kept: npt.NDArray[Any], bounds: npt.NDArray[np.int64], lengths: npt.NDArray[np.int64] | None
     ) -> npt.NDArray[np.int64]:
@@ -384,18 +368,19 @@ class BitX(Accelerator):
 class _Widths:
     """Bits of the numbers that move through one layer."""
 
-    weight: int
+    serial: int
+    parallel: int
     activation: int
     is_float: bool
 
     @classmethod
-    def of(cls, pruned: Pruned, operands: Operands) -> _Widths:
+    def of(cls, pruned: Pruned, job: Job, serial: str) -> _Widths:
         fmt = pruned.format
-        weight = fmt.storage_bits
+        own = fmt.storage_bits
         if not fmt.is_float:
-            weight = fmt.significand_bits + (fmt.encoding == "sign-magnitude")
-        activation = operands.activation_bits or (fmt.storage_bits if fmt.is_float else 16)
-        return cls(weight, activation, fmt.is_float)
+            own = fmt.significand_bits + (fmt.encoding == "sign-magnitude")
+        other = job.other_bits or (fmt.storage_bits if fmt.is_float else 16)
+        return cls(own, other, other if serial == "weights" else own, fmt.is_float)
 
 
 def _bytes(bits: int) -> int:

@@ -28,16 +28,16 @@ class Datapath:
     group : int
         G.
     window : int
-        W, rows of a weight group.
-    activation_bits : int
-        Magnitude of an (aligned) activation: A.
+        W, rows of a serial group.
+    parallel_bits : int
+        Width of the operand that is not cut into rows (activations, by default), aligned if a float: A.
     exponent_bits : int
         Of a float; 0 for fixed point.
     """
 
     group: int
     window: int
-    activation_bits: int
+    parallel_bits: int
     exponent_bits: int
 
     @property
@@ -48,13 +48,13 @@ class Datapath:
     @property
     def sum_bits(self) -> int:
         """Bits of the sum of one row."""
-        return self.activation_bits + (self.group - 1).bit_length()
+        return self.parallel_bits + (self.group - 1).bit_length()
 
     @property
     def accumulator_bits(self) -> int:
         """Bits of the sum of all rows: of a group in floating point, of a filter in fixed point."""
         guard = (self.group - 1).bit_length() if self.is_float else SUM_GUARD_BITS
-        return self.activation_bits + self.window + guard
+        return self.parallel_bits + self.window + guard
 
     def align(self, c: Costs, window: int) -> Cost:
         """E-align one group: largest exponent, differences, shifts."""
@@ -78,9 +78,9 @@ class Datapath:
 
     def lane(self, c: Costs) -> Cost:
         """Apply one row: gate, sign and sum G activations, shift the sum to the row's place."""
-        bits = self.group * self.activation_bits
+        bits = self.group * self.parallel_bits
         cost = c.gates("and", bits) + c.gates("xor", bits)
-        left, width = self.group, self.activation_bits
+        left, width = self.group, self.parallel_bits
         while left > 1:
             width += 1
             cost += (left // 2) * c.adder(width)
@@ -108,18 +108,18 @@ class Events:
 
     Parameters
     ----------
-    weight_groups : int
-        Groups that units took in, once a position tile.
+    serial_groups : int
+        Groups that units took in: weights, once a position tile (or activations, once a filter tile).
     rows_emitted : int
         Rows that extractors handed out.
     rows_applied : int
-        Row applications by PEs with a position.
+        Row applications by PEs that have work.
     pe_cycles : int
-        Cycles in which a PE with a position wrote its accumulator.
+        Cycles in which a PE that has work wrote its accumulator.
     group_sums : int
-        Groups that PEs with a position summed.
-    activation_groups : int
-        Groups that entered the FIFO, once a position and filter tile.
+        Groups that PEs that have work summed.
+    parallel_groups : int
+        Groups that entered the FIFO: activations, once a position and filter tile (or weights).
     weight_bits_read, activation_bits_read, output_bits_written : int
         Moved by the buffers' inner ports.
     weight_bits_written, activation_bits_written, output_bits_read : int
@@ -127,12 +127,12 @@ class Events:
     cycles : int
     """
 
-    weight_groups: int
+    serial_groups: int
     rows_emitted: int
     rows_applied: int
     pe_cycles: int
     group_sums: int
-    activation_groups: int
+    parallel_groups: int
     weight_bits_read: int
     weight_bits_written: int
     activation_bits_read: int
@@ -176,9 +176,9 @@ class Hardware:
         fifo_groups = 0 if m.fifo_depth is None else (m.fifo_depth + 1) * m.processing_elements
         parts = {
             "e_align": units * path.align(c, path.window)
-            + m.processing_elements * path.align(c, path.activation_bits),
+            + m.processing_elements * path.align(c, path.parallel_bits),
             "extractor": units * (path.count(c) + m.lanes * path.emit(c)),
-            "activation_fifo": c.register(fifo_groups * path.group * (path.activation_bits + 1)),
+            "activation_fifo": c.register(fifo_groups * path.group * (path.parallel_bits + 1)),
             "lanes": pes * m.lanes * path.lane(c),
             "accumulators": pes
             * (m.lanes * path.accumulate(c) + 2 * path.accumulator(c) + path.end_group(c)),
@@ -196,12 +196,12 @@ class Hardware:
         """
         m, c, e = self.machine, self.costs, events
         inventory = self.inventory()
-        word = c.register(path.group * (path.activation_bits + 1)).energy_j
+        word = c.register(path.group * (path.parallel_bits + 1)).energy_j
         parts = {
-            "e_align": e.weight_groups * path.align(c, path.window).energy_j
-            + e.activation_groups * path.align(c, path.activation_bits).energy_j,
-            "extractor": e.weight_groups * path.count(c).energy_j + e.rows_emitted * path.emit(c).energy_j,
-            "activation_fifo": (e.activation_groups + e.group_sums) * word,
+            "e_align": e.serial_groups * path.align(c, path.window).energy_j
+            + e.parallel_groups * path.align(c, path.parallel_bits).energy_j,
+            "extractor": e.serial_groups * path.count(c).energy_j + e.rows_emitted * path.emit(c).energy_j,
+            "activation_fifo": (e.parallel_groups + e.group_sums) * word,
             "lanes": e.rows_applied * path.lane(c).energy_j,
             "accumulators": e.rows_applied * path.accumulate(c).energy_j
             + e.pe_cycles * path.accumulator(c).energy_j

@@ -7,6 +7,7 @@ definition of pruning on Python integers.
 
 from collections import Counter
 from math import ldexp
+from types import SimpleNamespace
 
 import numpy as np
 
@@ -226,15 +227,30 @@ def patch(layer, activations, filter_, position):
     return found
 
 
-def simulate(acc, layer, codes, fmt, activations, activation_bits):
+def swapped(layer):
+    """One convolution group with its roles swapped; positions of different steps share no tile."""
+    return SimpleNamespace(
+        operation="linear",
+        channels=layer.channels,
+        kernel_positions=layer.kernel_positions,
+        reduction=layer.reduction,
+        filters=layer.positions,
+        conv_groups=layer.steps,
+        positions=layer.filters // layer.conv_groups,
+        steps=1,
+    )
+
+
+def simulate(acc, layer, codes, fmt, others, other_bits):
     """Run a layer; its cycles by cause, and its outputs of shape (filters, positions).
 
-    ``codes`` are the weights' codes as Python integers, shape (filters, reduction).
+    ``codes`` are the weights' codes as Python integers, shape (filters, reduction); ``others`` the
+    activations. With ``acc.serial == "activations"`` the caller swaps the roles (`swapped`): codes are the
+    activations', filters are positions, others are weights.
     """
     window = acc.window or fmt.default_window
-    weight_bits = (
-        fmt.storage_bits if fmt.is_float else fmt.significand_bits + (fmt.encoding == "sign-magnitude")
-    )
+    own_bits = fmt.storage_bits if fmt.is_float else fmt.significand_bits + (fmt.encoding == "sign-magnitude")
+    activation_bits = other_bits if acc.serial == "weights" else own_bits
     used = [[reference.decode(code, fmt).significand != 0 for code in f] for f in codes]
     plain = [gather(f, acc, layer.channels, layer.kernel_positions) for f in used]
     dense = -(-layer.reduction // acc.group)
@@ -261,14 +277,13 @@ def simulate(acc, layer, codes, fmt, activations, activation_bits):
             for begin in range(0, layer.positions, per_step):
                 for start in range(begin, begin + per_step, acc.processing_elements):
                     positions = range(start, min(start + acc.processing_elements, begin + per_step))
+                    own = sum(len(groups[f]) for f in filters) * -(-acc.group * own_bits // 8)
+                    other = len(positions) * dense * -(-acc.group * other_bits // 8)
+                    moved = (own, other) if acc.serial == "weights" else (other, own)
+                    results = len(filters) * len(positions) * -(-activation_bits // 8)
                     run_pass(
                         acc, layer, filters, positions, groups, turns, latency * (1 + fmt.is_float), causes,
-                        outputs, activations, fmt.is_float,
-                        (
-                            sum(len(groups[f]) for f in filters) * -(-acc.group * weight_bits // 8),
-                            len(positions) * dense * -(-acc.group * activation_bits // 8),
-                            len(filters) * len(positions) * -(-activation_bits // 8),
-                        ),
+                        outputs, others, fmt.is_float, (*moved, results),
                     )  # fmt: skip
     return causes, outputs
 

@@ -37,7 +37,7 @@ def test_accelerators_are_frozen_records_of_their_options():
 
 
 def test_unknown_names_and_options_list_the_known_ones():
-    with pytest.raises(TensorError, match="'bitz' is not known; known: bitx, dadiannao"):
+    with pytest.raises(TensorError, match=r"'bitz' is not known; known: .*bitx, .*dadiannao"):
         hw.accelerator("bitz")
     with pytest.raises(
         TensorError, match="'dadiannao' has no option 'row'; known: lanes, columns, rows, tiles"
@@ -54,6 +54,8 @@ def test_unknown_names_and_options_list_the_known_ones():
         ("bitx", {"lanes": 1.5}, "lanes must be an integer"),
         ("bitx", {"group": 65}, "group must be an integer from 1 to 64"),
         ("bitx", {"grouping": "column"}, "grouping"),
+        ("bitx", {"serial": "both"}, "serial must be one of weights, activations, got 'both'"),
+        ("bitx", {"clock_hz": 0}, "clock_hz must be a positive number of cycles a second, got 0"),
         ("bitx", {"rounding": "up"}, "rounding must be one of truncate, nearest"),
         ("bitx", {"criterion": "best"}, "criterion must be one of topn"),
         ("bitx", {"criterion": "threshold", "rows": None}, "needs threshold"),

@@ -173,14 +173,14 @@ def test_events_by_hand():
         w = np.array([[64, 32, 0, 0, 1, 0, 0, 0]], np.int8)
         r = hw.simulate(acc, hw.Linear("l", 8, 1, positions=5), hw.Operands(w))
     ((path, events),) = seen
-    assert path == Datapath(group=4, window=7, activation_bits=16, exponent_bits=0)
+    assert path == Datapath(group=4, window=7, parallel_bits=16, exponent_bits=0)
     assert events == Events(
-        weight_groups=2 * 2,
+        serial_groups=2 * 2,
         rows_emitted=3 * 2,
         rows_applied=3 * 5,
         pe_cycles=3 * 5,
         group_sums=2 * 5,
-        activation_groups=2 * 5,
+        parallel_groups=2 * 5,
         weight_bits_read=2 * 2 * 32,
         weight_bits_written=2 * 32,
         activation_bits_read=2 * 5 * 64,

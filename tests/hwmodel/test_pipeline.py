@@ -1,5 +1,6 @@
 """The compiled engine against the machine that is stepped cycle by cycle, and what must be conserved."""
 
+from collections import Counter
 from fractions import Fraction
 
 import numpy as np
@@ -11,6 +12,7 @@ import hwmodel as hw
 from bitxcore.errors import TensorError
 from bitxcore.formats import number_format
 from hwmodel.passes import CAUSES
+from hwmodel.windows import windows
 
 LAYERS = 2_000
 SHARDS = 8
@@ -146,6 +148,66 @@ def test_engine_equals_the_stepped_machine(shard):
         assert r.cycles == sum(causes.values())
         expected = expected_outputs(acc, layer, fmt, weights, activations)
         assert np.array(outputs, object).tolist() == expected.tolist(), (seed, acc.label)
+
+
+@pytest.mark.parametrize("shard", range(2))
+def test_serial_activations_equal_the_stepped_machine_with_its_roles_swapped(shard):
+    for seed in range(10_000 + shard, 10_500, 2):
+        layer, acc, fmt, weights, activations = random_case(seed)
+        acc = with_options(acc, serial="activations")
+        low = 0 if fmt.encoding == "unsigned" else -100
+        activations = np.clip(activations, low, 100).astype(fmt.dtype)
+        operands = hw.Operands(weights, activations, weight_bits=None if fmt.is_float else 8)
+        r = hw.simulate(acc, layer, operands)
+        causes = Counter()
+        rows = weights.reshape(layer.filters, -1)
+        rows = rows.astype(np.float32) if fmt.is_float else rows.astype(int)
+        for filters in np.split(np.arange(layer.filters), layer.conv_groups):
+            patches = [stepped.patch(layer, activations, filters[0], q) for q in range(layer.positions)]
+            patches = np.array(patches).astype(fmt.dtype)
+            bits = fmt.storage_bits if fmt.is_float else 8
+            turned = stepped.swapped(layer)
+            found, outputs = stepped.simulate(acc, turned, codes_of(patches, fmt), fmt, rows[filters], bits)
+            causes += found
+            if not fmt.is_float:
+                pruned = prune(acc, fmt, patches.reshape(layer.positions, layer.channels, -1))
+                assert np.array(outputs, int).tolist() == (pruned.astype(int) @ rows[filters].T).tolist()
+        assert {c: getattr(r, c) for c in CAUSES} == {c: causes[c] for c in CAUSES}, (seed, acc.label)
+
+
+def test_serial_activations_need_activations():
+    acc = hw.accelerator("bitx", serial="activations")
+    w = np.ones((2, 4), np.float32)
+    with pytest.raises(TensorError, match="layer 'l': serial='activations' needs activations"):
+        hw.simulate(acc, hw.Linear("l", 4, 2), hw.Operands(w))
+    up = hw.ConvTranspose("up", in_channels=2, out_channels=2, in_size=(3, 3), kernel=2)
+    assert "conv_transpose" in acc.not_applicable(up)
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [
+        hw.Conv("2d", in_channels=6, out_channels=3, in_size=(7, 8), kernel=(3, 2), stride=(2, 1),
+                padding=((1, 0), (0, 2)), dilation=(1, 2), groups=3, batch=2),
+        hw.Conv("1d", in_channels=2, out_channels=3, in_size=9, kernel=3, padding=1, stride=2),
+        hw.Conv("3d", in_channels=2, out_channels=3, in_size=(4, 5, 6), kernel=(2, 3, 1), padding=1),
+    ],
+)  # fmt: skip
+def test_windows_times_filters_are_the_convolution(layer):
+    torch = pytest.importorskip("torch")
+    rng = np.random.default_rng(1)
+    x = rng.integers(-9, 10, (layer.batch, layer.in_channels, *layer.in_size))
+    w = rng.integers(-9, 10, layer.weight_shape)
+    seen = windows(layer, x).reshape(layer.groups, layer.positions, -1)
+    filters = w.reshape(layer.groups, layer.filters // layer.groups, -1)
+    found = np.einsum("gpr,gfr->gfp", seen, filters).reshape(layer.filters, layer.batch, *layer.out_size)
+    padding = [n for pair in reversed(layer.padding) for n in pair]
+    conv = getattr(torch.nn.functional, f"conv{len(layer.in_size)}d")
+    expected = conv(
+        torch.nn.functional.pad(torch.tensor(x), padding), torch.tensor(w),
+        stride=layer.stride, dilation=layer.dilation, groups=layer.groups,
+    )  # fmt: skip
+    assert (found.swapaxes(0, 1) == expected.numpy()).all()
 
 
 def test_random_cases_reach_every_cause():

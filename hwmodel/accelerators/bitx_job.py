@@ -1,0 +1,97 @@
+"""A layer as BitX sees it: vectors that are fed by rows, each applied a number of times in parallel."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from bitxcore.errors import TensorError
+from hwmodel.layers import Layer
+from hwmodel.operands import Operands
+from hwmodel.windows import windows
+
+SERIAL = ("weights", "activations")
+
+
+@dataclass(frozen=True, eq=False)
+class Job:
+    """One layer's work.
+
+    With ``serial="weights"`` a vector is a filter and is used at every position; with
+    ``serial="activations"`` it is what a position reads, and is used by every filter.
+
+    Parameters
+    ----------
+    values : ndarray, shape (vectors, ...)
+        The serial operand.
+    format : str or None
+        Its number format; None: the array's own.
+    bounds : ndarray of int64
+        Where tiles of vectors begin, and the end: up to C vectors that share the other operand.
+    uses : int
+        Times a vector is applied, within a step.
+    steps : int
+        Dependent steps in which that happens.
+    other_bits : int or None
+        Precision of the other operand, if it is given.
+    """
+
+    values: npt.NDArray[Any]
+    format: str | None
+    bounds: npt.NDArray[np.int64]
+    uses: int
+    steps: int
+    other_bits: int | None
+
+    @property
+    def tiles(self) -> int:
+        """Tiles of vectors."""
+        return len(self.bounds) - 1
+
+    def use_tiles(self, width: int) -> int:
+        """Count the passes of a tile, `width` uses at a time."""
+        return self.steps * -(-self.uses // width)
+
+
+def job_of(layer: Layer, operands: Operands, serial: str, units: int, form: str | None) -> Job:
+    """See `layer` as a `Job` on `units` units.
+
+    Raises
+    ------
+    TensorError
+        If the serial operand is missing, or is integers of a width that no format has.
+    """
+    filters = layer.filters // layer.conv_groups
+    positions = layer.positions // layer.steps
+    if serial == "weights":
+        assert operands.weights is not None
+        values, own = _at_precision("weights", operands.weights, operands.weight_bits, form)
+        bounds = _bounds(layer.conv_groups, filters, units)
+        return Job(values, own, bounds, positions, layer.steps, operands.activation_bits)
+    if operands.activations is None:
+        raise TensorError(f"layer {layer.name!r}: serial='activations' needs activations, none were given")
+    values, own = _at_precision("activations", operands.activations, operands.activation_bits, form)
+    bounds = _bounds(layer.conv_groups * layer.steps, positions, units)
+    return Job(windows(layer, values), own, bounds, filters, 1, operands.weight_bits)
+
+
+def _bounds(parts: int, vectors: int, units: int) -> npt.NDArray[np.int64]:
+    """Tiles of up to `units` of the `vectors` of each part."""
+    starts = np.arange(parts)[:, None] * vectors + np.arange(0, vectors, units)
+    return np.append(starts.reshape(-1), parts * vectors)
+
+
+def _at_precision(
+    what: str, x: npt.NDArray[Any], bits: int | None, form: str | None
+) -> tuple[npt.NDArray[Any], str | None]:
+    """Read integers of a stated precision at that width."""
+    if x.dtype.kind not in "iu" or form is not None or bits is None:
+        return x, form
+    if not 2 <= bits <= 16:
+        raise TensorError(f"integer {what} must have 2 to 16 bits on bitx, got {bits}")
+    if x.size and x.min() >= 0 and x.dtype.kind == "u" and bits == 8:
+        return x.astype(np.uint8), "uint8"
+    return x.astype(np.int8 if bits <= 8 else np.int16), f"int{bits}"
