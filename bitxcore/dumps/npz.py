@@ -149,8 +149,8 @@ class _Array(Tensor):
             stream.skip(start * (self.nbytes // max(1, self.shape[0])))
             return self._take(stream, (rows, *self.shape[1:]))
 
-    def blocks(self, nbytes: int = BLOCK_BYTES) -> Iterator[npt.NDArray[Any]]:
-        """Read the values once, front to back, in runs of whole rows."""
+    def blocks(self, nbytes: int = BLOCK_BYTES, *, views: bool = False) -> Iterator[npt.NDArray[Any]]:
+        """Read the values once, front to back, in runs of whole rows; only stored members have views."""
         if not self.shape or self.header.order == "F":
             yield self.read()
             return
@@ -186,6 +186,14 @@ class _StoredArray(_Array):
     def read_rows(self, start: int, stop: int) -> npt.NDArray[Any]:
         """Read ``[start:stop]`` of axis 0, touching those bytes only."""
         return self._span.read_rows(start, stop)
+
+    def view_rows(self, start: int, stop: int) -> npt.NDArray[Any]:
+        """Map ``[start:stop]`` of axis 0; what is mapped is not held against the member's checksum."""
+        return self._span.view_rows(start, stop)
+
+    def blocks(self, nbytes: int = BLOCK_BYTES, *, views: bool = False) -> Iterator[npt.NDArray[Any]]:
+        """Read the values once, front to back, in runs of whole rows."""
+        return Tensor.blocks(self, nbytes, views=True) if views else super().blocks(nbytes)
 
 
 def open_npz(path: Path) -> NpzDump:
