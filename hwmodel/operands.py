@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from math import prod
 from typing import Any
 
@@ -10,7 +11,10 @@ import numpy as np
 import numpy.typing as npt
 
 from bitxcore.errors import TensorError
-from hwmodel.layers import Layer
+from hwmodel.layers import Layer, MatMul
+
+FIXED_POINT_BITS = 16
+"""Precision of the fixed-point machines where nothing else is given."""
 
 
 def _check_precision(layer: Layer, what: str, x: npt.NDArray[Any] | None, bits: int | None) -> None:
@@ -39,7 +43,9 @@ class Operands:
         Output channel first: the layer's `weight_shape`; a `Linear` also takes
         ``(filters, ...)`` with as many values. Floats, or integers.
     activations : array_like, optional
-        The layer's input.
+        The layer's input: ``(batch, channels, *size)`` of a convolution (without `batch`, if it is 1),
+        ``(positions, features)`` of a linear layer; of a product of activations the first operand,
+        ``(batch, rows, inner)``. Floats, or integers.
     weight_bits, activation_bits : int, optional
         Precision of integer operands; the sign bit counts where there are negative values.
     """
@@ -74,10 +80,62 @@ class Operands:
                 raise TensorError(
                     f"layer {layer.name!r}: weights must have shape {layer.weight_shape}, got {w.shape}"
                 )
-        if a is not None and layer.has_weights and prod(a.shape) != layer.input_count:
+        count = layer.input_count
+        if isinstance(layer, MatMul):
+            count = layer.batch * layer.rows * layer.inner
+        if a is not None and prod(a.shape) != count:
             raise TensorError(
-                f"layer {layer.name!r}: activations must have {layer.input_count} values, got {a.size}"
-                f" (shape {a.shape})"
+                f"layer {layer.name!r}: activations must have {count} values, got {a.size} (shape {a.shape})"
             )
         _check_precision(layer, "weights", w, self.weight_bits)
         _check_precision(layer, "activations", a, self.activation_bits)
+
+    @property
+    def weight_precision(self) -> int:
+        """Bits of a weight in fixed point."""
+        return _precision(self.weights, self.weight_bits)
+
+    @property
+    def activation_precision(self) -> int:
+        """Bits of an activation in fixed point."""
+        return _precision(self.activations, self.activation_bits)
+
+    @cached_property
+    def integer_weights(self) -> npt.NDArray[Any]:
+        """Weights in fixed point; floats are quantised to `weight_precision` bits.
+
+        The scale is the smallest power of two that saturates nothing.
+
+        Raises
+        ------
+        TensorError
+            If there are none, or for a NaN, an Inf or a float's precision outside of 2 to 16 bits.
+        """
+        return _fixed_point("weights", self.weights, self.weight_precision)
+
+    @cached_property
+    def integer_activations(self) -> npt.NDArray[Any]:
+        """Activations in fixed point, as `integer_weights`."""
+        return _fixed_point("activations", self.activations, self.activation_precision)
+
+
+def _precision(x: npt.NDArray[Any] | None, bits: int | None) -> int:
+    """Bits given; or those of a narrow integer dtype, or those that wider integers need; or 16."""
+    if bits is not None:
+        return bits
+    if x is None or x.dtype.kind not in "iu" or not x.size:
+        return FIXED_POINT_BITS
+    if x.dtype.itemsize * 8 <= FIXED_POINT_BITS:
+        return x.dtype.itemsize * 8
+    low, high = int(x.min()), int(x.max())
+    return max(1, high.bit_length() + (low < 0), (~low).bit_length() + 1 if low < 0 else 1)
+
+
+def _fixed_point(what: str, x: npt.NDArray[Any] | None, bits: int) -> npt.NDArray[Any]:
+    if x is None:
+        raise TensorError(f"{what} are needed, none were given")
+    if x.dtype.kind in "iu":
+        return x
+    from bitxcore import quantize
+
+    return quantize(x, bits).codes

@@ -55,6 +55,8 @@ def simulate(accelerator: Accelerator, layer: Layer, operands: Operands | None =
         return accelerator.result(layer, reason=reason)
     if accelerator.needs_weights and operands.weights is None:
         raise TensorError(f"layer {layer.name!r}: {accelerator.name} needs weights, none were given")
+    if accelerator.needs_activations and operands.activations is None:
+        raise TensorError(f"layer {layer.name!r}: {accelerator.name} needs activations, none were given")
     try:
         return accelerator.run(layer, operands)
     except BitxError as error:

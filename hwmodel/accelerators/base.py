@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from math import fsum
+from types import MappingProxyType
 from typing import Any, ClassVar
 
 from bitxcore.errors import TensorError
@@ -31,6 +32,9 @@ class Accelerator(ABC):
         What is chosen or guessed, as shown beside results.
     needs_weights, needs_activations : bool
         Whether cycles depend on the values of the weights, and of the activations.
+    comparison : mapping
+        Options with which it enters a comparison at equal peak (4096 16-bit multiply-accumulates a
+        cycle), where these are not its defaults.
     """
 
     name: ClassVar[str]
@@ -39,6 +43,7 @@ class Accelerator(ABC):
     assumptions: ClassVar[tuple[str, ...]] = ()
     needs_weights: ClassVar[bool] = True
     needs_activations: ClassVar[bool] = False
+    comparison: ClassVar[Mapping[str, Any]] = MappingProxyType({})
 
     @property
     @abstractmethod

@@ -1,0 +1,111 @@
+"""ShapeShifter: the precision that each group of activations needs, found at run time.
+
+A. Delmas Lascorz, S. Sharify, I. Edo, D. Malone Stuart, O. Mohamed Awad, P. Judd, M. Mahmoud, M. Nikolic, K.
+Siu, Z. Poulos, A. Moshovos, "ShapeShifter: Enabling Fine-Grain Data Width Adaptation in Deep Learning",
+MICRO 2019, on a Stripes-like grid; M. Mahmoud et al., "Diffy", MICRO 2018, describes the same detection.
+Agrees number by number with DNNsim (isakedo/DNNsim 4748a60), from which the rules are.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+import numpy.typing as npt
+
+from bitxcore.errors import TensorError
+from hwmodel.accelerators.grid import GRID_ASSUMPTIONS, Grid
+from hwmodel.engines.grid import GridPlan, activation_bricks, present, stream
+from hwmodel.engines.terms import width_table, word_unions
+from hwmodel.layers import Layer
+from hwmodel.operands import Operands
+from hwmodel.results import LayerResult
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShapeShifter(Grid):
+    """Grid whose lanes take one activation bit a cycle, as many as the group's widest value has.
+
+    Parameters
+    ----------
+    lanes, columns, rows, tiles, word_bits, fold_first_layer
+        As in `Grid`.
+    group_columns : int
+        Columns that share a width; must divide `columns`.
+    column_registers : int
+        Weight sets that let a group of columns run ahead of others; 0 keeps all in step.
+    minor_bit : bool
+        Leave out the low bits that are 0 in all values of a group, too.
+    fc_turns : bool
+        What fully connected layers do where `group_columns` is more than 1. True, as DNNsim: the groups take
+        turns as single columns, and a time step finds its activations only if its turn is that of
+        its own column; else it is a group of zeros. False: every column works on its own.
+    """
+
+    group_columns: int = 1
+    column_registers: int = 0
+    minor_bit: bool = False
+    fc_turns: bool = True
+
+    name: ClassVar[str] = "shapeshifter"
+    title: ClassVar[str] = "ShapeShifter, MICRO 2019: activation precision of each group"
+    source: ClassVar[str] = (
+        "Delmas Lascorz et al., ShapeShifter: Enabling Fine-Grain Data Width Adaptation in Deep Learning,"
+        " MICRO 2019"
+    )
+    needs_weights: ClassVar[bool] = False
+    needs_activations: ClassVar[bool] = True
+    assumptions: ClassVar[tuple[str, ...]] = (
+        *GRID_ASSUMPTIONS,
+        "Negative values are read in one's complement; one sign bit is added where a tensor has any. A"
+        " group of zeros costs one cycle, two with sign.",
+        "In fully connected layers columns that share a width take turns as the simulator's do, which"
+        " makes most time steps read zeros; fc_turns=False lets each column work on its own. Nothing to"
+        " choose with one column a group, the default.",
+        "Matrix products of activations stream the second operand as weights.",
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._check_at_least(1, "group_columns")
+        self._check_at_least(0, "column_registers")
+        if self.columns % self.group_columns:
+            raise TensorError(
+                f"accelerator {self.name!r}: group_columns must divide columns {self.columns},"
+                f" got {self.group_columns}"
+            )
+
+    def run(self, layer: Layer, operands: Operands) -> LayerResult:
+        """Count the cycles of `layer`."""
+        from hwmodel.engines.waiting import Staggered, waiting
+
+        p = self._plan(layer, operands)
+        activations = operands.integer_activations
+        signed = bool(activations.min() < 0)
+        bricks = activation_bricks(p, activations)
+        unions = word_unions(bricks.values, p.activation_words, p.word_bits, signed)
+        widths = width_table(signed, self.minor_bit)
+        together = 1 if p.staggered else self.group_columns
+        exists = present(p, together)
+        columns = waiting(p, self.column_registers, together)
+        turns = p.staggered and self.fc_turns and self.group_columns > 1
+        if turns:
+            columns = Staggered(-(-p.columns // self.group_columns))
+        work = 0
+        for g in range(p.groups):
+            costs = widths[stream(p, bricks, unions[:, g], together)] * exists
+            if turns:
+                costs = self._in_turns(p, g, costs, int(widths[0]))
+            columns.feed(costs, 1 if turns else p.rounds)
+            needed = widths[unions[:, g]].sum(axis=-1, dtype=np.int64) @ p.lanes_at_work(g)
+            work += int(needed[bricks.index].sum()) * p.filters_at_work
+        return self._grid_result(p, columns.cycles, work)
+
+    def _in_turns(self, p: GridPlan, group: int, costs: npt.NDArray[Any], zero: int) -> npt.NDArray[Any]:
+        """Repeat the steps for every round; those that are not in their own column's turn see zeros."""
+        costs = np.tile(costs, (1, p.rounds, 1))
+        step = np.arange(costs.shape[0] * costs.shape[1]).reshape(costs.shape[:2])
+        turn = (group * step.size + step) % -(-p.columns // self.group_columns)
+        own = step % p.steps % p.columns
+        return np.where((turn == own)[..., None], costs, zero)
