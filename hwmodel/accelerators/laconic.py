@@ -1,0 +1,81 @@
+"""Laconic: the product of both operands' essential bits.
+
+S. Sharify, A. Delmas Lascorz, M. Mahmoud, M. Nikolic, K. Siu, D. Malone Stuart, Z. Poulos, A. Moshovos,
+"Laconic Deep Learning Inference Acceleration", ISCA 2019 (section 3: a multiplication takes as many cycles
+as there are pairs of terms, one of each operand). Agrees number by number with DNNsim (isakedo/DNNsim
+4748a60).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+import numpy.typing as npt
+
+from hwmodel.accelerators.grid import GRID_ASSUMPTIONS, SECOND_OPERAND, Grid
+from hwmodel.engines.grid import activation_bricks, meetings, weight_bricks
+from hwmodel.engines.terms import magnitude_words, term_counts
+from hwmodel.layers import Layer
+from hwmodel.operands import Operands
+from hwmodel.results import LayerResult
+
+
+@dataclass(frozen=True, kw_only=True)
+class Laconic(Grid):
+    """Grid whose lanes multiply one term of each operand a cycle.
+
+    Parameters
+    ----------
+    lanes, columns, rows, tiles, word_bits, fold_first_layer
+        As in `Grid`. 32 tiles of 128 rows bring the peak to 4096.
+    booth : bool
+        Recode runs of ones in both operands.
+    """
+
+    rows: int = 128
+    tiles: int = 32
+    booth: bool = True
+
+    name: ClassVar[str] = "laconic"
+    title: ClassVar[str] = "Laconic, ISCA 2019: essential bits of both operands"
+    source: ClassVar[str] = "Sharify et al., Laconic Deep Learning Inference Acceleration, ISCA 2019"
+    needs_activations: ClassVar[bool] = True
+    slot_cycles_per_mac: ClassVar[int] = 256
+    assumptions: ClassVar[tuple[str, ...]] = (
+        *GRID_ASSUMPTIONS,
+        "A step lasts as long as the slowest lane of all columns, rows and tiles, at least one cycle;"
+        " nobody runs ahead.",
+        "Operands are sign and magnitude; signs cost nothing.",
+        "Booth terms are the public simulator's: a run of ones becomes two terms, 27 keeps its four.",
+        "Peak: a 16-bit multiply-accumulate is 256 pairs of bits; the 32 tiles of 128 rows that reach 4096"
+        " are chosen here.",
+    )
+
+    def not_applicable(self, layer: Layer) -> str | None:
+        """Refuse products of two activations."""
+        return None if layer.has_weights else SECOND_OPERAND
+
+    def run(self, layer: Layer, operands: Operands) -> LayerResult:
+        """Count the cycles of `layer`."""
+        from hwmodel.engines.pairs import slowest_pairs
+        from hwmodel.engines.waiting import waiting
+
+        p = self._plan(layer, operands)
+        bricks = activation_bricks(p, operands.integer_activations)
+        a = self._counts(bricks.values, p.activation_words, p.word_bits)
+        w = self._counts(weight_bricks(p, operands.integer_weights), p.weight_words, p.word_bits)
+        columns = waiting(p)
+        work = 0
+        for g in range(p.groups):
+            rounds = [w[g, p.round_filters(r)].max(axis=(0, -1)) for r in range(p.rounds)]
+            costs = slowest_pairs(a[:, g].max(axis=-1), np.stack(rounds), bricks, p)
+            columns.feed(costs.reshape(len(costs), -1, 1))
+            filters = w[g].sum(axis=(0, -1), dtype=np.int64)
+            work += meetings(bricks, a[:, g].sum(axis=-1, dtype=np.int64), filters)
+        return self._grid_result(p, columns.cycles, work)
+
+    def _counts(self, values: npt.NDArray[Any], count: int, bits: int) -> npt.NDArray[np.uint8]:
+        """Terms of each word, on a new last axis."""
+        return term_counts(magnitude_words(values, count, bits), self.booth)

@@ -1,0 +1,136 @@
+"""Loom: both operands bit by bit, time proportional to the product of their precisions.
+
+S. Sharify, A. Delmas Lascorz, K. Siu, P. Judd, A. Moshovos, "Loom: Exploiting Weight and Activation
+Precisions to Accelerate Convolutional Neural Networks", DAC 2018 (section 3: serial inner-product units,
+dynamic activation precision; LM1b, LM2b and LM4b take 1, 2 and 4 activation bits a cycle). Agrees number by
+number with DNNsim (isakedo/DNNsim 4748a60), from which the rules of the dynamic precisions are.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+import numpy.typing as npt
+
+from bitxcore.errors import TensorError
+from hwmodel.accelerators.grid import GRID_ASSUMPTIONS, SECOND_OPERAND, Grid
+from hwmodel.engines.grid import GridPlan, activation_bricks, present, stream, weight_bricks
+from hwmodel.engines.terms import width_table, word_unions
+from hwmodel.layers import Layer
+from hwmodel.operands import Operands
+from hwmodel.results import LayerResult
+
+
+@dataclass(frozen=True, kw_only=True)
+class Loom(Grid):
+    """Grid whose lanes multiply one weight bit with one or a few activation bits a cycle.
+
+    Parameters
+    ----------
+    lanes, columns, rows, tiles, word_bits, fold_first_layer
+        As in `Grid`. 128 rows are the paper's; 32 tiles of them bring the peak to 4096.
+    serial_bits : int
+        Activation bits a cycle.
+    dynamic_weights : bool
+        Find the precision of each step's weights, instead of using the layer's.
+    group_columns : int
+        Columns, and rows, that share a width; must divide `columns` and `rows`. Only matters with
+        `minor_bit`, because all columns wait for the widest.
+    minor_bit : bool
+        Leave out the low bits that are 0 in all values of a group, too.
+    """
+
+    rows: int = 128
+    tiles: int = 32
+    serial_bits: int = 1
+    dynamic_weights: bool = False
+    group_columns: int = 1
+    minor_bit: bool = False
+
+    name: ClassVar[str] = "loom"
+    title: ClassVar[str] = "Loom, DAC 2018: precisions of both operands"
+    source: ClassVar[str] = (
+        "Sharify et al., Loom: Exploiting Weight and Activation Precisions to Accelerate Convolutional"
+        " Neural Networks, DAC 2018"
+    )
+    needs_weights: ClassVar[bool] = False
+    needs_activations: ClassVar[bool] = True
+    slot_cycles_per_mac: ClassVar[int] = 256
+    assumptions: ClassVar[tuple[str, ...]] = (
+        *GRID_ASSUMPTIONS,
+        "A step costs the activations' width, found at run time over all columns and counted in"
+        " serial_bits, times the layer's weight precision (or with dynamic_weights the width of the step's"
+        " weights).",
+        "Negative values are read in one's complement; one sign bit is added where a tensor has any.",
+        "Peak: a 16-bit multiply-accumulate is 256 products of bits; 32 tiles of the paper's 128 rows.",
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._check_at_least(1, "serial_bits", "group_columns")
+        for option in ("columns", "rows"):
+            if getattr(self, option) % self.group_columns:
+                raise TensorError(
+                    f"accelerator {self.name!r}: group_columns must divide {option} {getattr(self, option)},"
+                    f" got {self.group_columns}"
+                )
+        object.__setattr__(self, "needs_weights", self.dynamic_weights)
+
+    @property
+    def peak_macs_per_cycle(self) -> float:
+        """Multiply-accumulates a cycle at 16 bits, nothing skipped."""
+        return super().peak_macs_per_cycle * self.serial_bits
+
+    def not_applicable(self, layer: Layer) -> str | None:
+        """Refuse products of two activations if weight widths are wanted."""
+        return SECOND_OPERAND if self.dynamic_weights and not layer.has_weights else None
+
+    def run(self, layer: Layer, operands: Operands) -> LayerResult:
+        """Count the cycles of `layer`."""
+        from hwmodel.engines.waiting import waiting
+
+        p = self._plan(layer, operands)
+        activations = operands.integer_activations
+        signed = bool(activations.min() < 0)
+        bricks = activation_bricks(p, activations)
+        unions = word_unions(bricks.values, p.activation_words, p.word_bits, signed)
+        widths = width_table(signed, self.minor_bit)
+        exists = present(p, self.group_columns)
+        weight_widths = self._weight_widths(p, operands)
+        columns = waiting(p)
+        work = 0
+        for g in range(p.groups):
+            width = (widths[stream(p, bricks, unions[:, g], self.group_columns)] * exists).max(axis=-1)
+            cost = -(-width.astype(np.int64) // self.serial_bits)
+            costs = cost[:, None, :] * weight_widths[g]
+            columns.feed(costs.reshape(len(costs), -1, 1))
+            needed = widths[unions[:, g]].sum(axis=-1, dtype=np.int64) @ p.lanes_at_work(g)
+            work += int(needed[bricks.index].sum()) * p.filters_at_work
+        per_bit = int(weight_widths.min()) / self.serial_bits
+        return self._grid_result(p, columns.cycles, work * per_bit)
+
+    def _weight_widths(self, p: GridPlan, operands: Operands) -> npt.NDArray[Any]:
+        """Weight bits that each step takes, shape (groups, rounds, steps)."""
+        shape = (p.groups, p.rounds, p.steps)
+        if not self.dynamic_weights:
+            return np.full(shape, operands.weight_precision, np.int64)
+        weights = operands.integer_weights
+        signed = bool(weights.min() < 0)
+        bricks = weight_bricks(p, weights)
+        unions = word_unions(bricks, p.weight_words, p.word_bits, signed)
+        unions = np.moveaxis(unions.reshape(*bricks.shape[:2], p.steps, p.weight_words), 2, 1)
+        found = np.empty(shape, np.int64)
+        for r in range(p.rounds):
+            rows = unions[:, :, p.round_filters(r)]
+            per_tile = p.rows * p.weight_words
+            rows = rows.reshape(*rows.shape[:2], -1)
+            starts = [
+                start
+                for tile in range(0, rows.shape[2], per_tile)
+                for start in range(tile, min(tile + per_tile, rows.shape[2]), self.group_columns)
+            ]
+            joined = np.bitwise_or.reduceat(rows, starts, axis=-1)
+            found[:, r] = width_table(signed, self.minor_bit)[joined].max(axis=-1)
+        return found
