@@ -1,0 +1,213 @@
+"""SCNN: Cartesian products of the weights and the activations that are not zero.
+
+A. Parashar, M. Rhu, A. Mukkara, A. Puglielli, R. Venkatesan, B. Khailany, J. Emer, S. W. Keckler, W. J.
+Dally, "SCNN: An Accelerator for Compressed-sparse Convolutional Neural Networks", ISCA 2017: planar tiles,
+one a PE, with input-stationary Cartesian products (section 3), 8 x 8 PEs of 4 x 4 multipliers, 32
+accumulator banks of 6 K entries in all, and halos that neighbours exchange (section 4). The order of the
+walk, the bank hash and the halo's cycles are those of the public simulator DNNsim (isakedo/DNNsim 4748a60),
+with which this model agrees number by number on convolutions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any, ClassVar
+
+import numpy as np
+import numpy.typing as npt
+
+from bitxcore.errors import TensorError
+from hwmodel.accelerators.base import Accelerator
+from hwmodel.layers import Conv, Layer, Linear
+from hwmodel.operands import Operands
+from hwmodel.results import LayerResult
+
+FC_PLANE = 16
+"""Side of the plane that a fully connected layer's inputs are arranged in."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SCNN(Accelerator):
+    """PEs that multiply whatever is not zero.
+
+    Parameters
+    ----------
+    pe_rows, pe_columns : int
+        PEs along the first and the second spatial axis. The paper's 8 x 8 make 1024 multipliers; 16 x 16
+        have the peak of the other machines.
+    weight_width, activation_width : int
+        Operands that a PE multiplies a cycle, each with each (F and I of the paper).
+    accumulator_entries : int
+        Partial sums that a PE holds.
+    banks : int
+        Accumulator banks, at most 32; products of one cycle that fall into the same bank take turns.
+    phase_shift : bool
+        What a strided convolution with padding pairs. True, as DNNsim: kernel positions are shifted by the
+        padding before their phase is compared with that of padded input coordinates. For odd padding those
+        are not the pairs that make the outputs, and PEs at the edge get more bank conflicts (a third more
+        cycles for 128 channels of 28 x 28, stride 2). False: the pairs that make the outputs.
+    """
+
+    pe_rows: int = 8
+    pe_columns: int = 8
+    weight_width: int = 4
+    activation_width: int = 4
+    accumulator_entries: int = 6144
+    banks: int = 32
+    phase_shift: bool = True
+
+    name: ClassVar[str] = "scnn"
+    title: ClassVar[str] = "SCNN, ISCA 2017: zero weights and zero activations"
+    source: ClassVar[str] = (
+        "Parashar et al., SCNN: An Accelerator for Compressed-sparse Convolutional Neural Networks, ISCA 2017"
+    )
+    needs_activations: ClassVar[bool] = True
+    comparison: ClassVar[Mapping[str, Any]] = MappingProxyType(
+        {"pe_rows": 16, "pe_columns": 16, "phase_shift": False}
+    )
+    assumptions: ClassVar[tuple[str, ...]] = (
+        "PEs wait for each other after every input channel and group of output channels; a PE without work"
+        " takes no cycle, a pair of operand blocks at least one.",
+        "As many output channels at once as the accumulators hold of a PE's output tile; one at a time in"
+        " depthwise layers. Groups of channels run one after another.",
+        "Halos: after every group of output channels, as many cycles as the largest halo has partial sums.",
+        "Strided convolutions run phase by phase; phases are paired as in the public simulator"
+        " (phase_shift).",
+        "A fully connected layer is a 16 x 16 kernel over a 16 x 16 plane of its inputs, whose partial"
+        " sums meet in one output: one halo entry a filter (the simulator counts 225). Linear layers at"
+        " several positions are 1 x 1 convolutions over a plane of positions as wide as there are columns"
+        " of PEs.",
+        "Compressed storage is free: no cycles for indices, nor for memory. Peak: 1024 multiplications a"
+        " cycle, as in the paper; pe_rows=16 and pe_columns=16 have the peak of the other machines.",
+    )
+
+    def __post_init__(self) -> None:
+        self._check_at_least(
+            1, "pe_rows", "pe_columns", "weight_width", "activation_width", "accumulator_entries", "banks"
+        )
+        if self.banks > 32 or self.weight_width * self.activation_width > 255:
+            raise TensorError(
+                f"accelerator {self.name!r}: banks must be at most 32 and weight_width x activation_width"
+                f" at most 255, got {self.banks} and {self.weight_width} x {self.activation_width}"
+            )
+
+    @property
+    def peak_macs_per_cycle(self) -> float:
+        """Multiplications a cycle."""
+        return self.pe_rows * self.pe_columns * self.weight_width * self.activation_width
+
+    def not_applicable(self, layer: Layer) -> str | None:
+        """Refuse what has no plane, or an output tile that no accumulator holds."""
+        if not isinstance(layer, (Conv, Linear)):
+            return "runs convolutions and fully connected layers only"
+        if isinstance(layer, Conv):
+            if len(layer.weight_shape) > 4:
+                return "planar tiles: no convolution in three dimensions"
+            tile = self._output_tile(self._conv_outputs(layer))
+            if tile > self.accumulator_entries:
+                return f"an output tile has {tile} sums, the accumulators hold {self.accumulator_entries}"
+        return None
+
+    def run(self, layer: Layer, operands: Operands) -> LayerResult:
+        """Count the cycles of `layer`."""
+        a, w = operands.integer_activations != 0, operands.integer_weights != 0
+        if isinstance(layer, Conv):
+            cycles, halo, useful = self._conv(layer, a, w)
+        else:
+            assert isinstance(layer, Linear)
+            cycles, halo, useful = self._linear(layer, a, w)
+        everything = cycles + halo
+        return self.result(
+            layer,
+            compute_cycles=everything,
+            fill_cycles=0,
+            utilisation=useful / (everything * self.peak_macs_per_cycle) if everything else 0.0,
+            notes=(f"{halo} cycles exchange halos",) if halo else (),
+        )
+
+    def _output_tile(self, outputs: tuple[int, int]) -> int:
+        return -(-outputs[0] // self.pe_rows) * -(-outputs[1] // self.pe_columns)
+
+    @staticmethod
+    def _conv_outputs(layer: Conv) -> tuple[int, int]:
+        x, y = (*layer.out_size, 1)[:2]
+        return x, y
+
+    def _conv(self, layer: Conv, a: npt.NDArray[Any], w: npt.NDArray[Any]) -> tuple[int, int, int]:
+        from hwmodel.engines.cartesian import Plane
+
+        def pair(sizes: Any, other: Any) -> Any:
+            return tuple((*sizes, other)[:2])
+
+        padding = pair(layer.padding, (0, 0))
+        a = a.reshape(layer.batch, layer.in_channels, *pair(layer.in_size, 1))
+        a = np.pad(a, ((0, 0), (0, 0), *padding))
+        kernel = pair(layer.weight_shape[2:], 1)
+        w = w.reshape(*layer.weight_shape[:2], *kernel)
+        plane = Plane(
+            outputs=self._conv_outputs(layer),
+            stride=pair(layer.stride, 1),
+            kernel=kernel,
+            dilation=pair(layer.dilation, 1),
+            padding=(padding[0][0], padding[1][0]),
+            pes=(self.pe_rows, self.pe_columns),
+            phase_shift=self.phase_shift,
+        )
+        return self._planes(plane, a, w, layer.groups, self._halo(plane, a.shape[2:]))
+
+    def _linear(self, layer: Linear, a: npt.NDArray[Any], w: npt.NDArray[Any]) -> tuple[int, int, int]:
+        from hwmodel.engines.cartesian import Plane
+
+        a = a.reshape(layer.steps, -1, layer.in_features)
+        w = w.reshape(layer.out_features, layer.in_features)
+        at_once = layer.positions // layer.steps
+        pes = (self.pe_rows, self.pe_columns)
+        if at_once > 1:
+            rows = -(-at_once // self.pe_columns)
+            a = np.pad(a, ((0, 0), (0, rows * self.pe_columns - at_once), (0, 0)))
+            a = a.transpose(0, 2, 1).reshape(layer.steps, layer.in_features, rows, self.pe_columns)
+            one = (1, 1)
+            plane = Plane((rows, self.pe_columns), one, one, one, (0, 0), pes, self.phase_shift)
+            return self._planes(plane, a, w[:, :, None, None], 1, 0)
+        square = FC_PLANE * FC_PLANE
+        missing = -layer.in_features % square
+        a = np.pad(a, ((0, 0), (0, 0), (0, missing))).reshape(len(a), -1, FC_PLANE, FC_PLANE)
+        w = np.pad(w, ((0, 0), (0, missing))).reshape(len(w), -1, FC_PLANE, FC_PLANE)
+        plane = Plane((1, 1), (1, 1), (FC_PLANE, FC_PLANE), (1, 1), (0, 0), pes, self.phase_shift)
+        return self._planes(plane, a, w, 1, 1)
+
+    def _planes(
+        self, plane: Any, a: npt.NDArray[Any], w: npt.NDArray[Any], groups: int, halo: int
+    ) -> tuple[int, int, int]:
+        """Cycles that multiply, cycles that exchange halos, and useful products, of all inputs and groups."""
+        from hwmodel.engines.cartesian import Multipliers, plane_cycles
+
+        multipliers = Multipliers(self.activation_width, self.weight_width, self.banks)
+        at_once = max(1, self.accumulator_entries // self._output_tile(plane.outputs))
+        if groups > 1 and w.shape[1] == 1:
+            at_once = 1
+        filters, channels = len(w) // groups, w.shape[1]
+        cycles = useful = 0
+        for x in a:
+            for g in range(groups):
+                found = plane_cycles(
+                    plane,
+                    x[g * channels : (g + 1) * channels],
+                    w[g * filters : (g + 1) * filters],
+                    g * filters,
+                    at_once,
+                    multipliers,
+                )
+                cycles, useful = cycles + found[0], useful + found[1]
+        return cycles, halo * len(w) * len(a), useful
+
+    def _halo(self, plane: Any, size: tuple[int, ...]) -> int:
+        """Partial sums of the largest halo, for one output channel."""
+        sides = []
+        for d in (0, 1):
+            reach = (plane.kernel[d] - 1) * plane.dilation[d] - plane.padding[d]
+            sides.append((max(reach, 0), -(-size[d] // plane.pes[d]), plane.padding[d]))
+        around = [x * y for i, x in enumerate(sides[0]) for j, y in enumerate(sides[1]) if (i, j) != (1, 1)]
+        return int(max(around))
