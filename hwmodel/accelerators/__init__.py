@@ -18,8 +18,15 @@ from hwmodel.accelerators.base import Accelerator
 ENTRY_POINT_GROUP = "bitx.accelerators"
 
 _OWN = {
+    "bit_tactical": "hwmodel.accelerators.bit_tactical:BitTactical",
     "bitx": "hwmodel.accelerators.bitx:BitX",
     "dadiannao": "hwmodel.accelerators.dadiannao:DaDianNao",
+    "laconic": "hwmodel.accelerators.laconic:Laconic",
+    "loom": "hwmodel.accelerators.loom:Loom",
+    "pragmatic": "hwmodel.accelerators.pragmatic:Pragmatic",
+    "scnn": "hwmodel.accelerators.scnn:SCNN",
+    "shapeshifter": "hwmodel.accelerators.shapeshifter:ShapeShifter",
+    "stripes": "hwmodel.accelerators.stripes:Stripes",
 }
 
 
