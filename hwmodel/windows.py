@@ -42,7 +42,7 @@ def windows(layer: Layer, activations: npt.NDArray[Any]) -> npt.NDArray[Any]:
     assert isinstance(layer.padding, tuple)
     n = len(layer.in_size)
     x = activations.reshape(layer.batch, layer.in_channels, *layer.in_size)
-    x = np.pad(x, ((0, 0), (0, 0), *layer.padding))  # type: ignore[arg-type]
+    x = np.pad(x, ((0, 0), (0, 0), *layer.padding))
     spans = tuple(d * (k - 1) + 1 for d, k in zip(layer.dilation, layer.kernel, strict=True))
     seen = np.lib.stride_tricks.sliding_window_view(x, spans, axis=tuple(range(2, 2 + n)))
     steps = (slice(None, None, s) for s in (*layer.stride, *layer.dilation))
