@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Any
+from functools import cache
 
 import numpy as np
 import numpy.typing as npt
@@ -48,14 +48,16 @@ class Criterion:
         """Share of a group's energy that may be pruned, in units of 2**-38."""
         return math.floor(Fraction(self.budget or 0.0) ** 2 * 2**38)
 
-    def least_ones(self) -> npt.NDArray[Any]:
-        """Table ``[d + 3, n]``: ones that a row needs, d rows below a most significant row of n ones."""
-        square = Fraction(self.threshold or 0.0) ** 2
-        table = np.full((68, 65), 65, np.uint8)
-        for distance in range(-3, 65):
-            for ones in range(65):
-                table[distance + 3, ones] = min(65, math.ceil(square * ones * Fraction(4) ** distance))
-        return table
+
+@cache
+def least_ones(threshold: float) -> npt.NDArray[np.uint8]:
+    """Table ``[d + 3, n]``: ones that a row needs, d rows below a most significant row of n ones."""
+    square = Fraction(threshold) ** 2
+    table = np.full((68, 65), 65, np.uint8)
+    for distance in range(-3, 65):
+        for ones in range(65):
+            table[distance + 3, ones] = min(65, math.ceil(square * ones * Fraction(4) ** distance))
+    return table
 
 
 def criterion(

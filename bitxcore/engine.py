@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from bitxcore.criteria import Criterion
+from bitxcore.criteria import Criterion, least_ones
 from bitxcore.errors import BitxError, TensorError
 from bitxcore.formats import NumberFormat
 from bitxcore.groups import Grid
@@ -234,7 +234,8 @@ class Engine:
         bad = self.count_vectors(x, counts, exponents, groups)
         ones = counts.view(np.uint8).reshape(8, groups, lane.itemsize)
         if c.name == "threshold":
-            selection.keep_threshold(ones, masks, kept, groups, self.lane_bits, c.rows, c.least_ones())
+            table = least_ones(c.threshold or 0.0)
+            selection.keep_threshold(ones, masks, kept, groups, self.lane_bits, c.rows, table)
         else:
             selection.keep_energy(ones, masks, kept, groups, self.lane_bits, c.rows, c.energy_share)
         return bad
