@@ -99,7 +99,7 @@ class Grid(Accelerator):
             p.layer,
             compute_cycles=int(cycles),
             fill_cycles=0,
-            utilisation=work / (cycles * self.slots),
+            utilisation=work / (cycles * self.slots) if cycles else 0.0,
             filter_tiles=p.groups * p.rounds,
             position_tiles=p.window_sets,
             **fields,
