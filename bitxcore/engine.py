@@ -157,13 +157,7 @@ class Engine:
             kind, emin = self.float_settings
             mask = self.window_mask(self.lane_bits)
             run = prune_kernel(kind, self.padded)
-            bad = run(x, out, masks, exponents, kept, vectors, c.rows, emin, mask, refine, 2)
-            if bad < 0:
-                raise BitxError(
-                    "this thread flushes subnormal numbers to zero (a library set it, e.g. "
-                    "torch.set_flush_denormal); exact results need it off"
-                )
-            return int(bad)
+            return _exact(run(x, out, masks, exponents, kept, vectors, c.rows, emin, mask, refine, 2))
         from bitxcore.kernels import integers
 
         exponents[:] = 0
@@ -181,7 +175,8 @@ class Engine:
             kind, emin = self.float_settings
             last_place = self.lane_bits - self.fmt.significand_bits
             mask = self.window_mask(self.lane_bits)
-            apply_kernel(kind, self.padded)(x, out, masks, vectors, emin, mask, nearest, last_place)
+            run = apply_kernel(kind, self.padded)
+            _exact(run(x, out, masks, vectors, emin, mask, nearest, last_place, 2))
             return
         from bitxcore.kernels import integers
 
@@ -287,6 +282,16 @@ class Engine:
     def each_chunk(self, work: Callable[[int, int], T]) -> list[T]:
         """Call ``work(first, last)`` over all groups, a chunk at a time, on all threads."""
         return parallel(work, self.count, self.chunk)
+
+
+def _exact(result: int) -> int:
+    """Return what a kernel gave, unless it refused to work."""
+    if result < 0:
+        raise BitxError(
+            "this thread flushes subnormal numbers to zero (a library set it, e.g. "
+            "torch.set_flush_denormal); exact results need it off"
+        )
+    return int(result)
 
 
 def codes_of(x: Array, fmt: NumberFormat) -> Array:

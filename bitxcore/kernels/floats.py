@@ -226,6 +226,7 @@ def apply_kernel(kind: int, group: int) -> Any:
     `masks` is read. With `nearest` each weight goes to the nearest value of the kept rows that
     are not below its own last place, which is `last_place` rows above the lowest when the weight
     has the largest exponent; else the other rows are cleared. Groups with a NaN or Inf are copied.
+    It returns 0, or -1 as `prune_kernel` does.
     """
     bits = IMAGE_BITS[kind]
     fraction = FRACTION_BITS[bits]
@@ -236,7 +237,9 @@ def apply_kernel(kind: int, group: int) -> Any:
     sign = -(1 << (bits - 1))
 
     @kernel(variant=(kind, group))
-    def apply(x, out, masks, vectors, emin, window, nearest, last_place):
+    def apply(x, out, masks, vectors, emin, window, nearest, last_place, two):
+        if flushes(two, bits):
+            return -1
         for i in range(vectors):
             old = load(x, i * lanes, lanes)
             v = widen(old, kind)
@@ -254,6 +257,7 @@ def apply_kernel(kind: int, group: int) -> Any:
                 value = clear(v, (mask << distance) >> pad, fraction, bits)
             broken = where(emax == special, like(emax, 1), 0)
             store(out, i * lanes, where(spread(broken, group) != 0, old, narrow(value, kind)))
+        return 0
 
     return apply
 

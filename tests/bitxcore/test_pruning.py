@@ -245,11 +245,12 @@ def test_a_thread_that_flushes_subnormals_is_refused():
         "import numpy as np, torch, bitxcore as bx\n"
         "x = np.ones(16, np.float32); bx.prune(x, rows=1)\n"
         "torch.set_flush_denormal(True)\n"
-        "try: bx.prune(x, rows=1)\n"
-        "except bx.BitxError as e: print(e)\n"
+        "for rule in {'rows': 1}, {'criterion': 'threshold', 'threshold': 0.1}:\n"
+        "    try: bx.prune(x, **rule)\n"
+        "    except bx.BitxError as e: print(e)\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert "flushes subnormal numbers" in done.stdout
+    assert done.stdout.count("flushes subnormal numbers") == 2
 
 
 def test_bfloat16_dtype_is_ml_dtypes():
