@@ -2,9 +2,11 @@
 
 A. Delmas Lascorz, P. Judd, D. Malone Stuart, Z. Poulos, M. Mahmoud, S. Sharify, M. Nikolic, K. Siu, A.
 Moshovos, "Bit-Tactical: A Software/Hardware Approach to Exploiting Value and Bit Sparsity in Neural
-Networks", ASPLOS 2019: weights move ahead in time (lookahead) and aside between lanes (lookaside) (section
-3), by a greedy scheduler (section 5); back ends TCLp, with dynamic precisions, and TCLe, with essential bits
-(section 4). Agrees number by number with DNNsim (isakedo/DNNsim 4748a60) on convolutions.
+Networks", ASPLOS 2019. From its sections on the front end, the scheduler and the back ends: weights move
+ahead in time (lookahead) and aside between lanes (lookaside), by a greedy scheduler; TCLp finds precisions
+at run time, TCLe works on essential bits. From the public simulator DNNsim (isakedo/DNNsim 4748a60), with
+which this model agrees number by number on convolutions: the patterns, which lane chooses first, how tiles
+skip empty steps, and which activations a step reads.
 """
 
 from __future__ import annotations

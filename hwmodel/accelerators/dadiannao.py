@@ -1,7 +1,7 @@
 """DaDianNao: the dense baseline that the field compares with.
 
 Y. Chen et al., "DaDianNao: A Machine-Learning Supercomputer", MICRO 2014: 16 tiles, each with
-16 neural units of 16 multipliers (section V). A cycle multiplies 16 activations of one window with the
+16 neural units of 16 multipliers. A cycle multiplies 16 activations of one window with the
 matching weights of 16 x 16 filters. The loop order and the treatment of depthwise and first
 layers are those of the public simulator DNNsim (isakedo/DNNsim 4748a60), with which this model
 agrees number by number at ``columns=16``.

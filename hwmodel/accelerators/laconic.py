@@ -1,9 +1,10 @@
 """Laconic: the product of both operands' essential bits.
 
 S. Sharify, A. Delmas Lascorz, M. Mahmoud, M. Nikolic, K. Siu, D. Malone Stuart, Z. Poulos, A. Moshovos,
-"Laconic Deep Learning Inference Acceleration", ISCA 2019 (section 3: a multiplication takes as many cycles
-as there are pairs of terms, one of each operand). Agrees number by number with DNNsim (isakedo/DNNsim
-4748a60).
+"Laconic Deep Learning Inference Acceleration", ISCA 2019. From its abstract and its section on the
+processing element: a multiplication takes as many cycles as there are pairs of terms, one of each operand.
+From the public simulator DNNsim (isakedo/DNNsim 4748a60), with which this model agrees number by number: the
+grid, and that all lanes wait for the slowest.
 """
 
 from __future__ import annotations

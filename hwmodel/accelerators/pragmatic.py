@@ -1,10 +1,10 @@
 """Bit-Pragmatic: only the essential bits of activations.
 
 J. Albericio, A. Delmas, P. Judd, S. Sharify, G. O'Leary, R. Genov, A. Moshovos, "Bit-Pragmatic Deep Neural
-Network Computing", MICRO 2017: activations as lists of oneffsets (section 4), two-stage shifting with L
-first-stage bits (section 5.1), per-column synchronisation with registers for weight sets (section 5.2), and
-improved oneffset (modified Booth) encoding (section 5.3). Agrees number by number with DNNsim
-(isakedo/DNNsim 4748a60).
+Network Computing", MICRO 2017. From its sections of these names: activations as lists of oneffsets, two-stage
+shifting with L first-stage bits, per-column synchronisation with registers for weight sets, improved
+oneffset (modified Booth) encoding. From the public simulator DNNsim (isakedo/DNNsim 4748a60), with which this
+model agrees number by number: the Booth terms, bricks of zeros, and fully connected layers.
 """
 
 from __future__ import annotations

@@ -1,9 +1,10 @@
 """Stripes: time proportional to the precision of a layer's activations.
 
 P. Judd, J. Albericio, T. Hetherington, T. Aamodt, A. Moshovos, "Stripes: Bit-Serial Deep Neural Network
-Computing", MICRO 2016: activations come one bit a cycle, and 16 windows at a time make up for it (section
-4); a layer of precision p takes p/16 of DaDianNao's time. Agrees number by number with DNNsim
-(isakedo/DNNsim 4748a60).
+Computing", MICRO 2016. From its abstract and its sections on the serial inner-product unit: activations come
+one bit a cycle, 16 windows at a time make up for it, and a layer of precision p takes p/16 of DaDianNao's
+time. From the public simulator DNNsim (isakedo/DNNsim 4748a60), with which this model agrees number by
+number: the walk, and what fully connected layers do.
 """
 
 from __future__ import annotations
