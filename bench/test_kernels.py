@@ -82,15 +82,17 @@ def test_statistics(benchmark, name):
     against(benchmark, lambda: bx.statistics(x), reader(x), case=name, row=row, values=x.size)
 
 
-@pytest.mark.parametrize("direction", ["pack", "unpack"])
+@pytest.mark.parametrize("direction", ["pack", "unpack", "unpack to a new array"])
 def test_packed_form(benchmark, direction):
     benchmark.group = "packed form"
     x = weights("float32")
     p = bx.prune(x, rows=5)
     k = bx.pack(p)
-    call = (lambda: bx.pack(p)) if direction == "pack" else (lambda: bx.unpack(k))
-    case = f"{direction} float32"
-    against(benchmark, call, copier(x), case=case, row=f"`{direction}` float32, 5 rows", values=x.size)
+    old = None if "new" in direction else np.zeros_like(x)
+    call = (lambda: bx.pack(p)) if direction == "pack" else (lambda: bx.unpack(k, old))
+    name, _, rest = direction.partition(" ")
+    row = f"`{name}` float32, 5 rows{rest and ', ' + rest}"
+    against(benchmark, call, copier(x), case=f"{direction}, float32", row=row, values=x.size)
 
 
 @pytest.mark.parametrize("name", FORMATS)
