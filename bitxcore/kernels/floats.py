@@ -22,8 +22,10 @@ from bitxcore.kernels.positions import (
     add_counters,
     add_eights,
     add_histogram,
+    add_rest,
     carry_save,
     clear_counters,
+    count_rest,
 )
 from bitxcore.kernels.rows import keep_topn, round_to_rows
 from bitxcore.kernels.vectors import (
@@ -351,12 +353,8 @@ def summary_kernel(kind: int, group: int) -> Any:
             add_counters(counters, 8, rows, bits, part)
             add_histogram(present, (last - first) * step, nonempty)
             sums[1] += total(zeros)
-        for weight, word in ((1, one), (2, two), (4, four)):
-            clear_counters(counters, bits, part)
-            add_eights(word, counters, bits, part)
-            add_counters(counters, weight, rows, bits, part)
-        sums[0] += 8 * total(essential)
-        sums[0] += total(popcount(one_m)) + 2 * total(popcount(two_m)) + 4 * total(popcount(four_m))
+        add_rest(one, two, four, counters, rows, bits, part)
+        sums[0] += 8 * total(essential) + count_rest(one_m, two_m, four_m)
         return bad
 
     return summarize

@@ -14,7 +14,7 @@ from numba import njit
 from numba.core import types
 from numba.extending import intrinsic
 
-from bitxcore.kernels.vectors import Vec, load, shuffle, splat, store
+from bitxcore.kernels.vectors import Vec, load, popcount, shuffle, splat, store, total
 
 PARTS = 8
 EVERY_BYTE = 0x0101010101010101
@@ -68,6 +68,21 @@ def add_counters(counters: Any, weight: int, rows: Any, bits: int, part: int) ->
             word = np.uint64(counters[s, lane])
             for q in range(bits >> 3):
                 rows[bits - 1 - 8 * q - s] += weight * np.int64((word >> np.uint64(8 * q)) & np.uint64(255))
+
+
+@njit(inline="always")
+def add_rest(ones: Any, twos: Any, fours: Any, counters: Any, rows: Any, bits: int, part: int) -> None:
+    """Add to the sums by row what is still in the tree."""
+    for weight, word in ((1, ones), (2, twos), (4, fours)):
+        clear_counters(counters, bits, part)
+        add_eights(word, counters, bits, part)
+        add_counters(counters, weight, rows, bits, part)
+
+
+@njit(inline="always")
+def count_rest(ones: Any, twos: Any, fours: Any) -> int:
+    """Count what is still in the tree, of all rows."""
+    return total(popcount(ones)) + 2 * total(popcount(twos)) + 4 * total(popcount(fours))
 
 
 @njit(inline="always")
