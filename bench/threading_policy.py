@@ -1,7 +1,7 @@
 """Two ways to use all cores for the same kernel: a thread pool over chunks, or Numba's `prange`.
 
 ``python -m bench.threading_policy`` prints throughput and the cost of a first import and call;
-docs/performance.md draws the conclusion.
+docs/performance.md has the figures. Run it on a quiet machine: with a busy core the two look alike.
 """
 
 from __future__ import annotations
