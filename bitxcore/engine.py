@@ -276,12 +276,12 @@ class Engine:
     def chunk(self) -> int:
         """Groups of one chunk: whole vectors; fewer where they are gathered, to stay in the cache."""
         vector_bytes = self.step * self.padded * self.code_dtype.itemsize
-        chunk_bytes = CHUNK_BYTES if self.contiguous else CHUNK_BYTES // 8
+        chunk_bytes = CHUNK_BYTES if self.contiguous else CHUNK_BYTES // 16
         return max(1, chunk_bytes // vector_bytes) * self.step
 
     def each_chunk(self, work: Callable[[int, int], T]) -> list[T]:
         """Call ``work(first, last)`` over all groups, a chunk at a time, on all threads."""
-        return parallel(work, self.count, self.chunk)
+        return parallel(work, self.count, self.chunk, self.step)
 
 
 def _exact(result: int) -> int:

@@ -28,7 +28,7 @@ from typing import Any, TypeVar
 from bitxcore.errors import BitxError
 
 T = TypeVar("T")
-CHUNK_BYTES = 1 << 22  # what one task of a thread reads: shorter ones wait for the GIL too often
+CHUNK_BYTES = 1 << 23  # what one task of a thread reads: shorter ones wait for the GIL too often
 
 
 @cache
@@ -117,7 +117,7 @@ def _pool(workers: int, process: int) -> ThreadPoolExecutor:
     return ThreadPoolExecutor(workers, thread_name_prefix="bitx")
 
 
-def parallel(task: Callable[[int, int], T], count: int, step: int) -> list[T]:
+def parallel(task: Callable[[int, int], T], count: int, step: int, unit: int = 1) -> list[T]:
     """Call ``task(start, stop)`` over ``range(count)`` in steps, on all threads.
 
     The results come in order and do not depend on the number of threads.
@@ -129,8 +129,14 @@ def parallel(task: Callable[[int, int], T], count: int, step: int) -> list[T]:
     count : int
         Number of units (groups, vectors).
     step : int
-        Units of one call; `CHUNK_BYTES` is what it should read.
+        Most units of one call; `CHUNK_BYTES` is what it should read. From half a step on the threads get
+        equal shares; less is not worth waking another thread.
+    unit : int
+        Calls but the last get a multiple of it; `step` is one.
     """
+    if 2 * count >= step:
+        share = -(-count // (threads() * unit)) * unit
+        step = max(unit, min(step, share))
     starts = range(0, count, step)
     results: dict[int, T] = {}
     waiting = iter(starts)  # shared: taking the next is atomic
