@@ -5,12 +5,12 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
-from math import fsum
+from math import fsum, inf
 from types import MappingProxyType
 from typing import Any, ClassVar
 
 from bitxcore.errors import TensorError
-from hwmodel.costs import Figure
+from hwmodel.costs import Figure, costs
 from hwmodel.layers import Layer
 from hwmodel.operands import Operands
 from hwmodel.results import LayerResult
@@ -19,6 +19,15 @@ from hwmodel.results import LayerResult
 @dataclass(frozen=True, kw_only=True)
 class Accelerator(ABC):
     """Base of all accelerators; a subclass is a frozen dataclass whose fields are its options.
+
+    Parameters
+    ----------
+    clock_hz : float
+        Cycles a second.
+    cost_basis : str
+        Where energy and area of components come from: one of `hwmodel.costs.BASES`.
+    weight_buffer_bytes, activation_buffer_bytes, output_buffer_bytes : int
+        Sizes of the SRAMs, both halves together.
 
     Attributes
     ----------
@@ -37,6 +46,12 @@ class Accelerator(ABC):
         cycle), where these are not its defaults.
     """
 
+    clock_hz: float = 1e9
+    cost_basis: str = "aladdin"
+    weight_buffer_bytes: int = 1 << 19
+    activation_buffer_bytes: int = 1 << 19
+    output_buffer_bytes: int = 1 << 18
+
     name: ClassVar[str]
     title: ClassVar[str]
     source: ClassVar[str]
@@ -44,6 +59,12 @@ class Accelerator(ABC):
     needs_weights: ClassVar[bool] = True
     needs_activations: ClassVar[bool] = False
     comparison: ClassVar[Mapping[str, Any]] = MappingProxyType({})
+
+    def __post_init__(self) -> None:
+        if not (isinstance(self.clock_hz, (int, float)) and 0 < self.clock_hz < inf):
+            raise TensorError(f"clock_hz must be a positive number of cycles a second, got {self.clock_hz!r}")
+        costs(self.cost_basis)
+        self._check_at_least(1, "weight_buffer_bytes", "activation_buffer_bytes", "output_buffer_bytes")
 
     @property
     @abstractmethod

@@ -10,7 +10,7 @@ choice is an option or stands in `BitX.assumptions`.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import ceil, inf, log2
+from math import ceil, log2
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -24,7 +24,7 @@ from bitxcore.groups import GROUPINGS, MAX_GROUP, Grouping
 from hwmodel.accelerators.base import Accelerator
 from hwmodel.accelerators.bitx_hardware import Datapath, Events, Hardware
 from hwmodel.accelerators.bitx_job import SERIAL, Job, job_of
-from hwmodel.costs import Figure, costs
+from hwmodel.costs import Figure
 from hwmodel.layers import Conv, Layer, Linear
 from hwmodel.operands import Operands
 from hwmodel.passes import Passes, port_cycles
@@ -45,9 +45,6 @@ _MINIMA = {
     "weight_bytes_per_cycle": 1,
     "activation_bytes_per_cycle": 1,
     "output_bytes_per_cycle": 1,
-    "weight_buffer_bytes": 1,
-    "activation_buffer_bytes": 1,
-    "output_buffer_bytes": 1,
 }
 
 PACK_ZEROS_FROM = 0.3
@@ -89,12 +86,8 @@ class BitX(Accelerator):
         output position, its PEs on filters; `format` and the packing of zeros are the activations'.
     weight_bytes_per_cycle, activation_bytes_per_cycle, output_bytes_per_cycle : int or None
         Widths of the buffers' ports; None keeps pace with the units whatever they need.
-    clock_hz : float
-        Cycles a second; changes no cycle.
-    cost_basis : str
-        Where energy and area of components come from: one of `hwmodel.costs.BASES`.
-    weight_buffer_bytes, activation_buffer_bytes, output_buffer_bytes : int
-        Sizes of the SRAMs, both halves together.
+    clock_hz, cost_basis, weight_buffer_bytes, activation_buffer_bytes, output_buffer_bytes
+        As in `Accelerator`.
     """
 
     compute_units: int = 256
@@ -116,11 +109,6 @@ class BitX(Accelerator):
     weight_bytes_per_cycle: int | None = None
     activation_bytes_per_cycle: int | None = None
     output_bytes_per_cycle: int | None = None
-    clock_hz: float = 1e9
-    cost_basis: str = "aladdin"
-    weight_buffer_bytes: int = 1 << 19
-    activation_buffer_bytes: int = 1 << 19
-    output_buffer_bytes: int = 1 << 18
 
     name: ClassVar[str] = "bitx"
     title: ClassVar[str] = "BitX, ICPP 2021: hardware run-time pruning of bit rows"
@@ -156,6 +144,7 @@ class BitX(Accelerator):
     )
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         self._check_at_least(1, "compute_units", "processing_elements", "lanes", "group")
         if self.group > MAX_GROUP:
             raise TensorError(f"group must be an integer from 1 to {MAX_GROUP}, got {self.group}")
@@ -167,9 +156,6 @@ class BitX(Accelerator):
             number_format(self.format)
         if self.rounding not in ROUNDINGS:
             raise TensorError(f"rounding must be one of {', '.join(ROUNDINGS)}, got {self.rounding!r}")
-        if not (isinstance(self.clock_hz, (int, float)) and 0 < self.clock_hz < inf):
-            raise TensorError(f"clock_hz must be a positive number of cycles a second, got {self.clock_hz!r}")
-        costs(self.cost_basis)
         for option, minimum in _MINIMA.items():
             if getattr(self, option) is not None:
                 self._check_at_least(minimum, option)

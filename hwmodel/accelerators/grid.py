@@ -64,6 +64,7 @@ class Grid(Accelerator):
     """Cycles of one lane that a 16-bit multiply-accumulate takes, nothing skipped."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         self._check_at_least(1, "lanes", "columns", "rows", "tiles", "word_bits")
         if self.word_bits > 16:
             raise TensorError(

@@ -84,6 +84,7 @@ class SCNN(Accelerator):
     )
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         self._check_at_least(
             1, "pe_rows", "pe_columns", "weight_width", "activation_width", "accumulator_entries", "banks"
         )
