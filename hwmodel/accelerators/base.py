@@ -10,9 +10,11 @@ from types import MappingProxyType
 from typing import Any, ClassVar
 
 from bitxcore.errors import TensorError
-from hwmodel.costs import Figure, costs
+from hwmodel.costs import Costs, Figure, costs
+from hwmodel.inventory import Part, Work, area_parts_mm2, buffer_srams, energy_parts_j
 from hwmodel.layers import Layer
 from hwmodel.operands import Operands
+from hwmodel.passes import CAUSES
 from hwmodel.results import LayerResult
 
 
@@ -83,15 +85,35 @@ class Accelerator(ABC):
         """Every option and its value."""
         return asdict(self)
 
+    def parts(self, costs: Costs) -> Mapping[str, Part]:
+        """Components of the machine but for its buffers; none if it has no cost model.
+
+        Parameters
+        ----------
+        costs : Costs
+            Figures of `cost_basis`.
+        """
+        return {}
+
     @property
     def area_parts_mm2(self) -> Mapping[str, float]:
         """Area by part, in mm2; empty if this machine has no cost model."""
-        return {}
+        figures = costs(self.cost_basis)
+        parts = self.parts(figures)
+        return area_parts_mm2(parts, buffer_srams(self, figures)) if parts else {}
 
     @property
     def cost_figures(self) -> tuple[Figure, ...]:
         """Every energy and area figure that enters, with its source."""
-        return ()
+        figures = costs(self.cost_basis)
+        if not self.parts(figures):
+            return ()
+        srams = [
+            sram.figure(name, operation)
+            for name, sram in buffer_srams(self, figures).items()
+            for operation in ("read", "write")
+        ]
+        return (*figures.figures(), *srams)
 
     def not_applicable(self, layer: Layer) -> str | None:
         """Say why this accelerator does not run `layer`, or return None if it does."""
@@ -101,8 +123,28 @@ class Accelerator(ABC):
     def run(self, layer: Layer, operands: Operands) -> LayerResult:
         """Count the cycles of `layer`; `hwmodel.simulate` has checked that it applies."""
 
-    def result(self, layer: Layer, **fields: Any) -> LayerResult:
-        """Make the `LayerResult` of `layer` on this accelerator."""
+    def result(self, layer: Layer, *, work: Work | None = None, **fields: Any) -> LayerResult:
+        """Make the `LayerResult` of `layer` on this accelerator.
+
+        Parameters
+        ----------
+        layer : Layer
+        work : Work, optional
+            What energy is counted from, on a machine with `parts`.
+        **fields
+            Of the result.
+        """
+        if work is not None:
+            figures = costs(self.cost_basis)
+            fields["energy_parts_j"] = energy_parts_j(
+                self.parts(figures),
+                buffer_srams(self, figures),
+                work,
+                costs=figures,
+                cycles=sum(fields.get(cause) or 0 for cause in CAUSES),
+                clock_hz=self.clock_hz,
+            )
+        fields.setdefault("clock_hz", None if fields.get("reason") else self.clock_hz)
         return LayerResult(
             layer=layer.name,
             operation=layer.operation,

@@ -196,7 +196,8 @@ class BitX(Accelerator):
             histogram = np.bincount(kept.reshape(-1), minlength=dense.window + 1)
         widths = _Widths.of(dense, job, self.serial)
         dense_passes = self._passes(job, all_lengths, groups, widths)
-        causes = self._passes(job, lengths, groups, widths).causes(self._ladder(kept, job.bounds, lengths))
+        passes = self._passes(job, lengths, groups, widths)
+        causes: dict[str, Any] = dict(passes.causes(self._ladder(kept, job.bounds, lengths)))
         events = self._events(layer, job, widths, lengths, histogram, groups, sum(causes.values()))
         path = self._datapath(dense.format, dense.window, widths)
         slots = events.cycles * self.compute_units * self.processing_elements * self.lanes
