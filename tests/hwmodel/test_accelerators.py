@@ -40,7 +40,7 @@ def test_unknown_names_and_options_list_the_known_ones():
     with pytest.raises(TensorError, match=r"'bitz' is not known; known: .*bitx, .*dadiannao"):
         hw.accelerator("bitz")
     with pytest.raises(
-        TensorError, match="'dadiannao' has no option 'row'; known: clock_hz, .*lanes, columns, rows, tiles"
+        TensorError, match=r"'dadiannao' has no option 'row'; known: clock_hz, .*lanes, columns, rows, tiles"
     ):
         hw.accelerator("dadiannao", row=3)
     assert {"bitx", "dadiannao"} <= set(hw.accelerator_names())
