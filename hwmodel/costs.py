@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import csv
 from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.util import find_spec
@@ -121,6 +122,10 @@ class Costs:
         cost = self._scaled("register", bits)[0]
         return Cost(cost.energy_j, cost.area_mm2, bits)
 
+    def multiplier(self, bits: int, other_bits: int | None = None) -> Cost:
+        """Integer multiplier of two operands, of equal widths by default."""
+        return self._multiplier(bits, bits if other_bits is None else other_bits)[0]
+
     def comparator(self, bits: float) -> Cost:
         """Integer comparator."""
         return self._scaled("comparator", bits)[0]
@@ -170,6 +175,8 @@ class Costs:
             bits = 16 if name in ("integer adder", "comparator") else 1
             cost, source = self._scaled(name, bits)
             found.append(Figure(f"{name}, {bits} bit", source, cost.energy_j, cost.area_mm2))
+        cost, source = self._multiplier(16, 16)
+        found.append(Figure("multiplier, 16 x 16 bit", source, cost.energy_j, cost.area_mm2))
         cost, source = self._float32_adder()
         found.append(Figure("float32 adder", source, cost.energy_j, cost.area_mm2))
         for name in ("leakage", "clock"):
@@ -193,12 +200,18 @@ class Costs:
             share = bits * equivalents / whole / adder_bits
             ratio = f"{equivalents:g} of the {whole:g} NAND2 equivalents of an adder's bit"
             return share * adder, f"{ratio} ({source}); {adder_source}"
-        for (low, a, source), (high, b, _) in pairwise(rows):
-            if low <= bits <= high:
-                at = (bits - low) / (high - low)
-                return (1 - at) * a + at * b, source
-        width, cost, source = rows[0] if bits < rows[0][0] else rows[-1]
-        return (bits / width) * cost, source
+        return _between(rows, bits)
+
+    def _multiplier(self, bits: int, other_bits: int) -> tuple[Cost, str]:
+        """Cost and source; widths that no row has are in proportion to the product of both."""
+        rows = [(width**2, cost, source) for width, cost, source in self._logic.get("integer multiplier", ())]
+        if rows:
+            cost, source = _between(sorted(rows, key=lambda row: row[0]), bits * other_bits)
+            return cost, f"{source}; other widths in proportion to the product of both widths"
+        ands, adders = array_multiplier_cells(bits, other_bits)
+        (gates, _), (adds, source) = self._scaled("and", ands), self._scaled("full adder", adders)
+        built = f"array of {ands} AND gates and {adders} full adders by NAND2 equivalents"
+        return gates + adds, f"{built} ({self._cells['and'][1]}; {source})"
 
     def _float32_adder(self) -> tuple[Cost, str]:
         rows = self._logic.get("float32 adder")
@@ -245,6 +258,22 @@ class Sram:
         energy = self.read_j if operation == "read" else self.write_j
         size = f"bank of {self.bank_bytes} bytes x {self.width_bits} bit, {operation}"
         return Figure(f"{name}: {size}", self.source, energy, self.bank_area_mm2)
+
+
+def array_multiplier_cells(bits: int, other_bits: int) -> tuple[int, int]:
+    """AND gates and full adders of an array multiplier: partial products, and adders for all but one row."""
+    rows, width = sorted((bits, other_bits))
+    return rows * width, (rows - 1) * width
+
+
+def _between(rows: Sequence[tuple[float, Cost, str]], size: float) -> tuple[Cost, str]:
+    """Cost at a size: between the sorted rows that there are, in proportion beyond them."""
+    for (low, a, source), (high, b, _) in pairwise(rows):
+        if low <= size <= high:
+            at = (size - low) / (high - low)
+            return (1 - at) * a + at * b, source
+    nearest, cost, source = rows[0] if size < rows[0][0] else rows[-1]
+    return (size / nearest) * cost, source
 
 
 @cache
