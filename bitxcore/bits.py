@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from bitxcore.engine import buffer, codes_of, locate_nonfinite
 from bitxcore.formats import NumberFormat, format_of
-from bitxcore.jit import CHUNK_BYTES, parallel
+from bitxcore.jit import CHUNK_BYTES, parallel, share
 
 Array = npt.NDArray[Any]
 
@@ -70,7 +70,8 @@ def whole_vectors(x: Array, outs: list[Array], run: Callable[..., Any]) -> list[
                 o[last:] = tail[:rest]
         return results
 
-    parts = parallel(task, -(-x.size // lanes), CHUNK_BYTES * 8 // VECTOR_BITS)
+    count = -(-x.size // lanes)
+    parts = parallel(task, count, share(count, CHUNK_BYTES * 8 // VECTOR_BITS))
     return [result for part in parts for result in part]
 
 

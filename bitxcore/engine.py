@@ -20,7 +20,7 @@ from bitxcore.criteria import Criterion, least_ones
 from bitxcore.errors import BitxError, TensorError
 from bitxcore.formats import NumberFormat
 from bitxcore.groups import Grid
-from bitxcore.jit import CHUNK_BYTES, parallel
+from bitxcore.jit import CHUNK_BYTES, parallel, share
 
 FAST_GROUPS = (4, 8, 16, 32, 64)
 MAX_WINDOW = 64
@@ -277,11 +277,11 @@ class Engine:
         """Groups of one chunk: whole vectors; fewer where they are gathered, to stay in the cache."""
         vector_bytes = self.step * self.padded * self.code_dtype.itemsize
         chunk_bytes = CHUNK_BYTES if self.contiguous else CHUNK_BYTES // 16
-        return max(1, chunk_bytes // vector_bytes) * self.step
+        return share(self.count, max(1, chunk_bytes // vector_bytes) * self.step, self.step)
 
     def each_chunk(self, work: Callable[[int, int], T]) -> list[T]:
         """Call ``work(first, last)`` over all groups, a chunk at a time, on all threads."""
-        return parallel(work, self.count, self.chunk, self.step)
+        return parallel(work, self.count, self.chunk)
 
 
 def _exact(result: int) -> int:

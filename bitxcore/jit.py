@@ -117,7 +117,17 @@ def _pool(workers: int, process: int) -> ThreadPoolExecutor:
     return ThreadPoolExecutor(workers, thread_name_prefix="bitx")
 
 
-def parallel(task: Callable[[int, int], T], count: int, step: int, unit: int = 1) -> list[T]:
+def share(count: int, step: int, unit: int = 1) -> int:
+    """Units of one call of `parallel`, a multiple of `unit`: at most `step`, at most a thread's equal share.
+
+    Less than half a step is not worth waking another thread, and stays whole.
+    """
+    if 2 * count < step:
+        return step
+    return max(unit, min(step, -(-count // (threads() * unit)) * unit))
+
+
+def parallel(task: Callable[[int, int], T], count: int, step: int) -> list[T]:
     """Call ``task(start, stop)`` over ``range(count)`` in steps, on all threads.
 
     The results come in order and do not depend on the number of threads.
@@ -129,14 +139,8 @@ def parallel(task: Callable[[int, int], T], count: int, step: int, unit: int = 1
     count : int
         Number of units (groups, vectors).
     step : int
-        Most units of one call; `CHUNK_BYTES` is what it should read. From half a step on the threads get
-        equal shares; less is not worth waking another thread.
-    unit : int
-        Calls but the last get a multiple of it; `step` is one.
+        Units of one call, from `share`; `CHUNK_BYTES` is the most it should read.
     """
-    if 2 * count >= step:
-        share = -(-count // (threads() * unit)) * unit
-        step = max(unit, min(step, share))
     starts = range(0, count, step)
     results: dict[int, T] = {}
     waiting = iter(starts)  # shared: taking the next is atomic

@@ -160,12 +160,20 @@ def test_any_floats(x):
     )
 
 
+@pytest.mark.parametrize("shape", [(1000, 1003), (1030, 1040), (5, 1 << 20)], ids=str)
 @pytest.mark.parametrize("name", ["float32", "bfloat16", "int8"])
-def test_threads_give_the_same(name, monkeypatch):
-    x = sample(name, (1000, 1003), np.random.default_rng(3))
+def test_threads_give_the_same(name, shape, monkeypatch):
+    """Shapes whose groups are gathered, that every thread gets a share of, and of several chunks."""
+    x = sample(name, shape, np.random.default_rng(3))
     results = []
     for n in (1, 2, 5):
         monkeypatch.setenv("BITX_THREADS", str(n))
         p = bx.prune(x, rows=4, format=name)
-        results.append((p.values.tobytes(), p.row_masks.tobytes(), bx.pack(p).rows.tobytes()))
+        packed = bx.pack(p)
+        assert same(bx.unpack(packed), p.values)
+        parts = bx.decompose(x, name)
+        results.append(
+            [a.tobytes() for a in (p.values, p.row_masks, packed.rows, parts.exponent, parts.significand)]
+            + [bx.statistics(x, format=name).row_ones.tobytes(), bx.essential_bits(x, name).tobytes()]
+        )
     assert results[0] == results[1] == results[2]
