@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 
 TABLE_VERSION = 1
 
+NO_TENSOR = "the table names no tensor"
+"""Why a table's layer has no weights, where a public state dict with names everybody uses is missing."""
+
 
 @dataclass(frozen=True)
 class NotSimulated:
@@ -323,7 +326,7 @@ def _read_table(path: Path) -> Network:
             if operation not in OPERATIONS:
                 raise DumpError(f"{path}: operation {operation!r} is none of {', '.join(OPERATIONS)}")
             layer = OPERATIONS[operation](**{k: _tuples(v) for k, v in row.items()})
-            missing = "the table names no tensor" if weight is None and layer.has_weights else None
+            missing = NO_TENSOR if weight is None and layer.has_weights else None
             layers.append(NetworkLayer(layer, weight, layout, weight_missing=missing))
         return Network(
             name=table["name"],
