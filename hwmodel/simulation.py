@@ -111,7 +111,7 @@ def simulate_network(
         raise TensorError(f"traces: network {network.name!r} has no layer {sorted(unknown)[0]!r}")
     source = dump if dump is not None else network.path
     with _writing(store, machines, source) as writer:
-        with _open(source, machines, network) as tensors:
+        with open_weights(source, machines, network) as tensors:
             rows = list(_rows(machines, network, tensors, traces or {}, progress))
         result = NetworkResult(
             network=network.name,
@@ -139,7 +139,7 @@ def _rows(
             progress(done, len(network), entry.layer.name)
         operands = Operands(entry.read(tensors), traces.get(entry.layer.name))
         for machine in machines:
-            yield _simulate_entry(machine, entry, operands)
+            yield simulate_entry(machine, entry, operands)
     if progress:
         progress(len(network), len(network), "")
 
@@ -163,8 +163,27 @@ def _writing(
 
 
 @contextmanager
-def _open(source: Source, machines: Sequence[Accelerator], network: Network) -> Iterator[Mapping[str, Any]]:
-    """Open the dump if any machine looks at weights, and check that it has all of them."""
+def open_weights(
+    source: Source, machines: Sequence[Accelerator], network: Network
+) -> Iterator[Mapping[str, Any]]:
+    """Open the dump if any machine looks at weights, and check that it has all of them.
+
+    Parameters
+    ----------
+    source : Dump, mapping of str to array, path or None
+    machines : sequence of Accelerator
+    network : Network
+
+    Yields
+    ------
+    mapping of str to array_like
+        Empty if no machine looks at weights.
+
+    Raises
+    ------
+    TensorError
+        If weights are needed and there is no source, or it lacks some.
+    """
     wanted = [e for e in network.layers if e.weight is not None]
     if not wanted or not any(m.needs_weights for m in machines):
         yield {}
@@ -193,7 +212,21 @@ def _check_complete(tensors: Mapping[str, Any], wanted: Sequence[NetworkLayer], 
         )
 
 
-def _simulate_entry(machine: Accelerator, entry: NetworkLayer, operands: Operands) -> LayerResult:
+def simulate_entry(machine: Accelerator, entry: NetworkLayer, operands: Operands) -> LayerResult:
+    """Simulate one layer of a network; with a `reason` if its weights were not found.
+
+    Parameters
+    ----------
+    machine : Accelerator
+    entry : NetworkLayer
+    operands : Operands
+        Weights as `NetworkLayer.read` gives them.
+
+    Raises
+    ------
+    TensorError
+        Naming tensor and layer.
+    """
     reason = machine.not_applicable(entry.layer)
     if reason is None and machine.needs_weights and entry.weight is None:
         reason = entry.weight_missing
