@@ -152,15 +152,17 @@ class Costs:
         """Energy of clocking one register bit for one cycle."""
         return float(self._technology["clock"]["value"]) * self.register(1).energy_j
 
-    def sram(self, size_bytes: int) -> Sram:
-        """Buffer of `size_bytes` in banks of up to 32 KiB that are 256 bits wide."""
-        smallest = min(b for b, width in self._srams if width == BANK_WIDTH_BITS)
+    def sram(self, size_bytes: int, width_bits: int = BANK_WIDTH_BITS) -> Sram:
+        """Buffer of `size_bytes` in banks of up to 32 KiB, as wide as the next width that the tables have."""
+        there = sorted({width for _, width in self._srams})
+        width_bits = next((width for width in there if width >= width_bits), there[-1])
+        smallest = min(b for b, width in self._srams if width == width_bits)
         bank = max(smallest, min(BANK_BYTES, 1 << (size_bytes - 1).bit_length()))
-        row = self._srams[bank, BANK_WIDTH_BITS]
+        row = self._srams[bank, width_bits]
         return Sram(
             bank_bytes=bank,
             banks=ceil(size_bytes / bank),
-            width_bits=BANK_WIDTH_BITS,
+            width_bits=width_bits,
             read_j=float(row["read_pj"]) * _PJ,
             write_j=float(row["write_pj"]) * _PJ,
             bank_area_mm2=float(row["area_mm2"]),
