@@ -1,6 +1,9 @@
 from .accelerators import accelerator as accelerator
 from .accelerators import accelerator_names as accelerator_names
 from .accelerators.base import Accelerator as Accelerator
+from .comparison import ComparisonResult as ComparisonResult
+from .comparison import ComparisonRow as ComparisonRow
+from .comparison import compare as compare
 from .layers import Conv as Conv
 from .layers import ConvTranspose as ConvTranspose
 from .layers import Layer as Layer

@@ -110,7 +110,7 @@ def simulate_network(
     if unknown := set(traces or {}) - {e.layer.name for e in network.layers}:
         raise TensorError(f"traces: network {network.name!r} has no layer {sorted(unknown)[0]!r}")
     source = dump if dump is not None else network.path
-    with _writing(store, machines, source) as writer:
+    with open_store(store, machines, source) as writer:
         with open_weights(source, machines, network) as tensors:
             rows = list(_rows(machines, network, tensors, traces or {}, progress))
         result = NetworkResult(
@@ -145,10 +145,10 @@ def _rows(
 
 
 @contextmanager
-def _writing(
+def open_store(
     store: str | PathLike[str] | StoreWriter | None, machines: Sequence[Accelerator], source: Source
 ) -> Iterator[StoreWriter | None]:
-    """Open a new store before the work begins, so that a bad path costs no time."""
+    """Open a new store before the work begins, so that a bad path costs no time; None stays None."""
     if not isinstance(store, (str, PathLike)):
         yield store
         return
