@@ -12,7 +12,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
+from hwmodel.accelerators.components import adder_tree
 from hwmodel.accelerators.grid import GRID_ASSUMPTIONS, Grid
+from hwmodel.accelerators.grid_work import GridWork
+from hwmodel.costs import Costs
+from hwmodel.inventory import Part
 from hwmodel.layers import Layer
 from hwmodel.operands import Operands
 from hwmodel.results import LayerResult
@@ -43,9 +47,29 @@ class DaDianNao(Grid):
     assumptions: ClassVar[tuple[str, ...]] = (
         *GRID_ASSUMPTIONS,
         "Matrix products of activations stream the second operand as weights.",
+        "Guessed: a register a multiplier for its weight, and one a lane, column and tile for activations.",
     )
+
+    def parts(self, costs: Costs) -> dict[str, Part]:
+        """Multipliers, adder trees and accumulators of the tiles, and their input registers."""
+        bits = self.word_bits
+        return {
+            "multipliers": Part(costs.multiplier(bits), self.slots),
+            "adder_trees": Part(adder_tree(costs, self.lanes, 2 * bits), self.units),
+            "accumulators": self._accumulators(costs),
+            "weight_registers": Part(costs.register(bits), self.lanes * self.rows * self.tiles),
+            "activation_registers": Part(costs.register(bits), self.lanes * self.columns * self.tiles),
+        }
 
     def run(self, layer: Layer, operands: Operands) -> LayerResult:
         """Count the cycles of `layer`: one a time step."""
         p = self._plan(layer, operands)
-        return self._grid_result(p, p.all_steps, layer.macs)
+        w = GridWork.of(p, operands)
+        uses = {
+            "multipliers": w.products * w.weight_share * w.activation_share,
+            "adder_trees": w.unit_steps * (w.weight_share + w.activation_share) / 2,
+            "accumulators": (w.unit_steps + w.partial_sums) * w.sum_share,
+            "weight_registers": w.weights_read * p.weight_words * w.weight_share,
+            "activation_registers": w.tile_activations * w.activation_share,
+        }
+        return self._grid_result(p, p.all_steps, layer.macs, work=w.work(uses))

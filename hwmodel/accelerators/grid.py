@@ -7,7 +7,10 @@ from typing import Any, ClassVar
 
 from bitxcore.errors import TensorError
 from hwmodel.accelerators.base import Accelerator
+from hwmodel.accelerators.components import accumulator, accumulator_bits, serialiser
+from hwmodel.costs import Costs
 from hwmodel.engines.grid import GridPlan, plan
+from hwmodel.inventory import Part
 from hwmodel.layers import Layer
 from hwmodel.operands import Operands
 from hwmodel.results import LayerResult
@@ -25,6 +28,11 @@ GRID_ASSUMPTIONS = (
     "Floating-point operands are quantised to 16-bit fixed point (or the precision given), one scale a"
     " tensor.",
     "Compute cycles only; the pipeline's fill is not counted.",
+    "Energy: gates of a lane by its steps with a product, term or bit; adder trees and accumulators whole in"
+    " every cycle of a unit (row and column) with work; what is idle takes clock and leakage only. Values"
+    " narrower than a word switch their part of it. Weights are read once a window set, activations once a"
+    " round of filters, at their precision.",
+    "Guessed: accumulators as wide as both words and 16 bits; broadcast wires and control are left out.",
 )
 """What the machines of this family have in common."""
 
@@ -77,9 +85,30 @@ class Grid(Accelerator):
         return self.lanes * self.columns * self.rows * self.tiles
 
     @property
+    def units(self) -> int:
+        """Units that sum the lanes of one row and column."""
+        return self.columns * self.rows * self.tiles
+
+    @property
     def peak_macs_per_cycle(self) -> float:
         """Multiply-accumulates a cycle at 16 bits, nothing skipped."""
         return self.slots / self.slot_cycles_per_mac
+
+    def _accumulators(self, c: Costs) -> Part:
+        """Part of the running sums, one a unit."""
+        return Part(accumulator(c, accumulator_bits(self.word_bits, self.word_bits)), self.units)
+
+    def _weight_registers(self, c: Costs) -> Part:
+        """Part of the weights that units hold while activations come serially."""
+        return Part(c.register(self.word_bits), self.slots)
+
+    def _weight_sets(self, c: Costs, sets: int) -> Part:
+        """Part of further weights of every row and lane, which let columns run ahead."""
+        return Part(c.register(self.word_bits), self.lanes * self.rows * self.tiles * sets)
+
+    def _dispatcher(self, c: Costs) -> Part:
+        """Part that serialises activations for all tiles."""
+        return Part(serialiser(c, self.word_bits), self.lanes * self.columns)
 
     def _plan(self, layer: Layer, operands: Operands) -> GridPlan:
         return plan(
@@ -94,13 +123,13 @@ class Grid(Accelerator):
             fold_first_layer=self.fold_first_layer,
         )
 
-    def _grid_result(self, p: GridPlan, cycles: int, work: float, **fields: Any) -> LayerResult:
-        """Make the result of a layer from its cycles and its work in slot cycles."""
+    def _grid_result(self, p: GridPlan, cycles: int, useful: float, **fields: Any) -> LayerResult:
+        """Make the result of a layer from its cycles and its useful slot cycles."""
         return self.result(
             p.layer,
             compute_cycles=int(cycles),
             fill_cycles=0,
-            utilisation=work / (cycles * self.slots) if cycles else 0.0,
+            utilisation=useful / (cycles * self.slots) if cycles else 0.0,
             filter_tiles=p.groups * p.rounds,
             position_tiles=p.window_sets,
             **fields,

@@ -15,9 +15,19 @@ from typing import Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 
+from hwmodel.accelerators.components import (
+    adder_tree,
+    booth_encoder,
+    one_hot_decoder,
+    oneffset_generator,
+    ones_counter,
+)
 from hwmodel.accelerators.grid import GRID_ASSUMPTIONS, SECOND_OPERAND, Grid
+from hwmodel.accelerators.grid_work import GridWork, times_used
+from hwmodel.costs import Costs
 from hwmodel.engines.grid import activation_bricks, meetings, weight_bricks
 from hwmodel.engines.terms import magnitude_words, term_counts
+from hwmodel.inventory import Part
 from hwmodel.layers import Layer
 from hwmodel.operands import Operands
 from hwmodel.results import LayerResult
@@ -52,7 +62,27 @@ class Laconic(Grid):
         "Booth terms are the public simulator's: a run of ones becomes two terms, 27 keeps its four.",
         "Peak: a 16-bit multiply-accumulate is 256 pairs of bits; the 32 tiles of 128 rows that reach 4096"
         " are chosen here.",
+        "Guessed: a lane adds two exponents and raises one of 2 w + 1 lines; a unit counts the lines of its"
+        " lanes, adds the counts at their places and accumulates. Cycles of a unit with work are taken for as"
+        " many as its pairs fill all lanes, at least one a step, which is a lower bound; a term is generated"
+        " once a step.",
     )
+
+    def parts(self, costs: Costs) -> dict[str, Part]:
+        """Units of exponent adders, decoders and a histogram; generators of both operands' terms."""
+        bits, lines = self.word_bits, 2 * self.word_bits + 1
+        exponent, count = bits.bit_length(), self.lanes.bit_length() + 1
+        generator = oneffset_generator(costs, bits)
+        inputs = self.lanes * (self.columns + self.rows * self.tiles)
+        return {
+            "exponent_adders": Part(costs.adder(exponent) + costs.gates("xor", 1), self.slots),
+            "decoders": Part(one_hot_decoder(costs, lines), self.slots),
+            "histograms": Part(lines * ones_counter(costs, self.lanes), self.units),
+            "count_adders": Part(adder_tree(costs, count, 2 * bits), self.units),
+            "accumulators": self._accumulators(costs),
+            "booth_encoders": Part(booth_encoder(costs, bits), inputs * self.booth),
+            "term_generators": Part(generator, inputs),
+        }
 
     def not_applicable(self, layer: Layer) -> str | None:
         """Refuse products of two activations."""
@@ -68,14 +98,30 @@ class Laconic(Grid):
         a = self._counts(bricks.values, p.activation_words, p.word_bits)
         w = self._counts(weight_bricks(p, operands.integer_weights), p.weight_words, p.word_bits)
         columns = waiting(p)
-        work = 0
+        used = times_used(bricks)
+        events = GridWork.of(p, operands)
+        work = terms = 0
         for g in range(p.groups):
             rounds = [w[g, p.round_filters(r)].max(axis=(0, -1)) for r in range(p.rounds)]
             costs = slowest_pairs(a[:, g].max(axis=-1), np.stack(rounds), bricks, p)
             columns.feed(costs.reshape(len(costs), -1, 1))
             filters = w[g].sum(axis=(0, -1), dtype=np.int64)
-            work += meetings(bricks, a[:, g].sum(axis=-1, dtype=np.int64), filters)
-        return self._grid_result(p, columns.cycles, work)
+            ones = a[:, g].sum(axis=-1, dtype=np.int64)
+            work += meetings(bricks, ones, filters)
+            terms += int(used @ ones.sum(axis=(-1, -2))) * p.rounds + int(filters.sum()) * p.window_sets
+        unit_cycles = max(work / self.lanes, events.unit_steps)
+        words = events.activations_read * p.activation_words * events.activation_share
+        words += events.weights_read * p.weight_words * events.weight_share
+        uses = {
+            "exponent_adders": work,
+            "decoders": work,
+            "histograms": work / self.lanes,
+            "count_adders": unit_cycles,
+            "accumulators": unit_cycles + events.partial_sums,
+            "booth_encoders": words * self.booth,
+            "term_generators": terms,
+        }
+        return self._grid_result(p, columns.cycles, work, work=events.work(uses))
 
     def _counts(self, values: npt.NDArray[Any], count: int, bits: int) -> npt.NDArray[np.uint8]:
         """Terms of each word, on a new last axis."""

@@ -16,9 +16,13 @@ import numpy as np
 import numpy.typing as npt
 
 from bitxcore.errors import TensorError
+from hwmodel.accelerators.components import accumulator, adder_tree, tree_bits, width_detector
 from hwmodel.accelerators.grid import GRID_ASSUMPTIONS, SECOND_OPERAND, Grid
+from hwmodel.accelerators.grid_work import GridWork, times_used
+from hwmodel.costs import Costs
 from hwmodel.engines.grid import GridPlan, activation_bricks, present, stream, weight_bricks
 from hwmodel.engines.terms import width_table, word_unions
+from hwmodel.inventory import Part
 from hwmodel.layers import Layer
 from hwmodel.operands import Operands
 from hwmodel.results import LayerResult
@@ -66,7 +70,27 @@ class Loom(Grid):
         " weights).",
         "Negative values are read in one's complement; one sign bit is added where a tensor has any.",
         "Peak: a 16-bit multiply-accumulate is 256 products of bits; 32 tiles of the paper's 128 rows.",
+        "Guessed: a unit sums over the activation's bits first, then over the weight's, an accumulator each;"
+        " a lane holds one weight bit; widths of weights are known before run time, so only activations have"
+        " detectors. Turning outputs into bit-serial storage is left out.",
     )
+
+    def parts(self, costs: Costs) -> dict[str, Part]:
+        """Units serial in both operands, the dispatcher and its width detectors."""
+        bits, serial = self.word_bits, self.serial_bits
+        inner = tree_bits(self.lanes, serial) + bits
+        return {
+            "and_gates": Part(costs.gates("and", serial), self.slots),
+            "adder_trees": Part(adder_tree(costs, self.lanes, serial), self.units),
+            "activation_accumulators": Part(accumulator(costs, inner), self.units),
+            "accumulators": self._accumulators(costs),
+            "weight_registers": Part(costs.register(1), self.slots),
+            "dispatcher": self._dispatcher(costs),
+            "width_detectors": Part(
+                width_detector(costs, self.lanes * self.group_columns, bits),
+                self.columns // self.group_columns,
+            ),
+        }
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -101,16 +125,37 @@ class Loom(Grid):
         exists = present(p, self.group_columns)
         weight_widths = self._weight_widths(p, operands)
         columns = waiting(p)
-        work = 0
+        w, used = GridWork.of(p, operands), times_used(bricks)
+        # A wide weight's bits are shared out to its words' rows, unless each row finds its own.
+        words = 1 if self.dynamic_weights else p.weight_words
+        windows = present(p)[:, 0].sum(axis=-1)
+        work = unit_cycles = lane_cycles = unit_weight_bits = lane_weight_bits = 0
         for g in range(p.groups):
             width = (widths[stream(p, bricks, unions[:, g], self.group_columns)] * exists).max(axis=-1)
             cost = -(-width.astype(np.int64) // self.serial_bits)
             costs = cost[:, None, :] * weight_widths[g]
             columns.feed(costs.reshape(len(costs), -1, 1))
-            needed = widths[unions[:, g]].sum(axis=-1, dtype=np.int64) @ p.lanes_at_work(g)
-            work += int(needed[bricks.index].sum()) * p.filters_at_work
+            alone = used @ widths[unions[:, g]].sum(axis=-1, dtype=np.int64)
+            work += int(alone @ p.lanes_at_work(g)) * p.filters_at_work
+            filters = [w.filters_in_round(g, r) for r in range(p.rounds)]
+            weight_bits = np.array(filters) @ weight_widths[g]
+            lanes = np.tile(w.lanes_of_unit(g), p.steps // p.channel_blocks)
+            unit_step_cycles = (windows @ cost) * weight_bits
+            unit_cycles += int(unit_step_cycles.sum())
+            lane_cycles += int(unit_step_cycles @ lanes)
+            unit_weight_bits += int(windows.sum() * weight_bits.sum())
+            lane_weight_bits += int(windows.sum() * (weight_bits @ lanes))
         per_bit = int(weight_widths.min()) / self.serial_bits
-        return self._grid_result(p, columns.cycles, work * per_bit)
+        uses = {
+            "and_gates": lane_cycles / words,
+            "adder_trees": unit_cycles / words,
+            "activation_accumulators": unit_cycles / words,
+            "accumulators": (unit_weight_bits / words + w.partial_sums) * w.sum_share,
+            "weight_registers": lane_weight_bits / words,
+            "dispatcher": w.activations_read * p.activation_words * w.activation_share,
+            "width_detectors": int(exists.sum()) * p.groups * p.steps * p.rounds,
+        }
+        return self._grid_result(p, columns.cycles, work * per_bit, work=w.work(uses))
 
     def _weight_widths(self, p: GridPlan, operands: Operands) -> npt.NDArray[Any]:
         """Weight bits that each step takes, shape (groups, rounds, steps)."""

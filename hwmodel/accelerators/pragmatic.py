@@ -14,12 +14,59 @@ from typing import ClassVar
 
 import numpy as np
 
+from hwmodel.accelerators.components import adder_tree, booth_encoder, oneffset_generator, tree_bits
 from hwmodel.accelerators.grid import GRID_ASSUMPTIONS, Grid
+from hwmodel.accelerators.grid_work import GridWork, times_used
+from hwmodel.costs import Costs
 from hwmodel.engines.grid import activation_bricks, stream
 from hwmodel.engines.terms import magnitude_terms, magnitude_words
+from hwmodel.inventory import Part
 from hwmodel.layers import Layer
 from hwmodel.operands import Operands
 from hwmodel.results import LayerResult
+
+TERM_UNITS = (
+    "Guessed: a unit holds a weight a lane, shifts each by up to 2**L - 1 places, sums them, shifts the sum"
+    " to its place and accumulates; without a second shifter where the first one reaches all places."
+)
+
+
+def term_parts(grid: Grid, c: Costs, first_stage_bits: int) -> dict[str, Part]:
+    """Parts of units that apply one term of each lane's activation a cycle."""
+    bits, places = grid.word_bits, grid.word_bits + 1
+    reach = min(1 << min(first_stage_bits, 8), places)
+    shifted = bits + reach - 1
+    second = places if reach < places else 1
+    lane = c.gates("and", bits) + c.gates("xor", bits) + c.shifter(shifted, reach)
+    return {
+        "lane_shifters": Part(lane, grid.slots),
+        "adder_trees": Part(adder_tree(c, grid.lanes, shifted), grid.units),
+        "sum_shifters": Part(c.shifter(tree_bits(grid.lanes, shifted) + places - reach, second), grid.units),
+        "accumulators": grid._accumulators(c),
+        "weight_registers": grid._weight_registers(c),
+    }
+
+
+def term_uses(w: GridWork, unit_cycles: float, terms: float) -> dict[str, float]:
+    """Count the uses of `term_parts`, from the cycles of units and the terms that meet a weight."""
+    return {
+        "lane_shifters": terms * w.weight_share,
+        "adder_trees": unit_cycles * w.weight_share,
+        "sum_shifters": unit_cycles * w.weight_share,
+        "accumulators": (unit_cycles + w.partial_sums) * w.sum_share,
+        "weight_registers": w.products * w.weight_share,
+    }
+
+
+def generator_parts(grid: Grid, c: Costs, booth: bool, sets: int) -> dict[str, Part]:
+    """Parts that make oneffsets of the activations of `sets` times all columns and lanes."""
+    inputs, bits = grid.lanes * grid.columns, grid.word_bits
+    offset = bits.bit_length()
+    return {
+        "booth_encoders": Part(booth_encoder(c, bits), sets * inputs * booth),
+        "oneffset_generators": Part(oneffset_generator(c, bits), sets * inputs),
+        "lowest_offset": Part((grid.lanes - 1) * c.comparator(offset), sets * grid.columns),
+    }
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,11 +99,22 @@ class Pragmatic(Grid):
         "Activations are sign and magnitude; the sign costs nothing. A brick of zeros costs one cycle.",
         "Booth terms are the public simulator's: a run of ones becomes two terms, 27 keeps its four.",
         "Matrix products of activations stream the second operand as weights.",
+        TERM_UNITS,
+        "Guessed: one dispatcher generates the oneffsets for all tiles and finds each column's lowest; every"
+        " column register is a register a row and lane.",
     )
 
     def __post_init__(self) -> None:
         super().__post_init__()
         self._check_at_least(0, "first_stage_bits", "column_registers")
+
+    def parts(self, costs: Costs) -> dict[str, Part]:
+        """Units of two-stage shifters, the oneffset generators, further weight sets."""
+        return {
+            **term_parts(self, costs, self.first_stage_bits),
+            **generator_parts(self, costs, self.booth, 1),
+            "weight_sets": self._weight_sets(costs, self.column_registers),
+        }
 
     def run(self, layer: Layer, operands: Operands) -> LayerResult:
         """Count the cycles of `layer`."""
@@ -70,8 +128,19 @@ class Pragmatic(Grid):
         costs = two_stage_cycles(np.moveaxis(terms, -1, -2), self.first_stage_bits)
         ones = np.bitwise_count(terms).sum(axis=(-1, -2))
         columns = waiting(p, self.column_registers)
-        work = 0
+        w, used = GridWork.of(p, operands), times_used(bricks)
+        work = column_cycles = unit_cycles = 0
         for g in range(p.groups):
             columns.feed(stream(p, bricks, costs[:, g]), p.rounds)
-            work += int(ones[bricks.index, g].sum(dtype=np.int64))
-        return self._grid_result(p, columns.cycles, work * p.filters_at_work)
+            work += int(used @ ones[:, g].sum(axis=-1, dtype=np.int64))
+            busy = int(used @ costs[:, g].sum(axis=(-1, -2), dtype=np.int64))
+            column_cycles += busy * p.rounds
+            unit_cycles += busy * w.filters_at_work(g)
+        uses = {
+            **term_uses(w, unit_cycles, work * p.filters_at_work * p.weight_words),
+            "booth_encoders": w.activations_read * p.activation_words * w.activation_share * self.booth,
+            "oneffset_generators": work * p.rounds,
+            "lowest_offset": column_cycles,
+            "weight_sets": w.weights_read * p.weight_words * w.weight_share * (self.column_registers > 0),
+        }
+        return self._grid_result(p, columns.cycles, work * p.filters_at_work, work=w.work(uses))

@@ -17,9 +17,14 @@ import numpy as np
 import numpy.typing as npt
 
 from bitxcore.errors import TensorError
+from hwmodel.accelerators.components import width_detector
 from hwmodel.accelerators.grid import GRID_ASSUMPTIONS, Grid
+from hwmodel.accelerators.grid_work import GridWork, by_block, times_used
+from hwmodel.accelerators.stripes import SERIAL_UNITS, serial_parts, serial_uses
+from hwmodel.costs import Costs
 from hwmodel.engines.grid import GridPlan, activation_bricks, present, stream
 from hwmodel.engines.terms import width_table, word_unions
+from hwmodel.inventory import Part
 from hwmodel.layers import Layer
 from hwmodel.operands import Operands
 from hwmodel.results import LayerResult
@@ -66,7 +71,19 @@ class ShapeShifter(Grid):
         " makes most time steps read zeros; fc_turns=False lets each column work on its own. Nothing to"
         " choose with one column a group, the default.",
         "Matrix products of activations stream the second operand as weights.",
+        SERIAL_UNITS,
+        "Guessed: the dispatcher finds the width of each group of columns, whose activations were read whole;"
+        " every further weight set is a register a row and lane.",
     )
+
+    def parts(self, costs: Costs) -> dict[str, Part]:
+        """Units and dispatcher of Stripes, width detectors, further weight sets."""
+        bits, groups = self.word_bits, self.columns // self.group_columns
+        return {
+            **serial_parts(self, costs),
+            "width_detectors": Part(width_detector(costs, self.lanes * self.group_columns, bits), groups),
+            "weight_sets": self._weight_sets(costs, self.column_registers),
+        }
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -94,15 +111,31 @@ class ShapeShifter(Grid):
         turns = p.staggered and self.fc_turns and self.group_columns > 1
         if turns:
             columns = Staggered(-(-p.columns // self.group_columns))
-        work = 0
+        w, used = GridWork.of(p, operands), times_used(bricks)
+        work = unit_cycles = lane_cycles = 0
         for g in range(p.groups):
             costs = widths[stream(p, bricks, unions[:, g], together)] * exists
             if turns:
                 costs = self._in_turns(p, g, costs, int(widths[0]))
             columns.feed(costs, 1 if turns else p.rounds)
-            needed = widths[unions[:, g]].sum(axis=-1, dtype=np.int64) @ p.lanes_at_work(g)
-            work += int(needed[bricks.index].sum()) * p.filters_at_work
-        return self._grid_result(p, columns.cycles, work)
+            alone = used @ widths[unions[:, g]].sum(axis=-1, dtype=np.int64)
+            work += int(alone @ p.lanes_at_work(g)) * p.filters_at_work
+            shared = alone if together == 1 and not turns else self._together(p, costs)
+            units, lanes = w.cycles_at_work(g, shared)
+            unit_cycles, lane_cycles = unit_cycles + units, lane_cycles + lanes
+        uses = serial_uses(w, unit_cycles, lane_cycles)
+        uses["width_detectors"] = int(exists.sum()) * p.groups * p.steps * p.rounds
+        uses["weight_sets"] = w.weights_read * p.weight_words * w.weight_share * (self.column_registers > 0)
+        return self._grid_result(p, columns.cycles, work, work=w.work(uses))
+
+    def _together(self, p: GridPlan, costs: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
+        """Cycles of all columns by channel block where columns share a width (a mean over rounds)."""
+        share = 1 if p.staggered else self.group_columns
+        members = np.add.reduceat(
+            present(p)[:, 0], np.arange(0, p.physical_columns, share), axis=-1, dtype=int
+        )
+        steps = np.einsum("stc,sc->t", costs, members, dtype=np.int64)
+        return by_block(p, steps) // np.int64(costs.shape[1] // p.steps)
 
     def _in_turns(self, p: GridPlan, group: int, costs: npt.NDArray[Any], zero: int) -> npt.NDArray[Any]:
         """Repeat the steps for every round; those that are not in their own column's turn see zeros."""

@@ -12,10 +12,42 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
+from hwmodel.accelerators.components import adder_tree
 from hwmodel.accelerators.grid import GRID_ASSUMPTIONS, Grid
+from hwmodel.accelerators.grid_work import GridWork
+from hwmodel.costs import Costs
+from hwmodel.inventory import Part
 from hwmodel.layers import Layer
 from hwmodel.operands import Operands
 from hwmodel.results import LayerResult
+
+SERIAL_UNITS = (
+    "Guessed: a serial inner-product unit holds a weight a lane; one dispatcher serialises activations for"
+    " all tiles. Turning outputs into bit-serial storage is left out."
+)
+
+
+def serial_parts(grid: Grid, c: Costs) -> dict[str, Part]:
+    """Parts of a grid of serial inner-product units, which Stripes' successors share."""
+    bits = grid.word_bits
+    return {
+        "and_gates": Part(c.gates("and", bits), grid.slots),
+        "adder_trees": Part(adder_tree(c, grid.lanes, bits), grid.units),
+        "accumulators": grid._accumulators(c),
+        "weight_registers": grid._weight_registers(c),
+        "dispatcher": grid._dispatcher(c),
+    }
+
+
+def serial_uses(w: GridWork, unit_cycles: float, lane_cycles: float) -> dict[str, float]:
+    """Count the uses of `serial_parts`, from the cycles in which units and lanes are at work."""
+    return {
+        "and_gates": lane_cycles * w.weight_share,
+        "adder_trees": unit_cycles * w.weight_share,
+        "accumulators": (unit_cycles + w.partial_sums) * w.sum_share,
+        "weight_registers": w.products * w.weight_share,
+        "dispatcher": w.activations_read * w.plan.activation_words * w.activation_share,
+    }
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,7 +69,12 @@ class Stripes(Grid):
         "A step costs the layer's activation precision, sign bit included: the one given, else that of"
         " integer activations' dtype, else 16. Nothing is detected at run time.",
         "Matrix products of activations stream the second operand as weights.",
+        SERIAL_UNITS,
     )
+
+    def parts(self, costs: Costs) -> dict[str, Part]:
+        """List the serial inner-product units, and the dispatcher that feeds them bits."""
+        return serial_parts(self, costs)
 
     def run(self, layer: Layer, operands: Operands) -> LayerResult:
         """Count the cycles of `layer`: its precision a time step."""
@@ -48,4 +85,6 @@ class Stripes(Grid):
             # Step n begins a cycle after the one before, and once its column is free.
             whole, part = divmod(p.all_steps - 1, p.columns)
             cycles = whole * max(cost, p.columns) + part + cost
-        return self._grid_result(p, cycles, layer.macs * cost)
+        w = GridWork.of(p, operands)
+        uses = serial_uses(w, w.unit_steps * cost, w.products * cost)
+        return self._grid_result(p, cycles, layer.macs * cost, work=w.work(uses))
