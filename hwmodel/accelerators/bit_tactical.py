@@ -18,9 +18,23 @@ import numpy as np
 import numpy.typing as npt
 
 from bitxcore.errors import TensorError
+from hwmodel.accelerators.components import adder_tree, selector, width_detector
 from hwmodel.accelerators.grid import GRID_ASSUMPTIONS, Grid
-from hwmodel.engines.grid import GridPlan, activation_bricks, held_lanes, meetings, weight_bricks, words
+from hwmodel.accelerators.grid_work import GridWork, columns_at_work, times_used
+from hwmodel.accelerators.pragmatic import TERM_UNITS, generator_parts, term_parts, term_uses
+from hwmodel.accelerators.stripes import serial_parts, serial_uses
+from hwmodel.costs import Costs
+from hwmodel.engines.grid import (
+    GridPlan,
+    activation_bricks,
+    held_lanes,
+    meetings,
+    present,
+    weight_bricks,
+    words,
+)
 from hwmodel.engines.terms import magnitude_terms, magnitude_words, ones_complement, width_table
+from hwmodel.inventory import Part
 from hwmodel.layers import Layer
 from hwmodel.operands import Operands
 from hwmodel.results import LayerResult
@@ -31,6 +45,16 @@ if TYPE_CHECKING:
 BACK_ENDS = ("p", "e", None)
 PATTERNS = ("T", "L")
 ORDERS = ("most", "fewest")
+
+
+def _at_work(schedules: list[Schedule]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Count filters at work, and activations that all of them read, in each executed step of all rounds."""
+    filters, lanes = [], []
+    for s in schedules:
+        runs = np.arange(s.length) < s.steps[:, None]
+        filters.append(np.diff(s.tiles) @ runs)
+        lanes.append(s.counts[:, : s.length].sum(axis=0, dtype=np.int64))
+    return np.concatenate(filters), np.concatenate(lanes)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,7 +115,47 @@ class BitTactical(Grid):
         " swapped to a later step does not.",
         "Lanes beyond the last channel feed lane 0 of time step 0 in the first step, as in the public"
         " simulator.",
+        TERM_UNITS,
+        "Guessed: a lane of a unit chooses among its places, of a bit (TCLp), a term (TCLe) or a word; a tile"
+        " stages lookahead + 1 steps of every column's activations, with a generator of terms (or serialiser)"
+        " each. A unit works until the slowest filter of the step that shares its column is done: an upper"
+        " bound. Weights are read as scheduled, each with the number of its place.",
     )
+
+    @property
+    def _places(self) -> int:
+        """Places that a lane may take a weight from, its own included."""
+        return 8 if self.pattern == "T" else self.lookahead + self.lookaside + 1
+
+    def parts(self, costs: Costs) -> dict[str, Part]:
+        """Units of the back end, selectors in their lanes, staged activations."""
+        bits, staged = self.word_bits, (self.lookahead + 1) * self.tiles
+        inputs = staged * self.lanes * self.columns
+        sent = {"e": bits.bit_length() + 1, "p": 1, None: bits}[self.back_end]
+        parts = {
+            "selectors": Part(selector(costs, self._places, sent), self.slots),
+            "weight_sets": self._weight_sets(costs, self._column_registers),
+        }
+        if self.back_end == "e":
+            parts |= term_parts(self, costs, self.first_stage_bits)
+            parts |= generator_parts(self, costs, self.booth, staged)
+        elif self.back_end == "p":
+            detector = width_detector(costs, self.lanes * (self.lookahead + 1) * self.group_columns, bits)
+            groups = self.tiles * self.columns // self.group_columns
+            parts |= serial_parts(self, costs)
+            parts |= {
+                "dispatcher": Part(self._dispatcher(costs).cost, inputs),
+                "width_detectors": Part(detector, groups),
+            }
+        else:
+            parts |= {
+                "multipliers": Part(costs.multiplier(bits), self.slots),
+                "adder_trees": Part(adder_tree(costs, self.lanes, 2 * bits), self.units),
+                "accumulators": self._accumulators(costs),
+                "weight_registers": Part(costs.register(bits), self.lanes * self.rows * self.tiles),
+                "activation_registers": Part(costs.register(bits), inputs),
+            }
+        return parts
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -136,28 +200,78 @@ class BitTactical(Grid):
         weights = weights.reshape(*weights.shape[:2], p.steps, p.lanes)
         schedules = [self._schedules(p, weights, g) for g in range(p.groups)]
         nonzero = np.count_nonzero(weights, axis=1)
+        w = GridWork.of(p, operands)
+        at_work = [_at_work(group) for group in schedules]
+        steps = sum(int(filters.sum()) for filters, _ in at_work)
+        weights_read = steps * p.window_sets * (1 if p.depthwise else p.lanes)
+        bits_read = weights_read * (w.weight_bits + (self._places - 1).bit_length())
+        weight_words = weights_read * p.weight_words * w.weight_share
         if self.back_end is None:
-            steps = sum(s.length for group in schedules for s in group)
-            return self._grid_result(p, p.window_sets * steps, int(nonzero.sum()) * layer.positions)
+            useful = int(nonzero.sum()) * layer.positions
+            uses = self._whole_uses(w, useful * w.word_pairs, steps * layer.positions * w.word_pairs)
+            work = w.work(uses | {"weight_registers": weight_words}, weight_bits_read=bits_read)
+            cycles = p.window_sets * sum(s.length for group in schedules for s in group)
+            return self._grid_result(p, cycles, useful, work=work)
 
         from hwmodel.engines.lookahead import step_costs
         from hwmodel.engines.waiting import waiting
 
         together = self.group_columns if self.back_end == "p" and not p.staggered else 1
-        registers = self.column_registers
-        if registers is None:
-            registers = int(self.back_end == "e")
         activations = operands.integer_activations
         bricks = activation_bricks(p, activations)
         signed = bool(activations.min() < 0)
         back_end, table, costs = self._back_end(p, bricks.values, signed)
-        columns = waiting(p, registers, together)
-        work = 0
+        columns = waiting(p, self._column_registers, together)
+        members, used = columns_at_work(p, together), times_used(bricks)
+        useful = unit_cycles = lane_cycles = column_cycles = terms = 0
         for g in range(p.groups):
-            columns.feed(step_costs(p, bricks, table[:, g], schedules[g], back_end, together))
+            fed = step_costs(p, bricks, table[:, g], schedules[g], back_end, together)
+            columns.feed(fed)
+            by_step = np.einsum("stc,sc->t", fed, members, dtype=np.int64)
+            column_cycles += int(by_step.sum())
+            unit_cycles += int(by_step @ at_work[g][0]) * p.weight_words
+            lane_cycles += int(by_step @ at_work[g][1]) * p.weight_words
             filters = nonzero[g].reshape(len(bricks.offset), -1, p.lanes)
-            work += meetings(bricks, costs[:, g].sum(axis=-1, dtype=np.int64), filters)
-        return self._grid_result(p, columns.cycles, work)
+            of_activations = costs[:, g].sum(axis=-1, dtype=np.int64)
+            useful += meetings(bricks, of_activations, filters)
+            terms += int(used @ of_activations.sum(axis=(-1, -2)))
+        if self.back_end == "e":
+            uses = {
+                **term_uses(w, unit_cycles, useful * p.weight_words),
+                "selectors": useful * p.weight_words,
+                "booth_encoders": w.tile_activations * w.activation_share * self.booth,
+                "oneffset_generators": terms * w.tile_rounds,
+                "lowest_offset": column_cycles * w.tile_rounds / p.rounds,
+            }
+        else:
+            executed = sum(int(s.steps.sum()) for group in schedules for s in group)
+            uses = {
+                **serial_uses(w, unit_cycles, lane_cycles),
+                "selectors": lane_cycles,
+                "dispatcher": w.tile_activations * w.activation_share,
+                "width_detectors": int(present(p, together).sum()) * executed,
+            }
+        lane_steps = sum(int(lanes.sum()) for _, lanes in at_work)
+        uses["weight_registers"] = lane_steps * layer.positions * w.word_pairs * w.weight_share
+        uses["weight_sets"] = weight_words * (self._column_registers > 0)
+        work = w.work(uses, weight_bits_read=bits_read)
+        return self._grid_result(p, columns.cycles, useful, work=work)
+
+    @staticmethod
+    def _whole_uses(w: GridWork, products: int, unit_steps: int) -> dict[str, float]:
+        """Count the uses of parts without a back end, but for the weights' registers."""
+        return {
+            "selectors": products * w.activation_share,
+            "multipliers": products * w.weight_share * w.activation_share,
+            "adder_trees": unit_steps * (w.weight_share + w.activation_share) / 2,
+            "accumulators": (unit_steps + w.partial_sums) * w.sum_share,
+            "activation_registers": w.tile_activations * w.activation_share,
+        }
+
+    @property
+    def _column_registers(self) -> int:
+        """Weight sets that let a column run ahead."""
+        return int(self.back_end == "e") if self.column_registers is None else self.column_registers
 
     def _schedules(self, p: GridPlan, weights: npt.NDArray[Any], group: int) -> list[Schedule]:
         """Schedule the filters of a group, round by round."""

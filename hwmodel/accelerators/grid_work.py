@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hwmodel.accelerators.components import accumulator_bits
-from hwmodel.engines.grid import Bricks, GridPlan
+from hwmodel.engines.grid import Bricks, GridPlan, present
 from hwmodel.inventory import Work
 from hwmodel.operands import Operands
 
@@ -71,9 +71,12 @@ class GridWork:
     @property
     def tile_activations(self) -> int:
         """Activation words that tiles take in, idle tiles left out."""
-        p = self.plan
-        tile_rounds = -(-p.filters // p.rows)
-        return self.activations_read // p.rounds * tile_rounds * p.activation_words
+        return self.activations_read // self.plan.rounds * self.tile_rounds * self.plan.activation_words
+
+    @property
+    def tile_rounds(self) -> int:
+        """Tiles at work on a group's windows, over all rounds."""
+        return -(-self.plan.filters // self.plan.rows)
 
     @property
     def partial_sums(self) -> int:
@@ -155,6 +158,12 @@ class GridWork:
 def times_used(bricks: Bricks) -> npt.NDArray[np.int64]:
     """How often the walk reads each position of the padded input, over all windows, shape (positions,)."""
     return np.bincount(bricks.index.reshape(-1), minlength=len(bricks.values))
+
+
+def columns_at_work(p: GridPlan, columns_at_once: int) -> npt.NDArray[np.int64]:
+    """Count the physical columns with a window in each entry of `stream`, shape (window sets, columns)."""
+    starts = np.arange(0, p.physical_columns, columns_at_once)
+    return np.add.reduceat(present(p)[:, 0].astype(np.int64), starts, axis=-1)
 
 
 def by_block(p: GridPlan, steps: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:

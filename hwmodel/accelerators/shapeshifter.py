@@ -19,7 +19,7 @@ import numpy.typing as npt
 from bitxcore.errors import TensorError
 from hwmodel.accelerators.components import width_detector
 from hwmodel.accelerators.grid import GRID_ASSUMPTIONS, Grid
-from hwmodel.accelerators.grid_work import GridWork, by_block, times_used
+from hwmodel.accelerators.grid_work import GridWork, by_block, columns_at_work, times_used
 from hwmodel.accelerators.stripes import SERIAL_UNITS, serial_parts, serial_uses
 from hwmodel.costs import Costs
 from hwmodel.engines.grid import GridPlan, activation_bricks, present, stream
@@ -130,10 +130,7 @@ class ShapeShifter(Grid):
 
     def _together(self, p: GridPlan, costs: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
         """Cycles of all columns by channel block where columns share a width (a mean over rounds)."""
-        share = 1 if p.staggered else self.group_columns
-        members = np.add.reduceat(
-            present(p)[:, 0], np.arange(0, p.physical_columns, share), axis=-1, dtype=int
-        )
+        members = columns_at_work(p, 1 if p.staggered else self.group_columns)
         steps = np.einsum("stc,sc->t", costs, members, dtype=np.int64)
         return by_block(p, steps) // np.int64(costs.shape[1] // p.steps)
 
