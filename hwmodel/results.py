@@ -17,6 +17,14 @@ from hwmodel.passes import CAUSES
 if TYPE_CHECKING:
     from hwmodel.networks import NotSimulated
 
+DRAM_TRAFFIC = (
+    "dram_weight_bytes",
+    "dram_activation_bytes",
+    "dram_output_bytes",
+    "dram_partial_sum_bytes",
+)
+"""Columns of bytes that cross the memory's bus, by what they are."""
+
 UNITS: dict[str, str] = {
     "layer": "",
     "operation": "",
@@ -28,11 +36,18 @@ UNITS: dict[str, str] = {
     "peak_macs_per_cycle": "1/cycle",
     **dict.fromkeys(CAUSES, "cycles"),
     "cycles": "cycles",
+    "on_chip_cycles": "cycles",
+    "bound_by": "",
     "utilisation": "1",
     "seconds": "s",
     "energy_j": "J",
     "power_w": "W",
     "area_mm2": "mm2",
+    "dram_bytes": "B",
+    **dict.fromkeys(DRAM_TRAFFIC, "B"),
+    "dram_weight_bytes_plain": "B",
+    "dram_seconds": "s",
+    "tiling": "",
     "filter_tiles": "1",
     "position_tiles": "1",
     "groups": "1",
@@ -41,6 +56,8 @@ UNITS: dict[str, str] = {
     "unpruned_nonempty_rows_cycles": "cycles",
     "speedup_over_all_rows": "1",
     "speedup_over_nonempty_rows": "1",
+    "on_chip_speedup_over_all_rows": "1",
+    "on_chip_speedup_over_nonempty_rows": "1",
 }
 """Unit of each column of `LayerResult.columns`; ``""`` for text."""
 
@@ -52,17 +69,48 @@ TOTAL_UNITS: dict[str, str] = {
     "parameters": "1",
     **dict.fromkeys(CAUSES, "cycles"),
     "cycles": "cycles",
+    "on_chip_cycles": "cycles",
+    "bound_by": "",
     "utilisation": "1",
     "seconds": "s",
     "energy_j": "J",
     "power_w": "W",
     "area_mm2": "mm2",
+    "dram_bytes": "B",
+    **dict.fromkeys(DRAM_TRAFFIC, "B"),
+    "dram_weight_bytes_plain": "B",
+    "dram_seconds": "s",
     "unpruned_all_rows_cycles": "cycles",
     "unpruned_nonempty_rows_cycles": "cycles",
     "speedup_over_all_rows": "1",
     "speedup_over_nonempty_rows": "1",
+    "on_chip_speedup_over_all_rows": "1",
+    "on_chip_speedup_over_nonempty_rows": "1",
 }
 """Unit of each column of `NetworkTotal.columns`."""
+
+
+BOUNDS: dict[str, str] = {
+    "compute_cycles": "compute",
+    "imbalance_cycles": "imbalance",
+    "fifo_full_cycles": "FIFO",
+    "fill_cycles": "fill",
+    "weight_wait_cycles": "weight traffic",
+    "activation_wait_cycles": "activation traffic",
+    "output_wait_cycles": "output traffic",
+}
+"""What `bound_by` calls the cause of most cycles; of equals the first."""
+
+
+def _bound_by(row: LayerResult | NetworkTotal) -> str | None:
+    if not row.cycles:
+        return None
+    return BOUNDS[max(BOUNDS, key=lambda cause: getattr(row, cause) or 0)]
+
+
+def _dram_bytes(row: LayerResult | NetworkTotal) -> int | None:
+    moved = [getattr(row, name) for name in DRAM_TRAFFIC]
+    return None if None in moved else sum(moved)
 
 
 def _ratio(over: int | None, cycles: int | None) -> float | None:
@@ -91,15 +139,28 @@ class LayerResult:
         Cycles by cause, as `hwmodel.passes.CAUSES` describes them. A machine that does not tell stalls
         apart counts them as compute.
     weight_wait_cycles, activation_wait_cycles, output_wait_cycles : int or None
-        Cycles in which only a buffer's port is busy.
+        Cycles in which only a buffer's port or the DRAM is busy.
+    on_chip_cycles : int or None
+        Cycles with a memory without limits.
     utilisation : float or None
         Share of the machine's slots, over all cycles, that did useful work.
     clock_hz : float or None
         Cycles a second.
     energy_parts_j : mapping of str to float, or None
-        Energy by part of the machine, in joules; None if it has no cost model.
+        Energy by part of the machine, DRAM included, in joules; None if it has no cost model.
+    standing_w : mapping of str to float, or None
+        Of these, by part, what is spent in every cycle, in watts.
     area_mm2 : float or None
-        Of the whole machine.
+        Of the whole machine; without DRAM.
+    dram_weight_bytes, dram_activation_bytes, dram_output_bytes, dram_partial_sum_bytes : int or None
+        What crosses the DRAM's bus: weights (or a second operand) and activations in, outputs out, spilled
+        partial sums out and in. In whole bytes, not in whole bursts.
+    dram_weight_bytes_plain : int or None
+        What weights would move if they were not kept compressed; None if they are not.
+    dram_seconds : float or None
+        Time in which the DRAM is busy; None if it has no limits.
+    tiling : str or None
+        Loops over tiles in DRAM, outermost first, as ``name trips x size``.
     filter_tiles, position_tiles : int or None
         Tiles the layer is cut into; each pair of them is one pass over the filters' weights.
     groups : int or None
@@ -108,6 +169,8 @@ class LayerResult:
         Entry r: the groups with r kept rows.
     unpruned_all_rows_cycles, unpruned_nonempty_rows_cycles : int or None
         Total cycles of the same machine without pruning, in both readings.
+    on_chip_unpruned_all_rows_cycles, on_chip_unpruned_nonempty_rows_cycles : int or None
+        The same with a memory without limits.
     notes : tuple of str
         Assumptions that apply to this row only.
     """
@@ -130,13 +193,24 @@ class LayerResult:
     utilisation: float | None = None
     clock_hz: float | None = None
     energy_parts_j: Mapping[str, float] | None = field(default=None, hash=False)
+    standing_w: Mapping[str, float] | None = field(default=None, hash=False)
     area_mm2: float | None = None
+    on_chip_cycles: int | None = None
+    dram_weight_bytes: int | None = None
+    dram_activation_bytes: int | None = None
+    dram_output_bytes: int | None = None
+    dram_partial_sum_bytes: int | None = None
+    dram_weight_bytes_plain: int | None = None
+    dram_seconds: float | None = None
+    tiling: str | None = None
     filter_tiles: int | None = None
     position_tiles: int | None = None
     groups: int | None = None
     kept_rows_histogram: tuple[int, ...] | None = None
     unpruned_all_rows_cycles: int | None = None
     unpruned_nonempty_rows_cycles: int | None = None
+    on_chip_unpruned_all_rows_cycles: int | None = None
+    on_chip_unpruned_nonempty_rows_cycles: int | None = None
     notes: tuple[str, ...] = ()
 
     @property
@@ -175,6 +249,26 @@ class LayerResult:
     def speedup_over_nonempty_rows(self) -> float | None:
         """Gain over the unpruned machine that skips empty rows already."""
         return _ratio(self.unpruned_nonempty_rows_cycles, self.cycles)
+
+    @property
+    def on_chip_speedup_over_all_rows(self) -> float | None:
+        """The same with a memory without limits, on both sides."""
+        return _ratio(self.on_chip_unpruned_all_rows_cycles, self.on_chip_cycles)
+
+    @property
+    def on_chip_speedup_over_nonempty_rows(self) -> float | None:
+        """The same with a memory without limits, on both sides."""
+        return _ratio(self.on_chip_unpruned_nonempty_rows_cycles, self.on_chip_cycles)
+
+    @property
+    def dram_bytes(self) -> int | None:
+        """All that crosses the DRAM's bus."""
+        return _dram_bytes(self)
+
+    @property
+    def bound_by(self) -> str | None:
+        """Name, as in `BOUNDS`, of the cause of most cycles."""
+        return _bound_by(self)
 
     @property
     def kept_rows_mean(self) -> float | None:
@@ -216,6 +310,11 @@ class NetworkTotal:
     energy_parts_j : mapping of str to float, or None
         Energy by part, in joules.
     area_mm2 : float or None
+    on_chip_cycles, on_chip_unpruned_all_rows_cycles, on_chip_unpruned_nonempty_rows_cycles : int or None
+    dram_weight_bytes, dram_activation_bytes, dram_output_bytes, dram_partial_sum_bytes : int or None
+    dram_weight_bytes_plain : int or None
+    dram_seconds : float or None
+        As in `LayerResult`.
     """
 
     accelerator: str
@@ -237,6 +336,15 @@ class NetworkTotal:
     seconds: float | None = None
     energy_parts_j: Mapping[str, float] | None = field(default=None, hash=False)
     area_mm2: float | None = None
+    on_chip_cycles: int | None = None
+    on_chip_unpruned_all_rows_cycles: int | None = None
+    on_chip_unpruned_nonempty_rows_cycles: int | None = None
+    dram_weight_bytes: int | None = None
+    dram_activation_bytes: int | None = None
+    dram_output_bytes: int | None = None
+    dram_partial_sum_bytes: int | None = None
+    dram_weight_bytes_plain: int | None = None
+    dram_seconds: float | None = None
 
     @property
     def energy_j(self) -> float | None:
@@ -258,9 +366,38 @@ class NetworkTotal:
         """Gain over the unpruned machine that skips empty rows already."""
         return _ratio(self.unpruned_nonempty_rows_cycles, self.cycles)
 
+    @property
+    def on_chip_speedup_over_all_rows(self) -> float | None:
+        """The same with a memory without limits, on both sides."""
+        return _ratio(self.on_chip_unpruned_all_rows_cycles, self.on_chip_cycles)
+
+    @property
+    def on_chip_speedup_over_nonempty_rows(self) -> float | None:
+        """The same with a memory without limits, on both sides."""
+        return _ratio(self.on_chip_unpruned_nonempty_rows_cycles, self.on_chip_cycles)
+
+    @property
+    def dram_bytes(self) -> int | None:
+        """All that crosses the DRAM's bus."""
+        return _dram_bytes(self)
+
+    @property
+    def bound_by(self) -> str | None:
+        """Name, as in `BOUNDS`, of the cause of most cycles."""
+        return _bound_by(self)
+
     def columns(self) -> dict[str, Any]:
         """Return one table row: a value, or None, for each name in `TOTAL_UNITS`."""
         return {name: getattr(self, name) for name in TOTAL_UNITS}
+
+
+_SUMMED = (
+    "on_chip_cycles",
+    "on_chip_unpruned_all_rows_cycles",
+    "on_chip_unpruned_nonempty_rows_cycles",
+    "dram_weight_bytes_plain",
+    "dram_seconds",
+)
 
 
 def _sum(rows: Sequence[LayerResult], name: str) -> Any:
@@ -328,6 +465,7 @@ class NetworkResult:
             utilisation=used / cycles if cycles else None,
             unpruned_all_rows_cycles=_sum(run, "unpruned_all_rows_cycles"),
             unpruned_nonempty_rows_cycles=_sum(run, "unpruned_nonempty_rows_cycles"),
+            **{name: _sum(run, name) for name in (*_SUMMED, *DRAM_TRAFFIC)},
             seconds=_sum(run, "seconds"),
             energy_parts_j=_energy(run),
             area_mm2=run[0].area_mm2 if run else None,

@@ -98,7 +98,7 @@ def write_run(writer: StoreWriter, result: NetworkResult, accelerators: Sequence
     )
 
 
-_FLOATS = ("peak_macs_per_cycle", "utilisation", "kept_rows_mean", "speedup")
+_FLOATS = ("peak_macs_per_cycle", "utilisation", "kept_rows_mean", "speedup", "on_chip_speedup")
 _FLOAT_UNITS = ("s", "J", "W", "mm2")
 
 

@@ -5,14 +5,27 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
+from functools import cached_property
 from math import fsum, inf
 from types import MappingProxyType
 from typing import Any, ClassVar
 
-from bitxcore.errors import TensorError
+import numpy.typing as npt
+
+from bitxcore.errors import BitxError, TensorError
 from hwmodel.costs import Costs, Figure, costs
-from hwmodel.inventory import Part, Work, area_parts_mm2, buffer_srams, energy_parts_j
-from hwmodel.layers import Layer
+from hwmodel.dram.parts import Part as Dram
+from hwmodel.dram.parts import load_part
+from hwmodel.inventory import (
+    Part,
+    StoredBits,
+    Work,
+    area_parts_mm2,
+    buffer_srams,
+    energy_parts_j,
+    standing_w,
+)
+from hwmodel.layers import Layer, MatMul
 from hwmodel.operands import Operands
 from hwmodel.passes import CAUSES
 from hwmodel.results import LayerResult
@@ -30,6 +43,11 @@ class Accelerator(ABC):
         Where energy and area of components come from: one of `hwmodel.costs.BASES`.
     weight_buffer_bytes, activation_buffer_bytes, output_buffer_bytes : int
         Sizes of the SRAMs, both halves together.
+    dram : str or None
+        Memory of each channel: a name of `hwmodel.dram.part_names` or a ``.json`` file. None is a memory
+        without limits, whose bytes are counted but cost neither cycles nor energy.
+    dram_channels : int
+        Channels; all traffic is spread over them.
 
     Attributes
     ----------
@@ -53,6 +71,8 @@ class Accelerator(ABC):
     weight_buffer_bytes: int = 1 << 19
     activation_buffer_bytes: int = 1 << 19
     output_buffer_bytes: int = 1 << 18
+    dram: str | None = "DDR4-2400_x64_brc"
+    dram_channels: int = 4
 
     name: ClassVar[str]
     title: ClassVar[str]
@@ -66,7 +86,18 @@ class Accelerator(ABC):
         if not (isinstance(self.clock_hz, (int, float)) and 0 < self.clock_hz < inf):
             raise TensorError(f"clock_hz must be a positive number of cycles a second, got {self.clock_hz!r}")
         costs(self.cost_basis)
-        self._check_at_least(1, "weight_buffer_bytes", "activation_buffer_bytes", "output_buffer_bytes")
+        self._check_at_least(
+            1, "weight_buffer_bytes", "activation_buffer_bytes", "output_buffer_bytes", "dram_channels"
+        )
+        try:
+            _ = self.dram_part
+        except BitxError as error:
+            raise TensorError(f"accelerator {self.name!r}: dram: {error}") from error
+
+    @cached_property
+    def dram_part(self) -> Dram | None:
+        """Memory of a channel; None: without limits."""
+        return None if self.dram is None else load_part(self.dram)
 
     @property
     @abstractmethod
@@ -115,13 +146,49 @@ class Accelerator(ABC):
         ]
         return (*figures.figures(), *srams)
 
+    def stored_bits(self, layer: Layer, operands: Operands, result: LayerResult) -> StoredBits:
+        """Count the bits that a layer takes in DRAM; by default every value at its operand's precision.
+
+        A machine that keeps operands compressed overrides this. Outputs are the next layer's activations.
+
+        Parameters
+        ----------
+        layer : Layer
+        operands : Operands
+        result : LayerResult
+            Of `run`, for what it has counted already.
+        """
+        return dense_bits(layer, operands.weight_precision, operands.activation_precision)
+
+    def weights_used(
+        self, layer: Layer, operands: Operands
+    ) -> tuple[npt.NDArray[Any], npt.NDArray[Any]] | None:
+        """Give the weights, and what this machine makes of them; None if it is not known to change them.
+
+        Parameters
+        ----------
+        layer : Layer
+        operands : Operands
+            With weights.
+
+        Returns
+        -------
+        pair of ndarray of the same shape, or None
+            The same objects wherever the same machine would give the same values within
+            `hwmodel.sharing.shared`.
+        """
+        return None
+
     def not_applicable(self, layer: Layer) -> str | None:
         """Say why this accelerator does not run `layer`, or return None if it does."""
         return None
 
     @abstractmethod
     def run(self, layer: Layer, operands: Operands) -> LayerResult:
-        """Count the cycles of `layer`; `hwmodel.simulate` has checked that it applies."""
+        """Count the cycles of `layer` with all operands in the buffers.
+
+        `hwmodel.simulate` has checked that it applies, and adds what the DRAM makes of it.
+        """
 
     def result(self, layer: Layer, *, work: Work | None = None, **fields: Any) -> LayerResult:
         """Make the `LayerResult` of `layer` on this accelerator.
@@ -136,14 +203,16 @@ class Accelerator(ABC):
         """
         if work is not None:
             figures = costs(self.cost_basis)
+            parts, srams = self.parts(figures), buffer_srams(self, figures)
             fields["energy_parts_j"] = energy_parts_j(
-                self.parts(figures),
-                buffer_srams(self, figures),
+                parts,
+                srams,
                 work,
                 costs=figures,
                 cycles=sum(fields.get(cause) or 0 for cause in CAUSES),
                 clock_hz=self.clock_hz,
             )
+            fields["standing_w"] = standing_w(parts, srams, costs=figures, clock_hz=self.clock_hz)
         fields.setdefault("clock_hz", None if fields.get("reason") else self.clock_hz)
         return LayerResult(
             layer=layer.name,
@@ -165,3 +234,14 @@ class Accelerator(ABC):
                     f"accelerator {self.name!r}: {option} must be an integer of at least {minimum},"
                     f" got {value!r}"
                 )
+
+
+def dense_bits(layer: Layer, weight_bits: int, activation_bits: int) -> StoredBits:
+    """Bits of a layer whose values all have one width; outputs have the activations'."""
+    if isinstance(layer, MatMul):
+        second = layer.batch * layer.inner * layer.columns
+        first = layer.batch * layer.inner * layer.rows
+        weights = second * activation_bits
+    else:
+        weights, first = layer.parameters * weight_bits, layer.input_count
+    return StoredBits(weights, first * activation_bits, layer.output_count * activation_bits)

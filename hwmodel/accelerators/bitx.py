@@ -9,7 +9,7 @@ choice is an option or stands in `BitX.assumptions`.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import ceil, log2
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -21,19 +21,23 @@ from bitxcore.criteria import criterion as check_criterion
 from bitxcore.errors import TensorError
 from bitxcore.formats import NumberFormat, format_of, number_format
 from bitxcore.groups import GROUPINGS, MAX_GROUP, Grouping
-from hwmodel.accelerators.base import Accelerator
+from hwmodel.accelerators.base import Accelerator, dense_bits
 from hwmodel.accelerators.bitx_hardware import Datapath, Events, Hardware
-from hwmodel.accelerators.bitx_job import SERIAL, Job, job_of
+from hwmodel.accelerators.bitx_job import SERIAL, Job, job_of, serial_format
 from hwmodel.costs import Figure
+from hwmodel.inventory import StoredBits
 from hwmodel.layers import Conv, Layer, Linear
 from hwmodel.operands import Operands
 from hwmodel.passes import Passes, port_cycles
 from hwmodel.results import LayerResult
+from hwmodel.sharing import once
 
 if TYPE_CHECKING:
     from bitxcore import Pruned
 
 MAX_WINDOW = 64
+
+IN_DRAM = ("plain", "packed")
 
 ACTIVATION_WINDOW = 32
 """A, bits of the window in which float activations are aligned."""
@@ -86,7 +90,11 @@ class BitX(Accelerator):
         output position, its PEs on filters; `format` and the packing of zeros are the activations'.
     weight_bytes_per_cycle, activation_bytes_per_cycle, output_bytes_per_cycle : int or None
         Widths of the buffers' ports; None keeps pace with the units whatever they need.
-    clock_hz, cost_basis, weight_buffer_bytes, activation_buffer_bytes, output_buffer_bytes
+    weights_in_dram : {"plain", "packed"}
+        Whether DRAM holds weights as they are, or pruned already and in `bitxcore`'s packed form. Beyond the
+        paper. Needs ``serial="weights"``.
+    clock_hz, cost_basis, dram, dram_channels
+    weight_buffer_bytes, activation_buffer_bytes, output_buffer_bytes
         As in `Accelerator`.
     """
 
@@ -109,6 +117,7 @@ class BitX(Accelerator):
     weight_bytes_per_cycle: int | None = None
     activation_bytes_per_cycle: int | None = None
     output_bytes_per_cycle: int | None = None
+    weights_in_dram: str = "plain"
 
     name: ClassVar[str] = "bitx"
     title: ClassVar[str] = "BitX, ICPP 2021: hardware run-time pruning of bit rows"
@@ -135,12 +144,15 @@ class BitX(Accelerator):
         " while units behind an unbounded FIFO would be busy, else to the full FIFO, else to the weight,"
         " activation or output port.",
         "Energy is components x events, the inventory being ours; the datapath is built for floats, fixed"
-        " point uses a part of it and gates E-align. Values enter and leave a buffer once a layer. No DRAM.",
+        " point uses a part of it and gates E-align. The buffers' outer ports move what the DRAM moves.",
         "Leakage of 10 mW/mm2, and half of a register's write energy to clock it each cycle.",
         "serial='activations' treats what each position reads as a vector of its own: values that overlapping"
         " windows share are read, aligned and extracted again for each.",
         "Peak: a 16-bit multiply-accumulate is 16 row applications of one weight.",
         "Transposed convolution scatters: every weight meets every input position.",
+        "weights_in_dram='packed' (beyond the paper): weights come pruned and packed from DRAM and are"
+        " expanded on their way into the weight buffer, at no cost; with zeros packed away, a bit a weight"
+        " says where.",
     )
 
     def __post_init__(self) -> None:
@@ -152,6 +164,14 @@ class BitX(Accelerator):
             raise TensorError(f"grouping must be one of {', '.join(GROUPINGS)}, got {self.grouping!r}")
         if self.serial not in SERIAL:
             raise TensorError(f"serial must be one of {', '.join(SERIAL)}, got {self.serial!r}")
+        if self.weights_in_dram not in IN_DRAM:
+            raise TensorError(
+                f"weights_in_dram must be one of {', '.join(IN_DRAM)}, got {self.weights_in_dram!r}"
+            )
+        if self.weights_in_dram == "packed" and self.serial != "weights":
+            raise TensorError(
+                "weights_in_dram='packed' needs serial='weights': only pruned weights are packed"
+            )
         if self.format is not None:
             number_format(self.format)
         if self.rounding not in ROUNDINGS:
@@ -174,6 +194,18 @@ class BitX(Accelerator):
             return f"serial='activations': the positions of {layer.operation} read no windows of its input"
         return None
 
+    def weights_used(
+        self, layer: Layer, operands: Operands
+    ) -> tuple[npt.NDArray[Any], npt.NDArray[Any]] | None:
+        """Give the weights before and after pruning, gathered alike; None if activations are pruned."""
+        if self.serial != "weights":
+            return None
+        job = job_of(layer, operands, self.serial, self.compute_units, self.format)
+        if not self._packs(job.values):
+            return job.values, self._prune(job.values, job.format).values
+        packed, _ = once(_leave_out_zeros, job.values, grouping=self.grouping)
+        return packed, self._prune(packed, job.format, grouping="flat").values
+
     def run(self, layer: Layer, operands: Operands) -> LayerResult:
         """Count the cycles of `layer`."""
         job = job_of(layer, operands, self.serial, self.compute_units, self.format)
@@ -185,7 +217,7 @@ class BitX(Accelerator):
         all_rows = np.full((job.tiles, 3), every_row, np.int64)
         nonempty = self._ladder(dense.kept_rows, job.bounds, None)
         if packs := self._packs(job.values):
-            packed, counts = _leave_out_zeros(job.values, self.grouping)
+            packed, counts = once(_leave_out_zeros, job.values, grouping=self.grouping)
             lengths = -(-counts // self.group)
             kept = self._prune(packed, job.format, grouping="flat").kept_rows
             exists = np.arange(kept.shape[1]) < lengths[:, None]
@@ -194,7 +226,7 @@ class BitX(Accelerator):
             lengths = all_lengths
             kept = self._prune(job.values, job.format).kept_rows
             histogram = np.bincount(kept.reshape(-1), minlength=dense.window + 1)
-        widths = _Widths.of(dense, job, self.serial)
+        widths = _Widths.of(dense.format, job.other_bits, self.serial)
         dense_passes = self._passes(job, all_lengths, groups, widths)
         passes = self._passes(job, lengths, groups, widths)
         causes: dict[str, Any] = dict(passes.causes(self._ladder(kept, job.bounds, lengths)))
@@ -215,8 +247,32 @@ class BitX(Accelerator):
             unpruned_nonempty_rows_cycles=dense_passes.cycles(nonempty),
             clock_hz=self.clock_hz,
             energy_parts_j=Hardware(self).energy_parts_j(path, events),
+            standing_w=Hardware(self).standing_w(path),
             notes=(f"zero {self.serial} packed away",) if packs else (),
         )
+
+    def stored_bits(self, layer: Layer, operands: Operands, result: LayerResult) -> StoredBits:
+        """Every value at its own width; packed weights as `_packed_bits` counts them."""
+        fmt = serial_format(operands, self.serial, self.format)
+        by_rows = self.serial == "weights"
+        widths = _Widths.of(fmt, operands.activation_bits if by_rows else operands.weight_bits, self.serial)
+        plain = dense_bits(layer, widths.serial if by_rows else widths.parallel, widths.activation)
+        if self.weights_in_dram == "plain":
+            return plain
+        assert operands.weights is not None
+        packed = self._packed_bits(result, fmt)
+        if self._packs(operands.weights):
+            packed += layer.parameters  # a bit a weight says where the packed-away zeros were
+        return replace(plain, weights=packed, plain_weights=plain.weights)
+
+    def _packed_bits(self, result: LayerResult, fmt: NumberFormat) -> int:
+        """Bits of `bitxcore.Packed`: exponent, row mask and signs of each group, G bits of each kept row."""
+        assert result.groups is not None
+        assert result.kept_rows_histogram is not None
+        signs = self.group if fmt.is_float or fmt.encoding == "sign-magnitude" else 0
+        rows = sum(rows * groups for rows, groups in enumerate(result.kept_rows_histogram))
+        a_group = fmt.exponent_bits + (self.window or fmt.default_window) + signs
+        return result.groups * a_group + rows * self.group
 
     def _events(
         self,
@@ -237,7 +293,6 @@ class BitX(Accelerator):
         serial_read = gathered * passes * self.group * widths.serial
         parallel_read = broadcast * self.group * widths.parallel
         weights_serial = self.serial == "weights"
-        output_bits = layer.filters * layer.positions * widths.activation
         return Events(
             serial_groups=gathered * passes,
             rows_emitted=emitted * passes,
@@ -246,13 +301,8 @@ class BitX(Accelerator):
             group_sums=gathered * uses,
             parallel_groups=broadcast,
             weight_bits_read=serial_read if weights_serial else parallel_read,
-            weight_bits_written=gathered * self.group * widths.serial
-            if weights_serial
-            else layer.parameters * widths.parallel,
             activation_bits_read=parallel_read if weights_serial else serial_read,
-            activation_bits_written=layer.input_count * widths.activation,
-            output_bits_written=output_bits,
-            output_bits_read=output_bits,
+            output_bits_written=layer.filters * layer.positions * widths.activation,
             cycles=cycles,
         )
 
@@ -317,8 +367,10 @@ class BitX(Accelerator):
         }
         if unpruned:
             own = format_of(weights.dtype) if fmt is None else number_format(fmt)
-            return bx.prune(weights, rows=self.window or own.default_window, window=self.window, **common)
-        return bx.prune(
+            rows = self.window or own.default_window
+            return once(bx.prune, weights, rows=rows, window=self.window, **common)
+        return once(
+            bx.prune,
             weights,
             rows=self.rows,
             window=self.window,
@@ -361,12 +413,11 @@ class _Widths:
     is_float: bool
 
     @classmethod
-    def of(cls, pruned: Pruned, job: Job, serial: str) -> _Widths:
-        fmt = pruned.format
+    def of(cls, fmt: NumberFormat, other_bits: int | None, serial: str) -> _Widths:
         own = fmt.storage_bits
         if not fmt.is_float:
             own = fmt.significand_bits + (fmt.encoding == "sign-magnitude")
-        other = job.other_bits or (fmt.storage_bits if fmt.is_float else 16)
+        other = other_bits or (fmt.storage_bits if fmt.is_float else 16)
         return cls(own, other, other if serial == "weights" else own, fmt.is_float)
 
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from hwmodel.costs import Cost, Costs, Figure, Sram, costs
+from hwmodel.inventory import port_j
 
 if TYPE_CHECKING:
     from hwmodel.accelerators.bitx import BitX
@@ -122,8 +123,6 @@ class Events:
         Groups that entered the FIFO: activations, once a position and filter tile (or weights).
     weight_bits_read, activation_bits_read, output_bits_written : int
         Moved by the buffers' inner ports.
-    weight_bits_written, activation_bits_written, output_bits_read : int
-        Moved by their outer ports: everything once.
     cycles : int
     """
 
@@ -134,11 +133,8 @@ class Events:
     group_sums: int
     parallel_groups: int
     weight_bits_read: int
-    weight_bits_written: int
     activation_bits_read: int
-    activation_bits_written: int
     output_bits_written: int
-    output_bits_read: int
     cycles: int
 
 
@@ -194,8 +190,7 @@ class Hardware:
             The part of the datapath that the layer's numbers use.
         events : Events
         """
-        m, c, e = self.machine, self.costs, events
-        inventory = self.inventory()
+        c, e = self.costs, events
         word = c.register(path.group * (path.parallel_bits + 1)).energy_j
         parts = {
             "e_align": e.serial_groups * path.align(c, path.window).energy_j
@@ -208,19 +203,25 @@ class Hardware:
             + e.group_sums * path.end_group(c).energy_j,
         }
         moved = {
-            "weight_buffer": (e.weight_bits_read, e.weight_bits_written),
-            "activation_buffer": (e.activation_bits_read, e.activation_bits_written),
-            "output_buffer": (e.output_bits_read, e.output_bits_written),
+            "weight_buffer": (e.weight_bits_read, 0),
+            "activation_buffer": (e.activation_bits_read, 0),
+            "output_buffer": (0, e.output_bits_written),
         }
         for part, (read, written) in moved.items():
-            sram = self.buffers[part]
-            parts[part] = sram.accesses(read) * sram.read_j + sram.accesses(written) * sram.write_j
+            parts[part] = port_j(self.buffers[part], read, written)
+        seconds = e.cycles / self.machine.clock_hz
+        return parts | {part: watts * seconds for part, watts in self.standing_w(path).items()}
+
+    def standing_w(self, path: Datapath) -> dict[str, float]:
+        """Power that every cycle of a layer takes, in watts: leakage of what is not gated, and the clock."""
+        c, inventory = self.costs, self.inventory()
         gated = () if path.is_float else ("e_align",)
         powered = sum(cost.area_mm2 for part, cost in inventory.items() if part not in gated)
-        parts["leakage"] = powered * c.leakage_w_per_mm2 * e.cycles / m.clock_hz
         registers = sum(cost.register_bits for cost in inventory.values())
-        parts["clock"] = registers * c.clock_j_per_bit * e.cycles
-        return parts
+        return {
+            "leakage": powered * c.leakage_w_per_mm2,
+            "clock": registers * c.clock_j_per_bit * self.machine.clock_hz,
+        }
 
     def figures(self) -> tuple[Figure, ...]:
         """Every figure that enters, with its source."""

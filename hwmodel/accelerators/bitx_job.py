@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bitxcore.errors import TensorError
+from bitxcore.formats import NumberFormat, format_of, number_format
 from hwmodel.layers import Layer
 from hwmodel.operands import Operands
 from hwmodel.windows import windows
@@ -90,8 +91,21 @@ def _at_precision(
     """Read integers of a stated precision at that width."""
     if x.dtype.kind not in "iu" or form is not None or bits is None:
         return x, form
+    own = _integer_format(what, x, bits)
+    return x.astype(number_format(own).dtype), own
+
+
+def _integer_format(what: str, x: npt.NDArray[Any], bits: int) -> str:
     if not 2 <= bits <= 16:
         raise TensorError(f"integer {what} must have 2 to 16 bits on bitx, got {bits}")
-    if x.size and x.min() >= 0 and x.dtype.kind == "u" and bits == 8:
-        return x.astype(np.uint8), "uint8"
-    return x.astype(np.int8 if bits <= 8 else np.int16), f"int{bits}"
+    return "uint8" if x.size and x.dtype.kind == "u" and bits == 8 else f"int{bits}"
+
+
+def serial_format(operands: Operands, serial: str, form: str | None) -> NumberFormat:
+    """Find the format in which the serial operand is cut into rows."""
+    x = operands.weights if serial == "weights" else operands.activations
+    bits = operands.weight_bits if serial == "weights" else operands.activation_bits
+    assert x is not None
+    if form is None and x.dtype.kind in "iu" and bits is not None:
+        form = _integer_format(serial, x, bits)
+    return format_of(x.dtype) if form is None else number_format(form)

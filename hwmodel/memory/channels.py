@@ -1,0 +1,119 @@
+"""Seconds and joules of a tile's transfers on all channels of the DRAM."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fractions import Fraction
+from functools import lru_cache
+from math import ceil
+
+from hwmodel.dram import Stream, StreamModel
+from hwmodel.dram.parts import Part
+from hwmodel.memory.layout import Runs
+from hwmodel.memory.tiling import Tiling, Widths, activation_runs, output_runs
+from hwmodel.memory.transfers import Moved
+
+
+@dataclass(frozen=True)
+class Channels:
+    """Memories side by side, their bursts interleaved.
+
+    Parameters
+    ----------
+    part : Part
+        Of one channel.
+    count : int
+    """
+
+    part: Part
+    count: int
+
+    @property
+    def idle_power_w(self) -> float:
+        """Watts of all channels while they are only refreshed."""
+        return self.count * _model(self.part).idle_power_w
+
+    def cost(self, found: Runs, width: Fraction | int, write: bool) -> Cost:
+        """Cost of moving runs of values of `width` bits; each begins on a burst."""
+        run_bits = Fraction(int(found.values)) * width
+        count, run = int(found.count), ceil(run_bits / 8 / self.part.burst_bytes)
+        if not count or not run:
+            return Cost()
+        stride = int(int(found.stride) * width / 8 / self.part.burst_bytes)
+        here, run_here = ceil(count * run / self.count), ceil(run / self.count)
+        stride_here = max(run_here, stride // self.count)
+        burst = self.part.burst_bytes
+        if count == 1 or stride_here == run_here:
+            moved = _model(self.part).cost(Stream(here * burst, write))
+        else:
+            moved = _model(self.part).cost(Stream(here * burst, write, run_here * burst, stride_here * burst))
+        return Cost(moved.seconds, self.count * moved.joules)
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Time of the channels, which are busy together, and energy of all of them."""
+
+    seconds: float = 0.0
+    joules: float = 0.0
+
+    def __add__(self, other: Cost) -> Cost:
+        return Cost(self.seconds + other.seconds, self.joules + other.joules)
+
+
+@dataclass(frozen=True)
+class TileCosts:
+    """What each part of a tile's transfers costs.
+
+    Parameters
+    ----------
+    channels : Channels
+    tiling : Tiling
+    widths : Widths
+    """
+
+    channels: Channels
+    tiling: Tiling
+    widths: Widths
+
+    def of(self, moved: Moved) -> tuple[Cost, Cost, Cost]:
+        """Cost of weights, of activations, and of outputs and partial sums."""
+        outputs = Cost()
+        if moved.outputs:
+            outputs += self._outputs()
+        for happens, write in ((moved.spilled, True), (moved.resumed, False)):
+            if happens:
+                outputs += self._partial_sums(write)
+        return (
+            self._weights() if moved.weights else Cost(),
+            self._activations(moved),
+            outputs,
+        )
+
+    def _weights(self) -> Cost:
+        t = self.tiling
+        return self._contiguous(
+            -(-self.widths.weights // (t.nest.groups * t.trips["filters"] * t.trips["channels"])), False
+        )
+
+    def _partial_sums(self, write: bool) -> Cost:
+        t = self.tiling
+        return self._contiguous(t.filters * t.rows * t.columns * self.widths.partial_sum, write)
+
+    def _contiguous(self, bits: int, write: bool) -> Cost:
+        return self.channels.cost(Runs(1, bits, bits), 1, write)
+
+    def _activations(self, moved: Moved) -> Cost:
+        t = self.tiling
+        found = activation_runs(t.nest, t.channels, moved.planes, moved.rows, moved.columns)
+        return self.channels.cost(found, self.widths.activation, write=False)
+
+    def _outputs(self) -> Cost:
+        t = self.tiling
+        found = output_runs(t.nest, t.filters, t.rows, t.columns)
+        return self.channels.cost(found, self.widths.output, write=True)
+
+
+@lru_cache(maxsize=64)
+def _model(part: Part) -> StreamModel:
+    return StreamModel(part)

@@ -1,0 +1,65 @@
+"""Boxes of tensors in DRAM: how many runs of neighbours they are, and how far apart these lie."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+
+class Extent(NamedTuple):
+    """A box along one dimension of a tensor; integers or arrays.
+
+    Attributes
+    ----------
+    part : int or array
+        Places in the box.
+    span : int or array
+        From its first to its last place; more than `part` if some between are left out.
+    whole : int
+        Places of the tensor.
+    """
+
+    part: Any
+    span: Any
+    whole: int
+
+
+class Runs(NamedTuple):
+    """Runs of neighbouring values; integers or arrays.
+
+    Attributes
+    ----------
+    count : int or array
+    values : int or array
+        Of a run.
+    stride : int or array
+        Values from the start of one to the next, where they are nearest.
+    """
+
+    count: Any
+    values: Any
+    stride: Any
+
+    def bits(self, width: int, burst: int) -> Any:
+        """Bits that are moved: each run begins on a burst and ends with one."""
+        return self.count * (-(-self.values * width // burst) * burst)
+
+
+def runs(box: Sequence[Extent]) -> Runs:
+    """Find the runs of a box; `box`: its extents, the innermost first."""
+    count: Any = 1
+    values: Any = 1
+    stride: Any = 1
+    joined: Any = True
+    inner = 1
+    for part, span, whole in box:
+        dense = np.equal(part, span)
+        step = np.where(dense, whole, np.maximum(span - 1, 1) // np.maximum(part - 1, 1))
+        stride = np.where(joined, inner * step, stride)
+        longer = np.logical_and(joined, dense)
+        values, count = values * np.where(longer, part, 1), count * np.where(longer, 1, part)
+        joined = np.logical_and(joined, np.equal(part, whole))
+        inner *= whole
+    return Runs(count, values, stride)
