@@ -18,15 +18,26 @@ from hwmodel.accelerators.base import Accelerator
 ENTRY_POINT_GROUP = "bitx.accelerators"
 
 _OWN = {
+    "aec_kneading": "hwmodel.accelerators.aec_kneading:AecKneading",
+    "aec_low_power": "hwmodel.accelerators.aec_low_power:AecLowPower",
     "bit_tactical": "hwmodel.accelerators.bit_tactical:BitTactical",
+    "bitlet": "hwmodel.accelerators.bitlet:Bitlet",
+    "bitvert": "hwmodel.accelerators.bitvert:BitVert",
+    "bitwave": "hwmodel.accelerators.bitwave:BitWave",
     "bitx": "hwmodel.accelerators.bitx:BitX",
+    "cambricon_s": "hwmodel.accelerators.cambricon_s:CambriconS",
+    "cnvlutin": "hwmodel.accelerators.cnvlutin:Cnvlutin",
     "dadiannao": "hwmodel.accelerators.dadiannao:DaDianNao",
+    "eie": "hwmodel.accelerators.eie:EIE",
+    "ese": "hwmodel.accelerators.ese:ESE",
     "laconic": "hwmodel.accelerators.laconic:Laconic",
     "loom": "hwmodel.accelerators.loom:Loom",
     "pragmatic": "hwmodel.accelerators.pragmatic:Pragmatic",
     "scnn": "hwmodel.accelerators.scnn:SCNN",
     "shapeshifter": "hwmodel.accelerators.shapeshifter:ShapeShifter",
     "stripes": "hwmodel.accelerators.stripes:Stripes",
+    "tetris": "hwmodel.accelerators.tetris:Tetris",
+    "unpu": "hwmodel.accelerators.unpu:UNPU",
 }
 
 

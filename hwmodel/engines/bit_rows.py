@@ -1,0 +1,174 @@
+"""Cycles of Bitlet's bit rows. Importing this module imports Numba.
+
+The state machine of a row is that of the public RTL (Zhu-Zixuan/Bitlet-PE, ``Bitlet_CheckWindow.v``): it
+looks at the next few bits of its row, emits the first 1 and moves on to the second 1 that it sees. If it
+sees only one or none, it moves past all that it has looked at.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from bitxcore.jit import kernel, parallel
+
+_PAIRS_PER_TASK = 1 << 20
+
+
+@cache
+def moves(look: int) -> npt.NDArray[np.uint8]:
+    """How far a row moves on, by the bits that it sees."""
+    seen = np.arange(1 << look, dtype=np.int64)
+    rest = seen & (seen - 1)  # without the first 1
+    second = np.bitwise_count((rest & -rest) - 1)
+    table = np.where(rest > 0, second, look).astype(np.uint8)
+    table.setflags(write=False)
+    return table
+
+
+@kernel
+def _ones(word):
+    """Count the ones of a 64-bit word."""
+    word -= (word >> np.uint64(1)) & np.uint64(0x5555555555555555)
+    word = (word & np.uint64(0x3333333333333333)) + ((word >> np.uint64(2)) & np.uint64(0x3333333333333333))
+    word = (word + (word >> np.uint64(4))) & np.uint64(0x0F0F0F0F0F0F0F0F)
+    return np.int64((word * np.uint64(0x0101010101010101)) >> np.uint64(56))
+
+
+@kernel
+def _walk(rows, members, look, table):
+    """Cycles of the slowest row, and the ones of all rows; row b: bit b of each member."""
+    slowest = (members + look - 1) // look
+    total = np.int64(0)
+    mask = np.uint64((1 << look) - 1)
+    for b in range(len(rows)):
+        row = rows[b]
+        ones = _ones(row)
+        total += ones
+        # Besides its ones a row meets empty windows only: whole ones, and one at the end.
+        if ones + (members - ones) // look + 1 <= slowest:
+            continue
+        cycles = at = 0
+        while at < members:
+            at += table[(row >> np.uint64(at)) & mask]
+            cycles += 1
+        slowest = max(slowest, cycles)
+    return slowest, total
+
+
+@kernel
+def _turn(value, member, rows):
+    """Put the bits of one member into their rows."""
+    for b in range(len(rows)):
+        rows[b] |= np.uint64((value >> np.uint32(b)) & np.uint32(1)) << np.uint64(member)
+
+
+@kernel
+def _fixed(magnitudes, group, look, bit_rows, table, cycles):
+    rows = np.empty(bit_rows, np.uint64)
+    ones = np.int64(0)
+    for f in range(magnitudes.shape[0]):
+        for g in range(cycles.shape[1]):
+            first = g * group
+            members = min(group, magnitudes.shape[1] - first)
+            rows[:] = 0
+            for j in range(members):
+                _turn(magnitudes[f, first + j], j, rows)
+            cycles[f, g], found = _walk(rows, members, look, table)
+            ones += found
+    return ones
+
+
+@kernel
+def _float(significands, exponents, others, group, look, bit_rows, table, cycles):
+    rows = np.empty(bit_rows, np.uint64)
+    sums = np.empty(group, np.int32)
+    ones = np.int64(0)
+    for f in range(significands.shape[0]):
+        for p in range(others.shape[0]):
+            for g in range(cycles.shape[2]):
+                first = g * group
+                members = min(group, significands.shape[1] - first)
+                largest = np.int32(0)
+                for j in range(members):
+                    sums[j] = np.int32(exponents[f, first + j]) + np.int32(others[p, first + j])
+                    largest = max(largest, sums[j])
+                rows[:] = 0
+                for j in range(members):
+                    shift = largest - sums[j]
+                    if shift < bit_rows:
+                        _turn(significands[f, first + j] >> np.uint32(shift), j, rows)
+                cycles[f, p, g], found = _walk(rows, members, look, table)
+                ones += found
+    return ones
+
+
+def fixed_cycles(
+    magnitudes: npt.NDArray[np.uint32], *, group: int, look: int, bit_rows: int
+) -> tuple[npt.NDArray[np.int32], int]:
+    """Cycles of the slowest bit row of every group of fixed-point weights.
+
+    Parameters
+    ----------
+    magnitudes : array of uint32, shape (filters, reduction)
+        Below ``2**bit_rows``.
+    group, look, bit_rows : int
+        Members of a group (the last of a filter may have fewer), bits a row sees, rows.
+
+    Returns
+    -------
+    cycles : array of int32, shape (filters, groups)
+        C of each group.
+    ones : int
+        Essential bits of all of them.
+    """
+    filters, reduction = magnitudes.shape
+    cycles = np.zeros((filters, -(-reduction // group)), np.int32)
+    flat: Any = np.ascontiguousarray(magnitudes)
+    return cycles, int(_fixed(flat, group, look, bit_rows, moves(look), cycles))
+
+
+def float_cycles(
+    significands: npt.NDArray[np.uint32],
+    exponents: npt.NDArray[np.int16],
+    others: npt.NDArray[np.int16],
+    *,
+    group: int,
+    look: int,
+    bit_rows: int,
+) -> tuple[npt.NDArray[np.int32], int]:
+    """Cycles of the slowest bit row of every group of float weights at every position.
+
+    A weight's significand moves right by what its product's exponent is below the largest of the group.
+
+    Parameters
+    ----------
+    significands : array of uint32, shape (filters, reduction)
+        Of the weights, below ``2**bit_rows``.
+    exponents : array of int16, shape (filters, reduction)
+        Of the weights; not negative.
+    others : array of int16, shape (positions, reduction)
+        Of the activations; not negative.
+    group, look, bit_rows : int
+        As in `fixed_cycles`.
+
+    Returns
+    -------
+    cycles : array of int32, shape (filters, positions, groups)
+    ones : int
+    """
+    filters, reduction = significands.shape
+    cycles = np.zeros((filters, len(others), -(-reduction // group)), np.int32)
+    weights, own, activations = (np.ascontiguousarray(x) for x in (significands, exponents, others))
+
+    def some(start: int, stop: int) -> int:
+        part = slice(start, stop)
+        return int(
+            _float(weights[part], own[part], activations, group, look, bit_rows, moves(look), cycles[part])
+        )
+
+    step = max(1, _PAIRS_PER_TASK // max(1, reduction * len(others)))
+    return cycles, sum(parallel(some, filters, step))

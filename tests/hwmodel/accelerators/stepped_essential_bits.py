@@ -1,0 +1,217 @@
+"""Naive machines for the essential bits of weights: every bit, lane, row and cycle one by one."""
+
+import struct
+from itertools import product
+from math import ceil
+
+from stepped_machines import lanes_view
+
+import hwmodel as hw
+
+
+def run_ahead(units, depth):
+    """Step through cycles; `units`: cycles of each entry of each unit.
+
+    A unit begins an entry once it has done the one before, and all units have done the one `depth` + 1
+    earlier, if they have it (None: any time).
+    """
+    done = [0] * len(units)
+    left = [None] * len(units)
+    now = 0
+    while True:
+        moving = True
+        while moving:  # what takes no cycle begins and ends at once
+            moving = False
+            for u, entries in enumerate(units):
+                if left[u] is None and done[u] < len(entries):
+                    gate = -1 if depth is None else done[u] - depth - 1
+                    if all(done[v] > gate or done[v] == len(units[v]) for v in range(len(units))):
+                        left[u] = entries[done[u]]
+                if left[u] == 0:
+                    left[u] = None
+                    done[u] += 1
+                    moving = True
+        if all(d == len(e) for d, e in zip(done, units, strict=True)):
+            return now
+        now += 1
+        left = [None if x is None else x - 1 for x in left]
+
+
+# Split and accumulate --------------------------------------------------------------------------------------
+
+
+def knead(weights, activations, bits, segments):
+    """Send a lane's group through its splitter, kneaded weight by kneaded weight; count them."""
+    columns = [[i for i, w in enumerate(weights) if abs(w) >> b & 1] for b in range(bits)]
+    count = 0
+    while any(columns):
+        for b, pointers in enumerate(columns):
+            if pointers:
+                i = pointers.pop(0)
+                segments[b] += -activations[i] if weights[i] < 0 else activations[i]
+        count += 1
+    return count
+
+
+def one_by_one(weight, activation, bits, at_once, segments):
+    ones = [b for b in range(bits) if abs(weight) >> b & 1]
+    for b in ones:
+        segments[b] += -activation if weight < 0 else activation
+    return ceil(len(ones) / (at_once or bits))
+
+
+def lane_entries(machine, weights, activations, segments):
+    """Cycles of each entry that passes one lane, all its weights in order."""
+    pairs = list(zip(weights, activations, strict=True))
+    if machine.name == "aec_low_power":
+        return [one_by_one(w, a, 16, machine.bits_per_cycle, segments) for w, a in pairs]
+    if machine.name == "aec_kneading":
+        pairs = [(w, a) for w, a in pairs if w]
+    entries = []
+    for first in range(0, len(pairs), machine.kneading_stride):
+        w, a = zip(*pairs[first : first + machine.kneading_stride], strict=True)
+        count = knead(w, a, 16, segments)
+        entries.append(count or (0 if machine.skip_zero_groups else 1))
+    return entries
+
+
+def split_accumulate(machine, layer, a, w, w_bits):
+    """Cycles of a layer on SAC units; checks the first window's sums on the way."""
+    lanes = machine.lanes
+    if machine.dual_issue and 2 * w_bits <= machine.word_bits:
+        lanes *= 2
+    total = 0
+    for acts, weights, held in lanes_view(layer, a, w, lanes, machine.rows):
+        depthwise = layer.operation == "conv" and layer.channels == 1 and layer.conv_groups > 1
+        rounds = machine.rows * machine.tiles
+        if depthwise:
+            rounds = len(weights)
+        cycles = 0
+        for first in range(0, len(weights), rounds):
+            units = []
+            for f in range(first, min(first + rounds, len(weights))):
+                segments = [0] * 16
+                for lane in range(len(weights[f][0])):
+                    steps = range(len(weights[f]))
+                    if any(held[f][t][lane] for t in steps):
+                        mine = [weights[f][t][lane] for t in steps]
+                        units.append(lane_entries(machine, mine, [acts[0][t][lane] for t in steps], segments))
+                exact = sum(
+                    x * y
+                    for row, values in zip(weights[f], acts[0], strict=True)
+                    for x, y in zip(row, values, strict=True)
+                )
+                assert sum(s << b for b, s in enumerate(segments)) == exact
+            cycles += run_ahead(units, machine.fifo_depth)
+        total += cycles
+    return total * layer.position_tiles(machine.columns)
+
+
+# Bitlet ----------------------------------------------------------------------------------------------------
+
+
+def row_cycles(bits, look):
+    """State machine of one row: emit the first 1 in the window; go on at the second, or behind the window."""
+    pointer = cycles = 0
+    emitted = []
+    while pointer < len(bits):
+        window = [i for i in range(pointer, min(pointer + look, len(bits))) if bits[i]]
+        emitted += window[:1]
+        pointer = window[1] if len(window) > 1 else pointer + look
+        cycles += 1
+    assert emitted == [i for i, b in enumerate(bits) if b]
+    return cycles
+
+
+def group_cycles(significands, rows, look):
+    """C: the slowest row's cycles."""
+    return max(row_cycles([s >> b & 1 for s in significands], look) for b in range(rows))
+
+
+def float32_parts(value):
+    bits = struct.unpack("<I", struct.pack("<f", value))[0]
+    field, fraction = bits >> 23 & 0xFF, bits & 0x7FFFFF
+    if field:
+        return field, fraction | 0x800000
+    return (1 if fraction else 0), fraction
+
+
+def aligned(weights, activations, rows):
+    """Significands of a group's weights, aligned by the exponents of the products, the upper `rows` bits."""
+    pairs = [(float32_parts(w), float32_parts(a)[0]) for w, a in zip(weights, activations, strict=True)]
+    largest = max(e + x for (e, _), x in pairs)
+    return [s >> 24 - rows >> largest - e - x for (e, s), x in pairs]
+
+
+def position_windows(layer, a):
+    """What each position reads, by convolution group: [group][position] -> values in a filter's order."""
+    if isinstance(layer, hw.Linear):
+        return [a.reshape(layer.positions, -1).tolist()]
+    a = a.reshape(layer.batch, layer.in_channels, *layer.in_size)
+
+    def value(b, c, at):
+        at = [x - p[0] for x, p in zip(at, layer.padding, strict=True)]
+        inside = all(0 <= x < n for x, n in zip(at, layer.in_size, strict=True))
+        return float(a[(b, c, *at)]) if inside else 0.0
+
+    outputs = list(product(*(range(n) for n in layer.out_size)))
+    taps = list(product(*(range(k) for k in layer.kernel)))
+    return [
+        [
+            [
+                value(
+                    b,
+                    g * layer.channels + c,
+                    [x * s + k * d for x, s, k, d in zip(o, layer.stride, tap, layer.dilation, strict=True)],
+                )
+                for c in range(layer.channels)
+                for tap in taps
+            ]
+            for b in range(layer.batch)
+            for o in outputs
+        ]
+        for g in range(layer.conv_groups)
+    ]
+
+
+def bitlet(machine, layer, a, w):
+    """Cycles of a layer on an array of PEs."""
+    filters = w.reshape(layer.filters, -1).tolist()
+    per_group = layer.filters // layer.conv_groups
+    steps = layer.positions // layer.steps
+    is_float = machine.numbers == "float"
+    views = position_windows(layer, a) if is_float else None
+    apart = (
+        (25 if is_float else 22) - 8 + (machine.beat - 1).bit_length() + ceil(machine.group / machine.beat)
+    )
+    total = 0
+
+    def group_starts():
+        return range(0, layer.reduction, machine.group)
+
+    def pe(f, g, position):
+        """Cycles between the starts of the groups of one PE."""
+        times = []
+        for first in group_starts():
+            weights = filters[f][first : first + machine.group]
+            if is_float:
+                values = views[g][position][first : first + machine.group]
+                rows = aligned(weights, values, machine.bit_rows)
+            else:
+                rows = [abs(x) for x in weights]
+            c = group_cycles(rows, machine.bit_rows, machine.look)
+            times.append(max(c, ceil(machine.group / machine.beat)) if machine.double_buffered else c + apart)
+        return times
+
+    for g in range(layer.conv_groups):
+        for step in range(layer.steps):
+            for p0 in range(0, steps, machine.pe_columns):
+                positions = [step * steps + p for p in range(p0, min(p0 + machine.pe_columns, steps))]
+                for f0 in range(0, per_group, machine.pe_rows):
+                    rows = range(f0, min(f0 + machine.pe_rows, per_group))
+                    seen = positions if is_float else positions[:1]
+                    units = [pe(g * per_group + f, g, p) for f in rows for p in seen]
+                    total += run_ahead(units, machine.fifo_depth)
+                    if machine.double_buffered:
+                        total += apart - 1
+    return total
