@@ -57,11 +57,18 @@ def logic_area_mm2(machine: BitX) -> float:
 def nearest_in_area(basis: str, clock_hz: float) -> BitX:
     """Find the machine of up to 8 units, 16 PEs, 4 lanes and FIFO depth 2 nearest the published area.
 
-    Of two at the same distance, the one with the higher peak.
+    Of two at the same distance, the one with the higher peak. It never waits for DRAM, so that its power is
+    that of a chip at work.
     """
     machines = (
         BitX(
-            compute_units=c, processing_elements=p, lanes=n, fifo_depth=d, cost_basis=basis, clock_hz=clock_hz
+            compute_units=c,
+            processing_elements=p,
+            lanes=n,
+            fifo_depth=d,
+            cost_basis=basis,
+            clock_hz=clock_hz,
+            dram=None,
         )
         for c, p, n, d in product(range(1, 9), range(1, 17), range(1, 5), range(3))
     )

@@ -13,6 +13,7 @@ from bitxcore.dumps.base import Dump
 from bitxcore.errors import BitxError, TensorError
 from hwmodel.accelerators.base import Accelerator
 from hwmodel.layers import Layer
+from hwmodel.memory.applying import with_memory
 from hwmodel.networks import Network, NetworkLayer
 from hwmodel.operands import Operands
 from hwmodel.results import LayerResult, NetworkResult
@@ -41,12 +42,13 @@ def simulate(accelerator: Accelerator, layer: Layer, operands: Operands | None =
     Returns
     -------
     LayerResult
-        With a `reason` and no numbers if the accelerator does not run such layers.
+        What `Accelerator.run` counts on the chip, with the buffers' and the DRAM's part; with a `reason` and
+        no numbers if the accelerator does not run such layers.
 
     Raises
     ------
     TensorError
-        If operands are missing or do not fit the layer.
+        If operands are missing or do not fit the layer, or a buffer is too small for it.
     """
     operands = operands or Operands()
     operands.check(layer)
@@ -58,7 +60,7 @@ def simulate(accelerator: Accelerator, layer: Layer, operands: Operands | None =
     if accelerator.needs_activations and operands.activations is None:
         raise TensorError(f"layer {layer.name!r}: {accelerator.name} needs activations, none were given")
     try:
-        return accelerator.run(layer, operands)
+        return with_memory(accelerator, layer, operands, accelerator.run(layer, operands))
     except BitxError as error:
         if layer.name in str(error):
             raise
