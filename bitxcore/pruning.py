@@ -180,7 +180,7 @@ def _prune_fixed(
     fixed = quantize(x, width)
     p = prune(fixed.codes, format=f"int{width}", out=fixed.codes, **options)
     values = np.empty_like(x) if out is None else out
-    values[...] = fixed.dequantize(x.dtype)
+    fixed.dequantize_into(values)
     return replace(p, values=values, codes=fixed.codes, scale=float(fixed.scale))
 
 

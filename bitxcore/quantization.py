@@ -11,6 +11,13 @@ import numpy.typing as npt
 from bitxcore.errors import BitxError, TensorError
 from bitxcore.formats import format_of, number_format
 from bitxcore.groups import grid
+from bitxcore.jit import parallel
+
+BLOCK = 1 << 18
+"""Values that one step works on: its copies stay in the cache."""
+
+SINGLE_EXPONENTS = range(-100, 100)
+"""Exponents of a scale by which float32 multiplies exactly, results included."""
 
 SCALES = ("power-of-two", "free")
 
@@ -35,8 +42,21 @@ class FixedPoint:
 
     def dequantize(self, dtype: npt.DTypeLike = np.float32) -> npt.NDArray[Any]:
         """Return ``codes * scale`` in `dtype`; exact for power-of-two scales in float32 and float64."""
-        product: npt.NDArray[Any] = np.multiply(self.codes, self.scale, dtype=np.float64).astype(dtype)
-        return product
+        out = np.empty(self.codes.shape, dtype)
+        self.dequantize_into(out)
+        return out
+
+    def dequantize_into(self, out: npt.NDArray[Any]) -> None:
+        """Write ``codes * scale`` to `out`, an array of the codes' shape and of a float dtype."""
+        wide = _exact_dtype(out.dtype, self.scale)
+
+        def work(codes: Any, out: Any, scale: Any) -> None:
+            if out.dtype == wide:
+                np.multiply(codes, scale, out=out, dtype=wide)
+            else:
+                out[...] = np.multiply(codes, scale, dtype=wide)
+
+        _blockwise(work, self.scale.astype(wide), self.codes, out)
 
 
 def quantize(
@@ -74,11 +94,7 @@ def quantize(
         raise BitxError(f"scale must be one of {', '.join(SCALES)}, got {scale!r}")
     codes_format = number_format(f"int{bits}")
     top = codes_format.max_magnitude
-    axes = tuple(range(1, values.ndim)) if per_channel and values.ndim > 1 else None
-    with np.errstate(invalid="ignore"):  # NaN is found below
-        low = values.min(axis=axes, keepdims=axes is not None)
-        high = values.max(axis=axes, keepdims=axes is not None)
-        largest = np.maximum(-low.astype(np.float64), high.astype(np.float64))
+    largest = _largest(values, per_channel)
     if not np.isfinite(largest).all():
         from bitxcore.engine import locate_nonfinite
 
@@ -90,10 +106,48 @@ def quantize(
         exponent = np.where(largest > np.ldexp(float(top), exponent), exponent + 1, exponent)
         factor = np.ldexp(1.0, np.where(largest > 0, exponent, 0))
     codes = np.empty(values.shape, codes_format.dtype)
-    step = max(1, (1 << 20) // values[0].size)
-    for start in range(0, values.shape[0], step):
-        part = slice(start, start + step)
-        divisor = factor[part] if axes else factor
-        rounded = np.rint(values[part].astype(np.float64) / divisor)
-        codes[part] = np.clip(rounded, -top, top)
+    wide = _exact_dtype(values.dtype, factor) if scale == "power-of-two" else np.dtype(np.float64)
+
+    def work(values: Any, codes: Any, factor: Any) -> None:
+        rounded = np.divide(values.astype(wide, copy=False), factor)
+        np.rint(rounded, out=rounded)
+        codes[...] = np.clip(rounded, -top, top, out=rounded)
+
+    _blockwise(work, np.asarray(factor).astype(wide), values, codes)
     return FixedPoint(codes, np.asarray(factor), bits)
+
+
+def _largest(x: npt.NDArray[Any], per_channel: bool) -> npt.NDArray[np.float64]:
+    """Largest magnitude of each channel, shaped to broadcast, or of all; not finite if a value is not."""
+
+    def ends(part: Any, _: Any) -> Any:
+        with np.errstate(invalid="ignore"):  # NaN is found by the caller
+            axes = tuple(range(1, x.ndim)) if per_channel else None
+            low, high = part.min(axis=axes, keepdims=per_channel), part.max(axis=axes, keepdims=per_channel)
+            return np.maximum(-low.astype(np.float64), high.astype(np.float64))
+
+    per_channel = per_channel and x.ndim > 1
+    if per_channel:
+        return np.concatenate(_blockwise(ends, np.zeros((len(x), 1)), x))
+    return np.asarray(np.max(_blockwise(ends, np.zeros(()), x)))
+
+
+def _exact_dtype(dtype: np.dtype[Any], scale: npt.NDArray[Any]) -> np.dtype[Any]:
+    """Dtype that scales values of `dtype`, and codes, by powers of two exactly; float64 for other scales."""
+    mantissas, exponents = np.frexp(scale)
+    narrow = dtype.itemsize <= 4 and (mantissas == 0.5).all()
+    narrow = narrow and exponents.min() in SINGLE_EXPONENTS and exponents.max() in SINGLE_EXPONENTS
+    return np.dtype(np.float32 if narrow else np.float64)
+
+
+def _blockwise(work: Any, scale: npt.NDArray[Any], *arrays: npt.NDArray[Any]) -> list[Any]:
+    """Call ``work(*blocks, scale)`` on blocks of equal place in all arrays, on all threads."""
+    if scale.ndim == 0 and all(a.flags.c_contiguous for a in arrays):
+        arrays = tuple(a.reshape(-1) for a in arrays)
+    step = max(1, BLOCK // max(1, arrays[0][0].size))
+    per_row = scale.ndim > 0
+
+    def task(start: int, stop: int) -> Any:
+        return work(*(a[start:stop] for a in arrays), scale[start:stop] if per_row else scale)
+
+    return parallel(task, len(arrays[0]), step)
