@@ -112,6 +112,8 @@ class Costs:
         self._technology = {r["quantity"]: r for r in _rows("technology.csv")}
         self._found: dict[tuple[str, float], tuple[Cost, str]] = {}
         self._srams = {(int(r["bytes"]), int(r["width_bits"])): r for r in _rows("sram-28nm.csv")}
+        widths = sorted({width for _, width in self._srams})
+        self._smallest_banks = {w: min(b for b, width in self._srams if width == w) for w in widths}
 
     def adder(self, bits: float) -> Cost:
         """Integer adder."""
@@ -154,10 +156,8 @@ class Costs:
 
     def sram(self, size_bytes: int, width_bits: int = BANK_WIDTH_BITS) -> Sram:
         """Buffer of `size_bytes` in banks of up to 32 KiB, as wide as the next width that the tables have."""
-        there = sorted({width for _, width in self._srams})
-        width_bits = next((width for width in there if width >= width_bits), there[-1])
-        smallest = min(b for b, width in self._srams if width == width_bits)
-        bank = max(smallest, min(BANK_BYTES, 1 << (size_bytes - 1).bit_length()))
+        width_bits = next((w for w in self._smallest_banks if w >= width_bits), max(self._smallest_banks))
+        bank = max(self._smallest_banks[width_bits], min(BANK_BYTES, 1 << (size_bytes - 1).bit_length()))
         row = self._srams[bank, width_bits]
         return Sram(
             bank_bytes=bank,

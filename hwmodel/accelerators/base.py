@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 import numpy.typing as npt
 
 from bitxcore.errors import BitxError, TensorError
-from hwmodel.costs import Costs, Figure, costs
+from hwmodel.costs import Costs, Figure, Sram, costs
 from hwmodel.dram.parts import Part as Dram
 from hwmodel.dram.parts import load_part
 from hwmodel.inventory import (
@@ -126,25 +126,28 @@ class Accelerator(ABC):
         """
         return {}
 
+    @cached_property
+    def _built(self) -> tuple[Mapping[str, Part], dict[str, Sram]]:
+        """Parts and buffers, in figures of `cost_basis`."""
+        figures = costs(self.cost_basis)
+        return self.parts(figures), buffer_srams(self, figures)
+
     @property
     def area_parts_mm2(self) -> Mapping[str, float]:
         """Area by part, in mm2; empty if this machine has no cost model."""
-        figures = costs(self.cost_basis)
-        parts = self.parts(figures)
-        return area_parts_mm2(parts, buffer_srams(self, figures)) if parts else {}
+        parts, srams = self._built
+        return area_parts_mm2(parts, srams) if parts else {}
 
     @property
     def cost_figures(self) -> tuple[Figure, ...]:
         """Every energy and area figure that enters, with its source."""
-        figures = costs(self.cost_basis)
-        if not self.parts(figures):
+        parts, buffers = self._built
+        if not parts:
             return ()
         srams = [
-            sram.figure(name, operation)
-            for name, sram in buffer_srams(self, figures).items()
-            for operation in ("read", "write")
+            sram.figure(name, operation) for name, sram in buffers.items() for operation in ("read", "write")
         ]
-        return (*figures.figures(), *srams)
+        return (*costs(self.cost_basis).figures(), *srams)
 
     def stored_bits(self, layer: Layer, operands: Operands, result: LayerResult) -> StoredBits:
         """Count the bits that a layer takes in DRAM; by default every value at its operand's precision.
@@ -203,7 +206,7 @@ class Accelerator(ABC):
         """
         if work is not None:
             figures = costs(self.cost_basis)
-            parts, srams = self.parts(figures), buffer_srams(self, figures)
+            parts, srams = self._built
             fields["energy_parts_j"] = energy_parts_j(
                 parts,
                 srams,

@@ -11,21 +11,58 @@ convolutions: the order of the walk, the bank hash, and the halo's cycles.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from types import MappingProxyType
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
 
 from bitxcore.errors import TensorError
 from hwmodel.accelerators.base import Accelerator
+from hwmodel.accelerators.components import crossbar, memory
+from hwmodel.costs import Costs
+from hwmodel.inventory import Part, Work
 from hwmodel.layers import Conv, Layer, Linear
 from hwmodel.operands import Operands
 from hwmodel.results import LayerResult
 
+if TYPE_CHECKING:
+    from hwmodel.engines.cartesian import Plane
+
 FC_PLANE = 16
 """Side of the plane that a fully connected layer's inputs are arranged in."""
+
+WORD_BITS, SUM_BITS, RUN_BITS = 16, 24, 4
+"""Bits of an operand, of a partial sum, and of the zeros in front of a value that is not zero."""
+
+WEIGHT_FIFO_ENTRIES = 50
+"""Blocks of weights that a PE's FIFO holds."""
+
+
+@dataclass(frozen=True)
+class _Walk:
+    """What a layer makes the PEs do.
+
+    Parameters
+    ----------
+    cycles, halo : int
+        Cycles that multiply, and that exchange halos.
+    useful, products : int
+        Products that met an output, and all that were multiplied.
+    weights, activations : int
+        Values that are not zero, each as often as it is read from its buffer.
+    """
+
+    cycles: int = 0
+    halo: int = 0
+    useful: int = 0
+    products: int = 0
+    weights: int = 0
+    activations: int = 0
+
+    def __add__(self, other: _Walk) -> _Walk:
+        return _Walk(*(a + b for a, b in zip(astuple(self), astuple(other), strict=True)))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,6 +118,12 @@ class SCNN(Accelerator):
         " of PEs.",
         "Compressed storage is free: no cycles for indices, nor for memory. Peak: 1024 multiplications a"
         " cycle, as in the paper; pe_rows=16 and pe_columns=16 have the peak of the other machines.",
+        "Energy: every product is multiplied and gets coordinates; useful ones pass the crossbar, are added"
+        " in an accumulator bank. Operands are 16 bits wide, sums 24, and every value that is not zero has 4"
+        " bits of index; outputs leave dense, because their values are not computed.",
+        "Guessed: a crossbar of multiplexers; a weight block is read from a PE's FIFO for every activation"
+        " block, all taken for full; each FIFO takes in all weights; halos move as many sums as their cycles,"
+        " in every PE. The activation RAMs of the PEs are the common activation and output buffers.",
     )
 
     def __post_init__(self) -> None:
@@ -111,21 +154,83 @@ class SCNN(Accelerator):
                 return f"an output tile has {tile} sums, the accumulators hold {self.accumulator_entries}"
         return None
 
+    @property
+    def pes(self) -> int:
+        """PEs of the machine."""
+        return self.pe_rows * self.pe_columns
+
+    def parts(self, costs: Costs) -> dict[str, Part]:
+        """PEs of multipliers, coordinate computation, crossbar, accumulator banks and weight FIFO."""
+        multipliers = self.weight_width * self.activation_width
+        address = (self.accumulator_entries - 1).bit_length()
+        bank_bytes = -(-self.accumulator_entries // self.banks) * SUM_BITS // 8
+        block = self.weight_width * (WORD_BITS + RUN_BITS)
+        # Two spatial coordinates, compared with the output's size, and the address of the sum.
+        coordinates = 2 * (costs.adder(8) + costs.comparator(8)) + costs.adder(address)
+        return {
+            "multipliers": Part(costs.multiplier(WORD_BITS), self.pes * multipliers),
+            "coordinates": Part(coordinates, self.pes * multipliers),
+            "index_decoders": Part(
+                costs.adder(address) + costs.register(address),
+                self.pes * (self.weight_width + self.activation_width),
+            ),
+            "operand_registers": Part(
+                costs.register(WORD_BITS + RUN_BITS), self.pes * (self.weight_width + self.activation_width)
+            ),
+            "weight_fifos": Part(memory(costs, WEIGHT_FIFO_ENTRIES * block // 8, block), self.pes),
+            "crossbars": Part(crossbar(costs, multipliers, self.banks, SUM_BITS + address), self.pes),
+            "accumulator_banks": Part(memory(costs, bank_bytes, SUM_BITS), self.pes * self.banks),
+            "accumulator_adders": Part(costs.adder(SUM_BITS), self.pes * self.banks),
+        }
+
+    def _work(self, layer: Layer, walk: _Walk, operands: Operands) -> Work:
+        """Turn what the PEs do into uses of their parts and bits that move through the buffers."""
+        weight_blocks = walk.products / (self.weight_width * self.activation_width)
+        taken_in = walk.weights * self.pes / self.weight_width
+        halo_sums = walk.halo * self.pes
+        operand_uses = weight_blocks * self.weight_width + walk.activations
+        weight_bits, activation_bits = operands.weight_precision, operands.activation_precision
+        share = min(1.0, weight_bits / WORD_BITS) * min(1.0, activation_bits / WORD_BITS)
+        return Work(
+            uses={
+                "multipliers": walk.products * share,
+                "coordinates": walk.products,
+                "index_decoders": operand_uses,
+                "operand_registers": operand_uses,
+                "weight_fifos": weight_blocks + taken_in,
+                "crossbars": walk.useful,
+                # A sum is read and written; a halo's, and an output's, once more.
+                "accumulator_banks": 2 * walk.useful + 2 * halo_sums + layer.output_count,
+                "accumulator_adders": walk.useful + halo_sums,
+            },
+            read_bits={
+                "weight_buffer": walk.weights * (weight_bits + RUN_BITS),
+                "activation_buffer": walk.activations * (activation_bits + RUN_BITS),
+                "output_buffer": 0,
+            },
+            written_bits={
+                "weight_buffer": 0,
+                "activation_buffer": 0,
+                "output_buffer": layer.output_count * activation_bits,
+            },
+        )
+
     def run(self, layer: Layer, operands: Operands) -> LayerResult:
         """Count the cycles of `layer`."""
         a, w = operands.integer_activations != 0, operands.integer_weights != 0
         if isinstance(layer, Conv):
-            cycles, halo, useful = self._conv(layer, a, w)
+            walk = self._conv(layer, a, w)
         else:
             assert isinstance(layer, Linear)
-            cycles, halo, useful = self._linear(layer, a, w)
-        everything = cycles + halo
+            walk = self._linear(layer, a, w)
+        everything = walk.cycles + walk.halo
         return self.result(
             layer,
             compute_cycles=everything,
             fill_cycles=0,
-            utilisation=useful / (everything * self.peak_macs_per_cycle) if everything else 0.0,
-            notes=(f"{halo} cycles exchange halos",) if halo else (),
+            utilisation=walk.useful / (everything * self.peak_macs_per_cycle) if everything else 0.0,
+            notes=(f"{walk.halo} cycles exchange halos",) if walk.halo else (),
+            work=self._work(layer, walk, operands),
         )
 
     def _output_tile(self, outputs: tuple[int, int]) -> int:
@@ -136,7 +241,7 @@ class SCNN(Accelerator):
         x, y = (*layer.out_size, 1)[:2]
         return x, y
 
-    def _conv(self, layer: Conv, a: npt.NDArray[Any], w: npt.NDArray[Any]) -> tuple[int, int, int]:
+    def _conv(self, layer: Conv, a: npt.NDArray[Any], w: npt.NDArray[Any]) -> _Walk:
         from hwmodel.engines.cartesian import Plane
 
         def pair(sizes: Any, other: Any) -> Any:
@@ -158,7 +263,7 @@ class SCNN(Accelerator):
         )
         return self._planes(plane, a, w, layer.groups, self._halo(plane, a.shape[2:]))
 
-    def _linear(self, layer: Linear, a: npt.NDArray[Any], w: npt.NDArray[Any]) -> tuple[int, int, int]:
+    def _linear(self, layer: Linear, a: npt.NDArray[Any], w: npt.NDArray[Any]) -> _Walk:
         from hwmodel.engines.cartesian import Plane
 
         a = a.reshape(layer.steps, -1, layer.in_features)
@@ -179,10 +284,8 @@ class SCNN(Accelerator):
         plane = Plane((1, 1), (1, 1), (FC_PLANE, FC_PLANE), (1, 1), (0, 0), pes, self.phase_shift)
         return self._planes(plane, a, w, 1, 1)
 
-    def _planes(
-        self, plane: Any, a: npt.NDArray[Any], w: npt.NDArray[Any], groups: int, halo: int
-    ) -> tuple[int, int, int]:
-        """Cycles that multiply, cycles that exchange halos, and useful products, of all inputs and groups."""
+    def _planes(self, plane: Any, a: npt.NDArray[Any], w: npt.NDArray[Any], groups: int, halo: int) -> _Walk:
+        """Walk through all inputs and groups."""
         from hwmodel.engines.cartesian import Multipliers, plane_cycles
 
         multipliers = Multipliers(self.activation_width, self.weight_width, self.banks)
@@ -190,19 +293,15 @@ class SCNN(Accelerator):
         if groups > 1 and w.shape[1] == 1:
             at_once = 1
         filters, channels = len(w) // groups, w.shape[1]
-        cycles = useful = 0
+        walk = _Walk(halo=halo * len(w) * len(a))
         for x in a:
             for g in range(groups):
-                found = plane_cycles(
-                    plane,
-                    x[g * channels : (g + 1) * channels],
-                    w[g * filters : (g + 1) * filters],
-                    g * filters,
-                    at_once,
-                    multipliers,
-                )
-                cycles, useful = cycles + found[0], useful + found[1]
-        return cycles, halo * len(w) * len(a), useful
+                mine = x[g * channels : (g + 1) * channels], w[g * filters : (g + 1) * filters]
+                cycles, useful = plane_cycles(plane, *mine, g * filters, at_once, multipliers)
+                read = _operands_read(plane, *mine)
+                turns = -(-filters // at_once)
+                walk += _Walk(cycles, 0, useful, read[0], read[1], read[2] * turns)
+        return walk
 
     def _halo(self, plane: Any, size: tuple[int, ...]) -> int:
         """Partial sums of the largest halo, for one output channel."""
@@ -212,3 +311,38 @@ class SCNN(Accelerator):
             sides.append((max(reach, 0), -(-size[d] // plane.pes[d]), plane.padding[d]))
         around = [x * y for i, x in enumerate(sides[0]) for j, y in enumerate(sides[1]) if (i, j) != (1, 1)]
         return int(max(around))
+
+
+def _operands_read(
+    plane: Plane, activations: npt.NDArray[np.bool_], weights: npt.NDArray[np.bool_]
+) -> tuple[int, int, int]:
+    """Products of a group's walk, and the weights and activations that are not zero.
+
+    Each weight meets each activation of its channel and phase of the stride, wherever they fall.
+    """
+    a_phase = [np.arange(n) % s for n, s in zip(activations.shape[1:], plane.stride, strict=True)]
+    shift = plane.padding if plane.phase_shift else (0, 0)
+    w_phase = [
+        (np.arange(k) * d + moved) % s
+        for k, d, moved, s in zip(plane.kernel, plane.dilation, shift, plane.stride, strict=True)
+    ]
+    products = 0
+    for px in range(plane.stride[0]):
+        for py in range(plane.stride[1]):
+            a, w = (
+                _in_phase(x, phases[0] == px, phases[1] == py)
+                for x, phases in ((activations, a_phase), (weights, w_phase))
+            )
+            of_activations = np.count_nonzero(a.reshape(len(a), -1), axis=1)
+            of_weights = w.sum(axis=0, dtype=np.int32).sum(axis=(1, 2), dtype=np.int64)
+            products += int(of_activations @ of_weights)
+    return products, int(np.count_nonzero(weights)), int(np.count_nonzero(activations))
+
+
+def _in_phase(
+    x: npt.NDArray[np.bool_], rows: npt.NDArray[np.bool_], columns: npt.NDArray[np.bool_]
+) -> npt.NDArray[np.bool_]:
+    """Entries of the chosen rows and columns of the last two axes."""
+    if rows.all() and columns.all():
+        return x
+    return x[..., rows, :][..., columns]
