@@ -1,9 +1,9 @@
 """Bitlet: essential bits of weights, every bit row on its own.
 
 H. Lu, L. Chang, C. Li, Z. Zhu, S. Lu, Y. Liu, M. Zhang, "Distilling Bit-level Sparsity Parallelism for
-General Purpose Deep Learning Acceleration", MICRO 2021. A PE takes a group of 64 weights and activations, aligns the
-weights' significands by the exponents of the *products*, and turns them into bit rows. All rows work at
-once; each looks for its next 1 and adds that weight's activation.
+General Purpose Deep Learning Acceleration", MICRO 2021. A PE takes a group of 64 weights and activations,
+aligns the weights' significands by the exponents of the *products*, and turns them into bit rows. All rows
+work at once; each looks for its next 1 and adds that weight's activation.
 
 From the PE's public RTL (Zhu-Zixuan/Bitlet-PE), with the port connected that its first top level leaves open:
 the row's state machine (`hwmodel.engines.bit_rows`), and what a group takes, as measured there: latency
@@ -22,11 +22,11 @@ import numpy as np
 import numpy.typing as npt
 
 from bitxcore.errors import TensorError
-from hwmodel.accelerators.base import Accelerator
+from hwmodel.accelerators.base import Accelerator, dense_bits
 from hwmodel.accelerators.components import SUM_GUARD_BITS, adder_tree, leading_one, selector
 from hwmodel.accelerators.grid import SECOND_OPERAND
 from hwmodel.costs import Costs
-from hwmodel.inventory import Part, Work
+from hwmodel.inventory import Part, StoredBits, Work
 from hwmodel.layers import Conv, Layer, Linear
 from hwmodel.operands import Operands
 from hwmodel.results import LayerResult
@@ -38,6 +38,7 @@ NUMBERS = ("fixed", "float")
 MAX_GROUP = 64
 MAX_LOOK = 12
 MAX_ROWS = 24
+FLOAT_BITS = 32
 SIGNIFICAND_BITS = 24
 EXPONENT_BITS = 8
 STAGES = {"float": 16, "fixed": 13}
@@ -148,6 +149,16 @@ class Bitlet(Accelerator):
         if self.numbers == "float" and not isinstance(layer, (Conv, Linear)):
             return f"numbers='float': the positions of {layer.operation} read no windows of its input"
         return None
+
+    def _widths(self, operands: Operands) -> tuple[int, int]:
+        """Bits of a weight and of an activation."""
+        if self.numbers == "float":
+            return FLOAT_BITS, FLOAT_BITS
+        return operands.weight_precision, operands.activation_precision
+
+    def stored_bits(self, layer: Layer, operands: Operands, result: LayerResult) -> StoredBits:
+        """Count the bits that a layer takes in DRAM: every value as float32, or at its precision."""
+        return dense_bits(layer, *self._widths(operands))
 
     def run(self, layer: Layer, operands: Operands) -> LayerResult:
         """Count the cycles of `layer`."""
@@ -295,8 +306,7 @@ class Bitlet(Accelerator):
     def _work(self, layer: Layer, operands: Operands, counts: _Counts, tiles: tuple[int, int]) -> Work:
         """Count the uses of the parts; `tiles`: of filters and of positions."""
         is_float = self.numbers == "float"
-        weight_bits = 32 if is_float else operands.weight_precision
-        activation_bits = 32 if is_float else operands.activation_precision
+        weight_bits, activation_bits = self._widths(operands)
         sums = layer.filters * self._groups(layer) * layer.positions
         return Work(
             uses={

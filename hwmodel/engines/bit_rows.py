@@ -39,69 +39,94 @@ def _ones(word):
 
 
 @kernel
-def _walk(rows, members, look, table):
-    """Cycles of the slowest row, and the ones of all rows; row b: bit b of each member."""
-    slowest = (members + look - 1) // look
-    total = np.int64(0)
-    mask = np.uint64((1 << look) - 1)
-    for b in range(len(rows)):
-        row = rows[b]
-        ones = _ones(row)
-        total += ones
-        # Besides its ones a row meets empty windows only: whole ones, and one at the end.
-        if ones + (members - ones) // look + 1 <= slowest:
-            continue
-        cycles = at = 0
-        while at < members:
-            at += table[(row >> np.uint64(at)) & mask]
-            cycles += 1
-        slowest = max(slowest, cycles)
-    return slowest, total
+def _has_gap(row, members, look):
+    """Whether a row has `look` zeros in a row among its members."""
+    zeros = ~row & (np.uint64(0xFFFFFFFFFFFFFFFF) >> np.uint64(64 - members))
+    run = 1
+    while 2 * run <= look:
+        zeros &= zeros >> np.uint64(run)
+        run *= 2
+    return zeros & (zeros >> np.uint64(look - run)) != 0
 
 
 @kernel
-def _turn(value, member, rows):
-    """Put the bits of one member into their rows."""
+def _slowest(rows, members, look, table):
+    """Cycles of the slowest row, and the ones of all rows."""
+    ones = np.empty(len(rows), np.int64)
     for b in range(len(rows)):
-        rows[b] |= np.uint64((value >> np.uint32(b)) & np.uint32(1)) << np.uint64(member)
+        ones[b] = _ones(rows[b])
+    slowest = max((members + look - 1) // look, ones.max())
+    for b in range(len(rows)):
+        # Besides its ones a row meets empty windows only, whole ones and perhaps a cut one at the end; and
+        # without a gap, in whole windows, it meets none.
+        if ones[b] + (members - ones[b]) // look + 1 <= slowest:
+            continue
+        if members % look == 0 and not _has_gap(rows[b], members, look):
+            continue
+        mask = np.uint64(len(table) - 1)
+        cycles = at = 0
+        while at < members:
+            at += table[(rows[b] >> np.uint64(at)) & mask]
+            cycles += 1
+        slowest = max(slowest, cycles)
+    return slowest, ones.sum()
+
+
+@kernel
+def _turn(members, rows):
+    """Transpose 64 members of 32 bits into 32 rows of 64 bits, both halves at once."""
+    for j in range(32):
+        rows[j] = np.uint64(members[j]) | np.uint64(members[j + 32]) << np.uint64(32)
+    half = 16
+    mask = np.uint64(0x0000FFFF0000FFFF)
+    while half:
+        for first in range(0, 32, 2 * half):
+            for j in range(first, first + half):
+                swap = ((rows[j] >> np.uint64(half)) ^ rows[j + half]) & mask
+                rows[j + half] ^= swap
+                rows[j] ^= swap << np.uint64(half)
+        half >>= 1
+        mask ^= mask << np.uint64(half)
 
 
 @kernel
 def _fixed(magnitudes, group, look, bit_rows, table, cycles):
-    rows = np.empty(bit_rows, np.uint64)
+    members = np.zeros(64, np.uint32)
+    rows = np.empty(32, np.uint64)
     ones = np.int64(0)
     for f in range(magnitudes.shape[0]):
         for g in range(cycles.shape[1]):
             first = g * group
-            members = min(group, magnitudes.shape[1] - first)
-            rows[:] = 0
-            for j in range(members):
-                _turn(magnitudes[f, first + j], j, rows)
-            cycles[f, g], found = _walk(rows, members, look, table)
+            count = min(group, magnitudes.shape[1] - first)
+            members[:count] = magnitudes[f, first : first + count]
+            members[count:] = 0
+            _turn(members, rows)
+            cycles[f, g], found = _slowest(rows[:bit_rows], count, look, table)
             ones += found
     return ones
 
 
 @kernel
 def _float(significands, exponents, others, group, look, bit_rows, table, cycles):
-    rows = np.empty(bit_rows, np.uint64)
+    members = np.zeros(64, np.uint32)
+    rows = np.empty(32, np.uint64)
     sums = np.empty(group, np.int32)
     ones = np.int64(0)
     for f in range(significands.shape[0]):
         for p in range(others.shape[0]):
             for g in range(cycles.shape[2]):
                 first = g * group
-                members = min(group, significands.shape[1] - first)
+                count = min(group, significands.shape[1] - first)
                 largest = np.int32(0)
-                for j in range(members):
+                for j in range(count):
                     sums[j] = np.int32(exponents[f, first + j]) + np.int32(others[p, first + j])
                     largest = max(largest, sums[j])
-                rows[:] = 0
-                for j in range(members):
-                    shift = largest - sums[j]
-                    if shift < bit_rows:
-                        _turn(significands[f, first + j] >> np.uint32(shift), j, rows)
-                cycles[f, p, g], found = _walk(rows, members, look, table)
+                for j in range(count):
+                    shift = np.uint32(min(largest - sums[j], 31))
+                    members[j] = significands[f, first + j] >> shift
+                members[count:] = 0
+                _turn(members, rows)
+                cycles[f, p, g], found = _slowest(rows[:bit_rows], count, look, table)
                 ones += found
     return ones
 
