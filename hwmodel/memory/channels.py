@@ -13,6 +13,8 @@ from hwmodel.memory.layout import Runs
 from hwmodel.memory.tiling import Tiling, Widths, activation_runs, output_runs
 from hwmodel.memory.transfers import Moved
 
+Reach = tuple[int, int]
+
 
 @dataclass(frozen=True)
 class Channels:
@@ -80,38 +82,42 @@ class TileCosts:
         """Cost of weights, of activations, and of outputs and partial sums."""
         outputs = Cost()
         if moved.outputs:
-            outputs += self._outputs()
-        for happens, write in ((moved.spilled, True), (moved.resumed, False)):
-            if happens:
-                outputs += self._partial_sums(write)
+            outputs += self.outputs()
+        if moved.spilled:
+            outputs += self.partial_sums(write=True)
+        if moved.resumed:
+            outputs += self.partial_sums(write=False)
         return (
-            self._weights() if moved.weights else Cost(),
-            self._activations(moved),
+            self.weights() if moved.weights else Cost(),
+            self.activations(moved.planes, moved.rows, moved.columns),
             outputs,
         )
 
-    def _weights(self) -> Cost:
+    def weights(self) -> Cost:
+        """Cost of loading a tile of weights."""
         t = self.tiling
-        return self._contiguous(
-            -(-self.widths.weights // (t.nest.groups * t.trips["filters"] * t.trips["channels"])), False
-        )
+        tiles = t.nest.groups * t.trips["filters"] * t.trips["channels"]
+        return self._contiguous(-(-self.widths.weights // tiles), write=False)
 
-    def _partial_sums(self, write: bool) -> Cost:
+    def activations(self, planes: Reach, rows: Reach, columns: Reach) -> Cost:
+        """Cost of loading a tile of activations; inputs read, and from the first to the last of them."""
+        t = self.tiling
+        found = activation_runs(t.nest, t.channels, planes, rows, columns)
+        return self.channels.cost(found, self.widths.activation, write=False)
+
+    def outputs(self) -> Cost:
+        """Cost of storing a tile of outputs."""
+        t = self.tiling
+        found = output_runs(t.nest, t.filters, t.rows, t.columns)
+        return self.channels.cost(found, self.widths.output, write=True)
+
+    def partial_sums(self, *, write: bool) -> Cost:
+        """Cost of storing or loading a tile of partial sums."""
         t = self.tiling
         return self._contiguous(t.filters * t.rows * t.columns * self.widths.partial_sum, write)
 
     def _contiguous(self, bits: int, write: bool) -> Cost:
         return self.channels.cost(Runs(1, bits, bits), 1, write)
-
-    def _activations(self, moved: Moved) -> Cost:
-        t = self.tiling
-        found = activation_runs(t.nest, t.channels, moved.planes, moved.rows, moved.columns)
-        return self.channels.cost(found, self.widths.activation, write=False)
-
-    def _outputs(self) -> Cost:
-        t = self.tiling
-        found = output_runs(t.nest, t.filters, t.rows, t.columns)
-        return self.channels.cost(found, self.widths.output, write=True)
 
 
 @lru_cache(maxsize=64)

@@ -64,7 +64,8 @@ class Axis:
     @property
     def pointwise(self) -> bool:
         """Whether output i reads input i and no other."""
-        return self.kernel == self.stride == 1 and not self.padding and not self.transposed
+        plain = self.kernel == self.stride == 1 and not self.padding and not self.transposed
+        return plain and self.outputs <= self.inputs
 
 
 class Reads(NamedTuple):
