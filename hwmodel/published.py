@@ -1,19 +1,26 @@
-"""Published figures of BitX, to be printed beside ours; never an input of any model.
+"""Published figures, to be printed beside ours; never an input of any model.
 
-The paper's organisation, clock, workload and what its area includes are not public, so a ratio near one
-says that the model is of the right size, and no more.
+Of BitX, area and power: the paper's organisation, clock, workload and what its area includes are not
+public, so a ratio near one says that the model is of the right size, and no more. Of all machines, the
+averages of ``data/published``: other networks, other operands and other memories than ours.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import csv
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import cache
+from importlib.util import find_spec
 from itertools import product
 from math import fsum
+from pathlib import Path
 from typing import Any
 
+from bitxcore.errors import BitxError
+from hwmodel.accelerators import accelerator, accelerator_names
 from hwmodel.accelerators.bitx import BitX
+from hwmodel.comparison import ComparisonResult
 from hwmodel.networks import Network
 from hwmodel.simulation import Source, simulate_network
 
@@ -116,3 +123,123 @@ def _logic_energy_j(parts: Mapping[str, float], machine: Any) -> float:
     logic = fsum(areas[p] for p in LOGIC if p != gated)
     every = fsum(area for p, area in areas.items() if p != gated)
     return fsum([*(parts[p] for p in LOGIC), parts["clock"], parts["leakage"] * logic / every])
+
+
+# -- averages ----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class Average:
+    """A figure that a paper prints of a whole accelerator.
+
+    Parameters
+    ----------
+    accelerator : str
+        As in the table of a comparison.
+    measure : str
+        What of ours stands beside it, of `MEASURES`; empty if nothing does.
+    published : float
+    low, high : float or None
+        Range of which it is the mean.
+    statistic, quantity, workload, source : str
+    why : str
+        Why ours differs, or why there is none.
+    """
+
+    accelerator: str
+    measure: str
+    published: float
+    low: float | None
+    high: float | None
+    statistic: str
+    quantity: str
+    workload: str
+    source: str
+    why: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Beside:
+    """A published figure with ours beside it.
+
+    Parameters
+    ----------
+    figure : Average
+    ours : float or None
+    """
+
+    figure: Average
+    ours: float | None
+
+    @property
+    def ratio(self) -> float | None:
+        """Ours over the published one."""
+        return None if self.ours is None else self.ours / self.figure.published
+
+
+@cache
+def averages() -> tuple[Average, ...]:
+    """Read ``data/published/averages.csv``.
+
+    Raises
+    ------
+    BitxError
+        If the data are not installed.
+    """
+    spec = find_spec("bitxdata")
+    if spec is None or not spec.submodule_search_locations:
+        raise BitxError("the data of this package are not installed")
+    path = Path(next(iter(spec.submodule_search_locations))) / "published" / "averages.csv"
+    with path.open(encoding="utf-8", newline="") as file:
+        return tuple(_average(row) for row in csv.DictReader(file))
+
+
+def _average(row: dict[str, str]) -> Average:
+    numbers = {name: float(row[name]) if row[name] else None for name in ("published", "low", "high")}
+    return Average(**(row | numbers))  # type: ignore[arg-type]
+
+
+def beside_averages(result: ComparisonResult) -> tuple[Beside, ...]:
+    """Put our values on the comparison's network beside every published figure.
+
+    A machine that takes no part has none.
+    """
+    return tuple(
+        Beside(figure=f, ours=MEASURES[f.measure](result, f.accelerator) if f.measure else None)
+        for f in averages()
+    )
+
+
+def _over_dadiannao(result: ComparisonResult, name: str) -> float | None:
+    """Return the gain with a memory without limits, where it is known: the papers' is on the chip."""
+    row = next((r for r in result.rows if r.accelerator == name), None)
+    return None if row is None else row.speedup_on_chip or row.speedup
+
+
+def _over_best_other(result: ComparisonResult, name: str) -> float | None:
+    row = next((r for r in result.rows if r.accelerator == name), None)
+    return None if row is None else row.speedup_over_best_other
+
+
+def _over_all_rows(result: ComparisonResult, name: str) -> float | None:
+    row = next((r for r in result.rows if r.accelerator == name and r.reason is None), None)
+    if row is None:
+        return None
+    total = result.run.total(row.label)
+    return total.on_chip_speedup_over_all_rows or total.speedup_over_all_rows
+
+
+def _peak_gops(result: ComparisonResult, name: str) -> float | None:
+    """Peak of the design at its published size and 200 MHz."""
+    if name not in accelerator_names():
+        return None
+    return 2 * accelerator(name).peak_macs_per_cycle * 200e6 / 1e9
+
+
+MEASURES: dict[str, Callable[[ComparisonResult, str], float | None]] = {
+    "speedup_over_dadiannao": _over_dadiannao,
+    "speedup_over_best_other": _over_best_other,
+    "speedup_over_all_rows": _over_all_rows,
+    "peak_gops": _peak_gops,
+}
+"""What of ours can stand beside a published figure."""
