@@ -36,6 +36,8 @@ class EIE(Accelerator):
 
     Parameters
     ----------
+    clock_hz : float
+        800 MHz in the paper.
     pes : int
         PEs, each with one multiplier.
     fifo_depth : int
@@ -48,6 +50,7 @@ class EIE(Accelerator):
         Outputs that a PE sums at a time.
     """
 
+    clock_hz: float = 8e8
     pes: int = 64
     fifo_depth: int = 8
     index_bits: int = 4
@@ -60,7 +63,7 @@ class EIE(Accelerator):
         "Han et al., EIE: Efficient Inference Engine on Compressed Deep Neural Network, ISCA 2016"
     )
     needs_activations: ClassVar[bool] = True
-    comparison: ClassVar[Mapping[str, Any]] = MappingProxyType({"pes": 4096})
+    comparison: ClassVar[Mapping[str, Any]] = MappingProxyType({"clock_hz": 1e9, "pes": 4096})
     assumptions: ClassVar[tuple[str, ...]] = (
         "Fully connected layers only. Several positions run one after another; queues drain in between.",
         "A PE spends a cycle on each stored entry of a column, entries of value zero included. An activation"

@@ -39,6 +39,8 @@ class ESE(Accelerator):
 
     Parameters
     ----------
+    clock_hz : float
+        200 MHz in the paper.
     pes : int
         PEs of a channel, each with one multiplier.
     channels : int
@@ -52,6 +54,7 @@ class ESE(Accelerator):
         the work, and none ever waits. Otherwise the weights are taken as they are.
     """
 
+    clock_hz: float = 2e8
     pes: int = 32
     channels: int = 32
     fifo_depth: int = 8
@@ -64,7 +67,7 @@ class ESE(Accelerator):
     source: ClassVar[str] = (
         "Han et al., ESE: Efficient Speech Recognition Engine with Sparse LSTM on FPGA, FPGA 2017"
     )
-    comparison: ClassVar[Mapping[str, Any]] = MappingProxyType({"channels": 128})
+    comparison: ClassVar[Mapping[str, Any]] = MappingProxyType({"clock_hz": 1e9, "channels": 128})
     assumptions: ClassVar[tuple[str, ...]] = (
         "Matrix products only: fully connected layers, and an LSTM's matrices with all gates' rows; the"
         " element-wise operations overlap with them.",
