@@ -1,0 +1,291 @@
+"""BitVert: at most half of every bit column is added, and some columns are pruned (BBS).
+
+Y. Chen, J. Meng, J. Seo, M. S. Abdelfattah, "BBS: Bi-directional Bit-level Sparsity for Deep Learning
+Acceleration", MICRO 2024. From its sections of these names: the BBS theorem (the rarer of a column's ones and
+zeros are added, the latter by subtracting from the sum of all activations), rounded averaging, zero-point
+shifting and the encoding with 8 bits of metadata, global binary pruning with sensitive channels, the BitVert
+PE (16 weights, sub-groups of 8 with four multiplexers), channel reordering, and the array of 16 x 32 PEs.
+From the simulator that the authors published: the walk.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from math import ceil
+from types import MappingProxyType
+from typing import Any, ClassVar
+
+import numpy as np
+import numpy.typing as npt
+
+from bitxcore.errors import TensorError
+from hwmodel.accelerators.bit_columns import (
+    COLUMN_ASSUMPTIONS,
+    GUARD_BITS,
+    BitColumns,
+    ColumnWeights,
+    adder_tree,
+    divisions,
+    position_steps,
+)
+from hwmodel.costs import Costs
+from hwmodel.inventory import Part, StoredBits, Work
+from hwmodel.layers import Layer
+from hwmodel.operands import FIXED_POINT_BITS, Operands
+from hwmodel.results import LayerResult
+
+METHODS = ("average", "shift")
+METADATA_BITS = 8
+"""Of a group that is pruned: its redundant columns (2) and its constant (6)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class BitVert(BitColumns):
+    """Array of bi-directional bit-column PEs.
+
+    Parameters
+    ----------
+    precision, word_bits, arrays
+        As in `BitColumns`.
+    rows : int
+        Filters worked on together; sensitive filters come in multiples of it.
+    columns : int
+        Output positions worked on together.
+    pe_weights : int
+        Weights of a PE.
+    subgroup : int
+        Weights that share an inversion and multiplexers; divides `pe_weights`.
+    lanes : int
+        Multiplexers of a sub-group: bits added in a cycle. Half a sub-group is always enough.
+    both_ways : bool
+        Add the rarer of ones and zeros; False adds the ones, as machines before it.
+    pruned_columns : int
+        Columns that binary pruning leaves out of every group; 0 keeps all weights as they are.
+    method : {"average", "shift"}
+        Rounded averaging or zero-point shifting.
+    group : int
+        Weights that are pruned together; a multiple of `pe_weights`.
+    constant_bits : int
+        Width of the constant that zero-point shifting adds.
+    sensitive : float
+        Share of a layer's filters that are not pruned, rounded up to whole rows of the array.
+    """
+
+    rows: int = 32
+    columns: int = 16
+    pe_weights: int = 16
+    subgroup: int = 8
+    lanes: int = 4
+    both_ways: bool = True
+    pruned_columns: int = 2
+    method: str = "average"
+    group: int = 32
+    constant_bits: int = 6
+    sensitive: float = 0.1
+
+    name: ClassVar[str] = "bitvert"
+    title: ClassVar[str] = "BBS/BitVert, MICRO 2024: half of every weight bit column, pruned columns"
+    source: ClassVar[str] = (
+        "Chen et al., BBS: Bi-directional Bit-level Sparsity for Deep Learning Acceleration, MICRO 2024"
+    )
+    comparison: ClassVar[Mapping[str, Any]] = MappingProxyType(
+        {"precision": None, "word_bits": 16, "arrays": 16}
+    )
+    assumptions: ClassVar[tuple[str, ...]] = (
+        *COLUMN_ASSUMPTIONS,
+        "Weights are two's complement. A stored column takes max(1, ceil(bits / lanes)) cycles, bits those of"
+        " its fullest sub-group; with lanes for half a sub-group always one.",
+        "Default is the paper's conservative setting (2 columns, rounded averaging, 10% sensitive filters);"
+        " its moderate one is pruned_columns=4, method=shift, sensitive=0.2. Both change weights: cycles do"
+        " not show what that costs in accuracy. pruned_columns=0 is lossless.",
+        "Sensitive filters are those of largest standard deviation, a layer's share each. The paper ranks the"
+        " channels of all layers together by their scales, and names the deviation where there are none.",
+        "Reordering puts sensitive filters first; restoring the order of outputs is free, as in the paper.",
+        "Peak counts the bits that are added (lanes), as the paper does to scale machines alike: nothing"
+        " skipped, a column of 16 weights would take two cycles.",
+        "At most three redundant columns are told, as in the encoding. The authors' code for zero-point"
+        " shifting has no such limit.",
+        "Guessed: with more than 8 bits a weight, the encoding stays as it is.",
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._check_at_least(
+            1, "rows", "columns", "pe_weights", "subgroup", "lanes", "group", "constant_bits"
+        )
+        self._check_at_least(0, "pruned_columns")
+        for whole, part in (("pe_weights", "subgroup"), ("group", "pe_weights")):
+            if getattr(self, whole) % getattr(self, part):
+                raise TensorError(
+                    f"accelerator {self.name!r}: {part} must divide {whole}, got {getattr(self, part)} and"
+                    f" {getattr(self, whole)}"
+                )
+        if self.lanes > self.subgroup:
+            raise TensorError(
+                f"accelerator {self.name!r}: lanes must be at most subgroup {self.subgroup}, got {self.lanes}"
+            )
+        if self.method not in METHODS:
+            raise TensorError(
+                f"accelerator {self.name!r}: method must be one of {', '.join(METHODS)}, got {self.method!r}"
+            )
+        if isinstance(self.sensitive, bool) or not 0 <= self.sensitive <= 1:
+            raise TensorError(
+                f"accelerator {self.name!r}: sensitive must be a share from 0 to 1, got {self.sensitive!r}"
+            )
+
+    @property
+    def slots(self) -> int:
+        """Weight bits that are added in a cycle."""
+        return self.arrays * self.rows * self.columns * self.pe_weights // self.subgroup * self.lanes
+
+    @property
+    def peak_macs_per_cycle(self) -> float:
+        """Multiply-accumulates a cycle at 16 bits, nothing skipped."""
+        return self.slots / FIXED_POINT_BITS / self._word_passes
+
+    def run(self, layer: Layer, operands: Operands) -> LayerResult:
+        """Count the cycles of `layer`."""
+        from hwmodel.engines.bit_columns import slowest_together
+
+        weights = self._pruned(layer, operands)
+        keeps = self._keeps(weights)
+        costs, added = self._costs(weights, keeps)
+        groups = layer.conv_groups
+        order = np.argsort(~keeps.reshape(groups, -1), axis=1, kind="stable")
+        costs = np.take_along_axis(costs.reshape(groups, order.shape[1], -1), order[:, :, None], axis=1)
+        activation_bits = self._activation_bits(operands)
+        passes = -(-activation_bits // self.word_bits)
+        options = []
+        for f, p in divisions(self.arrays):
+            kernel = int(slowest_together(costs, self.rows * f).sum())
+            steps = position_steps(layer, self.columns, p) * passes
+            options.append((kernel * steps, f, steps))
+        cycles, f, steps = min(options)
+        tiles = groups * -(-costs.shape[1] // (self.rows * f))
+        uses = layer.positions * passes
+        return self.result(
+            layer,
+            compute_cycles=cycles,
+            fill_cycles=0,
+            utilisation=added * uses / (cycles * self.slots),
+            filter_tiles=tiles,
+            position_tiles=steps,
+            work=Work(
+                uses={
+                    "pes": int(costs.sum(dtype=np.int64)) * uses,
+                    "schedulers": int(costs.sum(dtype=np.int64)) * steps,
+                    "activation_sums": tiles * costs.shape[2] * uses,
+                },
+                read_bits={
+                    "weight_buffer": self._weight_bits(layer, weights, keeps) * steps,
+                    "activation_buffer": tiles * layer.reduction * layer.positions * activation_bits,
+                },
+                written_bits={"output_buffer": layer.output_count * activation_bits},
+            ),
+        )
+
+    def stored_bits(self, layer: Layer, operands: Operands, result: LayerResult) -> StoredBits:
+        """Count the bits in DRAM: columns that are left, and the metadata of groups that are pruned."""
+        weights = self._pruned(layer, operands)
+        return self._stored(layer, operands, self._weight_bits(layer, weights, self._keeps(weights)))
+
+    def _pruned(self, layer: Layer, operands: Operands) -> ColumnWeights:
+        """Weights before pruning, checked against `pruned_columns`."""
+        weights = self._weights(layer, operands)
+        if self.pruned_columns > weights.width - 2:
+            raise TensorError(
+                f"accelerator {self.name!r}: pruned_columns must leave 2 of the {weights.width} columns, got"
+                f" {self.pruned_columns}"
+            )
+        return weights
+
+    def _keeps(self, weights: ColumnWeights) -> npt.NDArray[np.bool_]:
+        """Tell which filters are left as they are: those of largest variance, of equal ones the first."""
+        filters = len(weights.values)
+        count = ceil(ceil(self.sensitive * filters) / self.rows) * self.rows
+        keeps = np.full(filters, not self.pruned_columns)
+        spread = []
+        for values in weights.values:
+            squares = int(np.square(values, dtype=np.int64).sum())
+            spread.append(int(values.sum(dtype=np.int64)) ** 2 - values.size * squares)
+        keeps[sorted(range(filters), key=lambda f: (spread[f], f))[:count]] = True
+        return keeps
+
+    def _weight_bits(self, layer: Layer, weights: ColumnWeights, keeps: npt.NDArray[np.bool_]) -> int:
+        """Bits of all weights as they are stored."""
+        lines, length = sorted((layer.channels, layer.kernel_positions))
+        groups = lines * -(-length // self.group)
+        kept = int(np.count_nonzero(keeps))
+        pruned = layer.reduction * (weights.width - self.pruned_columns) + METADATA_BITS * groups
+        return kept * layer.reduction * weights.width + (layer.filters - kept) * pruned
+
+    def _costs(
+        self, weights: ColumnWeights, keeps: npt.NDArray[np.bool_]
+    ) -> tuple[npt.NDArray[np.int32], int]:
+        """Cycles of every filter's chunks, shape (filters, chunks), and the bits that are added."""
+        from hwmodel.engines.bit_columns import Chunks, average, effectual, shift
+
+        costs, total = [], 0
+        for filters, given in weights.blocks(self.group):
+            values = given.values
+            first = np.zeros(values.shape[:2], np.int32)
+            last = np.full_like(first, weights.width)
+            pruned = np.flatnonzero(~keeps[filters])
+            if len(pruned):
+                part = Chunks(values[pruned], given.members)
+                if self.method == "average":
+                    stored = average(part, weights.width, self.pruned_columns)
+                else:
+                    stored = shift(part, weights.width, self.pruned_columns, self.constant_bits)
+                values[pruned] = stored.values
+                first[pruned] = stored.pruned
+                last[pruned] -= stored.redundant
+            parts = self.group // self.pe_weights
+            chunks = Chunks(values, given.members).split(self.pe_weights)
+            used = np.clip(given.members[:, None] - self.pe_weights * np.arange(parts), 0, None) > 0
+            of_group = np.nonzero(used)[0]
+            found, added = effectual(
+                np.ascontiguousarray(chunks.values).reshape(-1, self.pe_weights),
+                first[:, of_group].reshape(-1),
+                last[:, of_group].reshape(-1),
+                subgroup=self.subgroup,
+                lanes=self.lanes,
+                both_ways=self.both_ways,
+            )
+            costs.append(found.reshape(len(values), -1))
+            total += added
+        return np.concatenate(costs), total
+
+    def parts(self, costs: Costs) -> Mapping[str, Part]:
+        """PEs with their multiplexers and BBS multiplier, a scheduler a row, sums of activations a column."""
+        word, subgroups = self.word_bits, self.pe_weights // self.subgroup
+        choices = self.subgroup - self.lanes + 1
+        total = 2 * word + GUARD_BITS
+        selection = costs.gates("multiplexer", (choices - 1) * word) + costs.gates("and", word)
+        tree = adder_tree(costs, self.lanes, word)
+        level = word + (self.lanes - 1).bit_length()
+        one = self.lanes * selection + tree + costs.adder(level + 1) + costs.gates("multiplexer", level + 1)
+        pe = (
+            subgroups * one
+            + adder_tree(costs, subgroups, level + 1)
+            + costs.shifter(total, word)
+            + costs.multiplier(3, word + (self.pe_weights - 1).bit_length())
+            + 2 * costs.adder(total)
+            + costs.register(total)
+        )
+        # Popcount, inversion and priority encoders of a column, once for a row of PEs.
+        scheduler = (
+            costs.register(self.pe_weights)
+            + costs.adder(self.pe_weights - 1)
+            + costs.gates("xor", self.pe_weights)
+            + costs.gates("and", subgroups * self.lanes * choices * 2)
+        )
+        sums = adder_tree(costs, self.pe_weights, word) + costs.register(
+            word + (self.pe_weights - 1).bit_length()
+        )
+        return {
+            "pes": Part(pe, self.arrays * self.rows * self.columns),
+            "schedulers": Part(scheduler, self.arrays * self.rows),
+            "activation_sums": Part(sums, self.arrays * self.columns),
+        }
