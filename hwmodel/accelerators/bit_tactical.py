@@ -132,10 +132,9 @@ class BitTactical(Grid):
         bits, staged = self.word_bits, (self.lookahead + 1) * self.tiles
         inputs = staged * self.lanes * self.columns
         sent = {"e": bits.bit_length() + 1, "p": 1, None: bits}[self.back_end]
-        parts = {
-            "selectors": Part(selector(costs, self._places, sent), self.slots),
-            "weight_sets": self._weight_sets(costs, self._column_registers),
-        }
+        parts = {"selectors": Part(selector(costs, self._places, sent), self.slots)}
+        if self.back_end:
+            parts["weight_sets"] = self._weight_sets(costs, self._column_registers)
         if self.back_end == "e":
             parts |= term_parts(self, costs, self.first_stage_bits)
             parts |= generator_parts(self, costs, self.booth, staged)

@@ -37,8 +37,11 @@ class GridWork:
 
     @classmethod
     def of(cls, plan: GridPlan, operands: Operands) -> GridWork:
-        """Work of a plan with the precisions of `operands`."""
-        return cls(plan, operands.weight_precision, operands.activation_precision)
+        """Take the precisions of `operands`; a second operand that is activations has theirs."""
+        activation_bits = operands.activation_precision
+        return cls(
+            plan, operands.weight_precision if plan.layer.has_weights else activation_bits, activation_bits
+        )
 
     @property
     def word_pairs(self) -> int:
