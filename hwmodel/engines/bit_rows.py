@@ -39,14 +39,19 @@ def _ones(word):
 
 
 @kernel
-def _has_gap(row, members, look):
-    """Whether a row has `look` zeros in a row among its members."""
+def _most_empty(row, members, look):
+    """Bound of the empty windows that a row meets: as many as fit into its runs of zeros.
+
+    One more if its last window may be cut short.
+    """
     zeros = ~row & (np.uint64(0xFFFFFFFFFFFFFFFF) >> np.uint64(64 - members))
-    run = 1
-    while 2 * run <= look:
-        zeros &= zeros >> np.uint64(run)
-        run *= 2
-    return zeros & (zeros >> np.uint64(look - run)) != 0
+    length = 1
+    while 2 * length <= look:
+        zeros &= zeros >> np.uint64(length)
+        length *= 2
+    zeros &= zeros >> np.uint64(look - length)  # where a window of zeros can begin
+    runs = zeros & ~(zeros << np.uint64(1))
+    return (_ones(zeros) + (look - 1) * _ones(runs)) // look + (members % look > 0)
 
 
 @kernel
@@ -56,19 +61,14 @@ def _slowest(rows, members, look, table):
     for b in range(len(rows)):
         ones[b] = _ones(rows[b])
     slowest = max((members + look - 1) // look, ones.max())
+    mask = np.uint64(len(table) - 1)
     for b in range(len(rows)):
-        # Besides its ones a row meets empty windows only, whole ones and perhaps a cut one at the end; and
-        # without a gap, in whole windows, it meets none.
-        if ones[b] + (members - ones[b]) // look + 1 <= slowest:
-            continue
-        if members % look == 0 and not _has_gap(rows[b], members, look):
-            continue
-        mask = np.uint64(len(table) - 1)
-        cycles = at = 0
-        while at < members:
-            at += table[(rows[b] >> np.uint64(at)) & mask]
-            cycles += 1
-        slowest = max(slowest, cycles)
+        if ones[b] + _most_empty(rows[b], members, look) > slowest:
+            cycles = at = 0
+            while at < members:
+                at += table[(rows[b] >> np.uint64(at)) & mask]
+                cycles += 1
+            slowest = max(slowest, cycles)
     return slowest, ones.sum()
 
 
