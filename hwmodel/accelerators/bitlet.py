@@ -107,7 +107,8 @@ class Bitlet(Accelerator):
         " 0. float64 is rounded to float32.",
         "Transposed convolution scatters; in fixed point only.",
         "Energy is components x events, the inventory being ours: it follows the RTL's blocks, not its"
-        " synthesis. Weights are read once a pass, activations once for all filters.",
+        " synthesis. All rows look in every cycle of C; adders for floats and alignment rest in fixed point."
+        " Weights are read once a pass, activations once for all filters.",
     )
 
     def __post_init__(self) -> None:

@@ -45,7 +45,9 @@ SAC_ASSUMPTIONS = (
     "Guessed: dual_issue, two weights of at most half of word_bits in one splitter; off by itself.",
     "Weights are prepared when they enter the weight buffer, without cycles; they are plain in DRAM.",
     "The pipeline's fill is not counted. Transposed convolution scatters.",
-    "Energy is components x events, the inventory being ours: the papers give block diagrams.",
+    "Energy is components x events, the inventory being ours: the papers give block diagrams. Selectors, sign"
+    " inverters and segment adders work once an essential bit, all segment registers of a SAC unit until its"
+    " slowest lane is done. Prepared weights are read once a window, activations once a round for all tiles.",
 )
 """What the machines of this family have in common."""
 
