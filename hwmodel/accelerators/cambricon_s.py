@@ -56,8 +56,9 @@ class CambriconS(Accelerator):
         Neurons that the neuron selector looks at together.
     synapse_window : int
         Synapses that the synapse selectors look at together.
-    conv_code_bits, fc_code_bits : int
-        Width of a stored weight after local quantisation.
+    conv_code_bits, fc_code_bits : int or None
+        Width of a stored weight after local quantisation. None: weights are stored at their own
+        precision, so that nothing is lost.
     units : int
         Copies of the whole machine. The paper has one; 16 have the peak of the other machines.
     """
@@ -68,8 +69,8 @@ class CambriconS(Accelerator):
     fc_block: tuple[int, int] = (32, 32)
     neuron_window: int = 256
     synapse_window: int = 64
-    conv_code_bits: int = 8
-    fc_code_bits: int = 4
+    conv_code_bits: int | None = 8
+    fc_code_bits: int | None = 4
     units: int = 1
 
     name: ClassVar[str] = "cambricon_s"
@@ -79,7 +80,9 @@ class CambriconS(Accelerator):
         " Software/Hardware Approach, MICRO 2018"
     )
     needs_activations: ClassVar[bool] = True
-    comparison: ClassVar[Mapping[str, Any]] = MappingProxyType({"units": 16})
+    comparison: ClassVar[Mapping[str, Any]] = MappingProxyType(
+        {"units": 16, "conv_code_bits": None, "fc_code_bits": None}
+    )
     assumptions: ClassVar[tuple[str, ...]] = (
         "A block of weights is left out if all of them are zero; the machine prunes nothing itself, so"
         " weights pruned one by one keep nearly all blocks. An input is needed by 16 outputs if any of their"
@@ -88,22 +91,21 @@ class CambriconS(Accelerator):
         " hwmodel/engines/grid.py. A cycle multiplies up to 16 needed neurons that are not zero with the"
         " weights of 16 outputs; groups of 16 outputs run one after another, each over the whole window.",
         "Local quantisation (8-bit codes in convolutions, 4-bit in fully connected layers) is storage only;"
-        " values are taken as given. Entropy coding and the tables of codes in DRAM are left out.",
+        " values are taken as given. Entropy coding and the tables of codes in DRAM are left out. In"
+        " comparisons weights are stored at their precision (code bits None), as other machines store them.",
         "No transposed convolutions, no products of activations.",
         "Guessed: the neuron selector takes in 256 neurons at a time and the synapse selectors 64 needed"
         " synapses at a time, both empty before they go on; each such step takes at least one cycle.",
         "Guessed: copies of the machine (units) take windows and groups of outputs in turns, and wait for"
-        " each other at the end of the layer, or of a step of a recurrent one.",
+        " each other at the end of the layer, or of a step of a recurrent one. That fills them in small layers,"
+        " too, where a grid of 256 filters stands idle: gains over DaDianNao are partly due to it.",
         "Guessed: what the selectors are built of; look-up tables of 16 weights a PE.",
     )
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self._check_at_least(
-            1,
-            *("pes", "multipliers", "neuron_window", "synapse_window"),
-            *("conv_code_bits", "fc_code_bits", "units"),
-        )
+        codes = [o for o in ("conv_code_bits", "fc_code_bits") if getattr(self, o) is not None]
+        self._check_at_least(1, "pes", "multipliers", "neuron_window", "synapse_window", "units", *codes)
         for option, count in (("conv_block", 4), ("fc_block", 2)):
             given = getattr(self, option)
             sizes = tuple(given) if isinstance(given, (tuple, list)) else ()
@@ -130,13 +132,15 @@ class CambriconS(Accelerator):
     def parts(self, costs: Costs) -> Mapping[str, Part]:
         """Selectors, look-up tables, and the arithmetic of the PEs."""
         pes = self.units * self.pes
-        return {
+        decoding = {
+            "look_up_tables": Part(costs.register(WORD_BITS), pes * TABLE_ENTRIES),
+            "decoders": Part(selector(costs, TABLE_ENTRIES, WORD_BITS), pes * self.multipliers),
+        }
+        return (decoding if self.conv_code_bits or self.fc_code_bits else {}) | {
             "neuron_selectors": Part(self._neuron_selector(costs), self.units),
             "synapse_selectors": Part(
                 self.multipliers * selector(costs, self.synapse_window, WORD_BITS), pes
             ),
-            "look_up_tables": Part(costs.register(WORD_BITS), pes * TABLE_ENTRIES),
-            "decoders": Part(selector(costs, TABLE_ENTRIES, WORD_BITS), pes * self.multipliers),
             "multipliers": Part(costs.multiplier(WORD_BITS), pes * self.multipliers),
             "adder_trees": Part(adder_tree(costs, self.multipliers, 2 * WORD_BITS), pes),
             "accumulators": Part(accumulator(costs, accumulator_bits(WORD_BITS, WORD_BITS)), pes),
@@ -158,7 +162,9 @@ class CambriconS(Accelerator):
         blocks = layer.conv_groups * prod(
             -(-n // size) for n, size in zip(shape, self._block(layer), strict=True)
         )
-        return StoredBits(synapses * self._code_bits(layer) + blocks, plain.activations, plain.outputs)
+        return StoredBits(
+            synapses * self._weight_bits(layer, operands) + blocks, plain.activations, plain.outputs
+        )
 
     def run(self, layer: Layer, operands: Operands) -> LayerResult:
         """Count the cycles of `layer`."""
@@ -201,8 +207,12 @@ class CambriconS(Accelerator):
         b_fin, b_fout, *kernel = self.conv_block
         return (b_fout, b_fin, *(*kernel, 1)[: len(layer.weight_shape) - 2])
 
-    def _code_bits(self, layer: Layer) -> int:
+    def _code_bits(self, layer: Layer) -> int | None:
         return self.fc_code_bits if isinstance(layer, Linear) else self.conv_code_bits
+
+    def _weight_bits(self, layer: Layer, operands: Operands) -> int:
+        """Width of a stored weight."""
+        return self._code_bits(layer) or operands.weight_precision
 
     def _outputs(self, layer: Layer) -> npt.NDArray[np.int64]:
         """Count the outputs of each group that works together, of one convolution group."""
@@ -237,16 +247,17 @@ class CambriconS(Accelerator):
         )
         sums = accumulator_bits(round(w_share * WORD_BITS), round(a_share * WORD_BITS))
         return Work(
-            uses={
+            uses=({"decoders": products * w_share} if self._code_bits(layer) else {})
+            | {
                 "neuron_selectors": cycles * a_share,
                 "synapse_selectors": pe_cycles * w_share,
-                "decoders": products * w_share,
                 "multipliers": products * w_share * a_share,
                 "adder_trees": pe_cycles * (w_share + a_share) / 2,
                 "accumulators": pe_cycles * sums / accumulator_bits(WORD_BITS, WORD_BITS),
             },
             read_bits={
-                "weight_buffer": layer.positions * synapses * self._code_bits(layer) + windows * index_bits,
+                "weight_buffer": layer.positions * synapses * self._weight_bits(layer, operands)
+                + windows * index_bits,
                 "activation_buffer": windows * layer.reduction * a_bits,
             },
             written_bits={"output_buffer": layer.output_count * a_bits},

@@ -44,8 +44,9 @@ class EIE(Accelerator):
         Activations in the queue of a PE, the one that it works on included.
     index_bits : int
         Width of a zero count; longer runs of zeros take entries of value zero.
-    code_bits : int
-        Width of a stored weight, an index into the table of shared weights.
+    code_bits : int or None
+        Width of a stored weight, an index into the table of shared weights. None: weights are stored at
+        their own precision, so that nothing is lost.
     output_registers : int
         Outputs that a PE sums at a time.
     """
@@ -54,7 +55,7 @@ class EIE(Accelerator):
     pes: int = 64
     fifo_depth: int = 8
     index_bits: int = 4
-    code_bits: int = 4
+    code_bits: int | None = 4
     output_registers: int = 64
 
     name: ClassVar[str] = "eie"
@@ -63,12 +64,15 @@ class EIE(Accelerator):
         "Han et al., EIE: Efficient Inference Engine on Compressed Deep Neural Network, ISCA 2016"
     )
     needs_activations: ClassVar[bool] = True
-    comparison: ClassVar[Mapping[str, Any]] = MappingProxyType({"clock_hz": 1e9, "pes": 4096})
+    comparison: ClassVar[Mapping[str, Any]] = MappingProxyType(
+        {"clock_hz": 1e9, "pes": 4096, "code_bits": None}
+    )
     assumptions: ClassVar[tuple[str, ...]] = (
         "Fully connected layers only. Several positions run one after another; queues drain in between.",
         "A PE spends a cycle on each stored entry of a column, entries of value zero included. An activation"
         " stays at the head of the queue until its column is done, so depth 1 is lock step.",
-        "4-bit codes and the table of shared weights are storage and area only; values are taken as given.",
+        "4-bit codes and the table of shared weights are storage and area only; values are taken as given. In"
+        " comparisons weights are stored at their precision (code_bits=None), as other machines store them.",
         "The pipeline's depth, hazards on equal outputs (bypassed in the paper) and I/O mode cost nothing.",
         "Scaled to 4096 multiply-accumulates a cycle it has 4096 PEs, few rows each: most find nothing in"
         " a column, which still takes them a cycle.",
@@ -81,7 +85,8 @@ class EIE(Accelerator):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self._check_at_least(1, "pes", "fifo_depth", "index_bits", "code_bits", "output_registers")
+        codes = () if self.code_bits is None else ("code_bits",)
+        self._check_at_least(1, "pes", "fifo_depth", "index_bits", "output_registers", *codes)
 
     @property
     def peak_macs_per_cycle(self) -> float:
@@ -95,12 +100,13 @@ class EIE(Accelerator):
     def parts(self, costs: Costs) -> Mapping[str, Part]:
         """Queues, decoders, and the arithmetic of the PEs; all values have 16 bits."""
         word = costs.register(WORD_BITS)
-        table = 1 << self.code_bits
-        return {
+        sharing = {
+            "shared_weights": Part(word, self.pes * self._shared_weights),
+            "decoders": Part(selector(costs, self._shared_weights, WORD_BITS), self.pes),
+        }
+        return (sharing if self._shared_weights else {}) | {
             "nonzero_detection": Part(costs.comparator(WORD_BITS), self.pes),
             "activation_queues": Part(costs.register(WORD_BITS + POINTER_BITS), self.pes * self.fifo_depth),
-            "shared_weights": Part(word, self.pes * table),
-            "decoders": Part(selector(costs, table, WORD_BITS), self.pes),
             "addresses": Part(accumulator(costs, WORD_BITS), self.pes),
             "multipliers": Part(costs.multiplier(WORD_BITS), self.pes),
             "adders": Part(costs.adder(WORD_BITS), self.pes),
@@ -110,9 +116,9 @@ class EIE(Accelerator):
     def stored_bits(self, layer: Layer, operands: Operands, result: LayerResult) -> StoredBits:
         """Count codes, zero counts, pointers and the table of shared weights; activations are dense."""
         plain = dense_bits(layer, operands.weight_precision, operands.activation_precision)
-        bits = (1 << self.code_bits) * WORD_BITS
+        bits = self._shared_weights * WORD_BITS
         for entries in self._matrices(layer, operands):
-            bits += int(entries.sum(dtype=np.int64)) * self._entry_bits
+            bits += int(entries.sum(dtype=np.int64)) * self._entry_bits(operands)
             bits += (layer.channels + 1) * entries.shape[1] * POINTER_BITS
         return StoredBits(bits, plain.activations, plain.outputs)
 
@@ -130,7 +136,7 @@ class EIE(Accelerator):
         products = int(np.count_nonzero(a, axis=0) @ weights)
         return self.result(
             layer,
-            work=self._work(layer, fed, pe_broadcasts, passes),
+            work=self._work(layer, operands, fed, pe_broadcasts, passes),
             compute_cycles=fed.compute_cycles,
             imbalance_cycles=fed.imbalance_cycles,
             fifo_full_cycles=fed.fifo_full_cycles,
@@ -141,8 +147,12 @@ class EIE(Accelerator):
         )
 
     @property
-    def _entry_bits(self) -> int:
-        return self.code_bits + self.index_bits
+    def _shared_weights(self) -> int:
+        """Entries of the table of shared weights, if there is one."""
+        return 0 if self.code_bits is None else 1 << self.code_bits
+
+    def _entry_bits(self, operands: Operands) -> int:
+        return (self.code_bits or operands.weight_precision) + self.index_bits
 
     def _matrices(self, layer: Layer, operands: Operands) -> Iterator[npt.NDArray[Any]]:
         """Entries of each column and PE, for each pass over the outputs."""
@@ -153,11 +163,10 @@ class EIE(Accelerator):
         for first in range(0, layer.filters, at_once):
             yield count_entries(held[first : first + at_once], self.pes, self.index_bits)
 
-    def _work(self, layer: Layer, fed: Any, pe_broadcasts: int, passes: int) -> Work:
-        uses = {
+    def _work(self, layer: Layer, operands: Operands, fed: Any, pe_broadcasts: int, passes: int) -> Work:
+        uses = ({"decoders": fed.entries} if self._shared_weights else {}) | {
             "nonzero_detection": layer.input_count * passes,
             "activation_queues": 2 * pe_broadcasts,
-            "decoders": fed.entries,
             "addresses": fed.entries,
             "multipliers": fed.entries,
             "adders": fed.entries,
@@ -166,7 +175,7 @@ class EIE(Accelerator):
         return Work(
             uses=uses,
             read_bits={
-                "weight_buffer": fed.entries * self._entry_bits + 2 * pe_broadcasts * POINTER_BITS,
+                "weight_buffer": fed.entries * self._entry_bits(operands) + 2 * pe_broadcasts * POINTER_BITS,
                 "activation_buffer": layer.input_count * passes * WORD_BITS,
             },
             written_bits={"output_buffer": layer.output_count * WORD_BITS},

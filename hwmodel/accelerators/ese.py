@@ -47,8 +47,10 @@ class ESE(Accelerator):
         Vectors worked on together, with the same weights.
     fifo_depth : int
         Activations in the queue of a PE, the one that it works on included.
-    weight_bits, index_bits : int
-        Of a stored weight, and of the zero count beside it; longer runs of zeros take entries of value zero.
+    weight_bits : int or None
+        Of a stored weight. None: weights are stored at their own precision, so that nothing is lost.
+    index_bits : int
+        Of the zero count beside a weight; longer runs of zeros take entries of value zero.
     load_balanced : bool
         What the paper's load-balance-aware pruning would make of as many entries: every PE has the mean of
         the work, and none ever waits. Otherwise the weights are taken as they are.
@@ -58,7 +60,7 @@ class ESE(Accelerator):
     pes: int = 32
     channels: int = 32
     fifo_depth: int = 8
-    weight_bits: int = 12
+    weight_bits: int | None = 12
     index_bits: int = 4
     load_balanced: bool = False
 
@@ -67,15 +69,18 @@ class ESE(Accelerator):
     source: ClassVar[str] = (
         "Han et al., ESE: Efficient Speech Recognition Engine with Sparse LSTM on FPGA, FPGA 2017"
     )
-    comparison: ClassVar[Mapping[str, Any]] = MappingProxyType({"clock_hz": 1e9, "channels": 128})
+    comparison: ClassVar[Mapping[str, Any]] = MappingProxyType(
+        {"clock_hz": 1e9, "channels": 128, "weight_bits": None}
+    )
     assumptions: ClassVar[tuple[str, ...]] = (
         "Matrix products only: fully connected layers, and an LSTM's matrices with all gates' rows; the"
         " element-wise operations overlap with them.",
         "Input vectors are dense: LSTM activations are hardly ever zero. Every column is broadcast.",
         "All channels take the same column at the same time. Positions that don't depend on each other fill"
         " the channels; a single voice keeps one busy.",
-        "Weights have 12 bits in storage and arithmetic; their values are taken as given. Equal peak: 128"
-        " channels.",
+        "Weights have 12 bits in storage and arithmetic; their values are taken as given. In comparisons they"
+        " are stored at their precision (weight_bits=None), as other machines store them; 128 channels have"
+        " the common peak.",
         "load_balanced=True is a bound: pruning balances the entries of PEs over a matrix, not column by"
         " column.",
         "Guessed: queues as in EIE (hwmodel/engines/interleaved_csc.py), with a depth of 8; a column without"
@@ -85,7 +90,8 @@ class ESE(Accelerator):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self._check_at_least(1, "pes", "channels", "fifo_depth", "weight_bits", "index_bits")
+        widths = () if self.weight_bits is None else ("weight_bits",)
+        self._check_at_least(1, "pes", "channels", "fifo_depth", "index_bits", *widths)
         if not isinstance(self.load_balanced, bool):
             raise TensorError(
                 f"accelerator {self.name!r}: load_balanced must be True or False, got {self.load_balanced!r}"
@@ -107,12 +113,13 @@ class ESE(Accelerator):
 
     def parts(self, costs: Costs) -> Mapping[str, Part]:
         """Queues and arithmetic of the PEs."""
-        bits = accumulator_bits(WORD_BITS, self.weight_bits)
+        weight_bits = self.weight_bits or WORD_BITS
+        bits = accumulator_bits(WORD_BITS, weight_bits)
         queue = costs.register(WORD_BITS + POINTER_BITS)
         return {
             "activation_queues": Part(queue, self.all_pes * self.fifo_depth),
             "addresses": Part(accumulator(costs, WORD_BITS), self.all_pes),
-            "multipliers": Part(costs.multiplier(WORD_BITS, self.weight_bits), self.all_pes),
+            "multipliers": Part(costs.multiplier(WORD_BITS, weight_bits), self.all_pes),
             "adders": Part(costs.adder(bits), self.all_pes),
             "partial_sums": Part(memory(costs, SUMS_BYTES, 64), self.all_pes),
         }
@@ -121,7 +128,7 @@ class ESE(Accelerator):
         """Count weights, zero counts and pointers; activations are dense."""
         plain = dense_bits(layer, operands.weight_precision, operands.activation_precision)
         entries = self._entries(layer, operands)
-        bits = int(entries.sum(dtype=np.int64)) * (self.weight_bits + self.index_bits)
+        bits = int(entries.sum(dtype=np.int64)) * self._entry_bits(operands)
         pointers = (layer.channels + 1) * entries.shape[1] * POINTER_BITS
         return StoredBits(bits + pointers, plain.activations, plain.outputs)
 
@@ -138,7 +145,7 @@ class ESE(Accelerator):
         products = int(np.count_nonzero(operands.integer_weights)) * layer.positions
         return self.result(
             layer,
-            work=self._work(layer, fed.entries // turns, entries.shape[1], turns),
+            work=self._work(layer, operands, fed.entries // turns, entries.shape[1]),
             compute_cycles=fed.compute_cycles,
             imbalance_cycles=fed.imbalance_cycles if waits else 0,
             fifo_full_cycles=fed.fifo_full_cycles if waits else 0,
@@ -154,8 +161,12 @@ class ESE(Accelerator):
         held = (operands.integer_weights != 0).reshape(layer.filters, layer.channels)
         return count_entries(held, self.pes, self.index_bits)
 
-    def _work(self, layer: Layer, entries: int, used_pes: int, turns: int) -> Work:
+    def _entry_bits(self, operands: Operands) -> int:
+        return (self.weight_bits or operands.weight_precision) + self.index_bits
+
+    def _work(self, layer: Layer, operands: Operands, entries: int, used_pes: int) -> Work:
         """Work of a layer whose matrix has `entries`."""
+        turns = layer.position_tiles(self.channels)
         done = entries * layer.positions
         pointers = 2 * layer.channels * used_pes * POINTER_BITS
         return Work(
@@ -167,7 +178,7 @@ class ESE(Accelerator):
                 "partial_sums": 2 * done,
             },
             read_bits={
-                "weight_buffer": turns * (entries * (self.weight_bits + self.index_bits) + pointers),
+                "weight_buffer": turns * (entries * self._entry_bits(operands) + pointers),
                 "activation_buffer": layer.input_count * WORD_BITS,
             },
             written_bits={"output_buffer": layer.output_count * WORD_BITS},

@@ -306,6 +306,22 @@ def test_balanced_pruning_is_a_bound():
 # Energy and storage ---------------------------------------------------------------------------------------
 
 
+def test_codes_change_storage_and_energy_but_no_cycle():
+    w, a = random(FC, 0.5)
+    coded = {"eie": ["code_bits"], "ese": ["weight_bits"], "cambricon_s": ["conv_code_bits", "fc_code_bits"]}
+    for name, options in coded.items():
+        assert set(options) <= set(small(name).comparison)  # others store weights at their precision, too
+        plain = replace(small(name), **dict.fromkeys(options))
+        r, p = run(small(name), FC, w, a), run(plain, FC, w, a)
+        assert r.cycles == p.cycles
+        assert r.energy_parts_j["weight_buffer"] != p.energy_parts_j["weight_buffer"]
+        assert ("decoders" in plain.parts(costs("aladdin"))) is False
+    assert (
+        "decoders"
+        in run(replace(small("cambricon_s"), conv_code_bits=None), CONV, *random(CONV, 0)).energy_parts_j
+    )
+
+
 @pytest.mark.parametrize(("name", "layer"), RUNS)
 def test_multipliers_spend_what_their_products_need(name, layer):
     machine = small(name)
@@ -347,9 +363,12 @@ def test_stored_bits_by_hand():
     assert stored(small("ese"), FC, w, a).weights == entries * (12 + 4) + 97 * 8 * 16
     encoded = stored(small("cnvlutin"), FC, w, a)
     assert (encoded.weights, encoded.activations, encoded.outputs) == (96 * 64 * 8, 192 * 10, 128 * 10)
+    plain = replace(small("eie"), code_bits=None), replace(small("ese"), weight_bits=None)
+    assert [stored(m, FC, w, a).weights for m in plain] == [entries * (8 + 4) + 97 * 8 * 16] * 2
     pruned = np.zeros_like(w)
     pruned[3, 5] = pruned[40, 90] = 1
     assert stored(small("cambricon_s"), FC, pruned, a).weights == 2 * 4 * 8 * 4 + 24 * 8
+    assert stored(replace(small("cambricon_s"), fc_code_bits=None), FC, pruned, a).weights == 64 * 8 + 192
     image = hw.Conv("c", in_channels=3, out_channels=4, in_size=(5, 5), kernel=3)
     w, a = random(image, 0.5)
     first = stored(small("cnvlutin"), image, w, a)
