@@ -154,12 +154,7 @@ class Tiling:
 
     def traffic(self, widths: Widths) -> Traffic:
         """Bits between DRAM and the buffers, in closed form."""
-        scaled, unit = widths.integers()
-        sizes = {loop: [getattr(self, loop)] for loop in _extents(self.nest)}
-        activations = int(activation_bits(self.nest, scaled, sizes)[0, 0, 0])
-        outputs = int(output_bits(self.nest, scaled, sizes)[0, 0, 0])
-        found = _traffic(self.nest, scaled, self.order, self.trips, activations, outputs)
-        return Traffic(*(Fraction(int(bits), unit) for bits in astuple(found)))
+        return _tiling_traffic(self, widths)
 
     def __str__(self) -> str:
         sizes = {loop: getattr(self, loop) for loop in _extents(self.nest)}
@@ -309,6 +304,16 @@ def _traffic(
         outputs=outputs,
         partial_sums=2 * (sweeps("outputs") - 1) * results * widths.partial_sum,
     )
+
+
+@lru_cache(maxsize=1 << 12)
+def _tiling_traffic(tiling: Tiling, widths: Widths) -> Traffic:
+    scaled, unit = widths.integers()
+    nest, sizes = tiling.nest, {loop: [getattr(tiling, loop)] for loop in _extents(tiling.nest)}
+    activations = int(activation_bits(nest, scaled, sizes)[0, 0, 0])
+    outputs = int(output_bits(nest, scaled, sizes)[0, 0, 0])
+    found = _traffic(nest, scaled, tiling.order, tiling.trips, activations, outputs)
+    return Traffic(*(Fraction(int(bits), unit) for bits in astuple(found)))
 
 
 # -- search ------------------------------------------------------------------------------------

@@ -101,7 +101,7 @@ def test_other_packages_add_accelerators(monkeypatch):
     }
     monkeypatch.setattr(accelerators, "_third_party", lambda: points)
     assert "ideal" in hw.accelerator_names()
-    acc = hw.accelerator("ideal", macs_per_cycle=7)
+    acc = hw.accelerator("ideal", macs_per_cycle=7, dram=None)
     assert hw.simulate(acc, hw.Linear("l", 3, 5)).cycles == 3
     with pytest.raises(TensorError, match="'pkg:Gone' fails: no Gone"):
         hw.accelerator("broken")
@@ -165,7 +165,7 @@ def stepped_dadiannao(acc, layer):
 )
 @pytest.mark.parametrize("columns", [1, 16])
 def test_dadiannao_equals_its_loop_nest(layer, columns):
-    acc = hw.accelerator("dadiannao", columns=columns)
+    acc = hw.accelerator("dadiannao", columns=columns, dram=None)
     r = hw.simulate(acc, layer)
     assert r.cycles == stepped_dadiannao(acc, layer)
     assert 0 < r.utilisation <= 1
@@ -173,19 +173,19 @@ def test_dadiannao_equals_its_loop_nest(layer, columns):
 
 
 def test_dadiannao_on_depthwise_and_first_layers():
-    acc = hw.accelerator("dadiannao")
+    acc = hw.accelerator("dadiannao", dram=None)
     assert acc.peak_macs_per_cycle == 4096
     depthwise = conv("d", 32, 32, 112, 3, padding=1, groups=32)
     assert hw.simulate(acc, depthwise).cycles == 2 * 112 * 112 * 9
     first = conv("first", 3, 64, 224, 7, padding=3, stride=2)
     # Stride 2 makes 12 channels of 3, and 4 x 4 kernel positions of 7 x 7.
     assert hw.simulate(acc, first).cycles == 112 * 112 * 16
-    unfolded = hw.accelerator("dadiannao", fold_first_layer=False)
+    unfolded = hw.accelerator("dadiannao", fold_first_layer=False, dram=None)
     assert hw.simulate(unfolded, first).cycles == 112 * 112 * 49
 
 
 def test_dadiannao_splits_wide_operands():
-    acc = hw.accelerator("dadiannao", columns=2)
+    acc = hw.accelerator("dadiannao", columns=2, dram=None)
     layer = hw.Linear("l", 16, 256 * 2, positions=2)
     assert hw.simulate(acc, layer).cycles == 2
     assert hw.simulate(acc, layer, hw.Operands(weight_bits=32)).cycles == 4
@@ -204,6 +204,7 @@ HAND_MACHINE = {
     "rows": 2,
     "fifo_depth": 0,
     "pack_zeros": False,
+    "dram": None,
 }
 
 
@@ -258,13 +259,15 @@ def test_bitx_options_by_hand(options, busy, fill):
 def test_bitx_floats_fill_e_align_too():
     w = np.array([[1.5, 0.75, 0.0, -1.0]], np.float32)
     # Aligned to 1.0: 1.5 = 1.1, 0.75 = 0.11, 1.0 = 1.0; three rows hold a 1.
-    acc = hw.accelerator("bitx", group=4, rows=2, pack_zeros=False)
+    acc = hw.accelerator("bitx", group=4, rows=2, pack_zeros=False, dram=None)
     r = hw.simulate(acc, hw.Linear("l", 4, 1), hw.Operands(w))
     assert (r.cycles - r.fill_cycles, r.fill_cycles) == (2, 6)
     assert r.unpruned_nonempty_rows_cycles == 3 + 6
     assert r.unpruned_all_rows_cycles == 32 + 6
     fixed = hw.simulate(
-        hw.accelerator("bitx", group=4, rows=2, format="fixed16"), hw.Linear("l", 4, 1), hw.Operands(w)
+        hw.accelerator("bitx", group=4, rows=2, format="fixed16", dram=None),
+        hw.Linear("l", 4, 1),
+        hw.Operands(w),
     )
     assert fixed.fill_cycles == 3
     assert fixed.unpruned_all_rows_cycles == 15 + 3
@@ -296,7 +299,7 @@ def test_bitx_cycles_from_row_counts(depth, lanes):
     w[RNG.random(w.shape) < 0.7] = 0
     layer = conv("c", 5, 37, 9, 3)
     acc = hw.accelerator(
-        "bitx", compute_units=8, lanes=lanes, rows=3, group=4, fifo_depth=depth, pack_zeros=False
+        "bitx", compute_units=8, lanes=lanes, rows=3, group=4, fifo_depth=depth, pack_zeros=False, dram=None
     )
     r = hw.simulate(acc, layer, hw.Operands(w))
     rows = np.array(rows_of_integers(w, 4))
@@ -388,9 +391,10 @@ def test_bitx_channel_grouping():
 def test_bitx_reads_integers_at_their_precision():
     w = RNG.integers(-500, 501, (4, 16)).astype(np.int64)
     layer = hw.Linear("l", 16, 4)
-    r = hw.simulate(hw.accelerator("bitx"), layer, hw.Operands(w, weight_bits=10))
+    acc = hw.accelerator("bitx", dram=None)
+    r = hw.simulate(acc, layer, hw.Operands(w, weight_bits=10))
     assert r.unpruned_all_rows_cycles == 9 + 5
-    same = hw.simulate(hw.accelerator("bitx"), layer, hw.Operands(w.astype(np.int16)))
+    same = hw.simulate(acc, layer, hw.Operands(w.astype(np.int16)))
     assert same.compute_cycles == r.compute_cycles
     assert same.unpruned_all_rows_cycles == 15 + 5
 

@@ -62,6 +62,7 @@ def random_case(seed):
         weight_bytes_per_cycle=pick(rng, None, None, None, 3, 8),
         activation_bytes_per_cycle=pick(rng, None, None, None, 3, 8),
         output_bytes_per_cycle=pick(rng, None, None, None, 1, 2),
+        dram=None,
     )
     values = rng.standard_normal(layer.weight_shape) * 10 ** rng.uniform(-3, 0, layer.weight_shape)
     values *= rng.random(layer.weight_shape) < pick(rng, 1, 0.5, 0.2)
@@ -231,7 +232,7 @@ def test_causes_by_hand():
     output port writes its 2 x 2 bytes.
     """
     w = np.array([[1, 0, 31, 0], [31, 0, 1, 0]], np.int8)
-    base = {"compute_units": 3, "group": 2, "rows": 7, "fifo_depth": 0, "pack_zeros": False}
+    base = {"compute_units": 3, "group": 2, "rows": 7, "fifo_depth": 0, "pack_zeros": False, "dram": None}
 
     def causes(**options):
         r = hw.simulate(hw.accelerator("bitx", **(base | options)), hw.Linear("l", 4, 2), hw.Operands(w))
@@ -263,7 +264,13 @@ def test_ports_meet_a_position_tile_that_is_cut_short():
     layer = hw.Linear("l", 4, 1, positions=10, steps=2)
     w = np.ones((1, 4), np.int8)
     acc = hw.accelerator(
-        "bitx", compute_units=1, processing_elements=3, group=4, output_bytes_per_cycle=1, pack_zeros=False
+        "bitx",
+        compute_units=1,
+        processing_elements=3,
+        group=4,
+        output_bytes_per_cycle=1,
+        pack_zeros=False,
+        dram=None,
     )
     r = hw.simulate(acc, layer, hw.Operands(w))
     # Each step is 3 + 2 positions, of 2 bytes each; a pass alone takes 3 + 1 cycles.
@@ -283,8 +290,10 @@ def with_options(acc, **options):
     return hw.accelerator("bitx", **(acc.options | options))
 
 
-def test_less_in_the_way_is_never_slower():
-    for layer, acc, _, operands in random_layers():
+@pytest.mark.parametrize("dram", [None, "DDR4-2400_x64_brc"])
+def test_less_in_the_way_is_never_slower(dram):
+    for layer, acc, _, operands in random_layers(60 if dram is None else 20):
+        acc = with_options(acc, dram=dram)
         for option, values in {
             "fifo_depth": (0, 1, 2, 5, None),
             "lanes": (1, 2, 3, 8),
@@ -313,10 +322,11 @@ def test_a_cause_is_what_lifting_it_saves():
         assert unbounded.cycles == r.cycles - waits - r.fifo_full_cycles
 
 
-def test_keeping_every_row_is_the_unpruned_machine():
+@pytest.mark.parametrize("dram", [None, "DDR4-2400_x64_brc"])
+def test_keeping_every_row_is_the_unpruned_machine(dram):
     for layer, acc, fmt, operands in random_layers():
         window = acc.window or fmt.default_window
-        whole = with_options(acc, rows=window, pack_zeros=False, criterion="topn")
+        whole = with_options(acc, rows=window, pack_zeros=False, criterion="topn", dram=dram)
         r = hw.simulate(whole, layer, operands)
         assert r.cycles == r.unpruned_nonempty_rows_cycles <= r.unpruned_all_rows_cycles
 

@@ -41,7 +41,7 @@ def operands(layer, seed=0, zeros=0.5):
 
 def cycles(name, layer, given_operands, **options):
     grid = {} if name == "scnn" else GRID
-    return hw.simulate(hw.accelerator(name, **(grid | options)), layer, given_operands).cycles
+    return hw.simulate(hw.accelerator(name, **(grid | options)), layer, given_operands).on_chip_cycles
 
 
 def full(layer, w=(1 << W_BITS - 1) - 1):
@@ -152,7 +152,7 @@ def test_scnn_maps_linear_layers():
     many = hw.simulate(hw.accelerator("scnn"), tokens, hw.Operands(w, np.repeat(token, 64, axis=0)))
     plane = hw.Conv("plane", in_channels=300, out_channels=40, in_size=(8, 8), kernel=1)
     same = hw.Operands(w[:, :, None, None], np.repeat(token.reshape(300, 1), 64, axis=1))
-    assert many.cycles == hw.simulate(hw.accelerator("scnn"), plane, same).cycles
+    assert many.on_chip_cycles == hw.simulate(hw.accelerator("scnn"), plane, same).on_chip_cycles
 
 
 def test_products_of_activations():

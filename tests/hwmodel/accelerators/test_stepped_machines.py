@@ -116,7 +116,7 @@ def cases(draw, name, **fixed):
     a_bits, w_bits = draw(st.integers(2, 16)), draw(st.integers(2, 16))
     a = draw(integers(layer.input_count, a_bits, draw(st.booleans())))
     w = draw(integers(layer.parameters, w_bits, True)).reshape(layer.weight_shape)
-    return hw.accelerator(name, **grid, **options, word_bits=word_bits), layer, a, w, a_bits, w_bits
+    return hw.accelerator(name, **grid, **options, word_bits=word_bits, dram=None), layer, a, w, a_bits, w_bits
 
 
 @pytest.mark.parametrize("name", OPTIONS)
@@ -168,7 +168,7 @@ def planes(draw):
 )
 @settings(max_examples=100)
 def test_scnn_equals_its_stepped_model(layer, options, data):
-    machine = hw.accelerator("scnn", **options)
+    machine = hw.accelerator("scnn", **options, dram=None)
     a = data.draw(integers(layer.input_count, 8, False))
     w = data.draw(integers(layer.parameters, 8, True)).reshape(layer.weight_shape)
     result = hw.simulate(machine, layer, hw.Operands(w, a, 8, 8))

@@ -1,0 +1,216 @@
+"""Tiles, traffic and the search against loops that are turned one by one."""
+
+from itertools import permutations, product
+
+import numpy as np
+import pytest
+import stepped_memory as stepped
+
+import hwmodel as hw
+from bitxcore.errors import TensorError
+from hwmodel.memory.channels import Channels, TileCosts
+from hwmodel.memory.nest import Nest
+from hwmodel.memory.tiling import ORDERS, Buffers, Tiling, Widths, best_tiling
+from hwmodel.memory.waiting import schedule
+
+BURST = 64
+
+
+def pick(rng, *choices):
+    return choices[rng.integers(len(choices))]
+
+
+def random_layer(rng, small=False):
+    kind = rng.integers(4)
+    if kind == 0:
+        steps = pick(rng, 1, 2)
+        return hw.Linear("l", pick(rng, 2, 6, 12), pick(rng, 1, 4, 6), steps * pick(rng, 1, 3, 4), steps)
+    if kind == 1:
+        rows, inner, columns = (pick(rng, 2, 3, 4) for _ in range(3))
+        return hw.MatMul("m", rows, inner, columns, batch=pick(rng, 1, 2))
+    n = pick(rng, 1, 2, 2, 2, 3) if not small else 2
+    groups = pick(rng, 1, 1, 2)
+    make = hw.Conv if kind == 2 else hw.ConvTranspose
+    while True:
+        try:
+            return make(
+                "c",
+                in_channels=groups * pick(rng, 1, 2, 4),
+                out_channels=groups * pick(rng, 1, 2, 3),
+                in_size=tuple(pick(rng, 3, 4, 5, 6) if n < 3 else pick(rng, 2, 3) for _ in range(n)),
+                kernel=tuple(pick(rng, 1, 2, 3) for _ in range(n)),
+                stride=tuple(pick(rng, 1, 1, 2, 3) for _ in range(n)),
+                padding=tuple((pick(rng, 0, 1, 2), pick(rng, 0, 1)) for _ in range(n)),
+                dilation=tuple(pick(rng, 1, 1, 2) for _ in range(n)),
+                groups=groups,
+                batch=pick(rng, 1, 1, 2),
+            )
+        except TensorError:
+            continue
+
+
+def divisors(n):
+    return [d for d in range(1, n + 1) if n % d == 0]
+
+
+def sizes_of(layer):
+    nest = Nest.of(layer)
+    return [divisors(n) for n in (nest.filters, nest.channels, nest.rows.outputs, nest.columns.outputs)]
+
+
+def weights_of(layer):
+    return layer.filters * layer.reduction
+
+
+def widths_of(layer, rng):
+    w, a, o = (pick(rng, 8, 16, 11, 32) for _ in range(3))
+    return Widths(weights_of(layer) * w, weights_of(layer) * w, a, o, BURST), (w, a, o, BURST)
+
+
+def random_tiling(layer, rng):
+    order = pick(rng, *ORDERS)
+    sizes = [pick(rng, *choices) for choices in sizes_of(layer)]
+    return Tiling(Nest.of(layer), order, *sizes), (order, sizes)
+
+
+@pytest.mark.parametrize("shard", range(2))
+def test_traffic_equals_the_turned_loops(shard):
+    spilling = 0
+    for seed in range(shard, 800, 2):
+        rng = np.random.default_rng(seed)
+        layer = random_layer(rng)
+        widths, bits = widths_of(layer, rng)
+        tiling, (order, sizes) = random_tiling(layer, rng)
+        walked = stepped.walk(layer, order, sizes, *bits)
+        found = tiling.traffic(widths)
+        expected = [
+            walked.total("weights"),
+            walked.total("activations"),
+            walked.total("outputs"),
+            walked.total("spilled") + walked.total("resumed"),
+        ]
+        assert [found.weights, found.activations, found.outputs, found.partial_sums] == expected, (
+            seed,
+            layer,
+            tiling,
+        )
+        assert tiling.tiles == len(walked.tiles)
+        assert walked.total("spilled") == walked.total("resumed")
+        spilling += expected[3] > 0
+    assert spilling > 5
+
+
+def test_the_search_finds_what_trying_everything_finds():
+    buffers = Buffers(72, 96, 64)
+    tried = 0
+    for seed in range(28):
+        rng = np.random.default_rng(1000 + seed)
+        layer = random_layer(rng, small=True)
+        widths, bits = widths_of(layer, rng)
+        if np.prod([len(s) for s in sizes_of(layer)]) > 60:
+            continue
+        best = None
+        for (n, order), *sizes in product(enumerate(ORDERS), *sizes_of(layer)):
+            walked = stepped.walk(layer, order, sizes, *bits)
+            held = np.max([tile.held for tile in walked.tiles], axis=0)
+            if (held > [36 * 8, 48 * 8, 32 * 8]).any():
+                continue
+            moved = sum(walked.total(n) for n in ("weights", "activations", "outputs", "spilled", "resumed"))
+            filters, channels, rows, columns = sizes
+            key = (moved, len(walked.tiles), n, -columns, -rows, -channels, -filters)
+            best = min(best, key) if best else key
+        if best is None:
+            with pytest.raises(TensorError, match=r"half of it is \d+ bytes, the smallest tile has"):
+                best_tiling(Nest.of(layer), widths, buffers)
+            continue
+        found = best_tiling(Nest.of(layer), widths, buffers)
+        sizes = (-found.columns, -found.rows, -found.channels, -found.filters)
+        key = (found.traffic(widths).total, found.tiles, ORDERS.index(found.order), *sizes)
+        assert key == best, (seed, layer)
+        tried += 1
+    assert tried > 12
+
+
+def test_orders_are_all_orders():
+    assert sorted(ORDERS) == sorted(permutations(("filters", "channels", "positions")))
+
+
+@pytest.mark.parametrize("shard", range(2))
+def test_waits_equal_the_machine_that_is_stepped_tick_by_tick(shard):
+    part = hw.accelerator("bitx").dram_part
+    reached = np.zeros(3, int)
+    for seed in range(2000 + shard, 2090, 2):
+        rng = np.random.default_rng(seed)
+        layer = random_layer(rng)
+        widths, bits = widths_of(layer, rng)
+        tiling, (order, sizes) = random_tiling(layer, rng)
+        if not 1 <= tiling.tiles <= 40:
+            continue
+        walked = stepped.walk(layer, order, sizes, *bits)
+        clock_hz = pick(rng, 2e7, 1e8)
+        channels = Channels(part, pick(rng, 1, 4))
+        costs = TileCosts(channels, tiling, widths)
+
+        def prices(load, store, costs=costs, clock_hz=clock_hz):
+            elapsed, ends = [0.0, 0.0, 0.0], []
+            if load is not None and load.weights:
+                elapsed[0] += costs.weights().seconds
+            if load is not None and load.activations:
+                elapsed[1] += costs.activations(*load.box).seconds
+            if store is not None and store.outputs:
+                elapsed[2] += costs.outputs().seconds
+            if store is not None and store.spilled:
+                elapsed[2] += costs.partial_sums(write=True).seconds
+            if load is not None and load.resumed:
+                elapsed[2] += costs.partial_sums(write=False).seconds
+            for n in range(3):
+                ends.append(int(np.ceil(sum(elapsed[: n + 1]) * clock_hz)))
+            return ends
+
+        for on_chip in (0, int(rng.integers(1, 60)), tiling.tiles * int(rng.integers(1, 12))):
+            found = schedule(tiling, widths, channels, clock_hz).waits(on_chip)
+            assert list(found) == stepped.waits(walked, prices, on_chip), (seed, on_chip, layer)
+            reached += np.array(found) > 0
+    assert (reached > 10).all()
+
+
+def test_a_layer_that_fits_moves_everything_once():
+    layer = hw.Conv("c", in_channels=4, out_channels=8, in_size=(6, 6), kernel=3, padding=1)
+    widths = Widths(weights_of(layer) * 16, weights_of(layer) * 16, 16, 16, 512)
+    tiling = best_tiling(Nest.of(layer), widths, Buffers(1 << 20, 1 << 20, 1 << 20))
+    assert str(tiling) == "one tile"
+    moved = tiling.traffic(widths)
+    assert (moved.weights, moved.partial_sums) == (8 * 36 * 16, 0)
+    # 144 and 288 values of two bytes: 4.5 and 9 bursts of 64.
+    assert (moved.activations, moved.outputs) == (5 * 512, 9 * 512)
+
+
+def test_rows_that_no_output_reads_stay_in_dram():
+    layer = hw.Conv("c", in_channels=1, out_channels=1, in_size=(8, 32), kernel=1, stride=2)
+    widths = Widths(32, 32, 32, 32, 512)
+    moved = best_tiling(Nest.of(layer), widths, Buffers(8, 1 << 20, 1 << 20)).traffic(widths)
+    # Every second of 8 rows: 31 values, to the end of their second burst.
+    assert moved.activations == 4 * 2 * 512
+
+
+def test_the_smallest_tile_that_does_not_fit_is_named():
+    layer = hw.Conv("c", in_channels=1, out_channels=1, in_size=(20, 20), kernel=11)
+    weights = np.ones(layer.weight_shape, np.float32)
+    machine = hw.accelerator("bitx", weight_buffer_bytes=900)
+    with pytest.raises(
+        TensorError,
+        match="layer 'c': weight_buffer_bytes=900: half of it is 450 bytes, the smallest tile has 484",
+    ):
+        hw.simulate(machine, layer, hw.Operands(weights))
+
+
+def test_searching_a_large_network_takes_well_under_a_second(monkeypatch):
+    from time import perf_counter
+
+    best_tiling.cache_clear()
+    buffers = Buffers(1 << 19, 1 << 19, 1 << 18)
+    start = perf_counter()
+    for entry in hw.load_network("resnet152").layers:
+        n = weights_of(entry.layer) * 16
+        best_tiling(Nest.of(entry.layer), Widths(n, n, 16, 16, 512), buffers)
+    assert perf_counter() - start < 1
