@@ -20,6 +20,7 @@ import numpy.typing as npt
 from bitxcore.errors import DumpError, TensorError
 from bitxcore.formats import supported
 from bitxcore.groups import Layout
+from hwmodel.graph_inputs import GraphOperand
 from hwmodel.layers import OPERATIONS, Layer, Linear
 
 if TYPE_CHECKING:
@@ -68,6 +69,8 @@ class NetworkLayer:
         Why a layer that has weights names no tensor.
     notes : tuple of str
         Assumptions about this layer, shown with its results.
+    reads : tuple of GraphOperand
+        Values of an ONNX graph that are its activations, for traces.
     """
 
     layer: Layer
@@ -76,6 +79,7 @@ class NetworkLayer:
     index: int | None = None
     weight_missing: str | None = None
     notes: tuple[str, ...] = ()
+    reads: tuple[GraphOperand, ...] = field(default=(), compare=False, repr=False)
 
     def turn(self, stored: npt.NDArray[Any]) -> npt.NDArray[Any]:
         """Bring the stored tensor into the layer's `weight_shape`.

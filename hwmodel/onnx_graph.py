@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,13 @@ import numpy as np
 
 from bitxcore.errors import DumpError, MissingExtraError, TensorError
 from bitxcore.groups import Layout
+from hwmodel.graph_inputs import (
+    SECOND,
+    GraphOperand,
+    product_operand,
+    product_rows,
+    recurrent_operands,
+)
 from hwmodel.layers import Conv, ConvTranspose, Linear, MatMul
 from hwmodel.networks import Network, NetworkLayer, NotSimulated
 
@@ -48,6 +56,8 @@ _UNMODELLED = frozenset(
 )
 """Operators that multiply and accumulate, of which no layer is made."""
 
+_RECURRENT = ("LSTM", "GRU", "RNN")
+
 _CONTROL = ("If", "Loop", "Scan", "SequenceMap")
 
 
@@ -66,8 +76,8 @@ def network_from_onnx(
         after initialisers or outputs of Constant nodes. Every other operator stands in
         `Network.not_simulated`.
     """
-    model = _read(path)
-    assumed = _set_input_sizes(path, model, input_size, sizes or {})
+    model = read_model(path)
+    assumed = set_input_sizes(path, model, input_size, sizes or {})
     graph = _Graph(path, model)
     layers: list[NetworkLayer] = []
     left_out: Counter[tuple[str, str, bool]] = Counter()
@@ -97,7 +107,19 @@ class _LeftOut:
 _Found = list[NetworkLayer] | _LeftOut
 
 
-def _read(path: Path) -> Any:
+def read_model(path: Path) -> Any:
+    """Read an ONNX model: functions inlined, external weights left where they are.
+
+    A recurrent node that gives its last state only is given a name for the sequence as well, which
+    changes nothing but lets a trace see it.
+
+    Raises
+    ------
+    DumpError
+        If the file can't be read or is no ONNX model.
+    MissingExtraError
+        If the package onnx is missing.
+    """
     try:
         import onnx
         from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
@@ -115,16 +137,42 @@ def _read(path: Path) -> Any:
         from onnx import inliner
 
         model = inliner.inline_local_functions(model)
+    for node in model.graph.node:
+        if node.op_type in _RECURRENT and node.output and not node.output[0]:
+            node.output[0] = f"{next(filter(None, node.output))}.sequence"
     return model
 
 
-def _set_input_sizes(
+def graph_inputs(model: Any) -> list[tuple[str, tuple[int | str | None, ...], np.dtype[Any]]]:
+    """Name, sizes and dtype of each input; the size of an open dimension is its name, or None."""
+    import onnx
+
+    stored = {t.name for t in model.graph.initializer}
+    return [
+        (
+            value.name,
+            tuple(d.dim_value if d.dim_value > 0 else d.dim_param or None for d in tensor.shape.dim),
+            np.dtype(onnx.helper.tensor_dtype_to_np_dtype(tensor.elem_type)),
+        )
+        for value in model.graph.input
+        if value.name not in stored
+        for tensor in [value.type.tensor_type]
+    ]
+
+
+def set_input_sizes(
     path: Path,
     model: Any,
     input_size: Sequence[int] | Mapping[str, Sequence[int]] | None,
     sizes: Mapping[str, int],
 ) -> tuple[str, ...]:
-    """Fix the inputs' shapes in the model; return notes on the sizes that were assumed."""
+    """Fix the inputs' shapes in the model, as `hwmodel.load_network` has them.
+
+    Returns
+    -------
+    tuple of str
+        Notes on the sizes that were assumed.
+    """
     stored = {t.name for t in model.graph.initializer}
     inputs = {i.name: i for i in model.graph.input if i.name not in stored}
     if input_size is None:
@@ -185,6 +233,45 @@ def _set_input_sizes(
     return tuple(assumed)
 
 
+def run_graph(
+    path: Path, model: Any, wanted: Sequence[str], feeds: Mapping[str, Any], *, optimised: bool = True
+) -> list[Any]:
+    """Run a model with ONNX Runtime and return some of its outputs.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        Where it was read from; external weights lie beside it.
+    model : onnx.ModelProto
+    wanted : sequence of str
+        Outputs of its graph.
+    feeds : mapping of str to ndarray
+        Its inputs.
+    optimised : bool
+        Whether operators may be fused; if not, a value does not depend on which others are outputs.
+
+    Raises
+    ------
+    MissingExtraError
+        If onnxruntime is missing.
+    Exception
+        Whatever ONNX Runtime raises.
+    """
+    try:
+        import onnxruntime as ort
+    except ImportError as error:
+        raise MissingExtraError("onnxruntime", "onnx") from error
+    options = ort.SessionOptions()
+    options.log_severity_level = 4
+    if not optimised:
+        options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+    options.add_session_config_entry(
+        "session.model_external_initializers_file_folder_path", str(path.parent.resolve())
+    )
+    session = ort.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    return list(session.run(list(wanted), feeds))
+
+
 class _Graph:
     """A model with what the converters ask about it."""
 
@@ -232,11 +319,8 @@ class _Graph:
         return sorted({n for n in names if n not in self.shapes})
 
     def _run(self, wanted: Sequence[str]) -> None:
-        try:
-            import onnx
-            import onnxruntime as ort
-        except ImportError as error:
-            raise MissingExtraError("onnxruntime", "onnx") from error
+        import onnx
+
         model = onnx.ModelProto()
         model.CopyFrom(self.model)
         outputs = {o.name for o in model.graph.output}
@@ -247,16 +331,10 @@ class _Graph:
                 tensor = value.type.tensor_type
                 dtype = onnx.helper.tensor_dtype_to_np_dtype(tensor.elem_type)
                 zeros[value.name] = np.zeros(self.shapes[value.name], dtype)
-        options = ort.SessionOptions()
-        options.log_severity_level = 4
-        options.add_session_config_entry(
-            "session.model_external_initializers_file_folder_path", str(self.path.parent.resolve())
-        )
         try:
-            session = ort.InferenceSession(
-                model.SerializeToString(), options, providers=["CPUExecutionProvider"]
-            )
-            found = session.run(list(wanted), zeros)
+            found = run_graph(self.path, model, list(wanted), zeros)
+        except MissingExtraError:
+            raise
         except Exception as error:  # ONNX Runtime's errors share no base but Exception.
             text = " ".join(str(error).split())
             raise TensorError(
@@ -406,6 +484,13 @@ def _explicit_padding(attributes: Mapping[str, Any], ndim: int) -> list[tuple[in
     return list(zip(pads[:ndim], pads[ndim:], strict=True))
 
 
+def _operand(node: Any, weights_zero_point: int | None, *, index: int = 0, **fields: Any) -> GraphOperand:
+    """Operand `index` of a node; quantised operators have the first one's zero point at 2."""
+    at = None if weights_zero_point is None else 2 if index == 0 else weights_zero_point
+    zero_point = node.input[at] if at is not None and at < len(node.input) else ""
+    return GraphOperand((node.input[index],), zero_point=zero_point, **fields)
+
+
 def _conv(graph: _Graph, node: Any, weight: int = 1, zero_point: int | None = None) -> _Found:
     attributes, arguments, x, w = _spatial(graph, node, weight)
     mode = attributes.get("auto_pad", "NOTSET")
@@ -417,7 +502,8 @@ def _conv(graph: _Graph, node: Any, weight: int = 1, zero_point: int | None = No
         padding = _explicit_padding(attributes, len(w) - 2) if mode == "NOTSET" else [(0, 0)] * (len(w) - 2)
     layer = Conv(graph.name(node), out_channels=w[0], padding=tuple(padding), **arguments)
     _check_output(graph, node, layer.out_size)
-    return [graph.bind(node, layer, weight, zero_point=zero_point)]
+    read = _operand(node, zero_point)
+    return [replace(graph.bind(node, layer, weight, zero_point=zero_point), reads=(read,))]
 
 
 def _conv_transpose(graph: _Graph, node: Any) -> _Found:
@@ -450,7 +536,7 @@ def _conv_transpose(graph: _Graph, node: Any) -> _Found:
     )
     _check_output(graph, node, layer.out_size)
     layout = Layout(filter_axis=1) if groups == 1 else Layout(filter_axis=1, conv_groups=groups)
-    return [graph.bind(node, layer, 1, layout)]
+    return [replace(graph.bind(node, layer, 1, layout), reads=(GraphOperand((node.input[0],)),))]
 
 
 def _check_output(graph: _Graph, node: Any, size: Shape) -> None:
@@ -496,9 +582,22 @@ def _product(
     batch = prod(np.broadcast_shapes(a[:-2], b[:-2]))
     name = graph.name(node)
     if not (a_stored or b_stored):
+        outer = np.broadcast_shapes(a[:-2], b[:-2])
+        outer_b = outer
         if prod(b[:-2]) == 1:
-            rows, batch = rows * batch, 1
-        return [NetworkLayer(MatMul(name, rows=rows, inner=inner, columns=columns, batch=batch))]
+            rows, batch, outer_b = rows * batch, 1, b[:-2]
+        first = partial(
+            product_operand, outer=outer, shape=(batch, rows, inner), flips=a_flips, columns=False
+        )
+        last = partial(
+            product_operand, outer=outer_b, shape=(batch, inner, columns), flips=b_flips, columns=True
+        )
+        reads = (
+            _operand(node, zero_point, arrange=first),
+            _operand(node, zero_point, index=second, arrange=last, operand=SECOND),
+        )
+        matmul = MatMul(name, rows=rows, inner=inner, columns=columns, batch=batch)
+        return [NetworkLayer(matmul, reads=reads)]
     if a_stored:
         operand, filters, uses, stack = 0, rows, columns, a[:-2]
         layout = Layout(filter_axis=1 if a_flips else 0)
@@ -514,7 +613,16 @@ def _product(
             out_features=filters,
             positions=uses * batch // copies,
         )
-        entries.append(graph.bind(node, layer, operand, layout, i if stack else None, zero_point))
+        arrange = partial(
+            product_rows,
+            stack=stack,
+            index=i,
+            flips=b_flips if a_stored else a_flips,
+            columns=a_stored,
+        )
+        read = _operand(node, zero_point, index=second if a_stored else 0, arrange=arrange)
+        bound = graph.bind(node, layer, operand, layout, i if stack else None, zero_point)
+        entries.append(replace(bound, reads=(read,)))
     return entries
 
 
@@ -535,7 +643,9 @@ def _recurrent(graph: _Graph, node: Any) -> _Found:
                 positions=sequence * batch,
                 steps=steps,
             )
-            entries.append(graph.bind(node, layer, operand, index=d))
+            reads = recurrent_operands(node, attributes, d, sequence)
+            bound = graph.bind(node, layer, operand, index=d)
+            entries.append(replace(bound, reads=(reads[operand - 1],)))
     return entries
 
 

@@ -11,10 +11,20 @@ import numpy as np
 import numpy.typing as npt
 
 from bitxcore.errors import TensorError
-from hwmodel.layers import Layer, MatMul
+from hwmodel.layers import Conv, ConvTranspose, Layer, MatMul
 
 FIXED_POINT_BITS = 16
 """Precision of the fixed-point machines where nothing else is given."""
+
+
+def activation_shape(layer: Layer) -> tuple[int, ...]:
+    """Shape of a layer's activations; of a product of activations, of its first operand."""
+    if isinstance(layer, Conv | ConvTranspose):
+        assert isinstance(layer.in_size, tuple)
+        return (layer.batch, layer.in_channels, *layer.in_size)
+    if isinstance(layer, MatMul):
+        return (layer.batch, layer.rows, layer.inner)
+    return (layer.positions, layer.channels)
 
 
 def _check_precision(layer: Layer, what: str, x: npt.NDArray[Any] | None, bits: int | None) -> None:
@@ -45,9 +55,11 @@ class Operands:
     activations : array_like, optional
         The layer's input: ``(batch, channels, *size)`` of a convolution (without `batch`, if it is 1),
         ``(positions, features)`` of a linear layer; of a product of activations the first operand,
-        ``(batch, rows, inner)``. Floats, or integers.
+        ``(batch, rows, inner)``. Floats, or integers. The second operand of such a product stands
+        in the place of the weights and is not among these.
     weight_bits, activation_bits : int, optional
-        Precision of integer operands; the sign bit counts where there are negative values.
+        Precision of integer operands, in which the sign bit counts where there are negative values; or of
+        what floats are quantised to, sign bit included, where a machine looks at integers.
     """
 
     weights: npt.NDArray[Any] | None = None
@@ -80,9 +92,7 @@ class Operands:
                 raise TensorError(
                     f"layer {layer.name!r}: weights must have shape {layer.weight_shape}, got {w.shape}"
                 )
-        count = layer.input_count
-        if isinstance(layer, MatMul):
-            count = layer.batch * layer.rows * layer.inner
+        count = prod(activation_shape(layer))
         if a is not None and prod(a.shape) != count:
             raise TensorError(
                 f"layer {layer.name!r}: activations must have {count} values, got {a.size} (shape {a.shape})"

@@ -2,27 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from os import PathLike
-from typing import TYPE_CHECKING, Any
-
-import numpy.typing as npt
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from bitxcore.dumps.base import Dump
 from bitxcore.errors import BitxError, TensorError
 from hwmodel.accelerators.base import Accelerator
+from hwmodel.activations import DEFAULT_ACTIVATIONS
+from hwmodel.feeding import Feed, Named, TraceSource, opened
+from hwmodel.feeding import Source as Source
+from hwmodel.feeding import open_weights as open_weights
 from hwmodel.layers import Layer
 from hwmodel.memory.applying import with_memory
 from hwmodel.networks import Network, NetworkLayer
 from hwmodel.operands import Operands
+from hwmodel.precisions import Precisions
 from hwmodel.results import LayerResult, NetworkResult
+from hwmodel.traces import Traces
 
 if TYPE_CHECKING:
     from bitxcore.store import StoreWriter
-
-Source = Mapping[str, Any] | str | PathLike[str] | None
-"""Where weights are: an open dump or any mapping of names to arrays, or a dump's path."""
 
 Progress = Callable[[int, int, str], None]
 """Called with layers done, layers in all, and the name of the layer that comes next."""
@@ -55,7 +57,7 @@ def simulate(accelerator: Accelerator, layer: Layer, operands: Operands | None =
     reason = accelerator.not_applicable(layer)
     if reason is not None:
         return accelerator.result(layer, reason=reason)
-    if accelerator.needs_weights and operands.weights is None:
+    if accelerator.needs_weights and layer.has_weights and operands.weights is None:
         raise TensorError(f"layer {layer.name!r}: {accelerator.name} needs weights, none were given")
     if accelerator.needs_activations and operands.activations is None:
         raise TensorError(f"layer {layer.name!r}: {accelerator.name} needs activations, none were given")
@@ -72,13 +74,16 @@ def simulate_network(
     network: Network,
     *,
     dump: Source = None,
-    traces: Mapping[str, npt.NDArray[Any]] | None = None,
+    traces: TraceSource = None,
+    weights: Named = None,
+    activations: Named = DEFAULT_ACTIVATIONS,
+    precisions: Precisions | str | PathLike[str] = None,
     store: str | PathLike[str] | StoreWriter | None = None,
     progress: Progress | None = None,
 ) -> NetworkResult:
     """Simulate every layer of a network on every accelerator.
 
-    One weight tensor is in memory at a time.
+    One layer's weights and activations are in memory at a time.
 
     Parameters
     ----------
@@ -87,8 +92,16 @@ def simulate_network(
     dump : Dump, mapping of str to array, or path, optional
         Where the weights are. An ONNX network brings its own file; needed otherwise if an
         accelerator's cycles depend on weights.
-    traces : mapping, optional
-        Activations by layer name.
+    traces : Traces, mapping of str to array, or path, optional
+        Activations by layer name; what `hwmodel.trace` wrote.
+    weights : Distribution or str, optional
+        Draw weights from this distribution (``"laplace"``, ``"normal:zeros=0.5,seed=1"``) where the dump has
+        none; without a dump, everywhere. Results say "synthetic weights".
+    activations : Distribution or str, optional
+        Likewise for activations that a machine needs and no trace has; None makes these an error.
+    precisions : mapping of str to Precision, Profile, int, str or path, optional
+        Bits of each layer's operands in fixed point (16 if nothing is said): by layer name, in a file (see
+        `hwmodel.read_precisions`), one number for all, or ``"profile"``.
     store : path or StoreWriter, optional
         HDF5 file that receives the rows, the totals and what was not simulated.
     progress : callable, optional
@@ -109,46 +122,67 @@ def simulate_network(
         raise TensorError("at least one accelerator is needed")
     if len(set(labels)) < len(labels):
         raise TensorError(f"the same accelerator is given twice: {', '.join(labels)}")
-    if unknown := set(traces or {}) - {e.layer.name for e in network.layers}:
-        raise TensorError(f"traces: network {network.name!r} has no layer {sorted(unknown)[0]!r}")
-    source = dump if dump is not None else network.path
-    with open_store(store, machines, source) as writer:
-        with open_weights(source, machines, network) as tensors:
-            rows = list(_rows(machines, network, tensors, traces or {}, progress))
-        result = NetworkResult(
-            network=network.name,
-            accelerators=labels,
-            layers=tuple(rows),
-            not_simulated=network.not_simulated,
-            notes=network.notes,
-        )
-        if writer is not None:
-            from hwmodel.storing import write_run
+    with opened(
+        network,
+        dump,
+        traces,
+        weights=weights,
+        activations=activations,
+        precisions=precisions,
+        machines=machines,
+    ) as feed:
+        source = dump if dump is not None or weights is not None else network.path
+        with open_store(store, machines, source, *input_files(traces, precisions)) as writer:
+            rows = list(_rows(machines, network, feed, progress))
+            notes = network.notes + feed.notes(network, machines)
+            result = NetworkResult(
+                network=network.name,
+                accelerators=labels,
+                layers=tuple(rows),
+                not_simulated=network.not_simulated,
+                notes=notes,
+            )
+            if writer is not None:
+                from hwmodel.storing import write_run
 
-            write_run(writer, result, machines)
+                write_run(writer, result, machines)
     return result
+
+
+def input_files(*sources: object) -> list[str | PathLike[str]]:
+    """Files among what operands are read from."""
+    paths = (getattr(s, "path", s) if isinstance(s, Traces) else s for s in sources)
+    return [p for p in paths if isinstance(p, (str, PathLike)) and Path(p).is_file()]
 
 
 def _rows(
     machines: Sequence[Accelerator],
     network: Network,
-    tensors: Mapping[str, Any],
-    traces: Mapping[str, npt.NDArray[Any]],
+    feed: Feed,
     progress: Progress | None,
 ) -> Iterator[LayerResult]:
     for done, entry in enumerate(network.layers):
         if progress:
             progress(done, len(network), entry.layer.name)
-        operands = Operands(entry.read(tensors), traces.get(entry.layer.name))
+        running = [m for m in machines if m.not_applicable(entry.layer) is None]
+        fed = feed.layer(
+            entry,
+            weights=any(m.needs_weights for m in running),
+            activations=any(m.needs_activations for m in running),
+        )
         for machine in machines:
-            yield simulate_entry(machine, entry, operands)
+            row = simulate_entry(machine, entry, fed.for_machine(machine))
+            yield row.with_notes(fed.notes(machine)) if row.applicable else row
     if progress:
         progress(len(network), len(network), "")
 
 
 @contextmanager
 def open_store(
-    store: str | PathLike[str] | StoreWriter | None, machines: Sequence[Accelerator], source: Source
+    store: str | PathLike[str] | StoreWriter | None,
+    machines: Sequence[Accelerator],
+    source: Source,
+    *others: str | PathLike[str],
 ) -> Iterator[StoreWriter | None]:
     """Open a new store before the work begins, so that a bad path costs no time; None stays None."""
     if not isinstance(store, (str, PathLike)):
@@ -159,59 +193,10 @@ def open_store(
     inputs: list[Dump | str | PathLike[str]] = []
     if isinstance(source, (Dump, str, PathLike)):
         inputs.append(source)
+    inputs += others
     parameters = {m.label: m.options for m in machines}
     with Store.create(store, parameters=parameters, inputs=inputs) as writer:
         yield writer
-
-
-@contextmanager
-def open_weights(
-    source: Source, machines: Sequence[Accelerator], network: Network
-) -> Iterator[Mapping[str, Any]]:
-    """Open the dump if any machine looks at weights, and check that it has all of them.
-
-    Parameters
-    ----------
-    source : Dump, mapping of str to array, path or None
-    machines : sequence of Accelerator
-    network : Network
-
-    Yields
-    ------
-    mapping of str to array_like
-        Empty if no machine looks at weights.
-
-    Raises
-    ------
-    TensorError
-        If weights are needed and there is no source, or it lacks some.
-    """
-    wanted = [e for e in network.layers if e.weight is not None]
-    if not wanted or not any(m.needs_weights for m in machines):
-        yield {}
-        return
-    if source is None:
-        names = ", ".join(m.name for m in machines if m.needs_weights)
-        raise TensorError(f"network {network.name!r}: {names} needs weights; say where they are with dump=")
-    if isinstance(source, Mapping):
-        _check_complete(source, wanted, network)
-        yield source
-        return
-    from bitxcore import open_dump
-
-    with open_dump(source) as tensors:
-        _check_complete(tensors, wanted, network)
-        yield tensors
-
-
-def _check_complete(tensors: Mapping[str, Any], wanted: Sequence[NetworkLayer], network: Network) -> None:
-    missing = [e for e in wanted if e.weight not in tensors]
-    if missing:
-        first = missing[0]
-        raise TensorError(
-            f"{getattr(tensors, 'path', 'the dump')} has no tensor {first.weight!r}, the weights of layer"
-            f" {first.layer.name!r} of network {network.name!r} ({len(missing)} of {len(wanted)} are missing)"
-        )
 
 
 def simulate_entry(machine: Accelerator, entry: NetworkLayer, operands: Operands) -> LayerResult:
@@ -230,7 +215,7 @@ def simulate_entry(machine: Accelerator, entry: NetworkLayer, operands: Operands
         Naming tensor and layer.
     """
     reason = machine.not_applicable(entry.layer)
-    if reason is None and machine.needs_weights and entry.weight is None:
+    if reason is None and machine.needs_weights and entry.weight is None and operands.weights is None:
         reason = entry.weight_missing
     if reason is not None:
         return machine.result(entry.layer, reason=reason, notes=entry.notes)
