@@ -97,8 +97,8 @@ class CambriconS(Accelerator):
         "Guessed: the neuron selector takes in 256 neurons at a time and the synapse selectors 64 needed"
         " synapses at a time, both empty before they go on; each such step takes at least one cycle.",
         "Guessed: copies of the machine (units) take windows and groups of outputs in turns, and wait for"
-        " each other at the end of the layer, or of a step of a recurrent one. That fills them in small layers,"
-        " too, where a grid of 256 filters stands idle: gains over DaDianNao are partly due to it.",
+        " each other at the end of the layer, or of a step of a recurrent one. That fills them in small"
+        " layers, too, where a grid of 256 filters stands idle: gains over DaDianNao are partly due to it.",
         "Guessed: what the selectors are built of; look-up tables of 16 weights a PE.",
     )
 
