@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from dataclasses import dataclass, replace
 from math import prod
 from typing import TYPE_CHECKING, Any
@@ -90,7 +91,7 @@ class BitColumns(Accelerator):
         if (
             self.precision is not None
             and operands.activation_bits is None
-            and (x is None or x.dtype.kind == "f")
+            and (x is None or x.dtype.kind not in "iu")
         ):
             return self.precision
         return operands.activation_precision
@@ -98,7 +99,7 @@ class BitColumns(Accelerator):
     def _weights(self, layer: Layer, operands: Operands) -> ColumnWeights:
         """Weights in fixed point."""
         w, bits = operands.weights, operands.weight_bits
-        if self.precision is not None and bits is None and w is not None and w.dtype.kind == "f":
+        if self.precision is not None and bits is None and w is not None and w.dtype.kind not in "iu":
             bits = self.precision
         found = once(_fixed_point, w, bits=bits)
         if found.width > FIXED_POINT_BITS + 1:
@@ -106,6 +107,15 @@ class BitColumns(Accelerator):
         return replace(
             found, values=found.values.reshape(layer.filters, layer.channels, layer.kernel_positions)
         )
+
+    @abstractmethod
+    def _changed(self, layer: Layer, operands: Operands) -> Iterator[tuple[slice, npt.NDArray[Any]]]:
+        """Yield filters and their weights as PEs multiply them, shape (filters, channels, positions)."""
+
+    def weights_used(self, layer: Layer, operands: Operands) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
+        """Give the weights, and what quantisation and pruning make of them."""
+        assert operands.weights is not None
+        return once(_used, operands.weights, machine=self, layer=layer, bits=operands.weight_bits)
 
     def _stored(self, layer: Layer, operands: Operands, weight_bits: int) -> StoredBits:
         """Bits in DRAM of a layer whose weights take `weight_bits` in all."""
@@ -122,10 +132,13 @@ class ColumnWeights:
     values : array of int, shape (filters, channels, kernel positions)
     width : int
         Bits of a value in two's complement, the sign's included.
+    scale : float or None
+        What a unit stands for; None: the weights were integers.
     """
 
     values: npt.NDArray[Any]
     width: int
+    scale: float | None
 
     def blocks(self, size: int) -> Iterator[tuple[slice, Chunks]]:
         """Yield filters, a bounded number of weights at a time, and their chunks of `size`."""
@@ -138,9 +151,28 @@ class ColumnWeights:
 
 
 def _fixed_point(weights: npt.NDArray[Any], *, bits: int | None) -> ColumnWeights:
+    from bitxcore import quantize
+
     operands = Operands(weights, weight_bits=bits)
-    values, precision = operands.integer_weights, operands.weight_precision
-    return ColumnWeights(values, max(precision + (int(values.max()) >> (precision - 1) > 0), 2))
+    precision, scale = operands.weight_precision, None
+    if weights.dtype.kind in "iu":
+        values = weights
+    else:
+        found = quantize(weights, precision)
+        values, scale = found.codes, float(found.scale)
+    return ColumnWeights(values, max(precision + (int(values.max()) >> (precision - 1) > 0), 2), scale)
+
+
+def _used(
+    weights: npt.NDArray[Any], *, machine: BitColumns, layer: Layer, bits: int | None
+) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
+    operands = Operands(weights, weight_bits=bits)
+    scale = machine._weights(layer, operands).scale
+    dtype = np.int32 if scale is None else np.float32
+    after = np.empty((layer.filters, layer.channels, layer.kernel_positions), dtype)
+    for filters, values in machine._changed(layer, operands):
+        after[filters] = values if scale is None else values * scale
+    return weights, after.reshape(weights.shape)
 
 
 def position_steps(layer: Layer, width: int, copies: int) -> int:

@@ -10,11 +10,11 @@ From the simulator that the authors published: the walk.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, fields
 from math import ceil
 from types import MappingProxyType
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -34,6 +34,9 @@ from hwmodel.inventory import Part, StoredBits, Work
 from hwmodel.layers import Layer
 from hwmodel.operands import FIXED_POINT_BITS, Operands
 from hwmodel.results import LayerResult
+
+if TYPE_CHECKING:
+    from hwmodel.engines.bit_columns import Chunks, Stored
 
 METHODS = ("average", "shift")
 METADATA_BITS = 8
@@ -224,23 +227,12 @@ class BitVert(BitColumns):
         self, weights: ColumnWeights, keeps: npt.NDArray[np.bool_]
     ) -> tuple[npt.NDArray[np.int32], int]:
         """Cycles of every filter's chunks, shape (filters, chunks), and the bits that are added."""
-        from hwmodel.engines.bit_columns import Chunks, average, effectual, shift
+        from hwmodel.engines.bit_columns import Chunks, effectual
 
         costs, total = [], 0
-        for filters, given in weights.blocks(self.group):
-            values = given.values
-            first = np.zeros(values.shape[:2], np.int32)
-            last = np.full_like(first, weights.width)
-            pruned = np.flatnonzero(~keeps[filters])
-            if len(pruned):
-                part = Chunks(values[pruned], given.members)
-                if self.method == "average":
-                    stored = average(part, weights.width, self.pruned_columns)
-                else:
-                    stored = shift(part, weights.width, self.pruned_columns, self.constant_bits)
-                values[pruned] = stored.values
-                first[pruned] = stored.pruned
-                last[pruned] -= stored.redundant
+        for _, given, stored in self._blocks(weights, keeps):
+            values = stored.values
+            first, last = stored.pruned, weights.width - stored.redundant
             parts = self.group // self.pe_weights
             chunks = Chunks(values, given.members).split(self.pe_weights)
             used = np.clip(given.members[:, None] - self.pe_weights * np.arange(parts), 0, None) > 0
@@ -256,6 +248,37 @@ class BitVert(BitColumns):
             costs.append(found.reshape(len(values), -1))
             total += added
         return np.concatenate(costs), total
+
+    def _blocks(
+        self, weights: ColumnWeights, keeps: npt.NDArray[np.bool_]
+    ) -> Iterator[tuple[slice, Chunks, Stored]]:
+        """Yield filters, their groups, and what is stored of these; that of kept filters is all."""
+        from hwmodel.engines.bit_columns import Chunks, Stored, average, shift
+
+        for filters, given in weights.blocks(self.group):
+            nothing = np.zeros((3, *given.values.shape[:2]), np.int32)
+            every = Stored(given.values.copy(), *nothing)
+            pruned = np.flatnonzero(~keeps[filters])
+            if len(pruned):
+                part = Chunks(given.values[pruned], given.members)
+                if self.method == "average":
+                    stored = average(part, weights.width, self.pruned_columns)
+                else:
+                    stored = shift(part, weights.width, self.pruned_columns, self.constant_bits)
+                for field in fields(every):
+                    getattr(every, field.name)[pruned] = getattr(stored, field.name)
+            yield filters, given, every
+
+    def _changed(self, layer: Layer, operands: Operands) -> Iterator[tuple[slice, npt.NDArray[Any]]]:
+        """Yield filters and their weights after binary pruning."""
+        from hwmodel.engines.bit_columns import restore
+
+        weights = self._pruned(layer, operands)
+        for filters, _, stored in self._blocks(weights, self._keeps(weights)):
+            values = stored.values
+            if self.method == "shift":
+                values = values - stored.constants[:, :, None]
+            yield filters, restore(values, layer.channels, layer.kernel_positions)
 
     def parts(self, costs: Costs) -> Mapping[str, Part]:
         """PEs with their multiplexers and BBS multiplier, a scheduler a row, sums of activations a column."""

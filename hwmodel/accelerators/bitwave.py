@@ -10,7 +10,7 @@ of the filters that are worked on together, and Bit-Flip step by step.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import product
 from math import prod
@@ -135,7 +135,7 @@ class BitWave(BitColumns):
         "Weights are sign and magnitude; the sign column costs no cycle. A most negative value (int8's -128)"
         " is saturated.",
         "Peak: 4096 products of a weight's bit and an activation a cycle, of the largest unrollings; those of"
-        " one position are narrower, as weights come in 1024 bits a cycle.",
+        " one position are narrower.",
         "Guessed: groups of 8, 16 or 32 weights, as many as there are channels in the unrolling; the"
         " unrolling of 128 channels has four groups of 32 that wait for the slowest.",
         "Guessed: a chunk of zeros takes one cycle. The simulator of BBS's authors counts none.",
@@ -255,6 +255,21 @@ class BitWave(BitColumns):
         every = every.reshape(layer.conv_groups, layer.filters // layer.conv_groups, -1)
         signs_and_masks = layer.parameters + groups * magnitude_columns
         return _Columns(every, applied, applied + signs_and_masks, handed_out)
+
+    def _changed(self, layer: Layer, operands: Operands) -> Iterator[tuple[slice, npt.NDArray[Any]]]:
+        """Yield filters and their weights, saturated and with bits flipped."""
+        from hwmodel.engines.bit_columns import flip, restore
+
+        weights = self._weights(layer, operands)
+        channels = self._best(layer, operands).unrolling.channels
+        columns = weights.width - 1
+        for filters, whole in weights.blocks(channels):
+            magnitudes = np.minimum(np.abs(whole.values), (1 << columns) - 1)
+            if self.zero_columns:
+                groups = magnitudes.reshape(-1, min(channels, self.group))
+                magnitudes = flip(groups, columns, self.zero_columns).reshape(magnitudes.shape)
+            values = np.copysign(magnitudes, whole.values).astype(np.int32)
+            yield filters, restore(values, layer.channels, layer.kernel_positions)
 
     def parts(self, costs: Costs) -> Mapping[str, Part]:
         """Bit-column PEs of 8 weights, and what finds the columns of a group.

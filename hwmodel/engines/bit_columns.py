@@ -66,6 +66,23 @@ def chunks(weights: Array, size: int) -> Chunks:
     return Chunks(values.reshape(filters, lines * in_line, size), np.tile(members, lines))
 
 
+def restore(values: Array, channels: int, positions: int) -> Array:
+    """Put chunks back in their places: the reverse of `chunks`.
+
+    Parameters
+    ----------
+    values : array, shape (filters, chunks, size)
+    channels, positions : int
+
+    Returns
+    -------
+    array, shape (filters, channels, kernel positions)
+    """
+    lines, length = (channels, positions) if positions > channels else (positions, channels)
+    rows = values.reshape(len(values), lines, -1)[:, :, :length]
+    return rows if positions > channels else rows.transpose(0, 2, 1)
+
+
 def slowest_together(costs: Array, together: int) -> npt.NDArray[np.int64]:
     """Largest cost of each chunk over tiles of `together` filters, and at least 1.
 

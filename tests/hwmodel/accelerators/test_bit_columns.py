@@ -258,6 +258,47 @@ def test_worked_example_of_the_paper():
     assert (int(stored.redundant[0, 0]), int(stored.pruned[0, 0]), int(stored.constants[0, 0])) == (1, 3, 7)
 
 
+@pytest.mark.parametrize("layer", LAYERS, ids=lambda layer: layer.name)
+def test_weights_that_are_used(layer):
+    w = weights_of(layer, 4)
+    w.flat[0] = -128
+    o = hw.Operands(w, weight_bits=8)
+    flat = w.reshape(layer.filters, layer.channels, -1)
+
+    def used(name, **options):
+        before, after = hw.accelerator(name, **options).weights_used(layer, o)
+        assert before is w
+        return after.reshape(flat.shape)
+
+    assert (used("bitwave") == np.maximum(flat, -127)).all()
+    assert (used("bitvert", pruned_columns=0) == flat).all()
+    assert (used("bitvert", sensitive=1) == flat).all()
+    flipped = used("bitwave", zero_columns=3, unrollings="8x4x1")
+    averaged = used("bitvert", pruned_columns=3, sensitive=0)
+    shifted = used("bitvert", pruned_columns=3, sensitive=0, method="shift", constant_bits=3)
+    for f in range(layer.filters):
+        before, after = stepped.chunks_of(flat, f, 8), stepped.chunks_of(flipped, f, 8)
+        for group, found in zip(before, after, strict=True):
+            magnitudes = stepped.bit_flip([min(abs(v), 127) for v in group], 7, 3)
+            assert [abs(v) for v in found] == magnitudes
+            assert all(a * b >= 0 for a, b in zip(group, found, strict=True))
+        before = stepped.chunks_of(flat, f, 32)
+        for group, found in zip(before, stepped.chunks_of(averaged, f, 32), strict=True):
+            assert found == stepped.averaged(group, 8, 3)[0]
+        for group, found in zip(before, stepped.chunks_of(shifted, f, 32), strict=True):
+            stored = stepped.shifted(group, 8, 3, 3)[0]
+            assert len({s - v for s, v in zip(stored, found, strict=True)}) == 1
+
+
+def test_floats_that_are_used_have_their_scale():
+    w = np.random.default_rng(0).standard_normal(LAYER.weight_shape, np.float32)
+    for name in ("bitwave", "bitvert"):
+        machine = hw.accelerator(name, **({"pruned_columns": 0} if name == "bitvert" else {}))
+        before, after = machine.weights_used(LAYER, hw.Operands(w))
+        assert before is w
+        assert 0 < np.abs(after - w).max() <= np.abs(w).max() / 127
+
+
 def test_floats_have_eight_bits_unless_told_otherwise():
     w = np.random.default_rng(0).standard_normal(LAYER.weight_shape, np.float32)
     codes = hw.Operands(w, weight_bits=8).integer_weights
