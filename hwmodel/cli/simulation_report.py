@@ -31,8 +31,7 @@ def print_run(net: Network, run: NetworkResult, machines: tuple[Accelerator, ...
         _print_layers(run, machine, baseline)
     causes = _causes(run.totals)
     out.print_table(
-        ["network total", "peak\nMAC/cyc", "layers", "cycles", *(heading for heading, _ in causes), "util.",
-         "x all\nrows", "x non-\nempty", "x Da-\nDianNao"],
+        ["network total", "peak\nMAC/cyc", "layers", "cycles", *(heading for heading, _ in causes), "util."],
         (
             [
                 total.accelerator,
@@ -41,14 +40,17 @@ def print_run(net: Network, run: NetworkResult, machines: tuple[Accelerator, ...
                 out.count(total.cycles),
                 *(out.count(getattr(total, cause)) for _, cause in causes),
                 out.percent(total.utilisation),
-                out.times(total.speedup_over_all_rows),
-                out.times(total.speedup_over_nonempty_rows),
-                out.times(_gain(run, total.accelerator, baseline)),
             ]
             for machine, total in zip(machines, run.totals, strict=True)
         ),
         title=f"{run.network}: {net.macs:,} MACs, {net.parameters:,} weights in {len(net)} layers",
-    )  # fmt: skip
+    )
+    gains = [_gain(run, total.accelerator, baseline) for total in run.totals]
+    columns = _gains(run.totals, gains)
+    out.print_table(
+        ["network total", *(heading for heading, _ in columns)],
+        zip([t.accelerator for t in run.totals], *(cells for _, cells in columns), strict=True),
+    )
     for machine, total in zip(machines, run.totals, strict=True):
         _print_energy(machine, total)
     out.say(*_remarks(net, run, machines, baseline))
@@ -83,7 +85,8 @@ def _in_words(total: NetworkTotal) -> str:
     assert total.power_w is not None
     return (
         f"{total.seconds * 1e6:,.4g} us at {total.cycles / total.seconds / 1e6:,.4g} MHz, "
-        f"{total.energy_j * 1e6:,.4g} uJ, {total.power_w:,.4g} W (DRAM not included)"
+        f"{total.energy_j * 1e6:,.4g} uJ, {total.power_w:,.4g} W"
+        f" ({'with' if total.dram_seconds is not None else 'without'} DRAM)"
     )
 
 
@@ -112,17 +115,48 @@ def _print_layers(run: NetworkResult, machine: Accelerator, baseline: str | None
         ("cycles", [out.count(r.cycles) for r in rows]),
         *((heading, [out.count(getattr(r, cause)) for r in rows]) for heading, cause in _causes(rows)),
         ("util.", [out.percent(r.utilisation) for r in rows]),
-        ("rows\nmean", [out.number(r.kept_rows_mean) for r in rows]),
-        ("x all\nrows", [out.times(r.speedup_over_all_rows) for r in rows]),
-        ("x non-\nempty", [out.times(r.speedup_over_nonempty_rows) for r in rows]),
-        ("x Da-\nDianNao", [out.times(_over(r, b)) for r, b in pairs]),
     ]
-    shown = [(heading, cells) for heading, cells in columns if any(cell != "–" for cell in cells)]
+    names = [r.layer for r in rows]
+    shown = _with_values(columns)
     out.print_table(
         ["layer", *(heading for heading, _ in shown)],
-        zip([r.layer for r in rows], *(cells for _, cells in shown), strict=True),
+        zip(names, *(cells for _, cells in shown), strict=True),
         title=f"{machine.label}: peak {machine.peak_macs_per_cycle:,.10g} MACs a cycle (16 bit)",
     )
+    shown = _gains(rows, [_over(r, b) for r, b in pairs], [out.number(r.kept_rows_mean) for r in rows])
+    out.print_table(
+        ["layer", *(heading for heading, _ in shown)],
+        zip(names, *(cells for _, cells in shown), strict=True),
+    )
+
+
+def _gains(
+    rows: Sequence[LayerResult | NetworkTotal],
+    over_baseline: Sequence[float | None],
+    rows_mean: Sequence[str] = (),
+) -> list[tuple[str, list[str]]]:
+    """Columns of traffic and of gains, with the memory and on the chip; those that have values."""
+    columns: list[tuple[str, list[str]]] = [
+        ("on chip\ncycles", [out.count(r.on_chip_cycles) for r in rows]),
+        ("DRAM\nMB", [_megabytes(r.dram_bytes) for r in rows]),
+        ("plain weights\nMB", [_megabytes(r.dram_weight_bytes_plain) for r in rows]),
+        ("bound by", [r.bound_by or "–" for r in rows]),
+        ("rows\nmean", list(rows_mean)),
+        ("x all\nrows", [out.times(r.speedup_over_all_rows) for r in rows]),
+        ("on\nchip", [out.times(r.on_chip_speedup_over_all_rows) for r in rows]),
+        ("x non-\nempty", [out.times(r.speedup_over_nonempty_rows) for r in rows]),
+        ("on\nchip", [out.times(r.on_chip_speedup_over_nonempty_rows) for r in rows]),
+        ("x Da-\nDianNao", [out.times(gain) for gain in over_baseline]),
+    ]
+    return _with_values(columns)
+
+
+def _with_values(columns: list[tuple[str, list[str]]]) -> list[tuple[str, list[str]]]:
+    return [(heading, cells) for heading, cells in columns if any(cell != "–" for cell in cells)]
+
+
+def _megabytes(moved: int | None) -> str:
+    return "–" if moved is None else f"{moved / 1e6:,.3f}"
 
 
 _HEADINGS = {
