@@ -19,6 +19,7 @@ COMMANDS = {
     "inspect": "hwmodel.cli.inspecting",
     "prune": "hwmodel.cli.pruning",
     "simulate": "hwmodel.cli.simulating",
+    "sweep": "hwmodel.cli.sweeping",
     "list": "hwmodel.cli.listing",
     "warmup": "hwmodel.cli.warming",
 }

@@ -29,8 +29,8 @@ _SIZE_HINT = re.compile(r"set it with sizes=.*|give input_size=.*", re.DOTALL)
     "accelerators",
     type=Machine(),
     multiple=True,
-    help="NAME or NAME:OPTION=VALUE,...; repeatable (see bitx list accelerators).  [default: bitx and"
-    " dadiannao]",
+    help="NAME or NAME:OPTION=VALUE,...; repeatable (see bitx list accelerators). all: a comparison of every"
+    " machine at equal peak, clock and memory.  [default: bitx and dadiannao]",
 )
 @click.option("--network", metavar="NAME", help="Layer shapes for a dump: a table, .onnx or .json.")
 @click.option(
@@ -52,7 +52,14 @@ _SIZE_HINT = re.compile(r"set it with sizes=.*|give input_size=.*", re.DOTALL)
     "--published",
     "beside_published",
     is_flag=True,
-    help="Also run the BitX nearest the published area; print it beside the published area and power.",
+    help="Also run the BitX nearest the published area; print it beside the published area and power."
+    " With -a all: published averages beside ours, too.",
+)
+@click.option(
+    "--explain",
+    "explained",
+    is_flag=True,
+    help="Also say where the time goes, and simulate which change of a parameter would help most.",
 )
 @click.option("-o", "--output", metavar="STORE.h5", help="Write the results to an HDF5 store.")
 @json_option
@@ -65,6 +72,7 @@ def command(
     input_size: tuple[tuple[str, tuple[int, ...]], ...],
     sizes: tuple[tuple[str, int], ...],
     beside_published: bool,
+    explained: bool,
     output: str | None,
     as_json: bool,
     **shortcuts: Any,
@@ -76,17 +84,24 @@ def command(
     """
     from bitxcore.store import Store
     from hwmodel import simulate_network
+    from hwmodel.cli import comparing, explanation
     from hwmodel.cli import output as out
     from hwmodel.cli import simulation_report as report
     from hwmodel.cli.progress import progress
+    from hwmodel.explaining import explain
     from hwmodel.published import compare
 
-    machines = _machines(accelerators, shortcuts)
+    field = comparing.field(accelerators, _bitx_options(accelerators, shortcuts))
+    if field and explained:
+        raise click.UsageError("--explain is for single machines, not for -a all")
+    machines = field.machines if field else _machines(accelerators, shortcuts)
     with ExitStack() as opened:
         dump = _open(opened, model, network)
         with _naming(network or model, parsing=True):
             net = _network(model, dump, network, positions, exclude, input_size, sizes)
             _check_layers(net)
+        if field:
+            machines = field.start(weights=dump is not None, activations=True)
         if dump is None and any(machine.needs_weights for machine in machines):
             needy = ", ".join(machine.name for machine in machines if machine.needs_weights)
             raise click.UsageError(
@@ -110,11 +125,23 @@ def command(
 
             with _naming(dump.path if dump else model):
                 run = simulate_network(machines, net, dump=dump, store=writer, progress=advance)
+            compared = field.finish(run, writer) if field else None
+        explanations = [
+            explain(machine, net, dump=dump, rows=run.of(machine.label)) for machine in machines * explained
+        ]
         published = compare(net, dump=dump, basis=_basis(machines)) if beside_published else None
+    if compared is not None:
+        comparing.show(net, compared, parameters, output, published, as_json)
+        return
     if as_json:
-        out.print_json(report.document(net, run, machines, parameters, output, published))
+        document = report.document(net, run, machines, parameters, output, published)
+        if explained:
+            document["explanations"] = [explanation.document(found) for found in explanations]
+        out.print_json(document)
         return
     report.print_run(net, run, machines)
+    for found in explanations:
+        explanation.print_explanation(found)
     if published is not None:
         report.print_published(*published)
     out.say(out.written_line([output], "-o STORE.h5 keeps these results"))
@@ -123,18 +150,24 @@ def command(
 # -- input -------------------------------------------------------------------------------------
 
 
+def _bitx_options(given: tuple[tuple[str, dict[str, Any]], ...], shortcuts: dict[str, Any]) -> dict[str, Any]:
+    """Options that were set for every bitx."""
+    set_shortcuts = {name: value for name, value in shortcuts.items() if value is not None}
+    if set_shortcuts.get("fifo_depth") == "inf":
+        set_shortcuts["fifo_depth"] = None
+    if set_shortcuts and given and not any(name in ("bitx", "all") for name, _ in given):
+        option = next(iter(set_shortcuts)).replace("_", "-")
+        raise click.UsageError(f"--{option} is an option of bitx, which is not simulated")
+    return set_shortcuts
+
+
 def _machines(
     given: tuple[tuple[str, dict[str, Any]], ...], shortcuts: dict[str, Any]
 ) -> tuple[Accelerator, ...]:
     from hwmodel import accelerator
 
-    set_shortcuts = {name: value for name, value in shortcuts.items() if value is not None}
-    if set_shortcuts.get("fifo_depth") == "inf":
-        set_shortcuts["fifo_depth"] = None
+    set_shortcuts = _bitx_options(given, shortcuts)
     chosen = given or tuple((name, {}) for name in DEFAULT_ACCELERATORS)
-    if set_shortcuts and not any(name == "bitx" for name, _ in chosen):
-        option = next(iter(set_shortcuts)).replace("_", "-")
-        raise click.UsageError(f"--{option} is an option of bitx, which is not simulated")
     return tuple(
         accelerator(name, **(set_shortcuts | options if name == "bitx" else options))
         for name, options in chosen

@@ -1,12 +1,18 @@
-"""Values that options of `bitx simulate` take."""
+"""Values that options of `bitx simulate` and `bitx sweep` take."""
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import click
 
 from hwmodel.cli.options import Choice
+
+MOST_VALUES = 100_000
+"""Of a range."""
+
+_RANGE = re.compile(r"-?\d+:-?\d+(:-?\d+)?")
 
 
 def _value(text: str) -> Any:
@@ -82,3 +88,32 @@ class Size(Choice):
         if not name or not text.isdecimal() or not int(text):
             self.fail(f"{value!r} is not NAME=VALUE with an integer from 1", param, ctx)
         return name, int(text)
+
+
+class Values(Choice):
+    """``option=a,b,c``, where an entry may be a range ``low:high`` or ``low:high:step``, ends included."""
+
+    name = "option=values"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Parse the text into the option and a tuple of values."""
+        if not isinstance(value, str):
+            return value
+        option, equals, text = value.partition("=")
+        if not equals or not option.strip() or not text.strip():
+            self.fail(f"{value!r} is not OPTION=VALUE,VALUE or OPTION=LOW:HIGH[:STEP]", param, ctx)
+        values: list[Any] = []
+        for part in text.split(","):
+            values += (
+                self._range(part, param, ctx) if _RANGE.fullmatch(part.strip()) else [_value(part.strip())]
+            )
+        return option.strip(), tuple(values)
+
+    def _range(self, text: str, param: click.Parameter | None, ctx: click.Context | None) -> range:
+        low, high, *steps = map(int, text.split(":"))
+        step = steps[0] if steps else 1
+        if step < 1 or low > high:
+            self.fail(f"{text!r} is no range: LOW:HIGH:STEP rises by STEP of at least 1", param, ctx)
+        if (high - low) // step >= MOST_VALUES:
+            self.fail(f"{text!r} has more than {MOST_VALUES:,} values", param, ctx)
+        return range(low, high + 1, step)

@@ -1,0 +1,219 @@
+"""``bitx sweep``: one machine at every combination of option values."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from hwmodel.cli.options import json_option
+from hwmodel.cli.values import Machine, Shape, Size, Values
+
+if TYPE_CHECKING:
+    from hwmodel.sweeps import Sweep
+
+
+@click.command(name="sweep")
+@click.argument("model", metavar="MODEL")
+@click.option(
+    "--vary",
+    type=Values(),
+    multiple=True,
+    required=True,
+    metavar="OPTION=VALUES",
+    help="Option of the machine and its values: a,b,c, or ranges low:high[:step], ends included; repeatable.",
+)
+@click.option(
+    "-a",
+    "--accelerator",
+    type=Machine(),
+    default="bitx",
+    help="NAME or NAME:OPTION=VALUE,... for options that keep one value.  [default: bitx]",
+)
+@click.option("--sample", type=click.IntRange(1), help="Visit that many points, drawn at random, not all.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Of the drawing.")
+@click.option("-j", "--jobs", type=click.IntRange(1), help="Processes.  [default: all cores]")
+@click.option("--network", metavar="NAME", help="Layer shapes for a dump: a table, .onnx or .json.")
+@click.option(
+    "--positions",
+    type=click.IntRange(1),
+    help="Output positions assumed for every layer of a dump without shapes.  [default: 1]",
+)
+@click.option(
+    "--exclude", metavar="GLOB", multiple=True, help="Tensors of such a dump that are no layers; repeatable."
+)
+@click.option("--input-size", type=Shape(), multiple=True, help="Shape of an ONNX input, batch included.")
+@click.option("--size", "sizes", type=Size(), multiple=True, help="A dynamic dimension of an ONNX input.")
+@click.option(
+    "-o",
+    "--output",
+    metavar="STORE.h5",
+    help="Write the points to an HDF5 store, and go on there if the sweep was interrupted.",
+)
+@click.option("--restart", is_flag=True, help="Forget what an interrupted sweep has finished.")
+@json_option
+def command(
+    model: str,
+    vary: tuple[tuple[str, tuple[Any, ...]], ...],
+    accelerator: tuple[str, dict[str, Any]],
+    sample: int | None,
+    seed: int,
+    jobs: int | None,
+    network: str | None,
+    positions: int | None,
+    exclude: tuple[str, ...],
+    input_size: tuple[tuple[str, tuple[int, ...]], ...],
+    sizes: tuple[tuple[str, int], ...],
+    output: str | None,
+    restart: bool,
+    as_json: bool,
+) -> None:
+    """Simulate one machine at every combination of option values, and print its Pareto front.
+
+    MODEL as in bitx simulate. All cores work. A sweep with -o that was interrupted, in whatever way, goes on
+    where it was when the same command is given again.
+    """
+    from time import perf_counter
+
+    from hwmodel.cli import output as out
+    from hwmodel.cli import simulating
+    from hwmodel.cli.progress import progress
+    from hwmodel.sweeps import sweep
+
+    name, fixed = accelerator
+    varied = dict(vary)
+    if len(varied) < len(vary):
+        raise click.UsageError("--vary names an option twice")
+    with ExitStack() as opened:
+        dump = simulating._open(opened, model, network)
+        with simulating._naming(network or model, parsing=True):
+            net = simulating._network(model, dump, network, positions, exclude, input_size, sizes)
+            simulating._check_layers(net)
+        parameters: dict[str, Any] = {"command": "sweep", "model": model, "network_option": network}
+        parameters |= {"input_size": dict(input_size), "sizes": dict(sizes), "positions": positions}
+        parameters |= {"exclude": exclude, "sample": sample}
+        start, seen = perf_counter(), 0
+        with progress(1.0, "sweep") as bar:
+
+            def advance(done: int, total: int) -> None:
+                nonlocal seen
+                bar.advance((done - seen) / total, f"{done:,}/{total:,}")
+                seen = done
+
+            found = sweep(
+                net,
+                varied,
+                dump=dump,
+                store=output,
+                accelerator=name,
+                fixed=fixed,
+                sample=sample,
+                seed=seed,
+                jobs=jobs,
+                restart=restart,
+                parameters=parameters,
+                progress=advance,
+            )
+        seconds = perf_counter() - start
+    if as_json:
+        out.print_json(_document(found, parameters, output))
+        return
+    _print(found, seconds)
+    out.say(out.written_line([output], "-o STORE.h5 keeps these points"))
+
+
+# -- what is printed ---------------------------------------------------------------------------
+
+
+def _print(found: Sweep, seconds: float) -> None:
+    from hwmodel.cli import output as out
+
+    names = list(found.varied)
+    reasons: dict[str, int] = {}
+    for reason in found.columns["reason"]:
+        if reason is not None:
+            reasons[reason] = reasons.get(reason, 0) + 1
+    failed = sum(reasons.values())
+    space = " × ".join(f"{name} ({len(values)})" for name, values in found.varied.items())
+    done = len(found) - found.resumed
+    title = f"{found.network} on {found.accelerator}: {len(found):,} points of {space}"
+    front = found.front
+    if front:
+        out.print_table(
+            [
+                *names,
+                "cycles",
+                "us",
+                "uJ",
+                "rel.\nerror",
+                "rows\nmean",
+                "x all\nrows",
+                "x non-\nempty",
+                "mm2",
+                "DRAM\nkB",
+            ],
+            (_cells(found.row(i), names) for i in front),
+            title=title,
+            numeric=[True] * (len(names) + 9),
+        )
+        small = ", ".join(_WORDS[name] for name in found.objectives)
+        out.say(
+            f"Pareto front: {len(front):,} of {len(found) - failed:,} points; no other has less of {small}"
+        )
+    else:
+        out.say(title, "no point could be compared")
+    for reason, count in sorted(reasons.items(), key=lambda item: -item[1])[:_REASONS]:
+        out.say(f"not possible: {count:,} × {reason}")
+    if len(reasons) > _REASONS:
+        out.say(f"not possible: {len(reasons) - _REASONS:,} more reasons, in the store's column reason")
+    resumed = f"; {found.resumed:,} had been finished before" if found.resumed else ""
+    out.say(f"{done:,} points in {seconds:,.1f} s{resumed}")
+
+
+_REASONS = 5
+_WORDS = {"seconds": "time", "energy_j": "energy", "relative_error": "error"}
+
+
+def _cells(row: dict[str, Any], names: list[str]) -> list[str]:
+    from hwmodel.cli import output as out
+
+    return [
+        *(_option(row[name]) for name in names),
+        out.count(row["cycles"]),
+        *(_figure(row[name], 1e6) for name in ("seconds", "energy_j")),
+        _percent(row["relative_error"]),
+        out.number(row["kept_rows_mean"]),
+        out.times(row["speedup_over_all_rows"]),
+        out.times(row["speedup_over_nonempty_rows"]),
+        _figure(row["area_mm2"]),
+        _figure(row.get("dram_bytes"), 1e-3),
+    ]
+
+
+def _percent(value: float | None) -> str:
+    return "–" if value is None else f"{100 * value:.3g}%"
+
+
+def _option(value: Any) -> str:
+    return str(value).lower() if value is None or isinstance(value, bool) else str(value)
+
+
+def _figure(value: float | None, scale: float = 1.0) -> str:
+    return "–" if value is None else f"{value * scale:,.4g}"
+
+
+def _document(found: Sweep, parameters: dict[str, Any], output: str | None) -> dict[str, Any]:
+    return {
+        "parameters": parameters,
+        "network": found.network,
+        "accelerator": found.accelerator,
+        "varied": found.varied,
+        "fixed": found.fixed,
+        "units": found.units,
+        "points": [found.row(i) for i in range(len(found))],
+        "objectives": found.objectives,
+        "front": found.front,
+        "resumed_points": found.resumed,
+        "written": [output] if output else [],
+    }
