@@ -340,6 +340,40 @@ def test_units_of_pragmatic_and_shapeshifter_by_loops(watched):
     assert shared.uses["adder_trees"] > work.uses["adder_trees"]
 
 
+def test_wide_operands_take_words_of_columns_and_rows(watched):
+    """9-bit activations and 7-bit weights in words of 5 bits: two columns, two rows."""
+    given = operands(CONV)
+    found = [b >> shift & 31 for b in bricks(CONV, given.activations, 4) for shift in (0, 5)]
+    most = sum(max(1, *(int(v).bit_count() for v in b)) for b in found)
+    ones = sum(int(v).bit_count() for b in found for v in b)
+    acc = machine("pragmatic", {"first_stage_bits": 3, "booth": False}, word_bits=5)
+    _, work = watched(acc, CONV, given)
+    assert work.uses["adder_trees"] == pytest.approx(most * 9 * 2 * 7 / 10)
+    assert work.uses["lane_shifters"] == pytest.approx(ones * 9 * 2 * 7 / 10)
+    _, work = watched(machine("dadiannao", word_bits=5), CONV, given)
+    assert work.uses["multipliers"] == pytest.approx(CONV.macs * 4 * (7 / 10) * (9 / 10))
+    assert work.uses["accumulators"] > CONV.positions * 9 * 18 * 4 * 0.9
+
+
+def test_columns_that_share_a_width_by_loops(watched):
+    """25 windows on 4 columns, two by two: the last set has one window."""
+    layer = hw.Conv("c", in_channels=7, out_channels=9, in_size=(5, 5), kernel=1)
+    given = operands(layer)
+    x = given.activations.reshape(7, 5, 5)
+    windows = [x[:, n % 5, n // 5] for n in range(25)]
+    units = lanes = 0
+    for first in range(0, 25, 2):  # sets of four begin at even windows, too
+        pair = windows[first : first + 2]
+        for c in (0, 4):
+            width = max(1, *(int(v).bit_length() for w in pair for v in w[c : c + 4]))
+            units += width * len(pair)
+            lanes += width * len(pair) * len(pair[0][c : c + 4])
+    _, work = watched(machine("shapeshifter", {"group_columns": 2}), layer, given)
+    assert work.uses["adder_trees"] == pytest.approx(units * 9 * 7 / 16)
+    assert work.uses["and_gates"] == pytest.approx(lanes * 9 * 7 / 16)
+    assert work.uses["width_detectors"] == 13 * 2 * 2
+
+
 def test_loom_and_stripes_are_products_of_precisions(watched):
     """Every activation has all its bits: 9, and a weight 7."""
     given = hw.Operands(operands(CONV).weights, np.full(CONV.input_count, 511), 7, 9)
