@@ -66,9 +66,9 @@ class UNPU(Accelerator):
     )
     assumptions: ClassVar[tuple[str, ...]] = (
         "A weight takes a cycle for each bit of the layer's precision; no value is looked at.",
-        "Any LBPE takes any slice of a filter at any position, since partial sums are added outside; the"
-        " feature loaders always have it aligned. All filters look at the tables of a slice before they are"
-        " filled anew.",
+        "Guessed: any LBPE takes any slice of a filter at any position, since partial sums are added outside;"
+        " the feature loaders always have it aligned. All filters look at the tables of a slice before they"
+        " are filled anew.",
         "Floats without a precision have 16 bits. Matrix products of activations take the second operand as"
         " weights of the activations' precision. Activations wider than 16 bits take several passes.",
         "Guessed: what an LBPE's 576 1-bit products are made of, 16 tables x 3 activations x 12 filters.",
