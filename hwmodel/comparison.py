@@ -14,14 +14,16 @@ from os import PathLike
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import numpy.typing as npt
 
 from bitxcore.errors import TensorError
 from hwmodel.accelerators import accelerator, accelerator_class, accelerator_names
 from hwmodel.accelerators.base import Accelerator
+from hwmodel.activations import DEFAULT_ACTIVATIONS
+from hwmodel.feeding import Named, Source, TraceSource
 from hwmodel.networks import Network
+from hwmodel.precisions import Precisions
 from hwmodel.results import LayerResult, NetworkResult
-from hwmodel.simulation import Progress, Source, open_store, simulate_network
+from hwmodel.simulation import Progress, input_files, open_store, simulate_network
 
 if TYPE_CHECKING:
     from bitxcore.store import StoreWriter
@@ -32,7 +34,7 @@ PEAK_MACS_PER_CYCLE = 4096
 VARIANTS: Mapping[str, tuple[Mapping[str, Any], ...]] = {
     "bit_tactical": ({}, {"back_end": "p"}),
     "bitx": ({}, {"format": "fixed16"}),
-    "pragmatic": ({}, {"column_registers": 1}),
+    "pragmatic": ({}, {"booth": False, "column_registers": 0}, {"booth": False, "column_registers": 1}),
 }
 """Options of the designs that enter more than once: their papers tell results of each."""
 
@@ -183,43 +185,38 @@ def conditions(**options: Any) -> dict[str, Any]:
     return common | options
 
 
-def contenders(names: Sequence[str] | None = None, **options: Any) -> tuple[Contender, ...]:
-    """Make machines that are equal in peak, clock and memory.
+def entries(names: Sequence[str] | None = None) -> list[tuple[str, Mapping[str, Any]]]:
+    """List who enters: accelerators, with the options of each variant.
 
     Parameters
     ----------
     names : sequence of str, optional
-        Accelerators; by default all that are registered, those of other packages included.
-    **options
-        As for `conditions`.
-
-    Returns
-    -------
-    tuple of Contender
-        The baseline first, then in the order of `names`; a design of `VARIANTS` enters several times.
+        Accelerators; by default all that are registered, those of other packages included. The baseline
+        comes first wherever it stands.
     """
-    common = conditions(**options)
     chosen = list(dict.fromkeys(accelerator_names() if names is None else names))
-    if BASELINE in chosen:
-        chosen = [BASELINE, *(name for name in chosen if name != BASELINE)]
-    return tuple(contender(name, variant, common) for name in chosen for variant in VARIANTS.get(name, ({},)))
+    chosen.sort(key=lambda name: name != BASELINE)
+    return [(name, variant) for name in chosen for variant in VARIANTS.get(name, ({},))]
 
 
-def contender(name: str, variant: Mapping[str, Any], common: Mapping[str, Any]) -> Contender:
-    """Make one machine of a comparison.
+def contenders(
+    entered: Sequence[tuple[str, Mapping[str, Any]]], common: Mapping[str, Any]
+) -> tuple[Contender, ...]:
+    """Make machines that are equal in peak, clock and memory.
 
     Parameters
     ----------
-    name : str
-        Of the accelerator.
-    variant : mapping
-        Options of its own.
+    entered : sequence of (str, mapping)
+        Accelerators and options of their own; of equal machines the first stays.
     common : mapping
         From `conditions`.
     """
-    machine = accelerator(name, **{**accelerator_class(name).comparison, **common, **variant})
-    shown = ", ".join(f"{option}={value}" for option, value in variant.items())
-    return Contender(f"{name}({shown})" if shown else name, machine)
+    made: dict[str, Contender] = {}
+    for name, own in entered:
+        machine = accelerator(name, **{**accelerator_class(name).comparison, **common, **own})
+        shown = ", ".join(f"{option}={value}" for option, value in own.items())
+        made.setdefault(machine.label, Contender(f"{name}({shown})" if shown else name, machine))
+    return tuple(made.values())
 
 
 def compare(
@@ -228,7 +225,10 @@ def compare(
     accelerators: Sequence[str] | None = None,
     options: Mapping[str, Any] | None = None,
     dump: Source = None,
-    traces: Mapping[str, npt.NDArray[Any]] | None = None,
+    traces: TraceSource = None,
+    weights: Named = None,
+    activations: Named = DEFAULT_ACTIVATIONS,
+    precisions: Precisions | str | PathLike[str] = None,
     store: str | PathLike[str] | StoreWriter | None = None,
     progress: Progress | None = None,
 ) -> ComparisonResult:
@@ -241,7 +241,7 @@ def compare(
         By default all that are registered.
     options : mapping, optional
         Of all machines: clock, buffers, DRAM (see `conditions`).
-    dump, traces, progress
+    dump, traces, weights, activations, precisions, progress
         As for `simulate_network`. A machine whose operands are missing takes no part, and its row says
         so.
     store : path or StoreWriter, optional
@@ -252,13 +252,26 @@ def compare(
     ComparisonResult
     """
     common = conditions(**(options or {}))
-    everyone = contenders(accelerators, **common)
+    everyone = contenders(entries(accelerators), common)
+    source = dump if dump is not None or weights is not None else network.path
     playing, absent = split(
-        everyone, weights=dump is not None or network.path is not None, activations=traces is not None
+        everyone,
+        weights=source is not None or weights is not None,
+        activations=traces is not None or activations is not None,
     )
     machines = [c.machine for c in playing]
-    with open_store(store, machines, dump if dump is not None else network.path) as writer:
-        run = simulate_network(machines, network, dump=dump, traces=traces, store=writer, progress=progress)
+    with open_store(store, machines, source, *input_files(traces, precisions)) as writer:
+        run = simulate_network(
+            machines,
+            network,
+            dump=dump,
+            traces=traces,
+            weights=weights,
+            activations=activations,
+            precisions=precisions,
+            store=writer,
+            progress=progress,
+        )
         result = summarise(run, playing, absent, common)
         if writer is not None:
             write_comparison(writer, result)
