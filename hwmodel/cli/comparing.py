@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from hwmodel.cli import output as out
+from hwmodel.cli.operands import is_of_one_layer
 
 if TYPE_CHECKING:
     from bitxcore.store import StoreWriter
@@ -174,6 +175,11 @@ def _remarks(net: Network, result: ComparisonResult) -> list[str]:
         if row.peak_macs_per_cycle != PEAK_MACS_PER_CYCLE
     ]
     lines += [
+        f"number format, {row.accelerator}: the tensors' own; the others compute in fixed point"
+        for row, machine in zip(result.rows, result.machines, strict=False)
+        if machine.name == "bitx" and machine.options["format"] is None
+    ]
+    lines += [
         "x DaDianNao, energy ratio, speed/area: over DaDianNao, on the layers that both run; mean of layers:"
         " geometric; on chip: with a memory without limits; energy ratio: speed per watt",
         "x best other: over the fastest machine of another design that runs half of its MACs or more, on the"
@@ -188,7 +194,12 @@ def _remarks(net: Network, result: ComparisonResult) -> list[str]:
     names = {row.label: row.accelerator for row in result.rows}
     reasons = ((r.reason, names[r.accelerator]) for r in result.run.layers if r.reason is not None)
     lines += [f"not applicable: {reason}: {who}" for reason, who in _who(reasons)]
-    notes = ((note, names[r.accelerator]) for r in result.run.layers for note in r.notes)
+    notes = (
+        (note, names[r.accelerator])
+        for r in result.run.layers
+        for note in r.notes
+        if not is_of_one_layer(note)
+    )
     lines += [f"note: {note}: {who}" for note, who in _who(notes)]
     if any(row.area_mm2 for row in result.rows):
         lines.append(
