@@ -108,7 +108,8 @@ class Laconic(Grid):
             filters = w[g].sum(axis=(0, -1), dtype=np.int64)
             ones = a[:, g].sum(axis=-1, dtype=np.int64)
             work += meetings(bricks, ones, filters)
-            terms += int(used @ ones.sum(axis=(-1, -2))) * p.rounds + int(filters.sum()) * p.window_sets
+            of_position = a[:, g].reshape(len(a), -1).sum(axis=1, dtype=np.uint32)
+            terms += int(used @ of_position) * p.rounds + int(filters.sum()) * p.window_sets
         unit_cycles = max(work / self.lanes, events.unit_steps)
         words = events.activations_read * p.activation_words * events.activation_share
         words += events.weights_read * p.weight_words * events.weight_share

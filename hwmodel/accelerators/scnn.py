@@ -333,7 +333,7 @@ def _operands_read(
                 _in_phase(x, phases[0] == px, phases[1] == py)
                 for x, phases in ((activations, a_phase), (weights, w_phase))
             )
-            of_activations = np.count_nonzero(a.reshape(len(a), -1), axis=1)
+            of_activations = a.reshape(len(a), -1).sum(axis=1, dtype=np.int32).astype(np.int64)
             of_weights = w.sum(axis=0, dtype=np.int32).sum(axis=(1, 2), dtype=np.int64)
             products += int(of_activations @ of_weights)
     return products, int(np.count_nonzero(weights)), int(np.count_nonzero(activations))
