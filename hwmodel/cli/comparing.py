@@ -185,6 +185,7 @@ def _remarks(net: Network, result: ComparisonResult) -> list[str]:
         "x best other: over the fastest machine of another design that runs half of its MACs or more, on the"
         " layers that both run",
     ]
+    lines += _how_busy(result)
     lines += [
         f"{row.accelerator}: {row.common_layers} of {len(net)} layers in common with DaDianNao"
         for row in result.rows
@@ -214,6 +215,22 @@ def _remarks(net: Network, result: ComparisonResult) -> list[str]:
     lines += [f"note: {note}" for note in result.run.notes]
     lines.append("assumptions of each machine: bitx list accelerators --assumptions")
     return lines
+
+
+def _how_busy(result: ComparisonResult) -> list[str]:
+    """Say how much of the baseline a network fills: the rest can be gained without skipping anything."""
+    from hwmodel.comparison import BASELINE
+
+    base = next((row for row in result.rows if row.accelerator == BASELINE and row.reason is None), None)
+    if base is None:
+        return []
+    total = result.run.total(base.label)
+    cycles = total.on_chip_cycles or total.cycles
+    share = total.macs / (base.peak_macs_per_cycle * cycles)
+    return [
+        f"DaDianNao: {share:.1%} of its multipliers are at work while it computes; a gain over it tells, too,"
+        " how well layers fit a machine"
+    ]
 
 
 def _who(told: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:

@@ -44,6 +44,7 @@ def test_text(bitx, sample):
     assert "stand-in activations" in text
     assert "not applicable: runs fully connected layers only: eie 12 x" in text
     assert "eie: 1 of 13 layers in common with DaDianNao" in text
+    assert "DaDianNao: 6.7% of its multipliers are at work while it computes" in text
     assert "why stripes differs" in text
     assert "1.92 (1.3–4.51)" in text
     assert text.splitlines()[-1] == "nothing written; -o STORE.h5 keeps these results"
