@@ -90,7 +90,7 @@ def all_three(bitx, path, out, *simulate, rows=5):
     assert inspected["left_out"] == pruned["left_out"]
     assert 0 < pruned["totals"]["relative_error"] < 0.1
     assert pruned["totals"]["kept_rows_max"] == rows
-    assert run["totals"][0]["speedup_over_all_rows"] > 2
+    assert run["totals"][0]["on_chip_speedup_over_all_rows"] > 2
     check_pruned(path, out, pruned["tensors"], rows=rows)
     return inspected, pruned, run
 
