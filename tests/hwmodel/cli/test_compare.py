@@ -70,6 +70,14 @@ def test_a_table_without_weights_is_for_those_that_need_none(bitx):
     assert "\n dadiannao" in text
 
 
+def test_a_table_with_synthetic_weights_is_for_everybody(bitx, field):
+    document = bitx.json("simulate", "resnet20-cifar10", "-a", "all", "--weights", "synthetic")
+    rows = document["comparison"]["rows"]
+    assert [row["accelerator"] for row in rows] == [c.name for c in field]
+    assert not any(row["reason"] for row in rows)
+    assert any("synthetic weights" in note for note in document["notes"])
+
+
 @pytest.mark.parametrize(
     ("args", "part"),
     [
