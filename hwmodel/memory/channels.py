@@ -37,18 +37,17 @@ class Channels:
 
     def cost(self, found: Runs, width: Fraction | int, write: bool) -> Cost:
         """Cost of moving runs of values of `width` bits; each begins on a burst."""
-        run_bits = Fraction(int(found.values)) * width
-        count, run = int(found.count), ceil(run_bits / 8 / self.part.burst_bytes)
-        if not count or not run:
-            return Cost()
-        stride = int(int(found.stride) * width / 8 / self.part.burst_bytes)
-        here, run_here = ceil(count * run / self.count), ceil(run / self.count)
-        stride_here = max(run_here, stride // self.count)
         burst = self.part.burst_bytes
-        if count == 1 or stride_here == run_here:
-            moved = _model(self.part).cost(Stream(here * burst, write))
+        runs, run = int(found.count), ceil(int(found.values) * width / 8 / burst)
+        if not runs or not run:
+            return Cost()
+        bytes_here, run_here = (ceil(n / self.count) * burst for n in (runs * run, run))
+        stride_here = int(int(found.stride) * width / 8 / burst) // self.count * burst
+        if runs == 1 or stride_here <= run_here:
+            stream = Stream(bytes_here, write)
         else:
-            moved = _model(self.part).cost(Stream(here * burst, write, run_here * burst, stride_here * burst))
+            stream = Stream(bytes_here, write, run_here, stride_here)
+        moved = _model(self.part).cost(stream)
         return Cost(moved.seconds, self.count * moved.joules)
 
 

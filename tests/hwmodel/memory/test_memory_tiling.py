@@ -11,6 +11,7 @@ from bitxcore.errors import TensorError
 from hwmodel.memory.channels import Channels, TileCosts
 from hwmodel.memory.nest import Nest
 from hwmodel.memory.tiling import ORDERS, Buffers, Tiling, Widths, best_tiling
+from hwmodel.memory.transfers import transfers
 from hwmodel.memory.waiting import schedule
 
 BURST = 64
@@ -204,7 +205,7 @@ def test_the_smallest_tile_that_does_not_fit_is_named():
         hw.simulate(machine, layer, hw.Operands(weights))
 
 
-def test_searching_a_large_network_takes_well_under_a_second(monkeypatch):
+def test_searching_a_large_network_takes_well_under_a_second():
     from time import perf_counter
 
     best_tiling.cache_clear()
@@ -214,3 +215,13 @@ def test_searching_a_large_network_takes_well_under_a_second(monkeypatch):
         n = weights_of(entry.layer) * 16
         best_tiling(Nest.of(entry.layer), Widths(n, n, 16, 16, 512), buffers)
     assert perf_counter() - start < 1
+
+
+def test_cost_does_not_grow_with_the_number_of_tiles():
+    layer = hw.Linear("l", 1 << 15, 1 << 15, positions=1 << 10)
+    conv = hw.Conv("c", in_channels=64, out_channels=64, in_size=(224, 224), kernel=5, padding=2, batch=64)
+    for nest, order, channels in ((Nest.of(layer), ORDERS[0], 1), (Nest.of(conv), ORDERS[-1], 2)):
+        tiling = Tiling(nest, order, 1, channels, 1, 1)
+        found = transfers(tiling)
+        assert sum(n for n, _ in found.kinds) == tiling.tiles > 1e9
+        assert len(found.kinds) < 200
