@@ -36,7 +36,7 @@ KINDS = {
 LARGEST_CAUSES = 3
 
 EFFORT_S = 20.0
-"""Nominal seconds of re-simulation: a machine takes 3e7 weights, or 1e10 multiply-accumulates, a second."""
+"""Nominal seconds of re-simulation: a machine takes 1e8 weights, and 1e10 multiply-accumulates, a second."""
 
 
 # -- records -----------------------------------------------------------------------------------
@@ -384,7 +384,7 @@ def _heaviest(network: Network, run: Sequence[LayerResult], seconds: float) -> N
     entries = {entry.layer.name: entry for entry in network.layers}
     chosen: set[str] = set()
     for row in sorted(run, key=lambda row: -(row.cycles or 0)):
-        seconds -= row.parameters / 3e7 + row.macs / 1e10
+        seconds -= row.parameters / 1e8 + row.macs / 1e10
         if chosen and seconds < 0:
             break
         chosen.add(row.layer)

@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from os import PathLike
@@ -19,6 +19,7 @@ from bitxcore.dumps import Dump, open_dump
 from bitxcore.errors import BitxError, TensorError
 from hwmodel.accelerators import accelerator as make_accelerator
 from hwmodel.accelerators import accelerator_class
+from hwmodel.accelerators.base import Accelerator
 from hwmodel.activations import DEFAULT_ACTIVATIONS, distribution
 from hwmodel.feeding import Named, Source, TraceSource
 from hwmodel.feeding import opened as open_operands
@@ -60,6 +61,8 @@ class Sweep:
         Those of `OBJECTIVES` that the front is of; others had no value on this machine.
     resumed : int
         Points that an earlier, interrupted run had finished.
+    notes : tuple of str
+        Assumptions of the first point that is possible.
     """
 
     network: str
@@ -70,6 +73,7 @@ class Sweep:
     units: dict[str, str] = field(repr=False)
     objectives: tuple[str, ...]
     resumed: int
+    notes: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.columns["point"])
@@ -161,8 +165,11 @@ def sweep(
             source = opened.enter_context(open_dump(source))
         operands: dict[str, Any] = {"dump": source, "traces": traces, "weights": weights}
         operands |= {"activations": activations, "precisions": precisions}
-        with open_operands(network, **operands, machines=[make_accelerator(accelerator)]):
-            pass  # what would fail at every point fails here
+        machine = [_first_machine(whole, points)]
+        with open_operands(network, **operands, machines=machine) as feed:
+            for entry in network.layers:  # what does not fit fails now, not at every point
+                feed.layer(entry, weights=False, activations=False)
+            notes = network.notes + feed.notes(network, machine)
         definition = _definition(whole, network, operands, len(points), seed)
         rows: dict[int, dict[str, Any]] = {}
         with _journal(store, source, definition, restart) as journal:
@@ -181,7 +188,7 @@ def sweep(
                     rows |= {row["point"]: row for row in done}
                     if progress:
                         progress(len(rows), len(points))
-            result = _result(network, whole, [rows[point] for point in points], resumed)
+            result = _result(network, whole, [rows[point] for point in points], resumed, notes)
             if store is not None:
                 _write(store, result, source, {**definition, **(parameters or {})})
             if journal is not None:
@@ -196,6 +203,14 @@ def _at_least_1(what: str, value: int | None) -> int | None:
     if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
         raise TensorError(f"{what} must be an integer of at least 1, got {value!r}")
     return value
+
+
+def _first_machine(space: Space, points: Sequence[int]) -> Accelerator:
+    """Make the machine of the first point that has one."""
+    for point in points:
+        with suppress(BitxError):
+            return make_accelerator(space.accelerator, **{**space.fixed, **space.options(point)})
+    return make_accelerator(space.accelerator)
 
 
 def _jobs(jobs: int | None, points: int) -> int:
@@ -297,7 +312,9 @@ def _journal(
 # -- after -------------------------------------------------------------------------------------
 
 
-def _result(network: Network, space: Space, rows: Sequence[dict[str, Any]], resumed: int) -> Sweep:
+def _result(
+    network: Network, space: Space, rows: Sequence[dict[str, Any]], resumed: int, notes: tuple[str, ...]
+) -> Sweep:
     points = [row["point"] for row in rows]
     options = [space.options(point) for point in points]
     columns: dict[str, list[Any]] = {"point": points}
@@ -315,6 +332,7 @@ def _result(network: Network, space: Space, rows: Sequence[dict[str, Any]], resu
         units=units,
         objectives=objectives,
         resumed=resumed,
+        notes=notes,
     )
 
 
@@ -376,6 +394,7 @@ def _write(store: str | PathLike[str], result: Sweep, source: Source, parameters
                 "network": result.network,
                 "accelerator": result.accelerator,
                 "objectives": ", ".join(result.objectives),
+                "notes": "\n".join(result.notes),
                 "assumptions": "\n".join(accelerator_class(result.accelerator).assumptions),
             },
         )

@@ -216,6 +216,24 @@ def test_other_machines_sweep_too(network):
     assert any(result.columns["on_front"])
 
 
+def test_operands_come_from_where_they_come_from_in_a_simulation(network):
+    rng = np.random.default_rng(3)
+    (first, *_) = network
+    traces = {first.name: rng.random((1, 1, 8, 8), np.float32)}
+    space = {"column_registers": (0, 1)}
+    options = {"traces": traces, "activations": "normal", "precisions": 9}
+    result = hw.sweep(network, space, accelerator="pragmatic", jobs=1, **options)
+    for i, registers in enumerate(space["column_registers"]):
+        machine = hw.accelerator("pragmatic", column_registers=registers)
+        run = hw.simulate_network(machine, network, **options)
+        assert result.columns["cycles"][i] == run.totals[0].cycles
+        assert result.notes == run.notes
+    drawn = hw.sweep(network, {"rows": (3,)}, weights="laplace", jobs=1)
+    (total,) = hw.simulate_network(hw.accelerator("bitx", rows=3), network, weights="laplace").totals
+    assert drawn.columns["cycles"] == [total.cycles]
+    assert "laplace" in drawn.notes[-1]
+
+
 def test_weights_must_be_there(network):
     table = hw.load_network("resnet18")
     with pytest.raises(TensorError, match="needs weights; say where they are"):
