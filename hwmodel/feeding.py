@@ -19,7 +19,7 @@ from hwmodel.activations import (
     distribution,
 )
 from hwmodel.networks import Network, NetworkLayer
-from hwmodel.operands import Operands, activation_shape
+from hwmodel.operands import FIXED_POINT_BITS, Operands, activation_shape
 from hwmodel.precisions import DEFAULT_ERROR, Precision, Precisions, Profile, fixed_point, precisions_of
 from hwmodel.traces import Traces, open_traces
 
@@ -81,6 +81,8 @@ class Feed:
     weights, activations : Distribution, optional
         What is drawn where there are none.
     precisions : Precisions
+    found : dict of str to Precision
+        Precisions of the layers that have been asked for.
     """
 
     tensors: Mapping[str, Any] = field(default_factory=dict)
@@ -88,6 +90,7 @@ class Feed:
     weights: Distribution | None = None
     activations: Distribution | None = None
     precisions: Precisions = None
+    found: dict[str, Precision] = field(default_factory=dict)
 
     def layer(self, entry: NetworkLayer, *, weights: bool = True, activations: bool = True) -> FedLayer:
         """Read or draw the operands of one layer.
@@ -108,7 +111,7 @@ class Feed:
         if a is None and self.activations is not None and (activations or profiled):
             a = _stand_in(self.activations, entry)
             activation_note = f"stand-in activations: {self.activations.label}"
-        precision = self._precision(entry, w, a)
+        precision = self.found[layer.name] = self._precision(entry, w, a)
         bits = {"weight_bits": precision.weight_bits, "activation_bits": precision.activation_bits}
         bare = Operands(w, traced, **bits)
         if a is not None and precision.activation_bits is not None and a.dtype.kind == "f":
@@ -129,6 +132,16 @@ class Feed:
             return self.precisions.get(entry.layer.name, Precision())
         return Precision(self.precisions, self.precisions)
 
+    def _range(self) -> str:
+        """Smallest and largest precisions of all layers, in words."""
+        parts = []
+        for what, name in (("activations", "activation_bits"), ("weights", "weight_bits")):
+            bits = {getattr(p, name) or FIXED_POINT_BITS for p in self.found.values()}
+            if any(getattr(p, name) for p in self.found.values()):
+                low, high = min(bits), max(bits)
+                parts.append(f"{what} {low if low == high else f'{low} to {high}'} bits")
+        return ", ".join(parts) or "none"
+
     def notes(self, network: Network, machines: Sequence[Accelerator]) -> tuple[str, ...]:
         """Say of a whole run what was drawn, and what stated its precisions."""
         notes = []
@@ -141,10 +154,10 @@ class Feed:
             if drawn:
                 notes.append(f"stand-in activations in {drawn} layers: {self.activations.label}")
         if isinstance(self.precisions, Profile):
-            notes.append(f"precisions profiled: relative error of a tensor up to {self.precisions.error:g}")
+            error = f"relative error of a tensor up to {self.precisions.error:g}"
+            notes.append(f"precisions profiled, {error}: {self._range()}")
         elif self.precisions is not None:
-            given = self.precisions if isinstance(self.precisions, int) else "by layer"
-            notes.append(f"precisions given: {given}{' bits' if isinstance(given, int) else ''}")
+            notes.append(f"precisions given: {self._range()}")
         if isinstance(self.traces, Traces):
             notes += self.traces.notes(network)
         return tuple(notes)

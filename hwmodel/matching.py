@@ -21,6 +21,8 @@ from hwmodel.networks import Network, NetworkLayer
 
 RULES = ("by name", "by normalised name", "by shape")
 UNMATCHED = "no weights matched"
+MATCH_NOTE = "weights: "
+"""How the note begins that names the tensor of a layer."""
 
 _PREFIXES = frozenset(["module", "model", "net", "network", "orig", "mod", "backbone"])
 
@@ -149,7 +151,7 @@ def _matching(
         elif key in found:
             tensor, rule = found[key]
             matches.append(Match(entry.layer.name, tensor, rule))
-            notes = entry.notes if rule == RULES[0] else (*entry.notes, f"weights: {tensor}, {rule}")
+            notes = entry.notes if rule == RULES[0] else (*entry.notes, f"{MATCH_NOTE}{tensor}, {rule}")
             entries.append(replace(entry, weight=tensor, weight_missing=None, notes=notes))
         else:
             reason = UNMATCHED

@@ -26,6 +26,9 @@ if TYPE_CHECKING:
     from bitxcore.quantization import FixedPoint
 
 DEFAULT_ERROR = 0.01
+PRECISION_NOTE = "precision in fixed point: "
+"""How the note on a layer's precision begins."""
+
 _FIELDS = ("activation_bits", "weight_bits")
 
 
@@ -57,7 +60,7 @@ class Precision:
             for what, bits in (("activations", self.activation_bits), ("weights", self.weight_bits))
             if bits is not None
         ]
-        return f"precision: {', '.join(parts)}" if parts else ""
+        return f"{PRECISION_NOTE}{', '.join(parts)}" if parts else ""
 
 
 @dataclass(frozen=True)

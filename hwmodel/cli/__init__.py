@@ -18,6 +18,7 @@ __all__ = ["main"]
 COMMANDS = {
     "inspect": "hwmodel.cli.inspecting",
     "prune": "hwmodel.cli.pruning",
+    "trace": "hwmodel.cli.tracing",
     "simulate": "hwmodel.cli.simulating",
     "sweep": "hwmodel.cli.sweeping",
     "list": "hwmodel.cli.listing",

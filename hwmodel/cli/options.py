@@ -122,4 +122,29 @@ def selection_options(function: F) -> F:
     )(function)
 
 
+def operand_options(function: F) -> F:
+    """Add ``--weights --traces --activations --precisions``."""
+    return _all(
+        click.option(
+            "--weights",
+            metavar="DUMP|synthetic[:DIST]",
+            help="Weights for the layers of MODEL: a dump, matched by name or shape; or drawn from normal"
+            " (default), laplace, uniform or relu-normal, e.g. synthetic:laplace,zeros=0.5.",
+        ),
+        click.option("--traces", metavar="TRACES.h5", help="Activations; what bitx trace wrote."),
+        click.option(
+            "--activations",
+            metavar="DIST",
+            help="Stand-ins where a machine needs activations and there is no trace: relu-normal, normal,"
+            " laplace or uniform, e.g. relu-normal:zeros=0.6,seed=1.  [default: relu-normal]",
+        ),
+        click.option(
+            "--precisions",
+            metavar="profile[:ERROR]|FILE|BITS",
+            help="Bits of the operands in fixed point: the fewest whose relative error is at most ERROR"
+            " (0.01); by layer, in a .json or .csv file; or one number.  [default: 16]",
+        ),
+    )(function)
+
+
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document, no tables.")

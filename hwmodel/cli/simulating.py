@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from hwmodel.cli.options import Format, json_option
+from hwmodel.cli.options import Format, json_option, operand_options
 from hwmodel.cli.values import Depth, Machine, Shape, Size
 
 if TYPE_CHECKING:
@@ -48,6 +48,7 @@ _SIZE_HINT = re.compile(r"set it with sizes=.*|give input_size=.*", re.DOTALL)
 @click.option("--fifo-depth", type=Depth(), help="Of bitx: groups a unit may be ahead; inf: any number.")
 @click.option("--input-size", type=Shape(), multiple=True, help="Shape of an ONNX input, batch included.")
 @click.option("--size", "sizes", type=Size(), multiple=True, help="A dynamic dimension of an ONNX input.")
+@operand_options
 @click.option(
     "--published",
     "beside_published",
@@ -71,6 +72,10 @@ def command(
     exclude: tuple[str, ...],
     input_size: tuple[tuple[str, tuple[int, ...]], ...],
     sizes: tuple[tuple[str, int], ...],
+    weights: str | None,
+    traces: str | None,
+    activations: str | None,
+    precisions: str | None,
     beside_published: bool,
     explained: bool,
     output: str | None,
@@ -80,13 +85,15 @@ def command(
     """Count the cycles of every layer.
 
     MODEL is an ONNX model (layers and weights), a dump of weights (layers from --network, or one
-    matrix product a tensor), or the name of a network table (for accelerators that look at no weights).
+    matrix product a tensor), or the name of a network table (with --weights, or for accelerators that look
+    at no weights).
     """
     from bitxcore.store import Store
     from hwmodel import simulate_network
     from hwmodel.cli import comparing, explanation
     from hwmodel.cli import output as out
     from hwmodel.cli import simulation_report as report
+    from hwmodel.cli.operands import Wanted, matching_document
     from hwmodel.cli.progress import progress
     from hwmodel.explaining import explain
     from hwmodel.published import compare
@@ -95,22 +102,32 @@ def command(
     if field and explained:
         raise click.UsageError("--explain is for single machines, not for -a all")
     machines = field.machines if field else _machines(accelerators, shortcuts)
+    wanted = Wanted.of(weights, traces, activations, precisions)
+    wanted.check(network, explained)
     with ExitStack() as opened:
-        dump = _open(opened, model, network)
+        traced = wanted.open_traces(opened)
+        if traced is not None and Path(model).suffix == ".onnx" and not input_size and not sizes:
+            input_size = tuple(traced.input_sizes.items())
+        dump = wanted.open_weights(opened) if wanted.elsewhere else _open(opened, model, network)
         with _naming(network or model, parsing=True):
-            net = _network(model, dump, network, positions, exclude, input_size, sizes)
+            net = _network(model, dump, network, positions, exclude, input_size, sizes, wanted.elsewhere)
             _check_layers(net)
+        matching = wanted.match(net, dump)
+        net = matching.network if matching else net
+        drawn = wanted.synthetic
         if field:
-            machines = field.start(weights=dump is not None, activations=True)
-        if dump is None and any(machine.needs_weights for machine in machines):
+            machines = field.start(weights=dump is not None or drawn is not None, activations=True)
+        if dump is None and drawn is None and any(machine.needs_weights for machine in machines):
             needy = ", ".join(machine.name for machine in machines if machine.needs_weights)
             raise click.UsageError(
-                f"{needy} needs weights, which a table has not: bitx simulate DUMP --network {model}"
+                f"{needy} needs weights, which a table has not: --weights DUMP, or --weights synthetic; or"
+                f" bitx simulate DUMP --network {model}"
             )
         parameters: dict[str, Any] = {"command": "simulate", "model": model, "network": network}
         parameters |= {"positions": positions, "exclude": exclude, "input_size": dict(input_size)}
         parameters |= {"sizes": dict(sizes), "accelerators": {m.label: m.options for m in machines}}
-        inputs: list[Any] = [] if dump is None else [dump]
+        parameters |= wanted.parameters
+        inputs: list[Any] = [*([] if dump is None else [dump]), *wanted.files()]
         shapes = Path(network or model)
         if shapes.is_file() and (dump is None or shapes not in dump.files()):
             inputs.append(shapes)
@@ -124,17 +141,36 @@ def command(
                 seen = done
 
             with _naming(dump.path if dump else model):
-                run = simulate_network(machines, net, dump=dump, store=writer, progress=advance)
+                run = simulate_network(
+                    machines,
+                    net,
+                    dump=dump,
+                    traces=traced,
+                    weights=drawn,
+                    activations=wanted.activations,
+                    precisions=wanted.precisions,
+                    store=writer,
+                    progress=advance,
+                )
             compared = field.finish(run, writer) if field else None
+        source = wanted.weights_anywhere(net, dump)
         explanations = [
-            explain(machine, net, dump=dump, rows=run.of(machine.label)) for machine in machines * explained
+            explain(
+                machine,
+                net,
+                dump=source,
+                traces=wanted.activations_anywhere(net, traced),
+                rows=run.of(machine.label),
+            )
+            for machine in machines * explained
         ]
-        published = compare(net, dump=dump, basis=_basis(machines)) if beside_published else None
+        published = compare(net, dump=source, basis=_basis(machines)) if beside_published else None
     if compared is not None:
         comparing.show(net, compared, parameters, output, published, as_json)
         return
     if as_json:
         document = report.document(net, run, machines, parameters, output, published)
+        document["matching"] = matching_document(matching)
         if explained:
             document["explanations"] = [explanation.document(found) for found in explanations]
         out.print_json(document)
@@ -200,11 +236,13 @@ def _network(
     exclude: tuple[str, ...],
     input_size: tuple[tuple[str, tuple[int, ...]], ...],
     sizes: tuple[tuple[str, int], ...],
+    weights_elsewhere: bool = False,
 ) -> Network:
     from hwmodel import load_network, network_from_dump
 
     source = network or model
-    assumed = dump is not None and network is None and dump.container != "onnx"
+    given = dump is None or network is not None or weights_elsewhere
+    assumed = not given and dump is not None and dump.container != "onnx"
     if not assumed and (positions is not None or exclude):
         raise click.UsageError("--positions and --exclude are for dumps without layer shapes")
     if assumed:

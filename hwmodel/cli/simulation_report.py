@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from hwmodel.accelerators.base import Accelerator
 from hwmodel.cli import output as out
+from hwmodel.cli.operands import is_of_one_layer
 from hwmodel.networks import Network
 from hwmodel.results import LayerResult, NetworkResult, NetworkTotal
 
@@ -207,6 +208,8 @@ def _remarks(
         noted: dict[str, int] = {}
         for row in rows:
             for note in row.notes:
+                if is_of_one_layer(note):
+                    continue
                 noted[note] = noted.get(note, 0) + 1
         lines += [f"note, {machine.name}: {n} layers: {note}" for note, n in noted.items()]
     lines += [

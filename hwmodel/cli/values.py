@@ -117,3 +117,18 @@ class Values(Choice):
         if (high - low) // step >= MOST_VALUES:
             self.fail(f"{text!r} has more than {MOST_VALUES:,} values", param, ctx)
         return range(low, high + 1, step)
+
+
+class Numbers(Choice):
+    """One number, or several with commas."""
+
+    name = "number[,number...]"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Parse the text."""
+        if not isinstance(value, str):
+            return value
+        try:
+            return tuple(float(part) for part in value.split(","))
+        except ValueError:
+            self.fail(f"{value!r} is not a number, or several with commas", param, ctx)

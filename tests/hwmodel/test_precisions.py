@@ -110,9 +110,13 @@ def test_run_says_where_precisions_come_from():
     def notes(given):
         return hw.simulate_network(machine, NETWORK, traces=TRACES, precisions=given).notes
 
-    assert notes("profile:0.05") == ("precisions profiled: relative error of a tensor up to 0.05",)
-    assert notes(9) == ("precisions given: 9 bits",)
-    assert notes({"l": hw.Precision(7)}) == ("precisions given: by layer",)
+    bits = sorted(hw.needed_bits(x, 0.05) for x in TRACES.values())
+    profiled = (
+        f"precisions profiled, relative error of a tensor up to 0.05: activations {bits[0]} to {bits[1]} bits"
+    )
+    assert notes("profile:0.05") == (profiled,)
+    assert notes(9) == ("precisions given: activations 9 bits, weights 9 bits",)
+    assert notes({"l": hw.Precision(7)}) == ("precisions given: activations 7 to 16 bits",)
     assert notes(None) == ()
 
 
@@ -125,7 +129,7 @@ def test_files(tmp_path):
     run = hw.simulate_network(
         hw.accelerator("stripes"), NETWORK, precisions=tmp_path / "p.json", store=tmp_path / "r.h5"
     )
-    assert run.layers[0].notes == ("precision: activations 9 bits",)
+    assert run.layers[0].notes == ("precision in fixed point: activations 9 bits",)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,155 @@
+"""``bitx trace``: what the layers of a model really multiply."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from hwmodel.cli.options import json_option
+from hwmodel.cli.values import Numbers, Shape, Size
+
+if TYPE_CHECKING:
+    from hwmodel.tracing import TraceResult
+
+MIB = 1 << 20
+
+
+@click.command(name="trace")
+@click.argument("model", metavar="MODEL.onnx")
+@click.option(
+    "--input",
+    "inputs",
+    metavar="[NAME=]FILE",
+    multiple=True,
+    required=True,
+    help="A picture (.png, .jpg) or an array (.npy, .npz or another dump); with the input's name where there"
+    " are several.",
+)
+@click.option(
+    "-o",
+    "--output",
+    metavar="TRACES.h5",
+    required=True,
+    help="The traces; bitx simulate --traces reads them.",
+)
+@click.option("--input-size", type=Shape(), multiple=True, help="Shape of an input, batch included.")
+@click.option("--size", "sizes", type=Size(), multiple=True, help="A dynamic dimension of an input.")
+@click.option(
+    "--scale", type=float, help="Of pictures: factor of the 8-bit channels.  [default: 1/255, so 0 to 1]"
+)
+@click.option(
+    "--mean", type=Numbers(), help="Of pictures: then subtracted; one number, or one a channel.  [default: 0]"
+)
+@click.option(
+    "--std", type=Numbers(), help="Of pictures: then divided by; one number, or one a channel.  [default: 1]"
+)
+@click.option(
+    "--memory",
+    type=click.IntRange(1),
+    default=256,
+    show_default=True,
+    help="MiB of activations to hold at once; the model runs as often as that takes.",
+)
+@json_option
+def command(
+    model: str,
+    inputs: tuple[str, ...],
+    output: str,
+    input_size: tuple[tuple[str, tuple[int, ...]], ...],
+    sizes: tuple[tuple[str, int], ...],
+    scale: float | None,
+    mean: tuple[float, ...] | None,
+    std: tuple[float, ...] | None,
+    memory: int,
+    as_json: bool,
+) -> None:
+    """Run an ONNX model and record the input of every layer.
+
+    Pictures are resized to the model's input size, and their channels become (channel x scale - mean) / std.
+    TRACES.h5 appears whole or not at all.
+    """
+    from hwmodel import Scaling, trace
+    from hwmodel.cli import output as out
+    from hwmodel.cli.progress import progress
+    from hwmodel.cli.simulating import _naming
+
+    named = [_named(text) for text in inputs]
+    if len(named) > 1 and (not all(name for name, _ in named) or len({n for n, _ in named}) < len(named)):
+        raise click.UsageError("several --input need the inputs' names: NAME=FILE, each once")
+    shapes = dict(input_size)
+    if "" in shapes and len(input_size) > 1:
+        raise click.UsageError("several --input-size need the inputs' names: NAME=1x3x224x224")
+    own = Scaling()
+    scaling = Scaling(own.scale if scale is None else scale, mean or own.mean, std or own.std)
+    given: Any = dict(named) if named[0][0] else named[0][1]
+    with _naming(model, parsing=True), progress(1.0, "trace") as bar:
+        seen = 0.0
+
+        def advance(done: int, total: int, layer: str) -> None:
+            nonlocal seen
+            bar.advance(done / total - seen, layer)
+            seen = done / total
+
+        result = trace(
+            model,
+            given,
+            output,
+            input_size=shapes.get("", shapes or None),
+            sizes=dict(sizes) or None,
+            scaling=scaling,
+            slice_bytes=memory * MIB,
+            progress=advance,
+        )
+    if as_json:
+        out.print_json(_document(model, result, output))
+        return
+    _print(result)
+    out.say(out.written_line([output], ""))
+
+
+def _named(text: str) -> tuple[str, str]:
+    """Split ``NAME=FILE``; what exists as it stands is a file."""
+    if "=" not in text or Path(text).exists():
+        return "", text
+    name, _, file = text.partition("=")
+    return name, file
+
+
+def _print(result: TraceResult) -> None:
+    from hwmodel.cli import output as out
+
+    out.print_table(
+        ["layer", "operation", "operand", "shape", "dtype", "zeros", "lowest", "highest"],
+        (
+            [
+                row.layer,
+                row.operation,
+                row.operand,
+                "x".join(map(str, row.shape)),
+                row.dtype,
+                out.percent(row.zeros),
+                f"{row.lowest:.4g}",
+                f"{row.highest:.4g}",
+            ]
+            for row in result.operands
+        ),
+        title=f"{result.network.name}: {len(result.network)} layers, the model ran {result.slices} times",
+        numeric=[False] * 5 + [True] * 3,
+    )
+    out.say(*(f"not recorded: {row.operand} of {row.layer}: {row.reason}" for row in result.not_recorded))
+    out.say(*(f"note: {note}" for note in result.network.notes if "batch" not in note))
+
+
+def _document(model: str, result: TraceResult, output: str) -> dict[str, Any]:
+    return {
+        "model": model,
+        "network": result.network.name,
+        "layers": len(result.network),
+        "input_sizes": result.input_sizes,
+        "slices": result.slices,
+        "operands": [vars(row) for row in result.operands],
+        "not_recorded": [vars(row) for row in result.not_recorded],
+        "written": [output],
+    }
