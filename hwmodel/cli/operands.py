@@ -84,24 +84,16 @@ class Wanted:
 
         return None if self.dump_path is None or dump is None else match_weights(network, dump)
 
-    def check(self, network: str | None, explained: bool) -> None:
+    def check(self, network: str | None) -> None:
         """Refuse options that do not go together."""
         if self.elsewhere and network is not None:
             raise click.UsageError("--weights and --network both say what MODEL is not: give one of them")
-        if explained and self.precisions is not None:
-            raise click.UsageError("--explain does not know --precisions")
 
     def weights_anywhere(self, network: Network, dump: Dump | None) -> Any:
         """Give the weights as other functions take them: the dump, or drawn ones as a mapping."""
         from hwmodel.feeding import synthetic_weights
 
         return dump if self.synthetic is None else synthetic_weights(network, self.synthetic)
-
-    def activations_anywhere(self, network: Network, traces: Traces | None) -> Any:
-        """Give traces, and stand-ins for the rest, as a mapping."""
-        from hwmodel.feeding import stand_ins
-
-        return stand_ins(network, self.activations, traces)
 
 
 def matching_document(matching: Matching | None) -> dict[str, Any] | None:

@@ -103,7 +103,7 @@ def command(
         raise click.UsageError("--explain is for single machines, not for -a all")
     machines = field.machines if field else _machines(accelerators, shortcuts)
     wanted = Wanted.of(weights, traces, activations, precisions)
-    wanted.check(network, explained)
+    wanted.check(network)
     with ExitStack() as opened:
         traced = wanted.open_traces(opened)
         if traced is not None and Path(model).suffix == ".onnx" and not input_size and not sizes:
@@ -153,17 +153,20 @@ def command(
                     progress=advance,
                 )
             compared = field.finish(run, writer) if field else None
-        source = wanted.weights_anywhere(net, dump)
         explanations = [
             explain(
                 machine,
                 net,
-                dump=source,
-                traces=wanted.activations_anywhere(net, traced),
+                dump=dump,
+                traces=traced,
+                weights=drawn,
+                activations=wanted.activations,
+                precisions=wanted.precisions,
                 rows=run.of(machine.label),
             )
             for machine in machines * explained
         ]
+        source = wanted.weights_anywhere(net, dump)
         published = compare(net, dump=source, basis=_basis(machines)) if beside_published else None
     if compared is not None:
         comparing.show(net, compared, parameters, output, published, as_json)

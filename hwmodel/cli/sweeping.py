@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from hwmodel.cli.options import json_option
+from hwmodel.cli.options import json_option, operand_options
 from hwmodel.cli.values import Machine, Shape, Size, Values
 
 if TYPE_CHECKING:
@@ -45,6 +45,7 @@ if TYPE_CHECKING:
 )
 @click.option("--input-size", type=Shape(), multiple=True, help="Shape of an ONNX input, batch included.")
 @click.option("--size", "sizes", type=Size(), multiple=True, help="A dynamic dimension of an ONNX input.")
+@operand_options
 @click.option(
     "-o",
     "--output",
@@ -65,6 +66,10 @@ def command(
     exclude: tuple[str, ...],
     input_size: tuple[tuple[str, tuple[int, ...]], ...],
     sizes: tuple[tuple[str, int], ...],
+    weights: str | None,
+    traces: str | None,
+    activations: str | None,
+    precisions: str | None,
     output: str | None,
     restart: bool,
     as_json: bool,
@@ -78,6 +83,7 @@ def command(
 
     from hwmodel.cli import output as out
     from hwmodel.cli import simulating
+    from hwmodel.cli.operands import Wanted
     from hwmodel.cli.progress import progress
     from hwmodel.sweeps import sweep
 
@@ -85,14 +91,23 @@ def command(
     varied = dict(vary)
     if len(varied) < len(vary):
         raise click.UsageError("--vary names an option twice")
+    wanted = Wanted.of(weights, traces, activations, precisions)
+    wanted.check(network)
     with ExitStack() as opened:
-        dump = simulating._open(opened, model, network)
+        traced = wanted.open_traces(opened)
+        if traced is not None and model.endswith(".onnx") and not input_size and not sizes:
+            input_size = tuple(traced.input_sizes.items())
+        dump = wanted.open_weights(opened) if wanted.elsewhere else simulating._open(opened, model, network)
         with simulating._naming(network or model, parsing=True):
-            net = simulating._network(model, dump, network, positions, exclude, input_size, sizes)
+            net = simulating._network(
+                model, dump, network, positions, exclude, input_size, sizes, wanted.elsewhere
+            )
             simulating._check_layers(net)
+        matching = wanted.match(net, dump)
+        net = matching.network if matching else net
         parameters: dict[str, Any] = {"command": "sweep", "model": model, "network_option": network}
         parameters |= {"input_size": dict(input_size), "sizes": dict(sizes), "positions": positions}
-        parameters |= {"exclude": exclude, "sample": sample}
+        parameters |= {"exclude": exclude, "sample": sample, **wanted.parameters}
         start, seen = perf_counter(), 0
         with progress(1.0, "sweep") as bar:
 
@@ -111,6 +126,10 @@ def command(
                 sample=sample,
                 seed=seed,
                 jobs=jobs,
+                traces=traced,
+                weights=wanted.synthetic,
+                activations=wanted.activations,
+                precisions=wanted.precisions,
                 restart=restart,
                 parameters=parameters,
                 progress=advance,
@@ -157,16 +176,15 @@ def _print(found: Sweep, seconds: float) -> None:
             title=title,
             numeric=[True] * (len(names) + 9),
         )
-        small = ", ".join(_WORDS[name] for name in found.objectives)
-        out.say(
-            f"Pareto front: {len(front):,} of {len(found) - failed:,} points; no other has less of {small}"
-        )
+        small = " × ".join(_WORDS[name] for name in found.objectives)
+        out.say(f"Pareto front of {small}: {len(front):,} of {len(found) - failed:,} points")
     else:
         out.say(title, "no point could be compared")
     for reason, count in sorted(reasons.items(), key=lambda item: -item[1])[:_REASONS]:
         out.say(f"not possible: {count:,} × {reason}")
     if len(reasons) > _REASONS:
         out.say(f"not possible: {len(reasons) - _REASONS:,} more reasons, in the store's column reason")
+    out.say(*(f"note: {note}" for note in found.notes))
     resumed = f"; {found.resumed:,} had been finished before" if found.resumed else ""
     out.say(f"{done:,} points in {seconds:,.1f} s{resumed}")
 
@@ -214,6 +232,7 @@ def _document(found: Sweep, parameters: dict[str, Any], output: str | None) -> d
         "points": [found.row(i) for i in range(len(found))],
         "objectives": found.objectives,
         "front": found.front,
+        "notes": found.notes,
         "resumed_points": found.resumed,
         "written": [output] if output else [],
     }

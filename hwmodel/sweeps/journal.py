@@ -57,7 +57,7 @@ class Journal:
             self._file = path.open("a+b")
             try:
                 self._lock()
-                end = 0 if restart else self._read(wanted)
+                end = self._read(wanted, restart)
                 self._file.truncate(end)
                 if end == 0:
                     self._write([{"bitx-sweep": VERSION, "definition": wanted}])
@@ -97,8 +97,8 @@ class Journal:
         self._file.flush()
         os.fsync(self._file.fileno())
 
-    def _read(self, wanted: dict[str, Any]) -> int:
-        """Read `rows`; return where the last good line ends."""
+    def _read(self, wanted: dict[str, Any], restart: bool) -> int:
+        """Read `rows`; return where the last good line ends, 0 for a restart."""
         self._file.seek(0)
         end = 0
         for line in self._file:
@@ -106,6 +106,8 @@ class Journal:
             if document is None:
                 if end == 0 and line.endswith(b"\n"):
                     raise BitxError(f"{self.path}: is no journal of a sweep; move it away")
+                break
+            if restart:
                 break
             if end == 0:
                 self._check(document, wanted)

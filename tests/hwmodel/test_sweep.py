@@ -287,8 +287,9 @@ def test_a_journal_knows_its_sweep(tmp_path):
     with Journal(path, DEFINITION | {"seed": 4}, restart=True) as journal:
         assert not journal.rows
     path.write_bytes(b"my notes\n")
-    with pytest.raises(BitxError, match="is no journal"):
-        Journal(path, DEFINITION)
+    for restart in (False, True):
+        with pytest.raises(BitxError, match="is no journal"):
+            Journal(path, DEFINITION, restart=restart)
     assert path.read_bytes() == b"my notes\n"
 
 

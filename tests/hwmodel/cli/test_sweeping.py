@@ -29,11 +29,23 @@ def test_points_are_the_librarys(bitx, out):
 def test_text(bitx, out):
     text = bitx("sweep", *SMALL, "--vary", "criterion=topn,energy", "-o", out / "s.h5").stdout
     assert "digits_resnet on bitx: 8 points of rows (2) × lanes (2) × criterion (2)" in text
-    assert "of 4 points; no other has less of time, energy, error" in text
+    assert "Pareto front of time × energy × error: " in text
+    assert " of 4 points" in text
     assert "not possible: 4 × criterion 'energy' needs budget" in text
     assert text.splitlines()[-1].startswith(f"wrote {out / 's.h5'} (")
     text = bitx("sweep", *SMALL).stdout
     assert text.splitlines()[-1] == "nothing written; -o STORE.h5 keeps these points"
+
+
+def test_operands_are_those_of_simulate(bitx):
+    operands = ["--weights", "synthetic:laplace", "--precisions", "8"]
+    swept = bitx.json("sweep", SAMPLE, "--size", "N=1", "--vary", "format=fixed8", *operands)
+    run = bitx.json("simulate", SAMPLE, "--size", "N=1", "-a", "bitx:format=fixed8", *operands)
+    assert swept["points"][0]["cycles"] == run["totals"][0]["cycles"]
+    assert swept["notes"] == run["notes"]
+    text = bitx("sweep", SAMPLE, "--size", "N=1", "-a", "pragmatic", "--vary", "tiles=8,16").stdout
+    assert "note: stand-in activations in 13 layers: relu-normal" in text
+    bitx("sweep", SAMPLE, "--network", "resnet18", "--vary", "rows=3", *operands, code=2)
 
 
 def test_no_point_is_possible(bitx):

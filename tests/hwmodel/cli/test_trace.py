@@ -141,8 +141,10 @@ def test_precisions(bitx, sample, traces, out):
     with Store.open(out / "r.h5") as store:
         assert str(out / "p.json") in [item.path for item in store.provenance.inputs]
     assert "p.csv: can't be read" in bitx.error(*args, "--precisions", out / "p.csv")
-    usage = bitx(*args, "--precisions", "8", "--explain", code=2)
-    assert "--explain does not know --precisions" in usage.stderr
+    explained = bitx.json(*args, "--precisions", "8", "--explain")
+    for total, found in zip(explained["totals"], explained["explanations"], strict=True):
+        wider = next(c for c in found["changes"] if c["options"] == {"columns": 32})
+        assert found["cycles"] == total["cycles"] == wider["cycles"] + wider["saved_cycles"]
 
 
 # -- weights -----------------------------------------------------------------------------------
