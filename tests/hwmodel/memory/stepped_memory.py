@@ -32,7 +32,9 @@ def reads_of(layer):
 
 
 def runs_of(coordinates, sizes):
-    """Lengths of runs of neighbours; a run goes on into the next row if the box has whole rows, and so on.
+    """Lengths of runs of neighbours.
+
+    A run goes on into the next row if the box has whole rows without gaps between them, and so on.
 
     Parameters
     ----------
@@ -40,6 +42,8 @@ def runs_of(coordinates, sizes):
     sizes : of the tensor
     """
     whole = [len({c[n] for c in coordinates}) == size for n, size in enumerate(sizes)]
+    taken = [sorted({c[n] for c in coordinates}) for n in range(len(sizes))]
+    dense = [not t or t[-1] - t[0] == len(t) - 1 for t in taken]
     lengths, last = [], None
     for here in coordinates:
         address = 0
@@ -47,7 +51,7 @@ def runs_of(coordinates, sizes):
             address = address * size + c
         if last is not None and address == last[1] + 1:
             first = next(n for n, (a, b) in enumerate(zip(last[0], here, strict=True)) if a != b)
-            if all(whole[first + 1 :]):
+            if dense[first] and all(whole[first + 1 :]):
                 lengths[-1] += 1
                 last = here, address
                 continue
