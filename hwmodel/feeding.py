@@ -33,6 +33,11 @@ Named = Distribution | str | None
 """A distribution, or its text."""
 
 
+def looks_at_activations(machine: Accelerator) -> bool:
+    """Whether a machine's cycles depend on activations, by its kind or by its options."""
+    return machine.needs_activations or machine.options.get("serial") == "activations"
+
+
 @dataclass(frozen=True, eq=False)
 class FedLayer:
     """One layer's operands for all machines of a run.
@@ -41,6 +46,8 @@ class FedLayer:
     ----------
     operands : Operands
         For machines that look at activations: in fixed point where a precision is given.
+    floats : Operands
+        For a machine that takes floats as they are.
     bare : Operands
         For the others: activations as they were traced, no stand-ins.
     precision : Precision
@@ -49,6 +56,7 @@ class FedLayer:
     """
 
     operands: Operands
+    floats: Operands
     bare: Operands
     precision: Precision = field(default_factory=Precision)
     weight_note: str = ""
@@ -58,14 +66,16 @@ class FedLayer:
         """Say where the operands that `machine` depends on come from."""
         notes = (
             self.weight_note if machine.needs_weights else "",
-            self.activation_note if machine.needs_activations else "",
+            self.activation_note if looks_at_activations(machine) else "",
             self.precision.note,
         )
         return tuple(note for note in notes if note)
 
     def for_machine(self, machine: Accelerator) -> Operands:
         """Operands that `machine` gets; they do not depend on the other machines of a run."""
-        return self.operands if machine.needs_activations else self.bare
+        if machine.needs_activations:
+            return self.operands
+        return self.floats if looks_at_activations(machine) else self.bare
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,12 +123,14 @@ class Feed:
             activation_note = f"stand-in activations: {self.activations.label}"
         precision = self.found[layer.name] = self._precision(entry, w, a)
         bits = {"weight_bits": precision.weight_bits, "activation_bits": precision.activation_bits}
-        bare = Operands(w, traced, **bits)
+        bare = floats = Operands(w, traced, **bits)
+        if a is not traced:
+            floats = Operands(w, a, **bits)
         if a is not None and precision.activation_bits is not None and a.dtype.kind == "f":
             with _naming(entry):
                 a = fixed_point(a, precision.activation_bits).codes
         operands = Operands(w, a, **bits)
-        return FedLayer(operands, bare, precision, weight_note, activation_note)
+        return FedLayer(operands, floats, bare, precision, weight_note, activation_note)
 
     def _precision(
         self, entry: NetworkLayer, w: npt.NDArray[Any] | None, a: npt.NDArray[Any] | None
@@ -149,7 +161,7 @@ class Feed:
             drawn = sum(e.layer.has_weights and e.weight not in self.tensors for e in network.layers)
             if drawn:
                 notes.append(f"synthetic weights in {drawn} layers: {self.weights.label}")
-        if self.activations is not None and any(m.needs_activations for m in machines):
+        if self.activations is not None and any(looks_at_activations(m) for m in machines):
             drawn = sum(e.layer.name not in self.traces for e in network.layers)
             if drawn:
                 notes.append(f"stand-in activations in {drawn} layers: {self.activations.label}")

@@ -11,7 +11,7 @@ import csv
 import io
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,6 +29,7 @@ DEFAULT_ERROR = 0.01
 PRECISION_NOTE = "precision in fixed point: "
 """How the note on a layer's precision begins."""
 
+_BLOCK = 1 << 16
 _FIELDS = ("activation_bits", "weight_bits")
 
 
@@ -117,14 +118,37 @@ def needed_bits(x: npt.NDArray[Any], error: float = DEFAULT_ERROR, *, signed: bo
         low, high = (int(x.min()), int(x.max())) if x.size else (0, 0)
         magnitude = max(high.bit_length(), (~low).bit_length() if low < 0 else 0)
         return max(1, magnitude + signed)
-    wide = x.astype(np.float64, copy=False).reshape(-1)
-    norm = float(np.linalg.norm(wide))
+    if not x.size:
+        return 1 + signed
+    from bitxcore import quantize
+
+    largest = np.abs(x.reshape(-1)).max(keepdims=True)
+    if not np.isfinite(largest).all():
+        quantize(x, FIXED_POINT_BITS)  # which names the place
+    energy = sum(float(np.square(b).sum()) for b in _blocks(x))
     for bits in range(1 + signed, FIXED_POINT_BITS):
-        rest = fixed_point(x, bits, signed=signed).dequantize(np.float64).reshape(-1)
-        np.subtract(rest, wide, out=rest)
-        if float(np.linalg.norm(rest)) <= error * norm:
+        width = bits + (not signed)
+        scale = float(quantize(largest, width).scale)
+        if _quantises_within(x, width, scale, error**2 * energy):
             return bits
     return FIXED_POINT_BITS
+
+
+def _blocks(x: npt.NDArray[Any]) -> Iterator[npt.NDArray[np.float64]]:
+    flat = x.reshape(-1)
+    return (flat[i : i + _BLOCK].astype(np.float64) for i in range(0, flat.size, _BLOCK))
+
+
+def _quantises_within(x: npt.NDArray[Any], bits: int, scale: float, limit: float) -> bool:
+    """Whether the squared error of `bitxcore.quantize` stays within `limit`; stops where it does not."""
+    top = (1 << bits - 1) - 1
+    spent = 0.0
+    for block in _blocks(x):
+        rest = np.clip(np.rint(block / scale), -top, top) * scale - block
+        spent += float(np.square(rest, out=rest).sum())  # BLAS would wake threads for each block
+        if spent > limit:
+            return False
+    return True
 
 
 def fixed_point(x: npt.NDArray[Any], bits: int, *, signed: bool = False) -> FixedPoint:

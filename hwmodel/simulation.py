@@ -12,7 +12,7 @@ from bitxcore.dumps.base import Dump
 from bitxcore.errors import BitxError, TensorError
 from hwmodel.accelerators.base import Accelerator
 from hwmodel.activations import DEFAULT_ACTIVATIONS
-from hwmodel.feeding import Feed, Named, TraceSource, opened
+from hwmodel.feeding import Feed, Named, TraceSource, looks_at_activations, opened
 from hwmodel.feeding import Source as Source
 from hwmodel.feeding import open_weights as open_weights
 from hwmodel.layers import Layer
@@ -168,7 +168,7 @@ def _rows(
         fed = feed.layer(
             entry,
             weights=any(m.needs_weights for m in running),
-            activations=any(m.needs_activations for m in running),
+            activations=any(looks_at_activations(m) for m in running),
         )
         for machine in machines:
             row = simulate_entry(machine, entry, fed.for_machine(machine))

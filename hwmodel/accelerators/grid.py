@@ -37,7 +37,7 @@ GRID_ASSUMPTIONS = (
 """What the machines of this family have in common."""
 
 SECOND_OPERAND = (
-    "both operands are activations: its cycles depend on the second one, which traces do not hold"
+    "both operands are activations: its cycles depend on the second one, which is not looked at"
 )
 
 

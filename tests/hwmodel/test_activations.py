@@ -185,3 +185,15 @@ def test_synthetic_weights_are_as_the_tensor_is_stored():
     stored = hw.synthetic_weights(network)["w"]
     assert stored.shape == (40, 6)
     assert np.array_equal(entry.read({"w": stored}), distribution("normal").draw("weights", "w", (6, 40)))
+
+
+@pytest.mark.parametrize("precisions", [None, "profile", 7])
+def test_bitx_that_feeds_activations_serially_takes_them_as_they_are(precisions):
+    machine = hw.accelerator("bitx", serial="activations")
+    run = hw.simulate_network(machine, NETWORK, weights="normal", precisions=precisions)
+    assert [row.applicable for row in run.layers] == [True, True, False]
+    assert "stand-in activations: relu-normal, seed 0" in run.layers[1].notes
+    drawn = distribution("relu-normal").draw("activations", "f", (4, 40))
+    weights = distribution("normal").draw("weights", "f.weight", (6, 40))
+    alone = hw.simulate(machine, FC, hw.Operands(weights, drawn))
+    assert run.layers[1].compute_cycles == alone.compute_cycles
