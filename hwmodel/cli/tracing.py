@@ -120,6 +120,7 @@ def _named(text: str) -> tuple[str, str]:
 def _print(result: TraceResult) -> None:
     from hwmodel.cli import output as out
 
+    times = "once" if result.slices == 1 else f"{result.slices} times"
     out.print_table(
         ["layer", "operation", "operand", "shape", "dtype", "zeros", "lowest", "highest"],
         (
@@ -135,7 +136,7 @@ def _print(result: TraceResult) -> None:
             ]
             for row in result.operands
         ),
-        title=f"{result.network.name}: {len(result.network)} layers, the model ran {result.slices} times",
+        title=f"{result.network.name}: {len(result.network)} layers, the model ran {times}",
         numeric=[False] * 5 + [True] * 3,
     )
     out.say(*(f"not recorded: {row.operand} of {row.layer}: {row.reason}" for row in result.not_recorded))

@@ -237,6 +237,31 @@ def test_integers_lose_their_zero_point(tmp_path, zero):
     assert np.array_equal(y, run(path, {"x": x})[0])
 
 
+def test_quantised_convolution_and_a_zero_point_that_is_computed(tmp_path):
+    """QLinearConv; and a product whose input is quantised at run time."""
+    stored = {
+        "s": np.array(0.5, np.float32), "zx": np.array(7, np.uint8), "zw": np.array(0, np.int8),
+        "w": RNG.integers(-9, 9, (3, 2, 1, 1)).astype(np.int8),
+        "m": RNG.integers(-9, 9, (4, 3)).astype(np.int8),
+    }  # fmt: skip
+    nodes = [
+        make.make_node("QuantizeLinear", ["x", "s", "zx"], ["q"]),
+        make.make_node("QLinearConv", ["q", "s", "zx", "w", "s", "zw", "s", "zx"], ["c"], name="c"),
+        make.make_node("DequantizeLinear", ["c", "s", "zx"], ["f"]),
+        make.make_node("DynamicQuantizeLinear", ["f"], ["d", "ds", "dz"]),
+        make.make_node("MatMulInteger", ["d", "m", "dz"], ["y"], name="l"),
+    ]
+    path = save(tmp_path / "m.onnx", nodes, {"x": [1, 2, 3, 4]}, stored, ("q", "d", "dz", "y"))
+    x = floats(1, 2, 3, 4) * 4
+    q, d, dz, y = run(path, {"x": x})
+    result, traces = recorded(path, x, tmp_path)
+    assert np.array_equal(traces["c"], q.astype(int) - 7)
+    assert dz > 0
+    assert np.array_equal(traces["l"].reshape(1, 3, 3, 4), d.astype(int) - int(dz))
+    turned = weights(result, path)["l"].astype(int)
+    assert np.array_equal((traces["l"].astype(int) @ turned.T).reshape(y.shape), y)
+
+
 # -- memory ------------------------------------------------------------------------------------
 
 

@@ -46,7 +46,7 @@ def test_numbers_are_the_librarys(bitx, sample, digit, out):
 def test_text_and_arrays(bitx, sample, out):
     np.save(out / "x.npy", np.random.default_rng(1).random((2, 1, 8, 8)))
     text = bitx("trace", sample, "--input", out / "x.npy", "--memory", 1, "-o", out / "t.h5").stdout
-    assert text.startswith("digits_resnet: 13 layers, the model ran 1 times")
+    assert text.startswith("digits_resnet: 13 layers, the model ran once")
     assert "2x16x8x8" in text
     assert text.splitlines()[-1].startswith(f"wrote {out / 't.h5'} (")
     named = bitx.json("trace", sample, "--input", f"image={out / 'x.npy'}", "-o", out / "n.h5")
