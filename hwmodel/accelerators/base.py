@@ -71,7 +71,7 @@ class Accelerator(ABC):
     weight_buffer_bytes: int = 1 << 19
     activation_buffer_bytes: int = 1 << 19
     output_buffer_bytes: int = 1 << 18
-    dram: str | None = "DDR4-2400_x64_brc"
+    dram: str | None = "DDR4-2400_x64_bgint"
     dram_channels: int = 4
 
     name: ClassVar[str]
