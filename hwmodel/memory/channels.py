@@ -95,25 +95,26 @@ class TileCosts:
     def weights(self) -> Cost:
         """Cost of loading a tile of weights."""
         t = self.tiling
-        tiles = t.nest.groups * t.trips["filters"] * t.trips["channels"]
+        tiles = t.trips["groups"] * t.trips["filters"] * t.trips["channels"]
         return self._contiguous(-(-self.widths.weights // tiles), write=False)
 
     def activations(self, planes: Reach, rows: Reach, columns: Reach) -> Cost:
         """Cost of loading a tile of activations; inputs read, and from the first to the last of them."""
         t = self.tiling
-        found = activation_runs(t.nest, t.channels, planes, rows, columns)
+        found = activation_runs(t.nest, t.batch, t.groups, t.channels, planes, rows, columns)
         return self.channels.cost(found, self.widths.activation, write=False)
 
     def outputs(self) -> Cost:
         """Cost of storing a tile of outputs."""
         t = self.tiling
-        found = output_runs(t.nest, t.filters, t.rows, t.columns)
+        found = output_runs(t.nest, t.batch, t.groups, t.filters, t.rows, t.columns)
         return self.channels.cost(found, self.widths.output, write=True)
 
     def partial_sums(self, *, write: bool) -> Cost:
         """Cost of storing or loading a tile of partial sums."""
         t = self.tiling
-        return self._contiguous(t.filters * t.rows * t.columns * self.widths.partial_sum, write)
+        results = t.batch * t.groups * t.filters * t.rows * t.columns
+        return self._contiguous(results * self.widths.partial_sum, write)
 
     def _contiguous(self, bits: int, write: bool) -> Cost:
         return self.channels.cost(Runs(1, bits, bits), 1, write)

@@ -55,10 +55,9 @@ def runs(box: Sequence[Extent]) -> Runs:
     joined: Any = True
     inner = 1
     for part, span, whole in box:
-        dense = np.equal(part, span)
-        step = np.where(dense, whole, np.maximum(span - 1, 1) // np.maximum(part - 1, 1))
-        stride = np.where(joined, inner * step, stride)
-        longer = np.logical_and(joined, dense)
+        longer = np.logical_and(joined, np.equal(part, span))
+        first = np.logical_and(np.equal(count, 1), np.logical_not(longer))
+        stride = np.where(first, inner * (np.maximum(span - 1, 1) // np.maximum(part - 1, 1)), stride)
         values, count = values * np.where(longer, part, 1), count * np.where(longer, 1, part)
         joined = np.logical_and(joined, np.equal(part, whole))
         inner *= whole

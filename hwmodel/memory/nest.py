@@ -1,4 +1,4 @@
-"""A layer as loops: filters, input channels and output positions, inside loops that are never tiled."""
+"""A layer as loops: groups, steps and images around filters, input channels and output positions."""
 
 from __future__ import annotations
 
@@ -103,7 +103,8 @@ class Nest:
     Parameters
     ----------
     groups, steps, batch : int
-        Loops around all others; of weights, only groups have some of their own.
+        Loops around all others: convolution groups, recurrent steps, images; of weights, only groups have
+        some of their own.
     filters, channels : int
         Of a group.
     depth, rows, columns : Axis
@@ -134,11 +135,6 @@ class Nest:
         ready = layer.positions // layer.steps
         columns = Axis(ready, ready)
         return cls(layer.conv_groups, layer.steps, 1, filters, layer.channels, Axis(), Axis(), columns, True)
-
-    @property
-    def outer(self) -> int:
-        """Trips of the loops that are never tiled."""
-        return self.groups * self.steps * self.batch * self.depth.outputs
 
 
 def spatial_axes(layer: Conv | ConvTranspose) -> tuple[Axis, ...]:

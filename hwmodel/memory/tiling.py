@@ -3,11 +3,14 @@
 A tile stays in its buffer while the loops inside do not ask for another one. So an operand is fetched once
 for every turn of all loops down to the innermost one that changes its tile::
 
-    for group, step, batch, plane          one at a time
+    for groups, step, images, plane        steps and planes one at a time
       for ...                              filters, channels and positions (rows, then columns), in some order
-        weights      [group, filters, channels]
-        activations  [group, step, batch, plane, channels, rows, columns]   with halo, without padding
-        outputs      [group, step, batch, plane, filters, rows, columns]
+        weights      [groups, filters, channels]
+        activations  [groups, step, images, plane, channels, rows, columns]   with halo, without padding
+        outputs      [groups, step, images, plane, filters, rows, columns]
+
+Several groups are in a tile only with all their filters and channels, several images only with all their rows
+and columns.
 
 Outputs that leave before their last channel are partial sums: written, and read back. Runs of activations
 and outputs move whole bursts; weights and partial sums lie in the order in which they are used.
@@ -15,13 +18,13 @@ and outputs move whole bursts; weights and partial sums lie in the order in whic
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import astuple, dataclass
 from fractions import Fraction
 from functools import lru_cache
-from itertools import permutations
+from itertools import permutations, product
 from math import ceil, isqrt, lcm, prod
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -35,7 +38,8 @@ PARTIAL_SUM_BITS = 32
 ORDERS: tuple[tuple[str, ...], ...] = tuple(permutations(("filters", "positions", "channels")))
 """Orders of the tiled loops, outermost first; of equally good ones the first is taken."""
 
-LOOPS = ("groups", "steps", "batch", "depth", "filters", "channels", "rows", "columns")
+OUTER = ("groups", "steps", "batch", "depth")
+LOOPS = (*OUTER, "filters", "channels", "rows", "columns")
 CHANGES = {
     "weights": frozenset({"groups", "filters", "channels"}),
     "activations": frozenset(LOOPS) - {"filters"},
@@ -44,6 +48,8 @@ CHANGES = {
 """Loops whose turn changes the tile of each operand."""
 
 Array = npt.NDArray[np.int64]
+Sizes = dict[str, list[int]]
+"""Of the tiled loops, as `_extents` orders them."""
 
 
 @dataclass(frozen=True)
@@ -129,7 +135,7 @@ class Tiling:
     nest : Nest
     order : tuple of str
         One of `ORDERS`.
-    filters, channels, rows, columns : int
+    filters, channels, rows, columns, batch, groups : int
         Sizes of a tile: divisors of the layer's.
     """
 
@@ -139,13 +145,14 @@ class Tiling:
     channels: int
     rows: int
     columns: int
+    batch: int = 1
+    groups: int = 1
 
     @property
     def trips(self) -> dict[str, int]:
         """Trips of all loops, outermost first."""
-        extents = _extents(self.nest)
-        tiles = {loop: extents[loop] // getattr(self, loop) for loop in _unrolled(self.order)}
-        return _outer_trips(self.nest) | tiles
+        trips = _trips(self.nest, {loop: getattr(self, loop) for loop in _extents(self.nest)})
+        return {loop: trips[loop] for loop in (*OUTER, *_unrolled(self.order))}
 
     @property
     def tiles(self) -> int:
@@ -170,72 +177,87 @@ def _unrolled(order: tuple[str, ...]) -> tuple[str, ...]:
 def _extents(nest: Nest) -> dict[str, int]:
     """Sizes of the tiled loops, in the order in which the search prefers large tiles."""
     rows, columns = nest.rows.outputs, nest.columns.outputs
-    return {"columns": columns, "rows": rows, "channels": nest.channels, "filters": nest.filters}
+    inner = {"columns": columns, "rows": rows, "channels": nest.channels, "filters": nest.filters}
+    return inner | {"batch": nest.batch, "groups": nest.groups}
 
 
-def _outer_trips(nest: Nest) -> dict[str, int]:
-    """Trips of the loops that are never tiled."""
-    return {"groups": nest.groups, "steps": nest.steps, "batch": nest.batch, "depth": nest.depth.outputs}
+def _trips(nest: Nest, sizes: dict[str, Any]) -> dict[str, Any]:
+    """Trips of all loops for tiles of given sizes, integers or arrays."""
+    tiled = {loop: extent // sizes[loop] for loop, extent in _extents(nest).items()}
+    return {"steps": nest.steps, "depth": nest.depth.outputs} | tiled
 
 
 # -- boxes -------------------------------------------------------------------------------------
 
 
-def activation_runs(nest: Nest, channels: Any, planes: Any, rows: Any, columns: Any) -> Runs:
+def activation_runs(
+    nest: Nest, batch: Any, groups: Any, channels: Any, planes: Any, rows: Any, columns: Any
+) -> Runs:
     """Find the runs of a tile of activations.
 
     Parameters
     ----------
     nest : Nest
-    channels : int or array
+    batch, groups, channels : int or array
     planes, rows, columns : tuple of (int or array)
         Inputs read, and from the first to the last of them; along columns all between come along.
     """
     across = Extent(columns[1], columns[1], nest.columns.inputs)
     deep = Extent(channels, channels, nest.channels)
     if nest.channels_last:
-        return runs((deep, across))
+        return runs((deep, across, *_outside(nest, batch, groups)))
     down, through = (*rows, nest.rows.inputs), (*planes, nest.depth.inputs)
-    return runs((across, Extent._make(down), Extent._make(through), deep))
+    inside = (across, Extent._make(down), Extent._make(through), deep)
+    return runs((*inside, *_outside(nest, batch, groups)))
 
 
-def output_runs(nest: Nest, filters: Any, rows: Any, columns: Any) -> Runs:
+def output_runs(nest: Nest, batch: Any, groups: Any, filters: Any, rows: Any, columns: Any) -> Runs:
     """Find the runs of a tile of outputs."""
     across = Extent(columns, columns, nest.columns.outputs)
     deep = Extent(filters, filters, nest.filters)
     if nest.channels_last:
-        return runs((deep, across))
-    plane = Extent(1, 1, nest.depth.outputs)
-    return runs((across, Extent(rows, rows, nest.rows.outputs), plane, deep))
+        return runs((deep, across, *_outside(nest, batch, groups)))
+    inside = (across, Extent(rows, rows, nest.rows.outputs), Extent(1, 1, nest.depth.outputs), deep)
+    return runs((*inside, *_outside(nest, batch, groups)))
 
 
-def activation_bits(nest: Nest, widths: _Scaled, sizes: dict[str, list[int]]) -> Array:
-    """Bits of all tiles of activations, each moved once, shape (column, row, channel sizes)."""
+def _outside(nest: Nest, batch: Any, groups: Any) -> tuple[Extent, Extent]:
+    return Extent(groups, groups, nest.groups), Extent(batch, batch, nest.batch)
+
+
+def activation_bits(nest: Nest, widths: _Scaled, sizes: Sizes) -> Array:
+    """Bits of all tiles of activations, each moved once, shape (column, row, channel, image, group sizes)."""
     columns, rows = _classes(nest.columns, sizes["columns"]), _classes(nest.rows, sizes["rows"])
     planes = _classes(nest.depth, [1])
-    channels = np.array(sizes["channels"])
+    channels, batch, groups = np.ix_(sizes["channels"], sizes["batch"], sizes["groups"])
     found = activation_runs(
         nest,
-        channels,
-        tuple(planes.reads[:, :, None]),
-        tuple(rows.reads[:, :, None, None]),
-        tuple(columns.reads[:, :, None, None, None]),
+        batch[..., None],
+        groups[..., None],
+        channels[..., None],
+        tuple(planes.reads),
+        tuple(rows.reads[:, :, None, None, None, None]),
+        tuple(columns.reads[:, :, None, None, None, None, None]),
     )
-    bits = found.bits(widths.activation, widths.burst) * planes.count[:, None]
-    bits = bits.sum(axis=2) * rows.count[:, None] * columns.count[:, None, None]
+    bits = (found.bits(widths.activation, widths.burst) * planes.count).sum(axis=-1)
+    bits = bits * rows.count[:, None, None, None] * columns.count[:, None, None, None, None]
     bits = np.add.reduceat(np.add.reduceat(bits, columns.start, axis=0), rows.start, axis=1)
-    whole: Array = bits * (nest.groups * nest.steps * nest.batch * (nest.channels // channels))
+    tiles = nest.steps * (nest.batch // batch) * (nest.groups // groups) * (nest.channels // channels)
+    whole: Array = bits * tiles
     return whole
 
 
-def output_bits(nest: Nest, widths: _Scaled, sizes: dict[str, list[int]]) -> Array:
-    """Bits of all tiles of outputs, each moved once, shape (column, row, filter sizes)."""
-    columns, rows, filters = np.meshgrid(
-        sizes["columns"], sizes["rows"], sizes["filters"], indexing="ij", sparse=True
+def output_bits(nest: Nest, widths: _Scaled, sizes: Sizes) -> Array:
+    """Bits of all tiles of outputs, each moved once, shape (column, row, filter, image, group sizes)."""
+    columns, rows, filters, batch, groups = np.ix_(
+        *(sizes[loop] for loop in ("columns", "rows", "filters", "batch", "groups"))
     )
-    tiles = prod(_outer_trips(nest).values()) * (nest.filters // filters)
-    tiles = tiles * (nest.rows.outputs // rows) * (nest.columns.outputs // columns)
-    bits: Array = output_runs(nest, filters, rows, columns).bits(widths.output, widths.burst) * tiles
+    tiles = nest.steps * nest.depth.outputs * (nest.batch // batch) * (nest.groups // groups)
+    tiles = (
+        tiles * (nest.filters // filters) * (nest.rows.outputs // rows) * (nest.columns.outputs // columns)
+    )
+    found = output_runs(nest, batch, groups, filters, rows, columns)
+    bits: Array = found.bits(widths.output, widths.burst) * tiles
     return bits
 
 
@@ -288,7 +310,7 @@ def _traffic(
     outputs: Any,
 ) -> Traffic:
     """Bits for one tiling, or for arrays of them; `activations`, `outputs`: of all tiles, moved once."""
-    ordered = {loop: trips[loop] for loop in (*_outer_trips(nest), *_unrolled(order))}
+    ordered = {loop: trips[loop] for loop in (*OUTER, *_unrolled(order))}
 
     def sweeps(operand: str) -> Any:
         """How often all of an operand is moved."""
@@ -297,7 +319,7 @@ def _traffic(
             tiles = tiles * trips[loop]
         return _fetches(operand, ordered) // tiles
 
-    results = prod(_outer_trips(nest).values()) * nest.filters * nest.rows.outputs * nest.columns.outputs
+    results = nest.steps * nest.depth.outputs * prod(_extents(nest).values()) // nest.channels
     return Traffic(
         weights=widths.weights * sweeps("weights"),
         activations=activations * sweeps("activations"),
@@ -310,8 +332,8 @@ def _traffic(
 def _tiling_traffic(tiling: Tiling, widths: Widths) -> Traffic:
     scaled, unit = widths.integers()
     nest, sizes = tiling.nest, {loop: [getattr(tiling, loop)] for loop in _extents(tiling.nest)}
-    activations = int(activation_bits(nest, scaled, sizes)[0, 0, 0])
-    outputs = int(output_bits(nest, scaled, sizes)[0, 0, 0])
+    activations = activation_bits(nest, scaled, sizes).item()
+    outputs = output_bits(nest, scaled, sizes).item()
     found = _traffic(nest, scaled, tiling.order, tiling.trips, activations, outputs)
     return Traffic(*(Fraction(int(bits), unit) for bits in astuple(found)))
 
@@ -324,7 +346,7 @@ def best_tiling(nest: Nest, widths: Widths, buffers: Buffers) -> Tiling:
     """Find the tiling that moves fewest bits, of all divisors and orders whose tiles fit half a buffer.
 
     Of equally good ones, that of fewest tiles; then the order that `ORDERS` states first; then the one of
-    more columns (longer runs in DRAM), rows, channels and filters, in this order.
+    more columns (longer runs in DRAM), rows, channels, filters, images and groups, in this order.
 
     Raises
     ------
@@ -332,21 +354,53 @@ def best_tiling(nest: Nest, widths: Widths, buffers: Buffers) -> Tiling:
         If not even the smallest tile fits: the buffer, its size and the tile's.
     """
     scaled, unit = widths.integers()
-    sizes = {loop: _divisors(extent) for loop, extent in _extents(nest).items()}
-    fitting = np.nonzero(_fit(nest, scaled, buffers, unit, sizes))
-    if not len(fitting[0]):
+    found = [_fitting(nest, scaled, buffers, unit, sizes) for sizes in _searched(nest)]
+    size = {loop: np.concatenate([part.size[loop] for part in found]) for loop in _extents(nest)}
+    if not len(size["columns"]):
         raise TensorError(_too_small(nest, scaled, buffers, unit))
-    column, row, channel, filters = fitting
-    size = {loop: np.array(sizes[loop])[at] for loop, at in zip(sizes, fitting, strict=True)}
-    trips: dict[str, Any] = _outer_trips(nest)
-    trips |= {loop: extent // size[loop] for loop, extent in _extents(nest).items()}
-    activations = activation_bits(nest, scaled, sizes)[column, row, channel]
-    outputs = output_bits(nest, scaled, sizes)[column, row, filters]
+    activations = np.concatenate([part.activations for part in found])
+    outputs = np.concatenate([part.outputs for part in found])
+    trips = _trips(nest, size)
     bits = np.stack([_traffic(nest, scaled, o, trips, activations, outputs).total for o in ORDERS])
-    tiles = trips["filters"] * trips["channels"] * trips["rows"] * trips["columns"]
+    tiles = prod(trips.values())
     fewest = np.where(bits == bits.min(), tiles, np.iinfo(np.int64).max)
-    order, at = np.unravel_index(int(fewest.argmin()), fewest.shape)
-    return Tiling(nest, ORDERS[order], **{loop: int(size[loop][at]) for loop in sizes})
+    order, at = np.nonzero(fewest == fewest.min())
+    best = np.lexsort((*(-size[loop][at] for loop in reversed(size)), order))[0]
+    return Tiling(nest, ORDERS[order[best]], **{loop: int(size[loop][at[best]]) for loop in size})
+
+
+def _searched(nest: Nest) -> Iterator[Sizes]:
+    """Tile sizes whose combinations are searched."""
+    extents = _extents(nest)
+    sizes = {loop: _divisors(extent) for loop, extent in extents.items()}
+    several = {loop: sizes[loop][:-1] for loop in ("groups", "batch")}
+    whole = {loop: [extent] for loop, extent in extents.items()}
+    for groups, batch in product(([1], several["groups"]), ([1], several["batch"])):
+        found = sizes | {"groups": groups, "batch": batch}
+        if groups != [1]:
+            found |= {loop: whole[loop] for loop in ("filters", "channels")}
+        if batch != [1]:
+            found |= {loop: whole[loop] for loop in ("rows", "columns")}
+        if groups and batch:
+            yield found
+
+
+class _Fitting(NamedTuple):
+    """Tiles that fit their buffers: sizes, and bits of all tiles, each moved once; arrays of one length."""
+
+    size: dict[str, Array]
+    activations: Array
+    outputs: Array
+
+
+def _fitting(nest: Nest, widths: _Scaled, buffers: Buffers, unit: int, sizes: Sizes) -> _Fitting:
+    at = np.nonzero(_fit(nest, widths, buffers, unit, sizes))
+    column, row, channel, filters, batch, group = at
+    return _Fitting(
+        {loop: np.array(sizes[loop])[n] for loop, n in zip(sizes, at, strict=True)},
+        activation_bits(nest, widths, sizes)[column, row, channel, batch, group],
+        output_bits(nest, widths, sizes)[column, row, filters, batch, group],
+    )
 
 
 def _divisors(n: int) -> list[int]:
@@ -356,7 +410,7 @@ def _divisors(n: int) -> list[int]:
 
 
 def tile_bits(
-    nest: Nest, widths: _Scaled, filters: Any, channels: Any, outputs: Any, reads: Any
+    nest: Nest, widths: _Scaled, groups: Any, filters: Any, channels: Any, outputs: Any, reads: Any
 ) -> tuple[Any, Any, Any]:
     """Bits of a tile in the weight, the activation and the output buffer.
 
@@ -364,28 +418,29 @@ def tile_bits(
     ----------
     nest : Nest
     widths : Widths
-    filters, channels, outputs : int or array
-        Of a tile; `outputs` counts positions.
+    groups, filters, channels, outputs : int or array
+        Of a tile; `outputs` counts positions, of all its images.
     reads : int or array
-        Most inputs that a tile reads of a channel.
+        Most inputs that a tile reads of a channel, in all its images.
     """
-    weight_tiles = nest.groups * (nest.filters // filters) * (nest.channels // channels)
+    weight_tiles = (nest.groups // groups) * (nest.filters // filters) * (nest.channels // channels)
     weights = -(-widths.held_weights // weight_tiles)
     one_turn = np.where(np.equal(channels, nest.channels), widths.output, widths.partial_sum)
-    return weights, channels * reads * widths.activation, filters * outputs * one_turn
+    return weights, groups * channels * reads * widths.activation, groups * filters * outputs * one_turn
 
 
 def most_reads(nest: Nest, rows: int, columns: int) -> int:
-    """Most inputs that a tile reads of a channel."""
+    """Most inputs that a tile reads of a channel of one image."""
     deep, down = nest.depth.reads(1).used.max(), nest.rows.reads(rows).used.max()
     return int(deep * down * nest.columns.reads(columns).span.max())
 
 
-def _fit(nest: Nest, widths: _Scaled, buffers: Buffers, unit: int, sizes: dict[str, list[int]]) -> Any:
+def _fit(nest: Nest, widths: _Scaled, buffers: Buffers, unit: int, sizes: Sizes) -> Any:
     """Whether tiles fit half of each buffer, for all combinations of sizes."""
-    columns, rows, channels, filters = np.meshgrid(*sizes.values(), indexing="ij", sparse=True)
+    columns, rows, channels, filters, batch, groups = np.ix_(*sizes.values())
     reads = np.array([[most_reads(nest, r, c) for r in sizes["rows"]] for c in sizes["columns"]])
-    needed = tile_bits(nest, widths, filters, channels, rows * columns, reads[:, :, None, None])
+    reads, outputs = batch * reads[:, :, None, None, None, None], batch * rows * columns
+    needed = tile_bits(nest, widths, groups, filters, channels, outputs, reads)
     fits: Any = True
     for bits, size in zip(needed, astuple(buffers), strict=True):
         fits = fits & (bits <= size // 2 * 8 * unit)
@@ -393,7 +448,7 @@ def _fit(nest: Nest, widths: _Scaled, buffers: Buffers, unit: int, sizes: dict[s
 
 
 def _too_small(nest: Nest, widths: _Scaled, buffers: Buffers, unit: int) -> str:
-    needed = tile_bits(nest, widths, 1, 1, 1, most_reads(nest, 1, 1))
+    needed = tile_bits(nest, widths, 1, 1, 1, 1, most_reads(nest, 1, 1))
     for name, bits in zip(("weight_buffer", "activation_buffer", "output_buffer"), needed, strict=True):
         size, least = getattr(buffers, name), -(-int(bits) // (8 * unit))
         if least > size // 2:

@@ -88,13 +88,13 @@ class Walk:
 
 
 def walk(layer, order, sizes, w_bits, a_bits, o_bits, burst):
-    """Turn all loops; `sizes` of a tile: filters, channels, rows, columns."""
+    """Turn all loops; `sizes` of a tile: filters, channels, rows, columns, images, groups."""
     reads, in_size = reads_of(layer)
     filters, channels = layer.filters // layer.conv_groups, layer.channels
     batch = getattr(layer, "batch", 1) if isinstance(layer, Conv | ConvTranspose) else 1
     kernel = layer.kernel_positions
     last_channels = not isinstance(layer, Conv | ConvTranspose)
-    step = dict(zip(("filters", "channels", "rows", "columns"), sizes, strict=True))
+    step = dict(zip(("filters", "channels", "rows", "columns", "images", "groups"), sizes, strict=True))
     extent = {
         "filters": filters,
         "channels": channels,
@@ -102,7 +102,12 @@ def walk(layer, order, sizes, w_bits, a_bits, o_bits, burst):
         "columns": len(reads[2]),
     }
     names = [n for o in order for n in (("rows", "columns") if o == "positions" else (o,))]
-    outer = product(range(layer.conv_groups), range(layer.steps), range(batch), range(len(reads[0])))
+    outer = product(
+        range(0, layer.conv_groups, step["groups"]),
+        range(layer.steps),
+        range(0, batch, step["images"]),
+        range(len(reads[0])),
+    )
     walked = Walk()
     in_buffer = {"weights": None, "activations": None, "outputs": None}
     visits = {}
@@ -114,7 +119,8 @@ def walk(layer, order, sizes, w_bits, a_bits, o_bits, burst):
             cs = range(at["channels"], at["channels"] + step["channels"])
             ys = range(at["rows"], at["rows"] + step["rows"])
             xs = range(at["columns"], at["columns"] + step["columns"])
-            weights = {(g, f, c, k) for f in fs for c in cs for k in range(kernel)}
+            gs, bs = range(g, g + step["groups"]), range(b, b + step["images"])
+            weights = {(h, f, c, k) for h in gs for f in fs for c in cs for k in range(kernel)}
             if (g, fs, cs) != in_buffer["weights"]:
                 in_buffer["weights"] = (g, fs, cs)
                 tile.weights = len(weights) * w_bits
@@ -124,16 +130,20 @@ def walk(layer, order, sizes, w_bits, a_bits, o_bits, burst):
             if columns:
                 columns = set(range(min(columns), max(columns) + 1))
             inputs = [
-                (x, c) if last_channels else (c, p, y, x)
-                for c in cs for p in planes for y in rows for x in columns
+                (i, h, x, c) if last_channels else (i, h, c, p, y, x)
+                for i in bs for h in gs for c in cs for p in planes for y in rows for x in columns
             ]  # fmt: skip
-            spatial = (in_size[2], channels) if last_channels else (channels, *in_size)
+            outside = (batch, layer.conv_groups)
+            spatial = (*outside, in_size[2], channels) if last_channels else (*outside, channels, *in_size)
             if (g, s, b, z, cs, ys, xs) != in_buffer["activations"]:
                 in_buffer["activations"] = (g, s, b, z, cs, ys, xs)
                 tile.activations = bursts(runs_of(sorted(inputs), spatial), a_bits, burst)
                 tile.box = tuple((len(n), max(n) - min(n) + 1 if n else 0) for n in (planes, rows, columns))
             key = (g, s, b, z, fs, ys, xs)
-            outputs = [(x, f) if last_channels else (f, z, y, x) for f in fs for y in ys for x in xs]
+            outputs = [
+                (i, h, x, f) if last_channels else (i, h, f, z, y, x)
+                for i in bs for h in gs for f in fs for y in ys for x in xs
+            ]  # fmt: skip
             if key != in_buffer["outputs"]:
                 if in_buffer["outputs"] is not None:
                     leave(walked.tiles[-1], in_buffer, visits, channels)
@@ -141,6 +151,7 @@ def walk(layer, order, sizes, w_bits, a_bits, o_bits, burst):
                 if key in visits:
                     tile.resumed = len(outputs) * 32
             shape = (len(reads[2]), filters) if last_channels else (filters, *(len(r) for r in reads))
+            shape = (*outside, *shape)
             finished = bursts(runs_of(sorted(outputs), shape), o_bits, burst)
             in_buffer["leaving"] = (finished, len(outputs) * 32)
             visits[key] = visits.get(key, 0) + len(cs)

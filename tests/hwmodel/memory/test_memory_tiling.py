@@ -28,9 +28,9 @@ def random_layer(rng, small=False):
         return hw.Linear("l", pick(rng, 2, 6, 12), pick(rng, 1, 4, 6), steps * pick(rng, 1, 3, 4), steps)
     if kind == 1:
         rows, inner, columns = (pick(rng, 2, 3, 4) for _ in range(3))
-        return hw.MatMul("m", rows, inner, columns, batch=pick(rng, 1, 2))
+        return hw.MatMul("m", rows, inner, columns, batch=pick(rng, 1, 2, 4))
     n = pick(rng, 1, 2, 2, 2, 3) if not small else 2
-    groups = pick(rng, 1, 1, 2)
+    groups = pick(rng, 1, 1, 2, 4)
     make = hw.Conv if kind == 2 else hw.ConvTranspose
     while True:
         try:
@@ -44,7 +44,7 @@ def random_layer(rng, small=False):
                 padding=tuple((pick(rng, 0, 1, 2), pick(rng, 0, 1)) for _ in range(n)),
                 dilation=tuple(pick(rng, 1, 1, 2) for _ in range(n)),
                 groups=groups,
-                batch=pick(rng, 1, 1, 2),
+                batch=pick(rng, 1, 1, 2, 4),
             )
         except TensorError:
             continue
@@ -55,8 +55,18 @@ def divisors(n):
 
 
 def sizes_of(layer):
-    nest = Nest.of(layer)
-    return [divisors(n) for n in (nest.filters, nest.channels, nest.rows.outputs, nest.columns.outputs)]
+    """All sizes of tiles: filters, channels, rows, columns, images, groups."""
+    n = Nest.of(layer)
+    whole = (n.filters, n.channels, n.rows.outputs, n.columns.outputs)
+    found = []
+    for sizes in product(*map(divisors, (*whole, n.batch, n.groups))):
+        several_images, several_groups = sizes[4] > 1, sizes[5] > 1
+        if several_images and sizes[2:4] != whole[2:]:
+            continue
+        if several_groups and sizes[:2] != whole[:2]:
+            continue
+        found.append(sizes)
+    return found
 
 
 def weights_of(layer):
@@ -70,7 +80,7 @@ def widths_of(layer, rng):
 
 def random_tiling(layer, rng):
     order = pick(rng, *ORDERS)
-    sizes = [pick(rng, *choices) for choices in sizes_of(layer)]
+    sizes = pick(rng, *sizes_of(layer))
     return Tiling(Nest.of(layer), order, *sizes), (order, sizes)
 
 
@@ -103,33 +113,36 @@ def test_traffic_equals_the_turned_loops(shard):
 
 def test_the_search_finds_what_trying_everything_finds():
     buffers = Buffers(72, 96, 64)
-    tried = 0
-    for seed in range(28):
+    tried, several = 0, np.zeros(2, int)
+    for seed in range(60):
         rng = np.random.default_rng(1000 + seed)
         layer = random_layer(rng, small=True)
         widths, bits = widths_of(layer, rng)
-        if np.prod([len(s) for s in sizes_of(layer)]) > 60:
+        if len(sizes_of(layer)) > 20:
             continue
         best = None
-        for (n, order), *sizes in product(enumerate(ORDERS), *sizes_of(layer)):
+        for (n, order), sizes in product(enumerate(ORDERS), sizes_of(layer)):
             walked = stepped.walk(layer, order, sizes, *bits)
             held = np.max([tile.held for tile in walked.tiles], axis=0)
             if (held > [36 * 8, 48 * 8, 32 * 8]).any():
                 continue
             moved = sum(walked.total(n) for n in ("weights", "activations", "outputs", "spilled", "resumed"))
-            filters, channels, rows, columns = sizes
-            key = (moved, len(walked.tiles), n, -columns, -rows, -channels, -filters)
+            filters, channels, rows, columns, images, groups = sizes
+            wide = (-columns, -rows, -channels, -filters, -images, -groups)
+            key = (moved, len(walked.tiles), n, *wide)
             best = min(best, key) if best else key
         if best is None:
             with pytest.raises(TensorError, match=r"half of it is \d+ bytes, the smallest tile has"):
                 best_tiling(Nest.of(layer), widths, buffers)
             continue
         found = best_tiling(Nest.of(layer), widths, buffers)
-        sizes = (-found.columns, -found.rows, -found.channels, -found.filters)
+        sizes = (-found.columns, -found.rows, -found.channels, -found.filters, -found.batch, -found.groups)
         key = (found.traffic(widths).total, found.tiles, ORDERS.index(found.order), *sizes)
         assert key == best, (seed, layer)
         tried += 1
+        several += (found.batch > 1, found.groups > 1)
     assert tried > 12
+    assert (several > 1).all()
 
 
 def test_orders_are_all_orders():
