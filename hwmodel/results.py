@@ -25,68 +25,47 @@ DRAM_TRAFFIC = (
 )
 """Columns of bytes that cross the memory's bus, by what they are."""
 
+_MEASURES: dict[str, str] = {
+    "macs": "1",
+    "parameters": "1",
+    **dict.fromkeys(CAUSES, "cycles"),
+    "cycles": "cycles",
+    "on_chip_cycles": "cycles",
+    "bound_by": "",
+    "utilisation": "1",
+    "seconds": "s",
+    "energy_j": "J",
+    "power_w": "W",
+    "area_mm2": "mm2",
+    "dram_bytes": "B",
+    **dict.fromkeys(DRAM_TRAFFIC, "B"),
+    "dram_weight_bytes_plain": "B",
+    "dram_seconds": "s",
+    "unpruned_all_rows_cycles": "cycles",
+    "unpruned_nonempty_rows_cycles": "cycles",
+    "speedup_over_all_rows": "1",
+    "speedup_over_nonempty_rows": "1",
+    "on_chip_speedup_over_all_rows": "1",
+    "on_chip_speedup_over_nonempty_rows": "1",
+}
+
 UNITS: dict[str, str] = {
     "layer": "",
     "operation": "",
     "accelerator": "",
     "reason": "",
     "notes": "",
-    "macs": "1",
-    "parameters": "1",
     "peak_macs_per_cycle": "1/cycle",
-    **dict.fromkeys(CAUSES, "cycles"),
-    "cycles": "cycles",
-    "on_chip_cycles": "cycles",
-    "bound_by": "",
-    "utilisation": "1",
-    "seconds": "s",
-    "energy_j": "J",
-    "power_w": "W",
-    "area_mm2": "mm2",
-    "dram_bytes": "B",
-    **dict.fromkeys(DRAM_TRAFFIC, "B"),
-    "dram_weight_bytes_plain": "B",
-    "dram_seconds": "s",
+    **_MEASURES,
     "tiling": "",
     "filter_tiles": "1",
     "position_tiles": "1",
     "groups": "1",
     "kept_rows_mean": "1",
-    "unpruned_all_rows_cycles": "cycles",
-    "unpruned_nonempty_rows_cycles": "cycles",
-    "speedup_over_all_rows": "1",
-    "speedup_over_nonempty_rows": "1",
-    "on_chip_speedup_over_all_rows": "1",
-    "on_chip_speedup_over_nonempty_rows": "1",
 }
 """Unit of each column of `LayerResult.columns`; ``""`` for text."""
 
-TOTAL_UNITS: dict[str, str] = {
-    "accelerator": "",
-    "layers": "1",
-    "not_applicable": "1",
-    "macs": "1",
-    "parameters": "1",
-    **dict.fromkeys(CAUSES, "cycles"),
-    "cycles": "cycles",
-    "on_chip_cycles": "cycles",
-    "bound_by": "",
-    "utilisation": "1",
-    "seconds": "s",
-    "energy_j": "J",
-    "power_w": "W",
-    "area_mm2": "mm2",
-    "dram_bytes": "B",
-    **dict.fromkeys(DRAM_TRAFFIC, "B"),
-    "dram_weight_bytes_plain": "B",
-    "dram_seconds": "s",
-    "unpruned_all_rows_cycles": "cycles",
-    "unpruned_nonempty_rows_cycles": "cycles",
-    "speedup_over_all_rows": "1",
-    "speedup_over_nonempty_rows": "1",
-    "on_chip_speedup_over_all_rows": "1",
-    "on_chip_speedup_over_nonempty_rows": "1",
-}
+TOTAL_UNITS: dict[str, str] = {"accelerator": "", "layers": "1", "not_applicable": "1", **_MEASURES}
 """Unit of each column of `NetworkTotal.columns`."""
 
 
@@ -102,39 +81,20 @@ BOUNDS: dict[str, str] = {
 """What `bound_by` calls the cause of most cycles; of equals the first."""
 
 
-def _bound_by(row: LayerResult | NetworkTotal) -> str | None:
-    if not row.cycles:
-        return None
-    return BOUNDS[max(BOUNDS, key=lambda cause: getattr(row, cause) or 0)]
-
-
-def _dram_bytes(row: LayerResult | NetworkTotal) -> int | None:
-    moved = [getattr(row, name) for name in DRAM_TRAFFIC]
-    return None if None in moved else sum(moved)
-
-
 def _ratio(over: int | None, cycles: int | None) -> float | None:
     return None if over is None or cycles is None or cycles == 0 else over / cycles
 
 
 @dataclass(frozen=True, kw_only=True)
-class LayerResult:
-    """One layer on one accelerator.
+class Measures:
+    """What is told of a layer and of a whole network alike.
 
     Attributes
     ----------
-    layer, operation : str
-        The layer's name and kind.
     accelerator : str
         Label of the accelerator: its name and the options that differ from the defaults.
-    options : mapping
-        Every option of the accelerator.
     macs, parameters : int
-        Of the layer; padding counts, biases do not.
-    peak_macs_per_cycle : float
-        Of the accelerator, at 16 bits.
-    reason : str or None
-        Why the accelerator does not run the layer; then all numbers below are None.
+        Of the layers counted; padding counts, biases do not.
     compute_cycles, imbalance_cycles, fifo_full_cycles, fill_cycles : int or None
         Cycles by cause, as `hwmodel.passes.CAUSES` describes them. A machine that does not tell stalls
         apart counts them as compute.
@@ -148,8 +108,6 @@ class LayerResult:
         Cycles a second.
     energy_parts_j : mapping of str to float, or None
         Energy by part of the machine, DRAM included, in joules; None if it has no cost model.
-    standing_w : mapping of str to float, or None
-        Of these, by part, what is spent in every cycle, in watts.
     area_mm2 : float or None
         Of the whole machine; without DRAM.
     dram_weight_bytes, dram_activation_bytes, dram_output_bytes, dram_partial_sum_bytes : int or None
@@ -159,30 +117,15 @@ class LayerResult:
         What weights would move if they were not kept compressed; None if they are not.
     dram_seconds : float or None
         Time in which the DRAM is busy; None if it has no limits.
-    tiling : str or None
-        Loops over tiles in DRAM, outermost first, as ``name trips x size``.
-    filter_tiles, position_tiles : int or None
-        Tiles the layer is cut into; each pair of them is one pass over the filters' weights.
-    groups : int or None
-        Weight groups, each counted once.
-    kept_rows_histogram : tuple of int or None
-        Entry r: the groups with r kept rows.
     unpruned_all_rows_cycles, unpruned_nonempty_rows_cycles : int or None
         Total cycles of the same machine without pruning, in both readings.
     on_chip_unpruned_all_rows_cycles, on_chip_unpruned_nonempty_rows_cycles : int or None
         The same with a memory without limits.
-    notes : tuple of str
-        Assumptions that apply to this row only.
     """
 
-    layer: str
-    operation: str
     accelerator: str
-    options: Mapping[str, Any] = field(hash=False)
     macs: int
     parameters: int
-    peak_macs_per_cycle: float
-    reason: str | None = None
     compute_cycles: int | None = None
     imbalance_cycles: int | None = None
     fifo_full_cycles: int | None = None
@@ -190,37 +133,25 @@ class LayerResult:
     weight_wait_cycles: int | None = None
     activation_wait_cycles: int | None = None
     output_wait_cycles: int | None = None
+    on_chip_cycles: int | None = None
     utilisation: float | None = None
     clock_hz: float | None = None
     energy_parts_j: Mapping[str, float] | None = field(default=None, hash=False)
-    standing_w: Mapping[str, float] | None = field(default=None, hash=False)
     area_mm2: float | None = None
-    on_chip_cycles: int | None = None
     dram_weight_bytes: int | None = None
     dram_activation_bytes: int | None = None
     dram_output_bytes: int | None = None
     dram_partial_sum_bytes: int | None = None
     dram_weight_bytes_plain: int | None = None
     dram_seconds: float | None = None
-    tiling: str | None = None
-    filter_tiles: int | None = None
-    position_tiles: int | None = None
-    groups: int | None = None
-    kept_rows_histogram: tuple[int, ...] | None = None
     unpruned_all_rows_cycles: int | None = None
     unpruned_nonempty_rows_cycles: int | None = None
     on_chip_unpruned_all_rows_cycles: int | None = None
     on_chip_unpruned_nonempty_rows_cycles: int | None = None
-    notes: tuple[str, ...] = ()
-
-    @property
-    def applicable(self) -> bool:
-        """Whether the accelerator runs this layer."""
-        return self.reason is None
 
     @property
     def cycles(self) -> int | None:
-        """All cycles of the layer: the sum over all causes."""
+        """All cycles: the sum over all causes."""
         if self.compute_cycles is None:
             return None
         return sum(getattr(self, cause) or 0 for cause in CAUSES)
@@ -263,12 +194,62 @@ class LayerResult:
     @property
     def dram_bytes(self) -> int | None:
         """All that crosses the DRAM's bus."""
-        return _dram_bytes(self)
+        moved = [getattr(self, name) for name in DRAM_TRAFFIC]
+        return None if None in moved else sum(moved)
 
     @property
     def bound_by(self) -> str | None:
         """Name, as in `BOUNDS`, of the cause of most cycles."""
-        return _bound_by(self)
+        if not self.cycles:
+            return None
+        return BOUNDS[max(BOUNDS, key=lambda cause: getattr(self, cause) or 0)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class LayerResult(Measures):
+    """One layer on one accelerator.
+
+    Attributes
+    ----------
+    layer, operation : str
+        The layer's name and kind.
+    options : mapping
+        Every option of the accelerator.
+    peak_macs_per_cycle : float
+        Of the accelerator, at 16 bits.
+    reason : str or None
+        Why the accelerator does not run the layer; then all measures are None.
+    standing_w : mapping of str to float, or None
+        Of the energy, by part, what is spent in every cycle, in watts.
+    tiling : str or None
+        Loops over tiles in DRAM, outermost first, as ``name trips x size``.
+    filter_tiles, position_tiles : int or None
+        Tiles the layer is cut into; each pair of them is one pass over the filters' weights.
+    groups : int or None
+        Weight groups, each counted once.
+    kept_rows_histogram : tuple of int or None
+        Entry r: the groups with r kept rows.
+    notes : tuple of str
+        Assumptions that apply to this row only.
+    """
+
+    layer: str
+    operation: str
+    options: Mapping[str, Any] = field(hash=False)
+    peak_macs_per_cycle: float
+    reason: str | None = None
+    standing_w: Mapping[str, float] | None = field(default=None, hash=False)
+    tiling: str | None = None
+    filter_tiles: int | None = None
+    position_tiles: int | None = None
+    groups: int | None = None
+    kept_rows_histogram: tuple[int, ...] | None = None
+    notes: tuple[str, ...] = ()
+
+    @property
+    def applicable(self) -> bool:
+        """Whether the accelerator runs this layer."""
+        return self.reason is None
 
     @property
     def kept_rows_mean(self) -> float | None:
@@ -289,102 +270,22 @@ class LayerResult:
 
 
 @dataclass(frozen=True, kw_only=True)
-class NetworkTotal:
-    """Sum over the layers that an accelerator runs.
+class NetworkTotal(Measures):
+    """Sum over the layers that an accelerator runs; of the utilisation the mean over cycles.
 
     Attributes
     ----------
-    accelerator : str
     layers, not_applicable : int
         Layers counted and left out.
-    macs, parameters : int
-        Of the layers counted.
-    compute_cycles, cycles : int
-    imbalance_cycles, fifo_full_cycles, fill_cycles : int or None
-    weight_wait_cycles, activation_wait_cycles, output_wait_cycles : int or None
-        None if a layer's are not told apart.
-    utilisation : float or None
-        Mean over cycles.
-    unpruned_all_rows_cycles, unpruned_nonempty_rows_cycles : int or None
-    seconds : float or None
-    energy_parts_j : mapping of str to float, or None
-        Energy by part, in joules.
-    area_mm2 : float or None
-    on_chip_cycles, on_chip_unpruned_all_rows_cycles, on_chip_unpruned_nonempty_rows_cycles : int or None
-    dram_weight_bytes, dram_activation_bytes, dram_output_bytes, dram_partial_sum_bytes : int or None
-    dram_weight_bytes_plain : int or None
-    dram_seconds : float or None
-        As in `LayerResult`.
     """
 
-    accelerator: str
     layers: int
     not_applicable: int
-    macs: int
-    parameters: int
-    compute_cycles: int
-    cycles: int
-    utilisation: float | None
-    unpruned_all_rows_cycles: int | None
-    unpruned_nonempty_rows_cycles: int | None
-    imbalance_cycles: int | None = None
-    fifo_full_cycles: int | None = None
-    fill_cycles: int | None = None
-    weight_wait_cycles: int | None = None
-    activation_wait_cycles: int | None = None
-    output_wait_cycles: int | None = None
-    seconds: float | None = None
-    energy_parts_j: Mapping[str, float] | None = field(default=None, hash=False)
-    area_mm2: float | None = None
-    on_chip_cycles: int | None = None
-    on_chip_unpruned_all_rows_cycles: int | None = None
-    on_chip_unpruned_nonempty_rows_cycles: int | None = None
-    dram_weight_bytes: int | None = None
-    dram_activation_bytes: int | None = None
-    dram_output_bytes: int | None = None
-    dram_partial_sum_bytes: int | None = None
-    dram_weight_bytes_plain: int | None = None
-    dram_seconds: float | None = None
 
     @property
-    def energy_j(self) -> float | None:
-        """Energy: the sum over all parts."""
-        return None if self.energy_parts_j is None else fsum(self.energy_parts_j.values())
-
-    @property
-    def power_w(self) -> float | None:
-        """Mean power."""
-        return self.energy_j / self.seconds if self.energy_j is not None and self.seconds else None
-
-    @property
-    def speedup_over_all_rows(self) -> float | None:
-        """Gain over the unpruned machine that spends a slot on every row of the window."""
-        return _ratio(self.unpruned_all_rows_cycles, self.cycles)
-
-    @property
-    def speedup_over_nonempty_rows(self) -> float | None:
-        """Gain over the unpruned machine that skips empty rows already."""
-        return _ratio(self.unpruned_nonempty_rows_cycles, self.cycles)
-
-    @property
-    def on_chip_speedup_over_all_rows(self) -> float | None:
-        """The same with a memory without limits, on both sides."""
-        return _ratio(self.on_chip_unpruned_all_rows_cycles, self.on_chip_cycles)
-
-    @property
-    def on_chip_speedup_over_nonempty_rows(self) -> float | None:
-        """The same with a memory without limits, on both sides."""
-        return _ratio(self.on_chip_unpruned_nonempty_rows_cycles, self.on_chip_cycles)
-
-    @property
-    def dram_bytes(self) -> int | None:
-        """All that crosses the DRAM's bus."""
-        return _dram_bytes(self)
-
-    @property
-    def bound_by(self) -> str | None:
-        """Name, as in `BOUNDS`, of the cause of most cycles."""
-        return _bound_by(self)
+    def cycles(self) -> int:
+        """All cycles: the sum over all causes."""
+        return super().cycles or 0
 
     def columns(self) -> dict[str, Any]:
         """Return one table row: a value, or None, for each name in `TOTAL_UNITS`."""
@@ -393,10 +294,13 @@ class NetworkTotal:
 
 _SUMMED = (
     "on_chip_cycles",
-    "on_chip_unpruned_all_rows_cycles",
-    "on_chip_unpruned_nonempty_rows_cycles",
+    *DRAM_TRAFFIC,
     "dram_weight_bytes_plain",
     "dram_seconds",
+    "unpruned_all_rows_cycles",
+    "unpruned_nonempty_rows_cycles",
+    "on_chip_unpruned_all_rows_cycles",
+    "on_chip_unpruned_nonempty_rows_cycles",
 )
 
 
@@ -406,6 +310,12 @@ def _sum(rows: Sequence[LayerResult], name: str) -> Any:
     if not values or None in values:
         return None
     return fsum(values) if isinstance(values[0], float) else sum(values)
+
+
+def _cause(rows: Sequence[LayerResult], cause: str) -> int | None:
+    """Cycles of a cause in the layers that tell it apart; None if none does."""
+    told = [getattr(r, cause) for r in rows if getattr(r, cause) is not None]
+    return sum(told) if told or cause == "compute_cycles" else None
 
 
 def _energy(rows: Sequence[LayerResult]) -> dict[str, float] | None:
@@ -459,14 +369,10 @@ class NetworkResult:
             not_applicable=len(rows) - len(run),
             macs=sum(r.macs for r in run),
             parameters=sum(r.parameters for r in run),
-            compute_cycles=sum(r.compute_cycles or 0 for r in run),
-            cycles=cycles,
-            **{cause: _sum(run, cause) for cause in CAUSES if cause != "compute_cycles"},
+            **{cause: _cause(run, cause) for cause in CAUSES},
+            **{name: _sum(run, name) for name in _SUMMED},
             utilisation=used / cycles if cycles else None,
-            unpruned_all_rows_cycles=_sum(run, "unpruned_all_rows_cycles"),
-            unpruned_nonempty_rows_cycles=_sum(run, "unpruned_nonempty_rows_cycles"),
-            **{name: _sum(run, name) for name in (*_SUMMED, *DRAM_TRAFFIC)},
-            seconds=_sum(run, "seconds"),
+            clock_hz=run[0].clock_hz if run else None,
             energy_parts_j=_energy(run),
             area_mm2=run[0].area_mm2 if run else None,
         )

@@ -116,7 +116,14 @@ def cases(draw, name, **fixed):
     a_bits, w_bits = draw(st.integers(2, 16)), draw(st.integers(2, 16))
     a = draw(integers(layer.input_count, a_bits, draw(st.booleans())))
     w = draw(integers(layer.parameters, w_bits, True)).reshape(layer.weight_shape)
-    return hw.accelerator(name, **grid, **options, word_bits=word_bits, dram=None), layer, a, w, a_bits, w_bits
+    return (
+        hw.accelerator(name, **grid, **options, word_bits=word_bits, dram=None),
+        layer,
+        a,
+        w,
+        a_bits,
+        w_bits,
+    )
 
 
 @pytest.mark.parametrize("name", OPTIONS)
