@@ -1,59 +1,15 @@
-"""Options that commands share; what they may be is looked up when they are used."""
+"""Options that commands share."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from importlib import import_module
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 import click
 
-if TYPE_CHECKING:
-    Choice = click.ParamType[Any]
-else:
-    Choice = click.ParamType  # generic since click 8.2 only
+from hwmodel.cli.values import Format, OneOf, Shape, Size
 
 F = TypeVar("F", bound=Callable[..., Any])
-
-
-class OneOf(Choice):
-    """A choice from a tuple that stands in a module, imported on use.
-
-    Parameters
-    ----------
-    place : str
-        ``module:attribute``.
-    """
-
-    name = "choice"
-
-    def __init__(self, place: str) -> None:
-        self.place = place
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """Return `value` if it is one of the choices."""
-        module, attribute = self.place.split(":")
-        choices = getattr(import_module(module), attribute)
-        if value not in choices:
-            self.fail(f"{value!r} is none of {', '.join(choices)}", param, ctx)
-        return value
-
-
-class Format(Choice):
-    """The name of a number format."""
-
-    name = "format"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """Return `value` if it names a format."""
-        from bitxcore.errors import BitxError
-        from bitxcore.formats import number_format
-
-        try:
-            number_format(value)
-        except BitxError as error:
-            self.fail(str(error), param, ctx)
-        return value
 
 
 def _all(*options: Callable[[F], F]) -> Callable[[F], F]:
@@ -119,6 +75,33 @@ def selection_options(function: F) -> F:
             show_default=True,
             help="Dimensions of a weight tensor, where the container can't tell weights apart.",
         ),
+    )(function)
+
+
+def size_options(of: str) -> Callable[[F], F]:
+    """Add ``--input-size --size``; `of` says in their help whose sizes they are."""
+    return _all(
+        click.option("--input-size", type=Shape(), multiple=True, help=f"Shape of {of}, batch included."),
+        click.option("--size", "sizes", type=Size(), multiple=True, help=f"A dynamic dimension of {of}."),
+    )
+
+
+def layer_options(function: F) -> F:
+    """Add ``--network --positions --exclude --input-size --size``."""
+    return _all(
+        click.option("--network", metavar="NAME", help="Layer shapes for a dump: a table, .onnx or .json."),
+        click.option(
+            "--positions",
+            type=click.IntRange(1),
+            help="Output positions assumed for every layer of a dump without shapes.  [default: 1]",
+        ),
+        click.option(
+            "--exclude",
+            metavar="GLOB",
+            multiple=True,
+            help="Tensors of such a dump that are no layers; repeatable.",
+        ),
+        size_options("an ONNX input"),
     )(function)
 
 

@@ -16,15 +16,18 @@ class Bar:
     def advance(self, amount: float, next_step: str = "") -> None:
         """Move on by `amount`, and name what comes next."""
 
+    def reach(self, done: float, total: float, next_step: str = "") -> None:
+        """Stand at `done` of `total`, and name what comes next."""
+
 
 @contextmanager
-def progress(total: float, what: str, *, patience_s: float = PATIENCE_S) -> Iterator[Bar]:
+def progress(total: float | None, what: str, *, patience_s: float = PATIENCE_S) -> Iterator[Bar]:
     """Show a bar after `patience_s` seconds.
 
     Parameters
     ----------
-    total : float
-        Sum of all amounts.
+    total : float or None
+        Sum of all amounts; None if `Bar.reach` tells.
     what : str
         The activity, e.g. ``"inspect"``.
     patience_s : float
@@ -48,6 +51,9 @@ def progress(total: float, what: str, *, patience_s: float = PATIENCE_S) -> Iter
     class Shown(Bar):
         def advance(self, amount: float, next_step: str = "") -> None:
             shown.update(task, advance=amount, description=f"{what} {next_step}".strip())
+
+        def reach(self, done: float, total: float, next_step: str = "") -> None:
+            shown.update(task, completed=done, total=total, description=f"{what} {next_step}".strip())
 
     timer = Timer(patience_s, shown.start)
     timer.daemon = True

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from hwmodel.cli.options import OneOf, grouping_options, json_option, selection_options
+from hwmodel.cli.options import grouping_options, json_option, selection_options
+from hwmodel.cli.values import OneOf
 
 if TYPE_CHECKING:
     from bitxcore.batch import Chosen, PrunedTensor

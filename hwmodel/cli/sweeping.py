@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from hwmodel.cli.options import json_option, operand_options
-from hwmodel.cli.values import Machine, Shape, Size, Values
+from hwmodel.cli.options import json_option
+from hwmodel.cli.values import Machine, Values
+from hwmodel.cli.workloads import Asked, workload_options
 
 if TYPE_CHECKING:
     from hwmodel.sweeps import Sweep
@@ -34,18 +35,7 @@ if TYPE_CHECKING:
 @click.option("--sample", type=click.IntRange(1), help="Visit that many points, drawn at random, not all.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Of the drawing.")
 @click.option("-j", "--jobs", type=click.IntRange(1), help="Processes.  [default: all cores]")
-@click.option("--network", metavar="NAME", help="Layer shapes for a dump: a table, .onnx or .json.")
-@click.option(
-    "--positions",
-    type=click.IntRange(1),
-    help="Output positions assumed for every layer of a dump without shapes.  [default: 1]",
-)
-@click.option(
-    "--exclude", metavar="GLOB", multiple=True, help="Tensors of such a dump that are no layers; repeatable."
-)
-@click.option("--input-size", type=Shape(), multiple=True, help="Shape of an ONNX input, batch included.")
-@click.option("--size", "sizes", type=Size(), multiple=True, help="A dynamic dimension of an ONNX input.")
-@operand_options
+@workload_options
 @click.option(
     "-o",
     "--output",
@@ -61,15 +51,7 @@ def command(
     sample: int | None,
     seed: int,
     jobs: int | None,
-    network: str | None,
-    positions: int | None,
-    exclude: tuple[str, ...],
-    input_size: tuple[tuple[str, tuple[int, ...]], ...],
-    sizes: tuple[tuple[str, int], ...],
-    weights: str | None,
-    traces: str | None,
-    activations: str | None,
-    precisions: str | None,
+    asked: Asked,
     output: str | None,
     restart: bool,
     as_json: bool,
@@ -82,8 +64,6 @@ def command(
     from time import perf_counter
 
     from hwmodel.cli import output as out
-    from hwmodel.cli import simulating
-    from hwmodel.cli.operands import Wanted
     from hwmodel.cli.progress import progress
     from hwmodel.sweeps import sweep
 
@@ -91,48 +71,25 @@ def command(
     varied = dict(vary)
     if len(varied) < len(vary):
         raise click.UsageError("--vary names an option twice")
-    wanted = Wanted.of(weights, traces, activations, precisions)
-    wanted.check(network)
     with ExitStack() as opened:
-        traced = wanted.open_traces(opened)
-        if traced is not None and model.endswith(".onnx") and not input_size and not sizes:
-            input_size = tuple(traced.input_sizes.items())
-        dump = wanted.open_weights(opened) if wanted.elsewhere else simulating._open(opened, model, network)
-        with simulating._naming(network or model, parsing=True):
-            net = simulating._network(
-                model, dump, network, positions, exclude, input_size, sizes, wanted.elsewhere
-            )
-            simulating._check_layers(net)
-        matching = wanted.match(net, dump)
-        net = matching.network if matching else net
-        parameters: dict[str, Any] = {"command": "sweep", "model": model, "network_option": network}
-        parameters |= {"input_size": dict(input_size), "sizes": dict(sizes), "positions": positions}
-        parameters |= {"exclude": exclude, "sample": sample, **wanted.parameters}
-        start, seen = perf_counter(), 0
-        with progress(1.0, "sweep") as bar:
-
-            def advance(done: int, total: int) -> None:
-                nonlocal seen
-                bar.advance((done - seen) / total, f"{done:,}/{total:,}")
-                seen = done
-
+        load = asked.open(opened, model)
+        parameters: dict[str, Any] = {"command": "sweep", "model": model, "network_option": asked.network}
+        parameters |= {"sample": sample, **load.parameters}
+        start = perf_counter()
+        with progress(None, "sweep") as bar:
             found = sweep(
-                net,
+                load.network,
                 varied,
-                dump=dump,
+                **load.operands,
                 store=output,
                 accelerator=name,
                 fixed=fixed,
                 sample=sample,
                 seed=seed,
                 jobs=jobs,
-                traces=traced,
-                weights=wanted.synthetic,
-                activations=wanted.activations,
-                precisions=wanted.precisions,
                 restart=restart,
                 parameters=parameters,
-                progress=advance,
+                progress=lambda done, total: bar.reach(done, total, f"{done:,}/{total:,}"),
             )
         seconds = perf_counter() - start
     if as_json:

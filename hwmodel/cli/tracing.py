@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from hwmodel.cli.options import json_option
-from hwmodel.cli.values import Numbers, Shape, Size
+from hwmodel.cli.options import json_option, size_options
+from hwmodel.cli.values import Numbers
 
 if TYPE_CHECKING:
     from hwmodel.tracing import TraceResult
@@ -34,8 +34,7 @@ MIB = 1 << 20
     required=True,
     help="The traces; bitx simulate --traces reads them.",
 )
-@click.option("--input-size", type=Shape(), multiple=True, help="Shape of an input, batch included.")
-@click.option("--size", "sizes", type=Size(), multiple=True, help="A dynamic dimension of an input.")
+@size_options("an input")
 @click.option(
     "--scale", type=float, help="Of pictures: factor of the 8-bit channels.  [default: 1/255, so 0 to 1]"
 )
@@ -73,34 +72,25 @@ def command(
     from hwmodel import Scaling, trace
     from hwmodel.cli import output as out
     from hwmodel.cli.progress import progress
-    from hwmodel.cli.simulating import _naming
+    from hwmodel.cli.workloads import input_shapes, naming
 
     named = [_named(text) for text in inputs]
     if len(named) > 1 and (not all(name for name, _ in named) or len({n for n, _ in named}) < len(named)):
         raise click.UsageError("several --input need the inputs' names: NAME=FILE, each once")
-    shapes = dict(input_size)
-    if "" in shapes and len(input_size) > 1:
-        raise click.UsageError("several --input-size need the inputs' names: NAME=1x3x224x224")
+    shapes = input_shapes(input_size)
     own = Scaling()
     scaling = Scaling(own.scale if scale is None else scale, mean or own.mean, std or own.std)
     given: Any = dict(named) if named[0][0] else named[0][1]
-    with _naming(model, parsing=True), progress(1.0, "trace") as bar:
-        seen = 0.0
-
-        def advance(done: int, total: int, layer: str) -> None:
-            nonlocal seen
-            bar.advance(done / total - seen, layer)
-            seen = done / total
-
+    with naming(model, parsing=True), progress(None, "trace") as bar:
         result = trace(
             model,
             given,
             output,
-            input_size=shapes.get("", shapes or None),
+            input_size=shapes,
             sizes=dict(sizes) or None,
             scaling=scaling,
             slice_bytes=memory * MIB,
-            progress=advance,
+            progress=bar.reach,
         )
     if as_json:
         out.print_json(_document(model, result, output))

@@ -1,13 +1,17 @@
-"""Values that options of `bitx simulate` and `bitx sweep` take."""
+"""Values that options take; what they may be is looked up when they are used."""
 
 from __future__ import annotations
 
 import re
-from typing import Any
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from hwmodel.cli.options import Choice
+if TYPE_CHECKING:
+    Choice = click.ParamType[Any]
+else:
+    Choice = click.ParamType  # generic since click 8.2 only
 
 MOST_VALUES = 100_000
 """Of a range."""
@@ -26,6 +30,46 @@ def _value(text: str) -> Any:
         except ValueError:
             continue
     return text
+
+
+class OneOf(Choice):
+    """A choice from a tuple that stands in a module, imported on use.
+
+    Parameters
+    ----------
+    place : str
+        ``module:attribute``.
+    """
+
+    name = "choice"
+
+    def __init__(self, place: str) -> None:
+        self.place = place
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return `value` if it is one of the choices."""
+        module, attribute = self.place.split(":")
+        choices = getattr(import_module(module), attribute)
+        if value not in choices:
+            self.fail(f"{value!r} is none of {', '.join(choices)}", param, ctx)
+        return value
+
+
+class Format(Choice):
+    """The name of a number format."""
+
+    name = "format"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return `value` if it names a format."""
+        from bitxcore.errors import BitxError
+        from bitxcore.formats import number_format
+
+        try:
+            number_format(value)
+        except BitxError as error:
+            self.fail(str(error), param, ctx)
+        return value
 
 
 class Machine(Choice):
