@@ -105,10 +105,10 @@ class ShapeShifter(Grid):
         bricks = activation_bricks(p, activations)
         unions = word_unions(bricks.values, p.activation_words, p.word_bits, signed)
         widths = width_table(signed, self.minor_bit)
-        together = 1 if p.staggered else self.group_columns
+        turns = p.staggered and self.fc_turns and self.group_columns > 1
+        together = 1 if p.staggered and not turns else self.group_columns
         exists = present(p, together)
         columns = waiting(p, self.column_registers, together)
-        turns = p.staggered and self.fc_turns and self.group_columns > 1
         if turns:
             columns = Staggered(-(-p.columns // self.group_columns))
         w, used = GridWork.of(p, operands), times_used(bricks)
@@ -120,7 +120,7 @@ class ShapeShifter(Grid):
             columns.feed(costs, 1 if turns else p.rounds)
             alone = used @ widths[unions[:, g]].sum(axis=-1, dtype=np.int64)
             work += int(alone @ p.lanes_at_work(g)) * p.filters_at_work
-            shared = alone if together == 1 and not turns else self._together(p, costs)
+            shared = alone if together == 1 else self._together(p, costs, together)
             units, lanes = w.cycles_at_work(g, shared)
             unit_cycles, lane_cycles = unit_cycles + units, lane_cycles + lanes
         uses = serial_uses(w, unit_cycles, lane_cycles)
@@ -128,9 +128,10 @@ class ShapeShifter(Grid):
         uses["weight_sets"] = w.weights_read * p.weight_words * w.weight_share * (self.column_registers > 0)
         return self._grid_result(p, columns.cycles, work, work=w.work(uses))
 
-    def _together(self, p: GridPlan, costs: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
+    @staticmethod
+    def _together(p: GridPlan, costs: npt.NDArray[Any], together: int) -> npt.NDArray[np.int64]:
         """Cycles of all columns by channel block where columns share a width (a mean over rounds)."""
-        members = columns_at_work(p, 1 if p.staggered else self.group_columns)
+        members = columns_at_work(p, together)
         steps = np.einsum("stc,sc->t", costs, members, dtype=np.int64)
         return by_block(p, steps) // np.int64(costs.shape[1] // p.steps)
 

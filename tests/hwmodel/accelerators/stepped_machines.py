@@ -294,7 +294,7 @@ def shapeshifter(m, layer, a, w, *bits):
                 for _ in walk.rounds(len(weights)):
                     for t in range(len(acts[0])):
                         own = len(costs) % turns == t % walk.columns
-                        real = max(walk.group_widths(acts, windows, t, 1, m.minor_bit))
+                        real = max(walk.group_widths(acts, windows, t, m.group_columns, m.minor_bit))
                         costs.append(real if own else 1 + walk.signed)
         return stagger(costs, turns)
     return walk.cycles(
