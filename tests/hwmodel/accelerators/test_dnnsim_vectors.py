@@ -31,6 +31,8 @@ PRECISIONS = {
     "8": dict.fromkeys(LAYERS, (8, 8)),
 }
 TACTICAL = {"BitTactical": None, "TCLp": "p", "TCLe": "e"}
+HALO_SLIP = 15 * 15
+"""Halo entries of a filter in fully connected layers on DNNsim's SCNN, where all sums meet in one output."""
 
 
 def machine(experiment):
@@ -68,9 +70,12 @@ def entries():
         with (DATA / f"cycles-{bits}.csv").open() as table:
             for row in csv.DictReader(table):
                 experiment, layer = row["experiment"], row["layer"]
-                slip = layer == "fc1" and experiment.split("_")[0] in {*TACTICAL, "SCNN"}
-                if not slip:
-                    yield bits, experiment, layer, int(row["compute_cycles"] or row["total_cycles"])
+                kind = experiment.split("_")[0]
+                cycles = int(row["compute_cycles"] or row["total_cycles"])
+                if layer == "fc1" and kind == "SCNN":
+                    cycles -= LAYERS[layer].filters * (HALO_SLIP - 1)
+                if not (layer == "fc1" and TACTICAL.get(kind)):
+                    yield bits, experiment, layer, cycles
 
 
 @cache
@@ -81,7 +86,7 @@ def operands(bits, layer):
 
 
 def test_the_tables_are_whole():
-    assert len(list(entries())) == 2 * (33 * 4 - 9)
+    assert len(list(entries())) == 2 * (33 * 4 - 5)
 
 
 @pytest.mark.parametrize(("bits", "experiment", "layer", "cycles"), list(entries()))
