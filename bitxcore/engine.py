@@ -146,6 +146,16 @@ class Engine:
         encoding = integers.UNSIGNED if self.fmt.encoding == "unsigned" else integers.SIGN_MAGNITUDE
         return *encoding, p, p
 
+    @cached_property
+    def settings(self) -> tuple[int, tuple[int, int, int, int, int]]:
+        """Storage kind; and the settings of floats, then those of integers, 0 where of no use."""
+        from bitxcore.kernels import integers
+
+        if self.fmt.is_float:
+            kind, emin = self.float_settings
+            return kind, (emin, 0, 0, 0, 0)
+        return integers.INTEGER, (0, *self.integer_settings)
+
     def prune_vectors(
         self, x: Array, out: Array, masks: Array, exponents: Array, kept: Array, groups: int, c: Criterion
     ) -> int:
@@ -185,21 +195,18 @@ class Engine:
 
     def count_vectors(self, x: Array, counts: Array, exponents: Array, groups: int) -> int:
         """Count the ones of every row of `groups` groups; return how many held no finite value."""
-        vectors = groups // self.step
-        mask = self.window_mask(self.lane_bits)
-        if self.fmt.is_float:
-            from bitxcore.kernels.floats import count_kernel
+        from bitxcore.kernels.counting import count_kernel
 
-            kind, emin = self.float_settings
-            return int(count_kernel(kind, self.padded)(x, counts, exponents, vectors, emin, mask))
-        from bitxcore.kernels import integers
-
-        exponents[:] = 0
-        run = integers.count_kernel(self.lane_bits, self.padded)
-        return int(run(x, counts, vectors, *self.integer_settings, mask))
+        if not self.fmt.is_float:
+            exponents[:] = 0
+        kind, settings = self.settings
+        run = count_kernel(kind, self.code_dtype.itemsize * 8, self.padded)
+        vectors, mask = groups // self.step, self.window_mask(self.lane_bits)
+        return int(run(x, counts, exponents, vectors, *settings, mask))
 
     def summarize_vectors(self, x: Array, groups: int) -> tuple[int, Array, Array, Array]:
         """Add up groups: how many are bad; ones per row; groups by non-empty rows; ones and zeros."""
+        from bitxcore.kernels.counting import summary_kernel
         from bitxcore.kernels.positions import FLUSH, PARTS
 
         bits, vectors = self.lane_bits, groups // self.step
@@ -207,17 +214,10 @@ class Engine:
         part = self.step * self.padded // PARTS
         counters = buffer("counters", 8 * part, f"u{bits // 8}").reshape(8, part)
         present = buffer("present", FLUSH * self.step, np.uint8)
+        kind, settings = self.settings
+        run = summary_kernel(kind, self.code_dtype.itemsize * 8, self.padded)
         out = (rows, nonempty, sums, counters, present, vectors)
-        mask = self.window_mask(bits)
-        if self.fmt.is_float:
-            from bitxcore.kernels.floats import summary_kernel
-
-            kind, emin = self.float_settings
-            bad = summary_kernel(kind, self.padded)(x, *out, emin, mask)
-        else:
-            from bitxcore.kernels import integers
-
-            bad = integers.summary_kernel(bits, self.padded)(x, *out, *self.integer_settings, mask)
+        bad = run(x, *out, *settings, self.window_mask(bits))
         return int(bad), rows, nonempty, sums
 
     def select(self, x: Array, masks: Array, exponents: Array, kept: Array, groups: int, c: Criterion) -> int:

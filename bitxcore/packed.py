@@ -70,13 +70,8 @@ class Packed:
 
 def _settings(engine: Engine) -> tuple[int, tuple[int, ...]]:
     """Kind of the kernels, and their last arguments: base of the exponents, encoding, width."""
-    from bitxcore.kernels.packing import INTEGER
-
-    if engine.fmt.is_float:
-        kind, emin = engine.float_settings
-        return kind, (emin - 1, 0, 0, 0)
-    signed, twos, width, _ = engine.integer_settings
-    return INTEGER, (0, signed, twos, width)
+    kind, (emin, *encoding, _) = engine.settings
+    return kind, (emin - 1, *encoding)
 
 
 def _row_dtype(engine: Engine) -> np.dtype[Any]:

@@ -16,24 +16,12 @@ from numba import njit
 from numba.extending import intrinsic
 
 from bitxcore.jit import kernel
-from bitxcore.kernels.positions import (
-    FLUSH,
-    PARTS,
-    add_counters,
-    add_eights,
-    add_histogram,
-    add_rest,
-    carry_save,
-    clear_counters,
-    count_rest,
-)
 from bitxcore.kernels.rows import keep_topn, round_to_rows
 from bitxcore.kernels.vectors import (
     Vec,
     as_float,
     as_int,
     flushes,
-    fold_add,
     fold_or,
     fold_umax,
     fsub,
@@ -43,8 +31,6 @@ from bitxcore.kernels.vectors import (
     load,
     popcount,
     prefetch,
-    resize,
-    splat,
     spread,
     store,
     total,
@@ -262,99 +248,3 @@ def apply_kernel(kind: int, group: int) -> Any:
         return 0
 
     return apply
-
-
-@cache
-def count_kernel(kind: int, group: int) -> Any:
-    """Build the kernel that counts the ones of every row of whole vectors of groups.
-
-    The kernel's arguments: stored codes `x`; `counts`, eight rows of lanes: byte q of
-    ``counts[s, g]`` is the number of ones in bit ``8 * q + s`` of group g (row 0 is the top bit);
-    `exponents` (int16); the number of vectors; `emin` and `window` as for `prune_kernel`. It
-    returns the number of groups with a NaN or Inf, which count as empty.
-    """
-    bits = IMAGE_BITS[kind]
-    fraction = FRACTION_BITS[bits]
-    special = (1 << (bits - 1 - fraction)) - 1
-    lanes = lanes_of(bits, group)
-    step = lanes // group
-    every = sum(1 << k for k in range(0, bits, 8))
-
-    @kernel(variant=(kind, group))
-    def count(x, counts, exponents, vectors, emin, window):
-        bad = 0
-        for i in range(vectors):
-            v = widen(load(x, i * lanes, lanes), kind)
-            emax = largest_exponent(v, emin, group, bits, fraction)
-            distance = spread(emax, group) - umax((v >> fraction) & special, 1)
-            aligned = align(v, distance, fraction, bits)
-            some = fold_or(aligned, group) != 0
-            broken = where(emax == special, like(emax, 1), 0)
-            bad += total(broken)
-            aligned = where(spread(broken, group) != 0, 0, aligned & window)
-            store(exponents, i * step, where(some, emax - (emin - 1), 0))
-            for s in range(8):
-                store(counts[s], i * step, fold_add((aligned >> s) & every, group))
-        return bad
-
-    return count
-
-
-@cache
-def summary_kernel(kind: int, group: int) -> Any:
-    """Build the kernel that adds up the ones of whole vectors of groups by row.
-
-    The kernel's arguments: stored codes `x`; `rows` (int64, one a bit of a lane, row 0 first), `nonempty`
-    (int64, groups by their non-empty rows) and `sums` (int64: ones of all significands, zeros), to
-    which it adds; the scratch arrays `counters` (lanes, 8 rows of 512 bits) and `present` (uint8, one a
-    group of `FLUSH` vectors); the number of vectors; `emin` and `window` as for `prune_kernel`. It
-    returns the number of groups with a NaN or Inf, which count as empty.
-    """
-    bits = IMAGE_BITS[kind]
-    fraction = FRACTION_BITS[bits]
-    special = (1 << (bits - 1 - fraction)) - 1
-    lanes = lanes_of(bits, group)
-    step = lanes // group
-    part = lanes // PARTS
-    quarter = part // 4
-    line = 512 // STORAGE_BITS[kind]
-
-    @kernel(variant=(kind, group))
-    def summarize(x, rows, nonempty, sums, counters, present, vectors, emin, window):
-        bad = 0
-        one = splat(0, bits, part)
-        two = splat(0, bits, part)
-        four = splat(0, bits, part)
-        one_m = splat(0, bits, part)
-        two_m = splat(0, bits, part)
-        four_m = splat(0, bits, part)
-        essential = splat(0, 32, quarter)
-        for first in range(0, vectors, FLUSH):
-            last = min(first + FLUSH, vectors)
-            clear_counters(counters, bits, part)
-            zeros = splat(0, bits, lanes)
-            for i in range(first, last):
-                for ahead in range(0, lanes, line):
-                    prefetch(x, i * lanes + PREFETCH + ahead)
-                v = widen(load(x, i * lanes, lanes), kind)
-                emax = largest_exponent(v, emin, group, bits, fraction)
-                broken = where(emax == special, like(emax, 1), 0)
-                bad += total(broken)
-                significand = align(v, v & 0, fraction, bits)
-                distance = spread(emax, group) - umax((v >> fraction) & special, 1)
-                aligned = (significand >> distance) & window
-                aligned = where(spread(broken, group) != 0, 0, aligned)
-                store(present, (i - first) * step, popcount(fold_or(aligned, group)))
-                zeros = zeros + where(significand == 0, like(v, 1), 0)
-                one, two, four, eights = carry_save(aligned, one, two, four)
-                add_eights(eights, counters, bits, part)
-                one_m, two_m, four_m, eights = carry_save(significand, one_m, two_m, four_m)
-                essential = essential + resize(fold_add(popcount(eights), 4), 32)
-            add_counters(counters, 8, rows, bits, part)
-            add_histogram(present, (last - first) * step, nonempty)
-            sums[1] += total(zeros)
-        add_rest(one, two, four, counters, rows, bits, part)
-        sums[0] += 8 * total(essential) + count_rest(one_m, two_m, four_m)
-        return bad
-
-    return summarize

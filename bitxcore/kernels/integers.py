@@ -11,21 +11,9 @@ from typing import Any
 from numba import njit
 
 from bitxcore.jit import kernel
-from bitxcore.kernels.positions import (
-    FLUSH,
-    PARTS,
-    add_counters,
-    add_eights,
-    add_histogram,
-    add_rest,
-    carry_save,
-    clear_counters,
-    count_rest,
-)
 from bitxcore.kernels.rows import keep_topn, round_to_rows
 from bitxcore.kernels.vectors import (
     ashr,
-    fold_add,
     fold_or,
     from_rows,
     lanes_of,
@@ -33,8 +21,6 @@ from bitxcore.kernels.vectors import (
     load,
     popcount,
     prefetch,
-    resize,
-    splat,
     spread,
     store,
     to_counts,
@@ -44,6 +30,7 @@ from bitxcore.kernels.vectors import (
 )
 
 PREFETCH = 1024  # codes ahead
+INTEGER = -1  # stands beside the storage kinds of floats
 
 # An encoding is two arguments, so that one kernel serves all: `signed` is -1 where the sign stands
 # apart from a magnitude, `twos` is -1 in two's complement, else they are 0.
@@ -146,87 +133,3 @@ def apply_kernel(bits: int, group: int) -> Any:
             store(out, i * lanes, where(spread(over, group) != 0, v, new))
 
     return apply
-
-
-@cache
-def count_kernel(bits: int, group: int) -> Any:
-    """Build the kernel that counts the ones of every row of whole vectors of groups.
-
-    The kernel's arguments: codes `x`; `counts`, eight rows of lanes: byte q of ``counts[s, g]`` is
-    the number of ones in bit ``8 * q + s`` of group g (row 0 is the top bit); the number of
-    vectors; the encoding, `width`, `limit` and `window` (in `bits` bits) as for `prune_kernel`. It
-    returns the number of groups with a code outside the format, which count as empty.
-    """
-    lanes = lanes_of(bits, group)
-    step = lanes // group
-    every = sum(1 << k for k in range(0, bits, 8))
-
-    @kernel(variant=(bits, group))
-    def count(x, counts, vectors, signed, twos, width, limit, window):
-        bad = 0
-        for i in range(vectors):
-            v = load(x, i * lanes, lanes)
-            over = fold_or(outside(v, signed, twos, limit, bits), group)
-            bad += total(over)
-            aligned = (significand(v, signed, bits) << (bits - width)) & window
-            aligned = where(spread(over, group) != 0, 0, aligned)
-            for s in range(8):
-                store(counts[s], i * step, fold_add((aligned >> s) & every, group))
-        return bad
-
-    return count
-
-
-@cache
-def summary_kernel(bits: int, group: int) -> Any:
-    """Build the kernel that adds up the ones of whole vectors of groups by row.
-
-    The kernel's arguments: codes `x`; `rows` (int64, one a bit of a lane, row 0 first), `nonempty`
-    (int64, groups by their non-empty rows) and `sums` (int64: ones of all significands, zeros), to
-    which it adds; the scratch arrays `counters` (lanes, 8 rows of 512 bits) and `present` (uint8, one a
-    group of `FLUSH` vectors); the number of vectors; the encoding, `width`, `limit` and `window` (in
-    `bits` bits) as for `prune_kernel`. It returns the number of groups with a code outside the format,
-    which count as empty.
-    """
-    lanes = lanes_of(bits, group)
-    step = lanes // group
-    part = lanes // PARTS
-    quarter = part // 4
-    line = 512 // bits
-
-    @kernel(variant=(bits, group))
-    def summarize(x, rows, nonempty, sums, counters, present, vectors, signed, twos, width, limit, window):
-        bad = 0
-        one = splat(0, bits, part)
-        two = splat(0, bits, part)
-        four = splat(0, bits, part)
-        one_m = splat(0, bits, part)
-        two_m = splat(0, bits, part)
-        four_m = splat(0, bits, part)
-        essential = splat(0, 32, quarter)
-        for first in range(0, vectors, FLUSH):
-            last = min(first + FLUSH, vectors)
-            clear_counters(counters, bits, part)
-            zeros = splat(0, bits, lanes)
-            for i in range(first, last):
-                for ahead in range(0, lanes, line):
-                    prefetch(x, i * lanes + PREFETCH + ahead)
-                v = load(x, i * lanes, lanes)
-                code = significand(v, signed, bits) << (bits - width)
-                over = fold_or(outside(v, signed, twos, limit, bits), group)
-                bad += total(over)
-                aligned = where(spread(over, group) != 0, 0, code & window)
-                store(present, (i - first) * step, popcount(fold_or(aligned, group)))
-                zeros = zeros + where(v == 0, like(v, 1), 0)
-                one, two, four, eights = carry_save(aligned, one, two, four)
-                add_eights(eights, counters, bits, part)
-                one_m, two_m, four_m, eights = carry_save(code, one_m, two_m, four_m)
-                essential = essential + resize(fold_add(popcount(eights), 4), 32)
-            add_counters(counters, 8, rows, bits, part)
-            add_histogram(present, (last - first) * step, nonempty)
-            sums[1] += total(zeros)
-        add_rest(one, two, four, counters, rows, bits, part)
-        sums[0] += 8 * total(essential) + count_rest(one_m, two_m, four_m)
-        return bad
-
-    return summarize

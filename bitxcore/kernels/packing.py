@@ -12,7 +12,7 @@ import numpy as np
 
 from bitxcore.jit import kernel
 from bitxcore.kernels.floats import FRACTION_BITS, IMAGE_BITS, align, encode, narrow, widen
-from bitxcore.kernels.integers import from_top, significand
+from bitxcore.kernels.integers import INTEGER, from_top, significand
 from bitxcore.kernels.vectors import (
     as_bits,
     as_mask,
@@ -28,8 +28,6 @@ from bitxcore.kernels.vectors import (
     umax,
     where,
 )
-
-INTEGER = -1
 
 
 @cache
