@@ -5,22 +5,29 @@ Row counts come as `count_kernel` writes them: byte q of ``counts[s, g]`` counts
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
+from numba import njit
 
 from bitxcore.jit import kernel
 
 LIMBS = 9  # of 16 bits: enough for 64 * 4**63 and its sums
 
 
+@njit(inline="always")
+def place(g: Any, group: int, length: int, stride: int, blocks: int) -> Any:
+    """Where group `g` begins in the tensor, and how many members it has; they lie `stride` apart."""
+    filter_, k = divmod(g, blocks * stride)
+    lane, block = divmod(k, blocks)
+    return filter_ * length * stride + lane + block * group * stride, min(group, length - block * group)
+
+
 @kernel
 def gather(x, out, first, last, padded, group, length, stride, blocks):
     """Copy groups ``first..last`` to rows of `padded` values, filled up with zeros."""
-    groups = blocks * stride
     for g in range(first, last):
-        filter_, k = divmod(g, groups)
-        lane, block = divmod(k, blocks)
-        base = filter_ * length * stride + lane + block * group * stride
-        members = min(group, length - block * group)
+        base, members = place(g, group, length, stride, blocks)
         row = (g - first) * padded
         for j in range(members):
             out[row + j] = x[base + j * stride]
@@ -31,12 +38,8 @@ def gather(x, out, first, last, padded, group, length, stride, blocks):
 @kernel
 def scatter(x, out, first, last, padded, group, length, stride, blocks):
     """Undo `gather`."""
-    groups = blocks * stride
     for g in range(first, last):
-        filter_, k = divmod(g, groups)
-        lane, block = divmod(k, blocks)
-        base = filter_ * length * stride + lane + block * group * stride
-        members = min(group, length - block * group)
+        base, members = place(g, group, length, stride, blocks)
         row = (g - first) * padded
         for j in range(members):
             out[base + j * stride] = x[row + j]
