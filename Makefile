@@ -9,7 +9,7 @@ OUT = out
 
 .PHONY: help run test slow lint bench clean
 help:
-	@echo 'make run    inspect, prune and simulate the sample network; results in $(OUT)/'
+	@echo 'make run    inspect, prune, simulate and compare the sample network; results in $(OUT)/'
 	@echo 'make test   lint, type check, and the tests that take minutes'
 	@echo 'make slow   the tests that take longer'
 	@echo 'make lint   lint and type check only'
@@ -36,11 +36,13 @@ run: $(VENV)/run.stamp
 	$(BITX) inspect $(SAMPLE) -o $(OUT)/statistics.h5
 	$(BITX) prune $(SAMPLE) --rows 5 -o $(OUT)/digits_resnet.pruned.onnx
 	$(BITX) simulate $(SAMPLE) -o $(OUT)/run.h5
+	$(BITX) simulate $(SAMPLE) -a all -o $(OUT)/comparison.h5
 	@echo
 	@echo 'Written:'
 	@echo '  $(OUT)/statistics.h5               bit and value sparsity of every tensor'
 	@echo '  $(OUT)/digits_resnet.pruned.onnx   the network with 5 rows a group, for any ONNX runtime'
-	@echo '  $(OUT)/run.h5                      cycles of every layer on every accelerator'
+	@echo '  $(OUT)/run.h5                      cycles of every layer on BitX and DaDianNao, each with its cause'
+	@echo '  $(OUT)/comparison.h5               the same on every accelerator, at equal peak, clock and memory'
 	@echo 'How to read the .h5 files: docs/store.md'
 
 lint: $(VENV)/test.stamp
