@@ -7,9 +7,10 @@ from dataclasses import asdict
 from typing import Any
 
 from hwmodel.cli import output as out
-from hwmodel.explaining import KINDS, LARGEST_CAUSES, Explanation, Trial
+from hwmodel.explaining import KINDS, Explanation, Trial
 from hwmodel.passes import CAUSES
 
+_LARGEST_CAUSES = 3
 _LAYERS_NAMED = 3
 
 
@@ -45,14 +46,14 @@ def _plain(trial: Trial) -> dict[str, Any]:
 
 def _print_causes(found: Explanation) -> None:
     lines = [f"{found.accelerator}: where its {found.cycles:,} cycles go"]
-    for cause in found.causes[:LARGEST_CAUSES]:
+    for cause in found.causes[:_LARGEST_CAUSES]:
         named = [f"{layer} ({cycles:,})" for layer, cycles in cause.layers[:_LAYERS_NAMED]]
         more = len(cause.layers) - len(named)
         layers = ", ".join(named) + (
             f" and {more} more layers" if more > 1 else " and 1 more" if more else ""
         )
         lines.append(f"  {cause.share:.1%} ({cause.cycles:,}): {cause.description}: {layers}")
-    if rest := found.causes[LARGEST_CAUSES:]:
+    if rest := found.causes[_LARGEST_CAUSES:]:
         left = ", ".join(f"{_name(cause.name)} {cause.share:.1%}" for cause in rest)
         lines.append(f"  the rest: {left}")
     out.say("", *lines)
