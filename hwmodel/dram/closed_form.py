@@ -2,13 +2,14 @@
 
 A layer moves few kinds of streams: contiguous, strided in runs, or runs at random places. Of each, the
 bank-state model moves a short and a long piece; a straight line through the two, less the refreshes they
-met, gives what it costs to start and what every further burst costs. Refresh is added as the share of time
-that it takes::
+met, gives what it costs to start and what every further burst costs. A stream no longer than the short piece
+is moved as it is. Refresh is added as the share of time that it takes::
 
     busy    = start + bursts × slope
     seconds = busy × REFI / (REFI − RP − RFC − RCD)
 
-since in each REFI all banks are closed, refreshed, and one row at least is opened again.
+since in each REFI all banks are closed, refreshed, and one row at least is opened again. A stream whose
+requests queue behind those of another doesn't start: its first rows open while the other's bursts pass.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ class Stream:
         All that is used; whole bursts are moved.
     write : bool
     run_bytes : int, optional
-        Contiguous bytes, beginning on a burst; by default all.
+        Contiguous bytes, moved as whole bursts from the one in which they begin; by default all.
     stride_bytes : int, optional
         From the start of one run to the next; None puts runs at random places.
 
@@ -110,12 +111,14 @@ class StreamModel:
         self.part = part
         self._interval_s = part.timing_clocks.REFI * part.clock_period_s
 
-    def cost(self, streams: Stream | Iterable[Stream]) -> Cost:
+    def cost(self, streams: Stream | Iterable[Stream], *, queued: bool = False) -> Cost:
         """Cost of streams one after another.
 
         Parameters
         ----------
         streams : Stream or iterable of Stream
+        queued : bool
+            Whether their requests wait behind others'; else each finds the memory idle.
 
         Returns
         -------
@@ -123,15 +126,15 @@ class StreamModel:
             While streams move. What a memory needs that waits meanwhile is `idle_power_w`.
         """
         if isinstance(streams, Stream):
-            return self._cost(streams)
-        return sum((self._cost(stream) for stream in streams), Cost(0.0, 0.0, 0))
+            return self._cost(streams, queued)
+        return sum((self._cost(stream, queued) for stream in streams), Cost(0.0, 0.0, 0))
 
     @property
     def idle_power_w(self) -> float:
         """Watts of the memory while it is only refreshed."""
         return idle_power_w(self.part)
 
-    def _cost(self, stream: Stream) -> Cost:
+    def _cost(self, stream: Stream, queued: bool) -> Cost:
         if stream.bytes == 0:
             return Cost(0.0, 0.0, 0)
         burst = self.part.burst_bytes
@@ -139,21 +142,23 @@ class StreamModel:
         runs, rest = divmod(stream.bytes, run)
         bursts = runs * -(-run // burst) + -(-rest // burst)
         joined = stream.stride_bytes == run and run % burst == 0
-        if joined or run == stream.bytes:
-            line = _fit(self.part, stream.write, None, None)
+        shape: tuple[int | None, int | None] = (None, None)
+        if not (joined or run == stream.bytes):
+            shape = -(-run // burst), stream.stride_bytes
+        if bursts <= SHORT_BURSTS and not queued:
+            busy_s, busy_j = _busy(self.part, stream.write, bursts, *shape)
         else:
-            stride = None if stream.stride_bytes is None else -(-stream.stride_bytes // burst)
-            line = _fit(self.part, stream.write, -(-run // burst), stride)
-        busy_s = line.start_s + bursts * line.burst_s
+            line = _fit(self.part, stream.write, *shape)
+            busy_s, busy_j = bursts * line.burst_s, bursts * line.burst_j
+            if not queued:
+                busy_s, busy_j = busy_s + line.start_s, busy_j + line.start_j
         refresh_s, refresh_j = _refresh(self.part)
         refreshes = busy_s / (self._interval_s - refresh_s)
-        seconds = busy_s + refreshes * refresh_s
-        joules = line.start_j + bursts * line.burst_j + refreshes * refresh_j
-        return Cost(seconds, joules, bursts * burst)
+        return Cost(busy_s + refreshes * refresh_s, busy_j + refreshes * refresh_j, bursts * burst)
 
 
 def stream_addresses(
-    part: Part, bursts: int, run_bursts: int | None, stride_bursts: int | None, *, seed: int = SEED
+    part: Part, bursts: int, run_bursts: int | None, stride_bytes: int | None, *, seed: int = SEED
 ) -> npt.NDArray[np.int64]:
     """Make the addresses of a stream; it begins again at 0 where the memory ends.
 
@@ -161,8 +166,9 @@ def stream_addresses(
     ----------
     part : Part
     bursts : int
-    run_bursts, stride_bursts : int or None
-        Bursts of a run, None for one run; bursts from run to run, None for random places.
+    run_bursts, stride_bytes : int or None
+        Bursts of a run, None for one run; bytes from run to run, which begin in the burst that they fall
+        into, or None for random places.
     seed : int
         Of the random places.
     """
@@ -172,33 +178,40 @@ def stream_addresses(
     else:
         run, within = np.divmod(index, run_bursts)
         places = part.capacity_bytes // part.burst_bytes
-        if stride_bursts is None:
+        if stride_bytes is None:
             starts = np.random.default_rng(seed).integers(0, max(1, places - run_bursts), run[-1] + 1)
             place = starts[run] + within
         else:
-            place = run * stride_bursts + within
+            place = run * stride_bytes // part.burst_bytes + within
     return place * part.burst_bytes % part.capacity_bytes
 
 
 @lru_cache(maxsize=4096)
-def _fit(part: Part, write: bool, run_bursts: int | None, stride_bursts: int | None) -> _Line:
-    from hwmodel.dram.simulation import simulate_trace
-
-    refresh_s, refresh_j = _refresh(part)
-    busy_s, joules = [], []
-    for bursts in (SHORT_BURSTS, LONG_BURSTS):
-        result = simulate_trace(part, stream_addresses(part, bursts, run_bursts, stride_bursts), write)
-        busy_s.append(result.total_s - result.commands["REF"] * refresh_s)
-        joules.append(result.energy_j - result.commands["REF"] * refresh_j)
-    burst_s = (busy_s[1] - busy_s[0]) / (LONG_BURSTS - SHORT_BURSTS)
-    burst_j = (joules[1] - joules[0]) / (LONG_BURSTS - SHORT_BURSTS)
+def _fit(part: Part, write: bool, run_bursts: int | None, stride_bytes: int | None) -> _Line:
+    short_s, short_j = _busy(part, write, SHORT_BURSTS, run_bursts, stride_bytes)
+    long_s, long_j = _busy(part, write, LONG_BURSTS, run_bursts, stride_bytes)
+    burst_s = (long_s - short_s) / (LONG_BURSTS - SHORT_BURSTS)
+    burst_j = (long_j - short_j) / (LONG_BURSTS - SHORT_BURSTS)
     # A start too short to see against the pieces must not turn negative.
     return _Line(
-        start_s=max(0.0, busy_s[0] - SHORT_BURSTS * burst_s),
+        start_s=max(0.0, short_s - SHORT_BURSTS * burst_s),
         burst_s=burst_s,
-        start_j=max(0.0, joules[0] - SHORT_BURSTS * burst_j),
+        start_j=max(0.0, short_j - SHORT_BURSTS * burst_j),
         burst_j=burst_j,
     )
+
+
+@lru_cache(maxsize=1 << 14)
+def _busy(
+    part: Part, write: bool, bursts: int, run_bursts: int | None, stride_bytes: int | None
+) -> tuple[float, float]:
+    """Seconds and joules of a stream in the bank-state model, less the refreshes it met."""
+    from hwmodel.dram.simulation import simulate_trace
+
+    result = simulate_trace(part, stream_addresses(part, bursts, run_bursts, stride_bytes), write)
+    refresh_s, refresh_j = _refresh(part)
+    met = result.commands["REF"]
+    return result.total_s - met * refresh_s, result.energy_j - met * refresh_j
 
 
 def _refresh(part: Part) -> tuple[float, float]:

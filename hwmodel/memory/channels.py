@@ -35,19 +35,29 @@ class Channels:
         """Watts of all channels while they are only refreshed."""
         return self.count * _model(self.part).idle_power_w
 
-    def cost(self, found: Runs, width: Fraction | int, write: bool) -> Cost:
-        """Cost of moving runs of values of `width` bits; each begins on a burst."""
+    def cost(self, found: Runs, width: Fraction | int, write: bool, *, first: bool = False) -> Cost:
+        """Cost of moving runs of values of `width` bits; each begins on a burst.
+
+        Parameters
+        ----------
+        found : Runs
+        width : Fraction or int
+        write : bool
+        first : bool
+            Whether the memory was idle before; else requests queue behind those of other tiles.
+        """
         burst = self.part.burst_bytes
         runs, run = int(found.count), ceil(int(found.values) * width / 8 / burst)
         if not runs or not run:
             return Cost()
-        bytes_here, run_here = (ceil(n / self.count) * burst for n in (runs * run, run))
-        stride_here = int(int(found.stride) * width / 8 / burst) // self.count * burst
-        if runs == 1 or stride_here <= run_here:
-            stream = Stream(bytes_here, write)
+        here, run_here = (ceil(n / self.count) for n in (runs * run, run))
+        # As dense on one channel as on all: of a run shorter than the channels, some have no burst.
+        stride_here = int(int(found.stride) * width * run_here / (8 * run))
+        if runs == 1 or stride_here <= run_here * burst:
+            stream = Stream(here * burst, write)
         else:
-            stream = Stream(bytes_here, write, run_here, stride_here)
-        moved = _model(self.part).cost(stream)
+            stream = Stream(here * burst, write, run_here * burst, stride_here)
+        moved = _model(self.part).cost(stream, queued=not first)
         return Cost(moved.seconds, self.count * moved.joules)
 
 
@@ -66,6 +76,9 @@ class Cost:
 class TileCosts:
     """What each part of a tile's transfers costs.
 
+    The engine that moves tiles knows the loops and asks ahead: only the layer's first load finds an idle
+    memory. All others queue, and cost what the memory moves in a row.
+
     Parameters
     ----------
     channels : Channels
@@ -77,8 +90,8 @@ class TileCosts:
     tiling: Tiling
     widths: Widths
 
-    def of(self, moved: Moved) -> tuple[Cost, Cost, Cost]:
-        """Cost of weights, of activations, and of outputs and partial sums."""
+    def of(self, moved: Moved, *, first: bool = False) -> tuple[Cost, Cost, Cost]:
+        """Cost of weights, of activations, and of outputs and partial sums; `first`: of the first tile."""
         outputs = Cost()
         if moved.outputs:
             outputs += self.outputs()
@@ -87,16 +100,16 @@ class TileCosts:
         if moved.resumed:
             outputs += self.partial_sums(write=False)
         return (
-            self.weights() if moved.weights else Cost(),
+            self.weights(first=first) if moved.weights else Cost(),
             self.activations(moved.planes, moved.rows, moved.columns),
             outputs,
         )
 
-    def weights(self) -> Cost:
-        """Cost of loading a tile of weights."""
+    def weights(self, *, first: bool = False) -> Cost:
+        """Cost of loading a tile of weights; the first one begins the layer."""
         t = self.tiling
         tiles = t.trips["groups"] * t.trips["filters"] * t.trips["channels"]
-        return self._contiguous(-(-self.widths.weights // tiles), write=False)
+        return self._contiguous(-(-self.widths.weights // tiles), write=False, first=first)
 
     def activations(self, planes: Reach, rows: Reach, columns: Reach) -> Cost:
         """Cost of loading a tile of activations; inputs read, and from the first to the last of them."""
@@ -116,8 +129,8 @@ class TileCosts:
         results = t.batch * t.groups * t.filters * t.rows * t.columns
         return self._contiguous(results * self.widths.partial_sum, write)
 
-    def _contiguous(self, bits: int, write: bool) -> Cost:
-        return self.channels.cost(Runs(1, bits, bits), 1, write)
+    def _contiguous(self, bits: int, write: bool, first: bool = False) -> Cost:
+        return self.channels.cost(Runs(1, bits, bits), 1, write, first=first)
 
 
 @lru_cache(maxsize=64)

@@ -64,9 +64,9 @@ def schedule(tiling: Tiling, widths: Widths, channels: Channels, clock_hz: float
     slots = transfers(tiling)
     seconds, joules = [], []
 
-    def done(n: int, moved: Moved) -> tuple[int, tuple[int, int, int]]:
+    def done(n: int, moved: Moved, *, first: bool = False) -> tuple[int, tuple[int, int, int]]:
         ends, elapsed = [], 0.0
-        for cost in costs.of(moved):
+        for cost in costs.of(moved, first=first):
             elapsed += cost.seconds
             joules.append(n * cost.joules)
             ends.append(ceil(elapsed * clock_hz))
@@ -74,5 +74,5 @@ def schedule(tiling: Tiling, widths: Widths, channels: Channels, clock_hz: float
         return n, (ends[0], ends[1], ends[2])
 
     working = tuple(done(n, moved) for n, moved in slots.kinds)
-    exposed = (done(1, slots.first), done(1, slots.last))
+    exposed = (done(1, slots.first, first=True), done(1, slots.last))
     return Schedule(tiling.tiles, working, exposed, fsum(seconds), fsum(joules))

@@ -13,6 +13,7 @@ SHAPES = [  # bursts of a run, bursts from run to run (None: random places)
     (None, None),
     *((run, None) for run in (1, 2, 5, 16, 64, 300)),
     *((1, 2), (1, 3), (2, 7), (4, 28), (9, 100), (4, 128), (3, 2048), (16, 4096), (128, 1000), (1, 1 << 15)),
+    *((1, 24.5), (3, 12.25)),
 ]
 
 
@@ -24,8 +25,9 @@ def test_closed_form_follows_the_bank_state_model(name, write):
     errors = {1000: [], 30_000: []}
     for run, stride in SHAPES:
         for bursts, found in errors.items():
-            truth = simulate_trace(part, stream_addresses(part, bursts, run, stride, seed=11), write)
-            stream = Stream(bursts * 64, write, run and run * 64, None if stride is None else stride * 64)
+            stride_bytes = None if stride is None else int(stride * 64)
+            truth = simulate_trace(part, stream_addresses(part, bursts, run, stride_bytes, seed=11), write)
+            stream = Stream(bursts * 64, write, run and run * 64, stride_bytes)
             cost = model.cost(stream)
             assert cost.bytes == truth.bytes
             found.append((cost.seconds / truth.total_s - 1, cost.joules / truth.energy_j - 1))
@@ -47,6 +49,26 @@ def test_costs_add_up(model):
     assert total.seconds == pytest.approx(sum(model.cost(s).seconds for s in streams))
     assert total.joules == pytest.approx(sum(model.cost(s).joules for s in streams))
     assert model.cost([]).bytes == 0
+
+
+@pytest.mark.parametrize("name", part_names())
+def test_short_streams_are_moved_as_they_are(name):
+    part = load_part(name)
+    timing = part.timing_clocks
+    share = timing.REFI / (timing.REFI - timing.RP - timing.RFC - timing.RCD)
+    for bursts in (1, 7, 30, 128):
+        for run, stride in ((None, None), (1, 3 * 64), (5, 700)):
+            for write in (False, True):
+                truth = simulate_trace(part, stream_addresses(part, bursts, run, stride), write)
+                found = StreamModel(part).cost(Stream(bursts * 64, write, run and run * 64, stride))
+                assert found.seconds == pytest.approx(truth.total_s * share)
+
+
+def test_queued_streams_do_not_start(model):
+    short, long = (model.cost(Stream(64 * n), queued=True) for n in (1, 1000))
+    assert long.seconds == pytest.approx(1000 * short.seconds)
+    assert 2e-8 < model.cost(Stream(64_000)).seconds - long.seconds < 5e-8
+    assert model.cost([Stream(64_000)] * 3, queued=True).seconds == pytest.approx(3 * long.seconds)
 
 
 def test_whole_bursts_are_moved(model):

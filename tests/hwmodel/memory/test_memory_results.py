@@ -10,11 +10,9 @@ import bitxcore as bx
 import hwmodel as hw
 from bitxcore.errors import TensorError
 from hwmodel.costs import costs
-from hwmodel.dram import load_part, part_names, simulate_trace
+from hwmodel.dram import load_part, part_names
 from hwmodel.inventory import buffer_srams, port_j
-from hwmodel.memory.channels import Channels, TileCosts
-from hwmodel.memory.nest import Nest
-from hwmodel.memory.tiling import Buffers, Widths, best_tiling
+from hwmodel.memory.channels import Channels
 from hwmodel.passes import CAUSES
 from hwmodel.results import BOUNDS, DRAM_TRAFFIC
 
@@ -187,33 +185,3 @@ def test_a_memory_from_a_file(tmp_path):
     found = [hw.simulate(bitx(dram=d), layer, operands(layer)) for d in (str(path), "DDR3-1600_x64_brc")]
     assert found[0].cycles == found[1].cycles
     assert found[0].energy_parts_j == found[1].energy_parts_j
-
-
-def bursts_of(box, starts, shape, width):
-    """Bursts that hold a box of a tensor."""
-    places = np.meshgrid(*(np.arange(s, s + n) for s, n in zip(starts, box, strict=True)), indexing="ij")
-    address = np.zeros_like(places[0])
-    for place, size in zip(places, shape, strict=True):
-        address = address * size + place
-    return np.unique(address.reshape(-1) * width // 512)
-
-
-@pytest.mark.parametrize("name", part_names())
-def test_tiles_take_as_long_as_their_bursts_on_interleaved_channels(name):
-    part, count, errors = load_part(name), 4, []
-    for entry in hw.load_network("resnet50").layers[1:-1:7]:
-        layer = entry.layer
-        nest, n = Nest.of(layer), layer.parameters * 16
-        tiling = best_tiling(nest, Widths(n, n, 16, 16, 512), Buffers(1 << 19, 1 << 19, 1 << 18))
-        box, shape = (tiling.filters, tiling.rows, tiling.columns), (layer.filters, *layer.out_size)
-        bursts = bursts_of(box, (0, 0, 0), shape, 16)
-        lanes = [bursts[bursts % count == c] // count for c in range(count)]
-        runs = [simulate_trace(part, at * part.burst_bytes, is_write=True) for at in lanes if len(at)]
-        found = TileCosts(Channels(part, count), tiling, Widths(n, n, 16, 16, 512)).outputs()
-        errors.append(
-            (
-                found.seconds / max(run.total_s for run in runs) - 1,
-                found.joules / sum(run.energy_j for run in runs) - 1,
-            )
-        )
-    assert (np.mean(np.abs(errors), axis=0) < (0.1, 0.08)).all(), errors

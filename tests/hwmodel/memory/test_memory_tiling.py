@@ -8,7 +8,9 @@ import stepped_memory as stepped
 
 import hwmodel as hw
 from bitxcore.errors import TensorError
+from hwmodel.dram import load_part
 from hwmodel.memory.channels import Channels, TileCosts
+from hwmodel.memory.layout import Extent, runs
 from hwmodel.memory.nest import Nest
 from hwmodel.memory.tiling import ORDERS, Buffers, Tiling, Widths, best_tiling
 from hwmodel.memory.transfers import transfers
@@ -165,10 +167,10 @@ def test_waits_equal_the_machine_that_is_stepped_tick_by_tick(shard):
         channels = Channels(part, pick(rng, 1, 4))
         costs = TileCosts(channels, tiling, widths)
 
-        def prices(load, store, costs=costs, clock_hz=clock_hz):
+        def prices(load, store, costs=costs, clock_hz=clock_hz, begin=walked.tiles[0]):
             elapsed, ends = [0.0, 0.0, 0.0], []
             if load is not None and load.weights:
-                elapsed[0] += costs.weights().seconds
+                elapsed[0] += costs.weights(first=load is begin).seconds
             if load is not None and load.activations:
                 elapsed[1] += costs.activations(*load.box).seconds
             if store is not None and store.outputs:
@@ -197,6 +199,44 @@ def test_a_layer_that_fits_moves_everything_once():
     assert (moved.weights, moved.partial_sums) == (8 * 36 * 16, 0)
     # 144 and 288 values of two bytes: 4.5 and 9 bursts of 64.
     assert (moved.activations, moved.outputs) == (5 * 512, 9 * 512)
+
+
+def test_depthwise_layers_that_fit_are_one_tile():
+    layer = hw.Conv("c", in_channels=64, out_channels=64, in_size=(4, 4), kernel=3, padding=1, groups=64)
+    nest, n = Nest.of(layer), weights_of(layer) * 16
+    widths = Widths(n, n, 16, 16, 512)
+    assert str(best_tiling(nest, widths, Buffers(1 << 19, 1 << 19, 1 << 18))) == "one tile"
+    # 2048 bytes of inputs, of which half of the buffer holds a quarter.
+    few = best_tiling(nest, widths, Buffers(1 << 19, 1 << 10, 1 << 18))
+    assert (few.groups, few.tiles) == (16, 4)
+
+
+def test_only_the_first_load_of_a_layer_waits_for_an_idle_memory():
+    nest = Nest.of(hw.Linear("l", 512, 64))
+    widths = Widths(512 * 64 * 16, 512 * 64 * 16, 16, 16, 512)
+    tiling = best_tiling(nest, widths, Buffers(1 << 14, 1 << 14, 1 << 13))
+    channels = Channels(load_part("DDR4-2400_x64_bgint"), 4)
+    costs = TileCosts(channels, tiling, widths)
+    start = costs.weights(first=True).seconds - costs.weights().seconds
+    assert 2e-8 < start < 5e-8
+    load = costs.weights() + costs.activations((1, 1), (1, 1), (1, 1))
+    queued = tiling.tiles * load.seconds + costs.outputs().seconds
+    assert schedule(tiling, widths, channels, 1e9).seconds == pytest.approx(start + queued)
+
+
+def test_runs_are_as_far_apart_as_their_addresses_say():
+    rng = np.random.default_rng(3)
+    for _ in range(300):
+        whole = [int(pick(rng, 1, 2, 3, 5)) for _ in range(4)]
+        part = [int(rng.integers(1, n + 1)) for n in whole]
+        found = runs([Extent(p, p, n) for p, n in zip(part, whole, strict=True)])
+        places = np.zeros((), int)
+        for p, n in zip(part[::-1], whole[::-1], strict=True):
+            places = np.add.outer(places * n, np.arange(p)).reshape(-1)
+        starts = places[:: found.values]
+        assert (len(starts), len(places)) == (found.count, found.count * found.values)
+        if len(starts) > 1:
+            assert np.diff(starts).min() == found.stride, (whole, part)
 
 
 def test_rows_that_no_output_reads_stay_in_dram():
