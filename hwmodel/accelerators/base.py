@@ -26,9 +26,15 @@ from hwmodel.inventory import (
     standing_w,
 )
 from hwmodel.layers import Layer, MatMul
-from hwmodel.operands import Operands
+from hwmodel.operands import FIXED_POINT_BITS, Operands
 from hwmodel.passes import CAUSES
 from hwmodel.results import LayerResult
+
+WORDS_IN_DRAM = (
+    "DRAM holds whole words: a value takes 16 bits (or the machine's word), several words if it is wider,"
+    " whatever its precision."
+)
+"""Assumption of the machines that leave `Accelerator.stored_bits` as it is."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -149,10 +155,16 @@ class Accelerator(ABC):
         ]
         return (*costs(self.cost_basis).figures(), *srams)
 
-    def stored_bits(self, layer: Layer, operands: Operands, result: LayerResult) -> StoredBits:
-        """Count the bits that a layer takes in DRAM; by default every value at its operand's precision.
+    @property
+    def stored_word_bits(self) -> int:
+        """Width of a value in DRAM; values of a higher precision take several such words."""
+        return FIXED_POINT_BITS
 
-        A machine that keeps operands compressed overrides this. Outputs are the next layer's activations.
+    def stored_bits(self, layer: Layer, operands: Operands, result: LayerResult) -> StoredBits:
+        """Count the bits that a layer takes in DRAM; by default every value in words.
+
+        A machine that keeps operands at their precision, or compressed, overrides this. Outputs are the next
+        layer's activations.
 
         Parameters
         ----------
@@ -161,7 +173,12 @@ class Accelerator(ABC):
         result : LayerResult
             Of `run`, for what it has counted already.
         """
-        return dense_bits(layer, operands.weight_precision, operands.activation_precision)
+        word = self.stored_word_bits
+        return dense_bits(
+            layer,
+            whole_words(operands.weight_precision, word),
+            whole_words(operands.activation_precision, word),
+        )
 
     def weights_used(
         self, layer: Layer, operands: Operands
@@ -237,6 +254,11 @@ class Accelerator(ABC):
                     f"accelerator {self.name!r}: {option} must be an integer of at least {minimum},"
                     f" got {value!r}"
                 )
+
+
+def whole_words(bits: int, word: int) -> int:
+    """Bits of the fewest words of `word` bits that hold `bits`."""
+    return -(-bits // word) * word
 
 
 def dense_bits(layer: Layer, weight_bits: int, activation_bits: int) -> StoredBits:

@@ -11,7 +11,7 @@ skip empty steps, and which activations a step reads.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -34,7 +34,7 @@ from hwmodel.engines.grid import (
     words,
 )
 from hwmodel.engines.terms import magnitude_terms, magnitude_words, ones_complement, width_table
-from hwmodel.inventory import Part
+from hwmodel.inventory import Part, StoredBits
 from hwmodel.layers import Layer
 from hwmodel.operands import Operands
 from hwmodel.results import LayerResult
@@ -116,6 +116,9 @@ class BitTactical(Grid):
         "Lanes beyond the last channel feed lane 0 of time step 0 in the first step, as in the public"
         " simulator.",
         TERM_UNITS,
+        "DRAM holds weights as scheduled: all lanes of every step that a filter executes (`groups`), a word"
+        " and the number of its place each; activations take words. How far a tile advances in a step, two"
+        " bits for all its filters, is left out.",
         "Guessed: a lane of a unit chooses among its places, of a bit (TCLp), a term (TCLe) or a word; a tile"
         " stages lookahead + 1 steps of every column's activations, with a generator of terms (or serialiser)"
         " each. A unit works until the slowest filter of the step that shares its column is done: an upper"
@@ -192,6 +195,19 @@ class BitTactical(Grid):
         """Refuse products of two activations: there is nothing to schedule before run time."""
         return None if layer.has_weights else "both operands are activations: no weights to schedule"
 
+    def stored_bits(self, layer: Layer, operands: Operands, result: LayerResult) -> StoredBits:
+        """Count the bits in DRAM: weights as scheduled, each with the number of its place; whole words."""
+        assert result.groups is not None
+        p = self._plan(layer, operands)
+        entry = p.weight_words * self.word_bits + self._place_bits
+        weights = result.groups * (1 if p.depthwise else p.lanes) * entry
+        return replace(super().stored_bits(layer, operands, result), weights=weights)
+
+    @property
+    def _place_bits(self) -> int:
+        """Bits of the number of a place."""
+        return (self._places - 1).bit_length()
+
     def run(self, layer: Layer, operands: Operands) -> LayerResult:
         """Count the cycles of `layer`."""
         p = self._plan(layer, operands)
@@ -203,14 +219,14 @@ class BitTactical(Grid):
         at_work = [_at_work(group) for group in schedules]
         steps = sum(int(filters.sum()) for filters, _ in at_work)
         weights_read = steps * p.window_sets * (1 if p.depthwise else p.lanes)
-        bits_read = weights_read * (w.weight_bits + (self._places - 1).bit_length())
+        bits_read = weights_read * (w.weight_bits + self._place_bits)
         weight_words = weights_read * p.weight_words * w.weight_share
         if self.back_end is None:
             useful = int(nonzero.sum()) * layer.positions
             uses = self._whole_uses(w, useful * w.word_pairs, steps * layer.positions * w.word_pairs)
             work = w.work(uses | {"weight_registers": weight_words}, weight_bits_read=bits_read)
             cycles = p.window_sets * sum(s.length for group in schedules for s in group)
-            return self._grid_result(p, cycles, useful, work=work)
+            return self._grid_result(p, cycles, useful, groups=steps, work=work)
 
         from hwmodel.engines.lookahead import step_costs
         from hwmodel.engines.waiting import waiting
@@ -254,7 +270,7 @@ class BitTactical(Grid):
         uses["weight_registers"] = lane_steps * layer.positions * w.word_pairs * w.weight_share
         uses["weight_sets"] = weight_words * (self._column_registers > 0)
         work = w.work(uses, weight_bits_read=bits_read)
-        return self._grid_result(p, columns.cycles, useful, work=work)
+        return self._grid_result(p, columns.cycles, useful, groups=steps, work=work)
 
     @staticmethod
     def _whole_uses(w: GridWork, products: int, unit_steps: int) -> dict[str, float]:

@@ -16,13 +16,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
 
 from bitxcore.errors import TensorError
-from hwmodel.accelerators.base import Accelerator, dense_bits
+from hwmodel.accelerators.base import WORDS_IN_DRAM, Accelerator, dense_bits
 from hwmodel.accelerators.components import SUM_GUARD_BITS, adder_tree, leading_one, selector
 from hwmodel.accelerators.grid import SECOND_OPERAND
 from hwmodel.costs import Costs
@@ -88,6 +89,7 @@ class Bitlet(Accelerator):
         "Lu et al., Distilling Bit-level Sparsity Parallelism for General Purpose Deep Learning Acceleration,"
         " MICRO 2021"
     )
+    comparison: ClassVar[Mapping[str, Any]] = MappingProxyType({"pe_rows": 64, "pe_columns": 64})
     assumptions: ClassVar[tuple[str, ...]] = (
         "A row sees 8 bits, emits the first 1 and moves on to the second 1 that it sees; past all 8 if"
         " there is none. A group takes C cycles, those of its slowest row, at least ceil(members / 8).",
@@ -99,13 +101,15 @@ class Bitlet(Accelerator):
         "Guessed: groups run along a filter in C order; a PE works on one filter and position, rows of PEs on"
         " filters of one convolution group, which share the activations; all PEs begin a group together"
         " (fifo_depth=0).",
-        "Guessed: the number of PEs is ours, 256 x 16 for the common peak; a PE takes 64 cycles for 64"
-        " weights of nothing but ones.",
+        "Guessed: the number of PEs is ours, 256 x 16 for the common peak; in comparisons 64 x 64, since PEs"
+        " in lock step wait for the slowest filter, of 64 a less slow one than of 256. A PE takes 64 cycles"
+        " for 64 weights of nothing but ones.",
         "Fixed point: sign and magnitude; floats are quantised to 16 bits (or the precision given).",
         "Floating point: weights and activations as float32; a weight's significand moves right by what the"
         " exponent of its product lacks to the largest of the group, truncating. A value of 0 has exponent"
         " 0. float64 is rounded to float32.",
         "Transposed convolution scatters; in fixed point only.",
+        f"Guessed: in fixed point, {WORDS_IN_DRAM}",
         "Energy is components x events, the inventory being ours: it follows the RTL's blocks, not its"
         " synthesis. All rows look in every cycle of C; adders for floats and alignment rest in fixed point."
         " Weights are read once a pass, activations once for all filters.",
@@ -158,8 +162,10 @@ class Bitlet(Accelerator):
         return operands.weight_precision, operands.activation_precision
 
     def stored_bits(self, layer: Layer, operands: Operands, result: LayerResult) -> StoredBits:
-        """Count the bits that a layer takes in DRAM: every value as float32, or at its precision."""
-        return dense_bits(layer, *self._widths(operands))
+        """Count the bits that a layer takes in DRAM: every value as float32, or in 16-bit words."""
+        if self.numbers == "float":
+            return dense_bits(layer, FLOAT_BITS, FLOAT_BITS)
+        return super().stored_bits(layer, operands, result)
 
     def run(self, layer: Layer, operands: Operands) -> LayerResult:
         """Count the cycles of `layer`."""

@@ -21,7 +21,7 @@ from bitxcore.criteria import criterion as check_criterion
 from bitxcore.errors import TensorError
 from bitxcore.formats import NumberFormat, format_of, number_format
 from bitxcore.groups import GROUPINGS, MAX_GROUP, Grouping
-from hwmodel.accelerators.base import Accelerator, dense_bits
+from hwmodel.accelerators.base import Accelerator, dense_bits, whole_words
 from hwmodel.accelerators.bitx_hardware import Datapath, Events, Hardware
 from hwmodel.accelerators.bitx_job import SERIAL, Job, job_of, serial_format
 from hwmodel.costs import Figure
@@ -252,11 +252,15 @@ class BitX(Accelerator):
         )
 
     def stored_bits(self, layer: Layer, operands: Operands, result: LayerResult) -> StoredBits:
-        """Every value at its own width; packed weights as `_packed_bits` counts them."""
+        """Every value at its format's width; packed weights as `_packed_bits` counts them.
+
+        The other operand takes words of that format, whatever its precision.
+        """
         fmt = serial_format(operands, self.serial, self.format)
-        by_rows = self.serial == "weights"
-        widths = _Widths.of(fmt, operands.activation_bits if by_rows else operands.weight_bits, self.serial)
-        plain = dense_bits(layer, widths.serial if by_rows else widths.parallel, widths.activation)
+        own, by_rows = fmt.storage_bits, self.serial == "weights"
+        other = (operands.activation_bits if by_rows else operands.weight_bits) or 16
+        other = own if fmt.is_float else whole_words(other, own)
+        plain = dense_bits(layer, *((own, other) if by_rows else (other, own)))
         if self.weights_in_dram == "plain":
             return plain
         assert operands.weights is not None

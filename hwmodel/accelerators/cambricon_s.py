@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bitxcore.errors import TensorError
-from hwmodel.accelerators.base import Accelerator, dense_bits
+from hwmodel.accelerators.base import Accelerator, whole_words
 from hwmodel.accelerators.components import (
     accumulator,
     accumulator_bits,
@@ -57,8 +57,8 @@ class CambriconS(Accelerator):
     synapse_window : int
         Synapses that the synapse selectors look at together.
     conv_code_bits, fc_code_bits : int or None
-        Width of a stored weight after local quantisation. None: weights are stored at their own
-        precision, so that nothing is lost.
+        Width of a stored weight after local quantisation. None: weights are stored in words
+        of 16 bits, so that nothing is lost.
     units : int
         Copies of the whole machine. The paper has one; 16 have the peak of the other machines.
     """
@@ -92,7 +92,7 @@ class CambriconS(Accelerator):
         " weights of 16 outputs; groups of 16 outputs run one after another, each over the whole window.",
         "Local quantisation (8-bit codes in convolutions, 4-bit in fully connected layers) is storage only;"
         " values are taken as given. Entropy coding and the tables of codes in DRAM are left out. In"
-        " comparisons weights are stored at their precision (code bits None), as other machines store them.",
+        " comparisons weights are stored in 16-bit words (code bits None), as other machines store them.",
         "No transposed convolutions, no products of activations.",
         "Guessed: the neuron selector takes in 256 neurons at a time and the synapse selectors 64 needed"
         " synapses at a time, both empty before they go on; each such step takes at least one cycle.",
@@ -154,7 +154,7 @@ class CambriconS(Accelerator):
 
     def stored_bits(self, layer: Layer, operands: Operands, result: LayerResult) -> StoredBits:
         """Count codes of the weights that are kept and a bit a block; activations are dense."""
-        plain = dense_bits(layer, operands.weight_precision, operands.activation_precision)
+        plain = super().stored_bits(layer, operands, result)
         synapses = sum(
             int(index.sum(axis=1) @ self._outputs(layer)) for index in self._index(layer, operands)
         )
@@ -212,7 +212,7 @@ class CambriconS(Accelerator):
 
     def _weight_bits(self, layer: Layer, operands: Operands) -> int:
         """Width of a stored weight."""
-        return self._code_bits(layer) or operands.weight_precision
+        return self._code_bits(layer) or whole_words(operands.weight_precision, WORD_BITS)
 
     def _outputs(self, layer: Layer) -> npt.NDArray[np.int64]:
         """Count the outputs of each group that works together, of one convolution group."""

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from bitxcore.errors import TensorError
-from hwmodel.accelerators.base import Accelerator, dense_bits
+from hwmodel.accelerators.base import Accelerator, whole_words
 from hwmodel.accelerators.components import accumulator, accumulator_bits, adder_tree
 from hwmodel.accelerators.grid_work import GridWork
 from hwmodel.costs import Costs
@@ -126,8 +126,8 @@ class Cnvlutin(Accelerator):
 
     def stored_bits(self, layer: Layer, operands: Operands, result: LayerResult) -> StoredBits:
         """Count an offset beside every activation: a brick keeps its full place, whatever it holds."""
-        bits = operands.activation_precision
-        plain = dense_bits(layer, operands.weight_precision, bits)
+        plain = super().stored_bits(layer, operands, result)
+        bits = whole_words(operands.activation_precision, self.stored_word_bits)
         encoded = bits + self.offset_bits
         return StoredBits(
             plain.weights,

@@ -12,6 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
+from hwmodel.accelerators.base import WORDS_IN_DRAM
 from hwmodel.accelerators.components import adder_tree
 from hwmodel.accelerators.grid import GRID_ASSUMPTIONS, Grid
 from hwmodel.accelerators.grid_work import GridWork
@@ -46,6 +47,7 @@ class DaDianNao(Grid):
     slot_cycles_per_mac: ClassVar[int] = 1
     assumptions: ClassVar[tuple[str, ...]] = (
         *GRID_ASSUMPTIONS,
+        WORDS_IN_DRAM,
         "Matrix products of activations stream the second operand as weights.",
         "Guessed: a register a multiplier for its weight, and one a lane, column and tile for activations.",
     )

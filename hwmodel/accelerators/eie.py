@@ -18,7 +18,7 @@ from typing import Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 
-from hwmodel.accelerators.base import Accelerator, dense_bits
+from hwmodel.accelerators.base import Accelerator, whole_words
 from hwmodel.accelerators.components import accumulator, selector
 from hwmodel.costs import Costs
 from hwmodel.inventory import Part, StoredBits, Work
@@ -45,8 +45,8 @@ class EIE(Accelerator):
     index_bits : int
         Width of a zero count; longer runs of zeros take entries of value zero.
     code_bits : int or None
-        Width of a stored weight, an index into the table of shared weights. None: weights are stored at
-        their own precision, so that nothing is lost.
+        Width of a stored weight, an index into the table of shared weights. None: weights are stored
+        in words of 16 bits, so that nothing is lost.
     output_registers : int
         Outputs that a PE sums at a time.
     """
@@ -72,7 +72,7 @@ class EIE(Accelerator):
         "A PE spends a cycle on each stored entry of a column, entries of value zero included. An activation"
         " stays at the head of the queue until its column is done, so depth 1 is lock step.",
         "4-bit codes and the table of shared weights are storage and area only; values are taken as given. In"
-        " comparisons weights are stored at their precision (code_bits=None), as other machines store them.",
+        " comparisons weights are stored in 16-bit words (code_bits=None), as other machines store them.",
         "The pipeline's depth, hazards on equal outputs (bypassed in the paper) and I/O mode cost nothing.",
         "Scaled to 4096 multiply-accumulates a cycle it has 4096 PEs, few rows each: most find nothing in"
         " a column, which still takes them a cycle.",
@@ -115,7 +115,7 @@ class EIE(Accelerator):
 
     def stored_bits(self, layer: Layer, operands: Operands, result: LayerResult) -> StoredBits:
         """Count codes, zero counts, pointers and the table of shared weights; activations are dense."""
-        plain = dense_bits(layer, operands.weight_precision, operands.activation_precision)
+        plain = super().stored_bits(layer, operands, result)
         bits = self._shared_weights * WORD_BITS
         for entries in self._matrices(layer, operands):
             bits += int(entries.sum(dtype=np.int64)) * self._entry_bits(operands)
@@ -152,7 +152,7 @@ class EIE(Accelerator):
         return 0 if self.code_bits is None else 1 << self.code_bits
 
     def _entry_bits(self, operands: Operands) -> int:
-        return (self.code_bits or operands.weight_precision) + self.index_bits
+        return (self.code_bits or whole_words(operands.weight_precision, WORD_BITS)) + self.index_bits
 
     def _matrices(self, layer: Layer, operands: Operands) -> Iterator[npt.NDArray[Any]]:
         """Entries of each column and PE, for each pass over the outputs."""

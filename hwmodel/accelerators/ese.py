@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bitxcore.errors import TensorError
-from hwmodel.accelerators.base import Accelerator, dense_bits
+from hwmodel.accelerators.base import Accelerator, whole_words
 from hwmodel.accelerators.components import accumulator, accumulator_bits, memory
 from hwmodel.costs import Costs
 from hwmodel.inventory import Part, StoredBits, Work
@@ -48,7 +48,7 @@ class ESE(Accelerator):
     fifo_depth : int
         Activations in the queue of a PE, the one that it works on included.
     weight_bits : int or None
-        Of a stored weight. None: weights are stored at their own precision, so that nothing is lost.
+        Of a stored weight. None: in words of 16 bits, so that nothing is lost.
     index_bits : int
         Of the zero count beside a weight; longer runs of zeros take entries of value zero.
     load_balanced : bool
@@ -70,7 +70,7 @@ class ESE(Accelerator):
         "Han et al., ESE: Efficient Speech Recognition Engine with Sparse LSTM on FPGA, FPGA 2017"
     )
     comparison: ClassVar[Mapping[str, Any]] = MappingProxyType(
-        {"clock_hz": 1e9, "channels": 128, "weight_bits": None}
+        {"clock_hz": 1e9, "pes": 128, "weight_bits": None}
     )
     assumptions: ClassVar[tuple[str, ...]] = (
         "Matrix products only: fully connected layers, and an LSTM's matrices with all gates' rows; the"
@@ -79,8 +79,8 @@ class ESE(Accelerator):
         "All channels take the same column at the same time. Positions that don't depend on each other fill"
         " the channels; a single voice keeps one busy.",
         "Weights have 12 bits in storage and arithmetic; their values are taken as given. In comparisons they"
-        " are stored at their precision (weight_bits=None), as other machines store them; 128 channels have"
-        " the common peak.",
+        " are stored in 16-bit words (weight_bits=None), as other machines store them; 128 PEs in"
+        " each of the paper's 32 channels have the common peak: more channels would only want more voices.",
         "load_balanced=True is a bound: pruning balances the entries of PEs over a matrix, not column by"
         " column.",
         "Guessed: queues as in EIE (hwmodel/engines/interleaved_csc.py), with a depth of 8; a column without"
@@ -126,7 +126,7 @@ class ESE(Accelerator):
 
     def stored_bits(self, layer: Layer, operands: Operands, result: LayerResult) -> StoredBits:
         """Count weights, zero counts and pointers; activations are dense."""
-        plain = dense_bits(layer, operands.weight_precision, operands.activation_precision)
+        plain = super().stored_bits(layer, operands, result)
         entries = self._entries(layer, operands)
         bits = int(entries.sum(dtype=np.int64)) * self._entry_bits(operands)
         pointers = (layer.channels + 1) * entries.shape[1] * POINTER_BITS
@@ -162,7 +162,7 @@ class ESE(Accelerator):
         return count_entries(held, self.pes, self.index_bits)
 
     def _entry_bits(self, operands: Operands) -> int:
-        return (self.weight_bits or operands.weight_precision) + self.index_bits
+        return (self.weight_bits or whole_words(operands.weight_precision, WORD_BITS)) + self.index_bits
 
     def _work(self, layer: Layer, operands: Operands, entries: int, used_pes: int) -> Work:
         """Work of a layer whose matrix has `entries`."""

@@ -80,6 +80,11 @@ class Grid(Accelerator):
             )
 
     @property
+    def stored_word_bits(self) -> int:
+        """Width of a value in DRAM: `word_bits`."""
+        return self.word_bits
+
+    @property
     def slots(self) -> int:
         """Lanes of all columns, rows and tiles."""
         return self.lanes * self.columns * self.rows * self.tiles

@@ -9,12 +9,15 @@ grid, and that all lanes wait for the slowest.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
 
+from hwmodel.accelerators.base import WORDS_IN_DRAM
 from hwmodel.accelerators.components import (
     adder_tree,
     booth_encoder,
@@ -54,14 +57,18 @@ class Laconic(Grid):
     source: ClassVar[str] = "Sharify et al., Laconic Deep Learning Inference Acceleration, ISCA 2019"
     needs_activations: ClassVar[bool] = True
     slot_cycles_per_mac: ClassVar[int] = 256
+    comparison: ClassVar[Mapping[str, Any]] = MappingProxyType({"columns": 256, "tiles": 2})
     assumptions: ClassVar[tuple[str, ...]] = (
         *GRID_ASSUMPTIONS,
+        f"Guessed: {WORDS_IN_DRAM}",
         "A step lasts as long as the slowest lane of all columns, rows and tiles, at least one cycle;"
         " nobody runs ahead.",
         "Operands are sign and magnitude; signs cost nothing.",
         "Booth terms are the public simulator's: a run of ones becomes two terms, 27 keeps its four.",
         "Peak: a 16-bit multiply-accumulate is 256 pairs of bits; the 32 tiles of 128 rows that reach 4096"
         " are chosen here.",
+        "Guessed: in comparisons 2 tiles of 256 columns. 32 tiles would take 4096 filters at once, more than"
+        " nearly all layers have; this way there are as many as on DaDianNao, and the rest are windows.",
         "Guessed: a lane adds two exponents and raises one of 2 w + 1 lines; a unit counts the lines of its"
         " lanes, adds the counts at their places and accumulates. Cycles of a unit with work are taken for as"
         " many as its pairs fill all lanes, at least one a step, which is a lower bound; a term is generated"

@@ -9,20 +9,23 @@ precisions; LM1b, LM2b and LM4b take 1, 2 and 4 activation bits a cycle. From th
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
 
 from bitxcore.errors import TensorError
+from hwmodel.accelerators.base import dense_bits
 from hwmodel.accelerators.components import accumulator, adder_tree, tree_bits, width_detector
 from hwmodel.accelerators.grid import GRID_ASSUMPTIONS, SECOND_OPERAND, Grid
 from hwmodel.accelerators.grid_work import GridWork, times_used
 from hwmodel.costs import Costs
 from hwmodel.engines.grid import GridPlan, activation_bricks, present, stream, weight_bricks
 from hwmodel.engines.terms import width_table, word_unions
-from hwmodel.inventory import Part
+from hwmodel.inventory import Part, StoredBits
 from hwmodel.layers import Layer
 from hwmodel.operands import Operands
 from hwmodel.results import LayerResult
@@ -63,13 +66,18 @@ class Loom(Grid):
     needs_weights: ClassVar[bool] = False
     needs_activations: ClassVar[bool] = True
     slot_cycles_per_mac: ClassVar[int] = 256
+    comparison: ClassVar[Mapping[str, Any]] = MappingProxyType({"columns": 256, "tiles": 2})
     assumptions: ClassVar[tuple[str, ...]] = (
         *GRID_ASSUMPTIONS,
+        "DRAM holds operands bit by bit, as many bits a value as the layer's precision: the paper's reduced"
+        " footprint. Widths that are found at run time save cycles, not storage.",
         "A step costs the activations' width, found at run time over all columns and counted in"
         " serial_bits, times the layer's weight precision (or with dynamic_weights the width of the step's"
         " weights).",
         "Negative values are read in one's complement; one sign bit is added where a tensor has any.",
         "Peak: a 16-bit multiply-accumulate is 256 products of bits; 32 tiles of the paper's 128 rows.",
+        "Guessed: in comparisons 2 tiles of 256 columns. 32 tiles would take 4096 filters at once, more than"
+        " nearly all layers have; this way there are as many as on DaDianNao, and the rest are windows.",
         "Guessed: a unit sums over the activation's bits first, then over the weight's, an accumulator each;"
         " a lane holds one weight bit; widths of weights are known before run time, so only activations have"
         " detectors. Turning outputs into bit-serial storage is left out.",
@@ -91,6 +99,10 @@ class Loom(Grid):
                 self.columns // self.group_columns,
             ),
         }
+
+    def stored_bits(self, layer: Layer, operands: Operands, result: LayerResult) -> StoredBits:
+        """Count the bits in DRAM: planes of bits, as many as the layer's precisions."""
+        return dense_bits(layer, operands.weight_precision, operands.activation_precision)
 
     def __post_init__(self) -> None:
         super().__post_init__()

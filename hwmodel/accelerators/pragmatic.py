@@ -14,6 +14,7 @@ from typing import ClassVar
 
 import numpy as np
 
+from hwmodel.accelerators.base import WORDS_IN_DRAM
 from hwmodel.accelerators.components import adder_tree, booth_encoder, oneffset_generator, tree_bits
 from hwmodel.accelerators.grid import GRID_ASSUMPTIONS, Grid
 from hwmodel.accelerators.grid_work import GridWork, times_used
@@ -96,6 +97,7 @@ class Pragmatic(Grid):
     needs_activations: ClassVar[bool] = True
     assumptions: ClassVar[tuple[str, ...]] = (
         *GRID_ASSUMPTIONS,
+        WORDS_IN_DRAM,
         "Activations are sign and magnitude; the sign costs nothing. A brick of zeros costs one cycle.",
         "Booth terms are the public simulator's: a run of ones becomes two terms, 27 keeps its four.",
         "Matrix products of activations stream the second operand as weights.",

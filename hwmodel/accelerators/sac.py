@@ -22,7 +22,7 @@ from hwmodel.accelerators.grid import SECOND_OPERAND, Grid
 from hwmodel.costs import Costs
 from hwmodel.engines.grid import GridPlan, held_lanes, weight_bricks
 from hwmodel.engines.terms import magnitude_words
-from hwmodel.inventory import Part, Work
+from hwmodel.inventory import Part, StoredBits, Work
 from hwmodel.layers import Layer
 from hwmodel.operands import Operands
 from hwmodel.results import LayerResult
@@ -43,7 +43,8 @@ SAC_ASSUMPTIONS = (
     " activations of a step together: a lane may be up to fifo_depth entries ahead of the slowest. Filters of"
     " a round end together (pass marks); the tree that joins the segments works beside the next round.",
     "Guessed: dual_issue, two weights of at most half of word_bits in one splitter; off by itself.",
-    "Weights are prepared when they enter the weight buffer, without cycles; they are plain in DRAM.",
+    "Weights are prepared when they enter the weight buffer, without cycles; in DRAM they are plain, and"
+    " every value takes a word (with dual_issue a weight of at most half a word takes half).",
     "The pipeline's fill is not counted. Transposed convolution scatters.",
     "Energy is components x events, the inventory being ours: the papers give block diagrams. Selectors, sign"
     " inverters and segment adders work once an essential bit, all segment registers of a SAC unit until its"
@@ -81,6 +82,11 @@ class SplitAccumulate(Grid):
         super().__post_init__()
         if self.fifo_depth is not None:
             self._check_at_least(0, "fifo_depth")
+
+    def stored_bits(self, layer: Layer, operands: Operands, result: LayerResult) -> StoredBits:
+        """Count the bits in DRAM: plain words; two weights a word where splitters take two at once."""
+        stored = super().stored_bits(layer, operands, result)
+        return replace(stored, weights=stored.weights // self._splits(operands))
 
     @property
     @abstractmethod

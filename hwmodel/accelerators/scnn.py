@@ -10,19 +10,21 @@ convolutions: the order of the walk, the bank hash, and the halo's cycles.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import astuple, dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import astuple, dataclass, replace
+from itertools import chain
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
 from bitxcore.errors import TensorError
-from hwmodel.accelerators.base import Accelerator
+from hwmodel.accelerators.base import Accelerator, whole_words
 from hwmodel.accelerators.components import crossbar, memory
+from hwmodel.accelerators.compressed import run_length_entries
 from hwmodel.costs import Costs
-from hwmodel.inventory import Part, Work
+from hwmodel.inventory import Part, StoredBits, Work
 from hwmodel.layers import Conv, Layer, Linear
 from hwmodel.operands import Operands
 from hwmodel.results import LayerResult
@@ -65,6 +67,10 @@ class _Walk:
         return _Walk(*(a + b for a, b in zip(astuple(self), astuple(other), strict=True)))
 
 
+_Arranged: TypeAlias = "tuple[Plane, npt.NDArray[Any], npt.NDArray[Any], int, int]"
+"""Plane, activations (inputs, channels, x, y) with padding, weights, groups, a channel's halo."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class SCNN(Accelerator):
     """PEs that multiply whatever is not zero.
@@ -72,8 +78,10 @@ class SCNN(Accelerator):
     Parameters
     ----------
     pe_rows, pe_columns : int
-        PEs along the first and the second spatial axis. The paper's 8 x 8 make 1024 multipliers; 16 x 16
-        have the peak of the other machines.
+        PEs along the first and the second spatial axis.
+    units : int
+        Copies of the whole machine, which share the filters. The paper has one, of 1024 multipliers; 4 have
+        the peak of the other machines.
     weight_width, activation_width : int
         Operands that a PE multiplies a cycle, each with each (F and I of the paper).
     accumulator_entries : int
@@ -94,6 +102,7 @@ class SCNN(Accelerator):
     accumulator_entries: int = 6144
     banks: int = 32
     phase_shift: bool = True
+    units: int = 1
 
     name: ClassVar[str] = "scnn"
     title: ClassVar[str] = "SCNN, ISCA 2017: zero weights and zero activations"
@@ -101,9 +110,7 @@ class SCNN(Accelerator):
         "Parashar et al., SCNN: An Accelerator for Compressed-sparse Convolutional Neural Networks, ISCA 2017"
     )
     needs_activations: ClassVar[bool] = True
-    comparison: ClassVar[Mapping[str, Any]] = MappingProxyType(
-        {"pe_rows": 16, "pe_columns": 16, "phase_shift": False}
-    )
+    comparison: ClassVar[Mapping[str, Any]] = MappingProxyType({"units": 4, "phase_shift": False})
     assumptions: ClassVar[tuple[str, ...]] = (
         "PEs wait for each other after every input channel and group of output channels; a PE without work"
         " takes no cycle, a pair of operand blocks at least one.",
@@ -116,11 +123,20 @@ class SCNN(Accelerator):
         " sums meet in one output: one halo entry a filter (the simulator counts 225). Linear layers at"
         " several positions are 1 x 1 convolutions over a plane of positions as wide as there are columns"
         " of PEs.",
-        "Compressed storage is free: no cycles for indices, nor for memory. Peak: 1024 multiplications a"
-        " cycle, as in the paper; pe_rows=16 and pe_columns=16 have the peak of the other machines.",
+        "Compressed storage is free: no cycles for indices. Peak: 1024 multiplications a cycle, as in the"
+        " paper; four copies (units=4) have the peak of the other machines.",
+        "Guessed: copies of the machine take equal shares of the filters, see all activations, and wait for"
+        " each other at the end of the layer. One array of 16 x 16 PEs would have less than an activation a"
+        " PE in planes of 14 x 14.",
         "Energy: every product is multiplied and gets coordinates; useful ones pass the crossbar, are added"
         " in an accumulator bank. Operands are 16 bits wide, sums 24, and every value that is not zero has 4"
         " bits of index; outputs leave dense, because their values are not computed.",
+        "DRAM holds weights and activations compressed: a 16-bit word and 4 bits of zeros before it for each"
+        " value that is not zero; more than 15 zeros take words of value zero. Runs begin anew with each"
+        " input channel and group of filters (weights) or tile of a PE (activations); counts of a block's"
+        " entries are left out.",
+        "Guessed: results take as many bits a value in DRAM as the layer's activations do, since their values"
+        " are not computed.",
         "Guessed: a crossbar of multiplexers; a weight block is read from a PE's FIFO for every activation"
         " block, all taken for full; each FIFO takes in all weights; halos move as many sums as their cycles,"
         " in every PE. The activation RAMs of the PEs are the common activation and output buffers.",
@@ -129,7 +145,14 @@ class SCNN(Accelerator):
     def __post_init__(self) -> None:
         super().__post_init__()
         self._check_at_least(
-            1, "pe_rows", "pe_columns", "weight_width", "activation_width", "accumulator_entries", "banks"
+            1,
+            "pe_rows",
+            "pe_columns",
+            "weight_width",
+            "activation_width",
+            "accumulator_entries",
+            "banks",
+            "units",
         )
         if self.banks > 32 or self.weight_width * self.activation_width > 255:
             raise TensorError(
@@ -140,7 +163,7 @@ class SCNN(Accelerator):
     @property
     def peak_macs_per_cycle(self) -> float:
         """Multiplications a cycle."""
-        return self.pe_rows * self.pe_columns * self.weight_width * self.activation_width
+        return self.pes * self.weight_width * self.activation_width
 
     def not_applicable(self, layer: Layer) -> str | None:
         """Refuse what has no plane, or an output tile that no accumulator holds."""
@@ -156,8 +179,8 @@ class SCNN(Accelerator):
 
     @property
     def pes(self) -> int:
-        """PEs of the machine."""
-        return self.pe_rows * self.pe_columns
+        """PEs of all copies."""
+        return self.units * self.pe_rows * self.pe_columns
 
     def parts(self, costs: Costs) -> dict[str, Part]:
         """PEs of multipliers, coordinate computation, crossbar, accumulator banks and weight FIFO."""
@@ -186,7 +209,7 @@ class SCNN(Accelerator):
     def _work(self, layer: Layer, walk: _Walk, operands: Operands) -> Work:
         """Turn what the PEs do into uses of their parts and bits that move through the buffers."""
         weight_blocks = walk.products / (self.weight_width * self.activation_width)
-        taken_in = walk.weights * self.pes / self.weight_width
+        taken_in = walk.weights * self.pe_rows * self.pe_columns / self.weight_width
         halo_sums = walk.halo * self.pes
         operand_uses = weight_blocks * self.weight_width + walk.activations
         weight_bits, activation_bits = operands.weight_precision, operands.activation_precision
@@ -218,11 +241,7 @@ class SCNN(Accelerator):
     def run(self, layer: Layer, operands: Operands) -> LayerResult:
         """Count the cycles of `layer`."""
         a, w = operands.integer_activations != 0, operands.integer_weights != 0
-        if isinstance(layer, Conv):
-            walk = self._conv(layer, a, w)
-        else:
-            assert isinstance(layer, Linear)
-            walk = self._linear(layer, a, w)
+        walk = self._planes(*self._arranged(layer, a, w))
         everything = walk.cycles + walk.halo
         return self.result(
             layer,
@@ -233,6 +252,43 @@ class SCNN(Accelerator):
             work=self._work(layer, walk, operands),
         )
 
+    def stored_bits(self, layer: Layer, operands: Operands, result: LayerResult) -> StoredBits:
+        """Count the bits in DRAM: values that are not zero, each with the zeros before it."""
+        a, w = operands.integer_activations != 0, operands.integer_weights != 0
+        plane, planes, w, groups, _ = self._arranged(layer, a, w)
+        if isinstance(layer, Conv):
+            planes = a.reshape(layer.batch, layer.in_channels, *_pair(layer.in_size, 1))
+        word = whole_words(operands.activation_precision, WORD_BITS) + RUN_BITS
+        activations = self._activation_entries(planes) * word
+        word = whole_words(operands.weight_precision, WORD_BITS) + RUN_BITS
+        weights = self._weight_entries(plane, w, groups) * word
+        return StoredBits(weights, activations, -(-activations * layer.output_count // layer.input_count))
+
+    def _weight_entries(self, plane: Plane, w: npt.NDArray[np.bool_], groups: int) -> int:
+        """Entries of the weights; a block has those of an input channel and the filters at work together."""
+        entries, at_once = 0, self._filters_at_once(plane, w, groups)
+        for _, filters in chain.from_iterable(self._shares(len(w), groups)):
+            for first in range(filters.start, filters.stop, at_once):
+                block = w[first : min(first + at_once, filters.stop)].swapaxes(0, 1)
+                entries += run_length_entries(block.reshape(len(block), -1), RUN_BITS)
+        return entries
+
+    def _activation_entries(self, planes: npt.NDArray[np.bool_]) -> int:
+        """Entries of the activations, shape (inputs, channels, x, y); a block has a channel's of one PE."""
+        sides = [
+            -(-size // pes)
+            for size, pes in zip(planes.shape[2:], (self.pe_rows, self.pe_columns), strict=True)
+        ]
+        # Tiles of full size, and those that are cut off at the end of either axis.
+        entries = 0
+        for rows in np.split(planes, [planes.shape[2] // sides[0] * sides[0]], axis=2):
+            for part in np.split(rows, [planes.shape[3] // sides[1] * sides[1]], axis=3):
+                x, y = (min(side, size) for side, size in zip(sides, part.shape[2:], strict=True))
+                if part.size:
+                    tiles = part.reshape(-1, part.shape[2] // x, x, part.shape[3] // y, y)
+                    entries += run_length_entries(tiles.swapaxes(2, 3).reshape(-1, x * y), RUN_BITS)
+        return entries
+
     def _output_tile(self, outputs: tuple[int, int]) -> int:
         return -(-outputs[0] // self.pe_rows) * -(-outputs[1] // self.pe_columns)
 
@@ -241,29 +297,33 @@ class SCNN(Accelerator):
         x, y = (*layer.out_size, 1)[:2]
         return x, y
 
-    def _conv(self, layer: Conv, a: npt.NDArray[Any], w: npt.NDArray[Any]) -> _Walk:
+    def _arranged(self, layer: Layer, a: npt.NDArray[Any], w: npt.NDArray[Any]) -> _Arranged:
+        """See a layer as planes that the PEs share."""
+        if isinstance(layer, Conv):
+            return self._conv(layer, a, w)
+        assert isinstance(layer, Linear)
+        return self._linear(layer, a, w)
+
+    def _conv(self, layer: Conv, a: npt.NDArray[Any], w: npt.NDArray[Any]) -> _Arranged:
         from hwmodel.engines.cartesian import Plane
 
-        def pair(sizes: Any, other: Any) -> Any:
-            return tuple((*sizes, other)[:2])
-
-        padding = pair(layer.padding, (0, 0))
-        a = a.reshape(layer.batch, layer.in_channels, *pair(layer.in_size, 1))
+        padding = _pair(layer.padding, (0, 0))
+        a = a.reshape(layer.batch, layer.in_channels, *_pair(layer.in_size, 1))
         a = np.pad(a, ((0, 0), (0, 0), *padding))
-        kernel = pair(layer.weight_shape[2:], 1)
+        kernel = _pair(layer.weight_shape[2:], 1)
         w = w.reshape(*layer.weight_shape[:2], *kernel)
         plane = Plane(
             outputs=self._conv_outputs(layer),
-            stride=pair(layer.stride, 1),
+            stride=_pair(layer.stride, 1),
             kernel=kernel,
-            dilation=pair(layer.dilation, 1),
+            dilation=_pair(layer.dilation, 1),
             padding=(padding[0][0], padding[1][0]),
             pes=(self.pe_rows, self.pe_columns),
             phase_shift=self.phase_shift,
         )
-        return self._planes(plane, a, w, layer.groups, self._halo(plane, a.shape[2:]))
+        return plane, a, w, layer.groups, self._halo(plane, a.shape[2:])
 
-    def _linear(self, layer: Linear, a: npt.NDArray[Any], w: npt.NDArray[Any]) -> _Walk:
+    def _linear(self, layer: Linear, a: npt.NDArray[Any], w: npt.NDArray[Any]) -> _Arranged:
         from hwmodel.engines.cartesian import Plane
 
         a = a.reshape(layer.steps, -1, layer.in_features)
@@ -276,32 +336,50 @@ class SCNN(Accelerator):
             a = a.transpose(0, 2, 1).reshape(layer.steps, layer.in_features, rows, self.pe_columns)
             one = (1, 1)
             plane = Plane((rows, self.pe_columns), one, one, one, (0, 0), pes, self.phase_shift)
-            return self._planes(plane, a, w[:, :, None, None], 1, 0)
+            return plane, a, w[:, :, None, None], 1, 0
         square = FC_PLANE * FC_PLANE
         missing = -layer.in_features % square
         a = np.pad(a, ((0, 0), (0, 0), (0, missing))).reshape(len(a), -1, FC_PLANE, FC_PLANE)
         w = np.pad(w, ((0, 0), (0, missing))).reshape(len(w), -1, FC_PLANE, FC_PLANE)
         plane = Plane((1, 1), (1, 1), (FC_PLANE, FC_PLANE), (1, 1), (0, 0), pes, self.phase_shift)
-        return self._planes(plane, a, w, 1, 1)
+        return plane, a, w, 1, 1
+
+    def _filters_at_once(self, plane: Plane, w: npt.NDArray[Any], groups: int) -> int:
+        """Count the filters whose output tiles the accumulators hold together."""
+        if groups > 1 and w.shape[1] == 1:
+            return 1
+        return max(1, self.accumulator_entries // self._output_tile(plane.outputs))
 
     def _planes(self, plane: Any, a: npt.NDArray[Any], w: npt.NDArray[Any], groups: int, halo: int) -> _Walk:
         """Walk through all inputs and groups."""
         from hwmodel.engines.cartesian import Multipliers, plane_cycles
 
         multipliers = Multipliers(self.activation_width, self.weight_width, self.banks)
-        at_once = max(1, self.accumulator_entries // self._output_tile(plane.outputs))
-        if groups > 1 and w.shape[1] == 1:
-            at_once = 1
-        filters, channels = len(w) // groups, w.shape[1]
-        walk = _Walk(halo=halo * len(w) * len(a))
-        for x in a:
-            for g in range(groups):
-                mine = x[g * channels : (g + 1) * channels], w[g * filters : (g + 1) * filters]
-                cycles, useful = plane_cycles(plane, *mine, g * filters, at_once, multipliers)
-                read = _operands_read(plane, *mine)
-                turns = -(-filters // at_once)
-                walk += _Walk(cycles, 0, useful, read[0], read[1], read[2] * turns)
-        return walk
+        at_once = self._filters_at_once(plane, w, groups)
+        channels = w.shape[1]
+        walks = []
+        for share in self._shares(len(w), groups):
+            walk = _Walk()
+            for g, filters in share:
+                weights = w[filters.start : filters.stop]
+                for x in a:
+                    mine = x[g * channels : (g + 1) * channels], weights
+                    cycles, useful = plane_cycles(plane, *mine, filters.start, at_once, multipliers)
+                    read = _operands_read(plane, *mine)
+                    turns = -(-len(filters) // at_once)
+                    halos = halo * len(filters)
+                    walk += _Walk(cycles, halos, useful, read[0], read[1], read[2] * turns)
+            walks.append(walk)
+        slowest = max(walks, key=lambda walk: walk.cycles + walk.halo)
+        return replace(sum(walks, _Walk()), cycles=slowest.cycles, halo=slowest.halo)
+
+    def _shares(self, filters: int, groups: int) -> Iterator[list[tuple[int, range]]]:
+        """Share filters out to the copies of the machine: groups, and which of their filters."""
+        size = filters // groups
+        for unit in range(self.units):
+            first, last = (filters * u // self.units for u in (unit, unit + 1))
+            parts = ((g, range(max(first, g * size), min(last, (g + 1) * size))) for g in range(groups))
+            yield [(g, part) for g, part in parts if part]
 
     def _halo(self, plane: Any, size: tuple[int, ...]) -> int:
         """Partial sums of the largest halo, for one output channel."""
@@ -311,6 +389,11 @@ class SCNN(Accelerator):
             sides.append((max(reach, 0), -(-size[d] // plane.pes[d]), plane.padding[d]))
         around = [x * y for i, x in enumerate(sides[0]) for j, y in enumerate(sides[1]) if (i, j) != (1, 1)]
         return int(max(around))
+
+
+def _pair(sizes: Any, other: Any) -> Any:
+    """Sizes along two axes; `other` along a second one that is missing."""
+    return tuple((*sizes, other)[:2])
 
 
 def _operands_read(

@@ -11,22 +11,25 @@ zeros, `minor_bit`, registers and fully connected layers.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import prod
 from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
 
 from bitxcore.errors import TensorError
+from hwmodel.accelerators.base import whole_words
 from hwmodel.accelerators.components import width_detector
+from hwmodel.accelerators.compressed import group_width_bits
 from hwmodel.accelerators.grid import GRID_ASSUMPTIONS, Grid
 from hwmodel.accelerators.grid_work import GridWork, by_block, columns_at_work, times_used
 from hwmodel.accelerators.stripes import SERIAL_UNITS, serial_parts, serial_uses
 from hwmodel.costs import Costs
 from hwmodel.engines.grid import GridPlan, activation_bricks, present, stream
 from hwmodel.engines.terms import width_table, word_unions
-from hwmodel.inventory import Part
-from hwmodel.layers import Layer
-from hwmodel.operands import Operands
+from hwmodel.inventory import Part, StoredBits
+from hwmodel.layers import Layer, MatMul
+from hwmodel.operands import Operands, activation_shape
 from hwmodel.results import LayerResult
 
 
@@ -48,12 +51,15 @@ class ShapeShifter(Grid):
         What fully connected layers do where `group_columns` is more than 1. True, as DNNsim: the groups take
         turns as single columns, and a time step finds its activations only if its turn is that of
         its own column; else it is a group of zeros. False: every column works on its own.
+    stored_group : int
+        Values that share a width in DRAM.
     """
 
     group_columns: int = 1
     column_registers: int = 0
     minor_bit: bool = False
     fc_turns: bool = True
+    stored_group: int = 16
 
     name: ClassVar[str] = "shapeshifter"
     title: ClassVar[str] = "ShapeShifter, MICRO 2019: activation precision of each group"
@@ -61,7 +67,6 @@ class ShapeShifter(Grid):
         "Delmas Lascorz et al., ShapeShifter: Enabling Fine-Grain Data Width Adaptation in Deep Learning,"
         " MICRO 2019"
     )
-    needs_weights: ClassVar[bool] = False
     needs_activations: ClassVar[bool] = True
     assumptions: ClassVar[tuple[str, ...]] = (
         *GRID_ASSUMPTIONS,
@@ -72,6 +77,11 @@ class ShapeShifter(Grid):
         " choose with one column a group, the default.",
         "Matrix products of activations stream the second operand as weights.",
         SERIAL_UNITS,
+        "DRAM holds the paper's compressed form of both operands: 16 values that follow one another, channels"
+        " innermost, share a width; a bit each says which are zero, and those take nothing more. A value has"
+        " the same one's complement and sign bit as in the lanes.",
+        "Guessed: results, and the second operand of a product of activations, whose values are not looked"
+        " at, take as many bits a value in DRAM as the layer's activations do.",
         "Guessed: the dispatcher finds the width of each group of columns, whose activations were read whole;"
         " every further weight set is a register a row and lane.",
     )
@@ -87,13 +97,38 @@ class ShapeShifter(Grid):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self._check_at_least(1, "group_columns")
+        self._check_at_least(1, "group_columns", "stored_group")
         self._check_at_least(0, "column_registers")
         if self.columns % self.group_columns:
             raise TensorError(
                 f"accelerator {self.name!r}: group_columns must divide columns {self.columns},"
                 f" got {self.group_columns}"
             )
+
+    def stored_bits(self, layer: Layer, operands: Operands, result: LayerResult) -> StoredBits:
+        """Count the bits in DRAM: groups of values, each group as wide as its widest, without zeros."""
+        shape = activation_shape(layer)
+        rows_first = not isinstance(layer, MatMul)
+        activations = self._compressed(
+            operands.integer_activations.reshape(shape), operands.activation_precision, rows_first
+        )
+
+        def alike(values: int) -> int:
+            return -(-activations * values // prod(shape))
+
+        if layer.has_weights:
+            w = operands.integer_weights.reshape(layer.weight_shape)
+            weights = self._compressed(w, operands.weight_precision, True)
+        else:
+            weights = alike(layer.input_count - prod(shape))
+        return StoredBits(weights, activations, alike(layer.output_count))
+
+    def _compressed(self, values: npt.NDArray[Any], precision: int, channels_second: bool) -> int:
+        """Bits of a tensor, stored with its channels innermost."""
+        if channels_second:
+            values = np.moveaxis(values, 1, -1)
+        word = whole_words(precision, self.word_bits)
+        return group_width_bits(values, group=self.stored_group, word=word)
 
     def run(self, layer: Layer, operands: Operands) -> LayerResult:
         """Count the cycles of `layer`."""

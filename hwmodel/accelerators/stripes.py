@@ -66,6 +66,8 @@ class Stripes(Grid):
     needs_weights: ClassVar[bool] = False
     assumptions: ClassVar[tuple[str, ...]] = (
         *GRID_ASSUMPTIONS,
+        "Guessed: DRAM holds whole words, as the activation memory does, whose values are turned into bits on"
+        " their way to the tiles; storing them at their precision came with later work.",
         "A step costs the layer's activation precision, sign bit included: the one given, else that of"
         " integer activations' dtype, else 16. Nothing is detected at run time.",
         "Matrix products of activations stream the second operand as weights.",

@@ -16,7 +16,7 @@ from types import MappingProxyType
 from typing import Any, ClassVar
 
 from bitxcore.errors import TensorError
-from hwmodel.accelerators.base import Accelerator, dense_bits
+from hwmodel.accelerators.base import Accelerator, dense_bits, whole_words
 from hwmodel.accelerators.bit_columns import GUARD_BITS, adder_tree
 from hwmodel.costs import Costs
 from hwmodel.inventory import Part, StoredBits, Work
@@ -77,6 +77,7 @@ class UNPU(Accelerator):
         "Guessed: tables are filled while others are looked up, and cost no cycles.",
         "Comparisons: 64 LBPEs of 16 tables x 4 activations x 16 filters, as no multiple of 3 makes the"
         " common peak; at the common clock instead of 200 MHz.",
+        "Guessed: in DRAM a weight takes the bits of its precision, an activation whole 16-bit words.",
         "Transposed convolution scatters: every weight meets every input position.",
         "The SIMD core (activation functions, pooling) and off-chip compression are not modelled.",
     )
@@ -160,8 +161,9 @@ class UNPU(Accelerator):
         )
 
     def stored_bits(self, layer: Layer, operands: Operands, result: LayerResult) -> StoredBits:
-        """Count the bits in DRAM: weights at their precision, activations dense."""
-        return dense_bits(layer, self._bits(layer, operands), operands.activation_precision)
+        """Count the bits in DRAM: weights at their precision, activations in words."""
+        word = whole_words(operands.activation_precision, self.stored_word_bits)
+        return dense_bits(layer, self._bits(layer, operands), word)
 
     def parts(self, costs: Costs) -> Mapping[str, Part]:
         """Tables with the adders that fill them, their read ports, and the sums of what was looked up."""

@@ -15,10 +15,11 @@ PEAK_MACS_PER_CYCLE = 4096
 
 VARIANTS: Mapping[str, tuple[Mapping[str, Any], ...]] = {
     "bit_tactical": ({}, {"back_end": "p"}),
+    "bitlet": ({}, {"double_buffered": True}),
     "bitx": ({}, {"format": "fixed16"}),
     "pragmatic": ({}, {"booth": False, "column_registers": 0}, {"booth": False, "column_registers": 1}),
 }
-"""Options of the designs that enter more than once: their papers tell results of each."""
+"""Options of the designs that enter more than once: their papers tell results of each (Bitlet's is ours)."""
 
 
 @dataclass(frozen=True)

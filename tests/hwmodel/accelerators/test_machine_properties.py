@@ -158,10 +158,11 @@ def test_scnn_maps_linear_layers():
 def test_products_of_activations():
     layer = hw.MatMul("qk", rows=5, inner=20, columns=6, batch=3)
     a = np.random.default_rng(5).integers(0, 100, (3, 5, 20))
+    w = np.ones((6, 20), np.int16)
     o = hw.Operands(activations=a, activation_bits=7)
     for name in ("stripes", "shapeshifter", "loom"):
         alone = [
-            cycles(name, hw.Linear("l", 20, 6, positions=5), hw.Operands(activations=x, activation_bits=7))
+            cycles(name, hw.Linear("l", 20, 6, positions=5), hw.Operands(w, x, 16, 7))
             for x in a
         ]
         assert cycles(name, layer, o) == sum(alone)
@@ -181,10 +182,10 @@ def test_products_of_activations():
 def test_transposed_convolution_scatters():
     layer = hw.ConvTranspose("up", in_channels=10, out_channels=6, in_size=(4, 3), kernel=2, stride=2)
     a = np.random.default_rng(6).integers(0, 100, (10, 12))
-    o = hw.Operands(activations=a, activation_bits=7)
+    o = hw.Operands(np.ones(layer.weight_shape, np.int16), a, 16, 7)
     # The same steps as a linear layer at every input position, for each of 4 kernel positions.
     order = a.reshape(10, 4, 3).transpose(2, 1, 0).reshape(12, 10)
-    linear = hw.Operands(activations=order, activation_bits=7)
+    linear = hw.Operands(np.ones((6, 10), np.int16), order, 16, 7)
     for name in ("shapeshifter", "loom"):
         expected = cycles(name, hw.Linear("l", 10, 6, positions=12), linear)
         assert cycles(name, layer, o) == 4 * expected

@@ -138,11 +138,11 @@ def test_machines_equal_their_stepped_models(name, data):
 
 
 def test_words_of_an_activation_share_a_width_where_fully_connected_columns_take_turns():
-    layer, a = hw.Linear("fc", 1, 1), np.array([0x4001])
+    layer, w, a = hw.Linear("fc", 1, 1), np.ones((1, 1), np.int16), np.array([0x4001])
     cycles = {}
     for options in ({}, {"group_columns": 2}, {"group_columns": 2, "fc_turns": False}):
         machine = hw.accelerator("shapeshifter", word_bits=8, minor_bit=True, dram=None, **options)
-        cycles[machine.label] = hw.simulate(machine, layer, hw.Operands(None, a, 16, 16)).compute_cycles
+        cycles[machine.label] = hw.simulate(machine, layer, hw.Operands(w, a, 16, 16)).compute_cycles
     assert list(cycles.values()) == [1, 7, 1]
 
 

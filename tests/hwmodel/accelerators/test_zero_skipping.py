@@ -359,20 +359,20 @@ def test_stored_bits_by_hand():
     entries = sum(len(stepped.stored_column(column, pe, 8, 4)) for column in w.T.tolist() for pe in range(8))
     eie = stored(small("eie"), FC, w, a)
     assert eie.weights == entries * (4 + 4) + 97 * 8 * 16 + 16 * 16
-    assert (eie.activations, eie.outputs) == (2 * 96 * 8, 2 * 64 * 8)
+    assert (eie.activations, eie.outputs) == (2 * 96 * 16, 2 * 64 * 16)
     assert stored(small("ese"), FC, w, a).weights == entries * (12 + 4) + 97 * 8 * 16
     encoded = stored(small("cnvlutin"), FC, w, a)
-    assert (encoded.weights, encoded.activations, encoded.outputs) == (96 * 64 * 8, 192 * 10, 128 * 10)
+    assert (encoded.weights, encoded.activations, encoded.outputs) == (96 * 64 * 16, 192 * 18, 128 * 18)
     plain = replace(small("eie"), code_bits=None), replace(small("ese"), weight_bits=None)
-    assert [stored(m, FC, w, a).weights for m in plain] == [entries * (8 + 4) + 97 * 8 * 16] * 2
+    assert [stored(m, FC, w, a).weights for m in plain] == [entries * (16 + 4) + 97 * 8 * 16] * 2
     pruned = np.zeros_like(w)
     pruned[3, 5] = pruned[40, 90] = 1
     assert stored(small("cambricon_s"), FC, pruned, a).weights == 2 * 4 * 8 * 4 + 24 * 8
-    assert stored(replace(small("cambricon_s"), fc_code_bits=None), FC, pruned, a).weights == 64 * 8 + 192
+    assert stored(replace(small("cambricon_s"), fc_code_bits=None), FC, pruned, a).weights == 64 * 16 + 192
     image = hw.Conv("c", in_channels=3, out_channels=4, in_size=(5, 5), kernel=3)
     w, a = random(image, 0.5)
     first = stored(small("cnvlutin"), image, w, a)
-    assert (first.activations, first.outputs) == (75 * 8, 36 * 10)
+    assert (first.activations, first.outputs) == (75 * 16, 36 * 18)
     kept = np.count_nonzero(w.any(axis=0))  # blocks of all 4 filters
     assert stored(CambriconS(), image, w, a).weights == kept * 4 * 8 + 27
 
