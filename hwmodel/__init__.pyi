@@ -36,8 +36,8 @@ from .simulation import simulate as simulate
 from .simulation import simulate_network as simulate_network
 from .sweeps import Sweep as Sweep
 from .sweeps import sweep as sweep
-from .trace_inputs import Scaling as Scaling
-from .traces import Traces as Traces
-from .traces import open_traces as open_traces
-from .tracing import TraceResult as TraceResult
-from .tracing import trace as trace
+from .traces.inputs import Scaling as Scaling
+from .traces.recorded import Traces as Traces
+from .traces.recorded import open_traces as open_traces
+from .traces.recording import TraceResult as TraceResult
+from .traces.recording import trace as trace

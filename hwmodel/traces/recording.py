@@ -22,8 +22,8 @@ from bitxcore.errors import BitxError, TensorError
 from hwmodel.graph_inputs import FIRST, GraphOperand, without_zero_point
 from hwmodel.networks import Network, NetworkLayer
 from hwmodel.operands import activation_shape
-from hwmodel.trace_inputs import Given, Input, Scaling, read_inputs
-from hwmodel.traces import NOT_RECORDED, TRACES, NotRecorded, TracedOperand
+from hwmodel.traces.inputs import Given, Input, Scaling, read_inputs
+from hwmodel.traces.recorded import NOT_RECORDED, TRACES, NotRecorded, TracedOperand
 
 if TYPE_CHECKING:
     from bitxcore.store import StoreWriter
