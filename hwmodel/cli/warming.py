@@ -2,26 +2,34 @@
 
 from __future__ import annotations
 
+from itertools import chain
 from time import perf_counter
 
 import click
 
 
 @click.command(name="warmup")
-def command() -> None:
+@click.option(
+    "--accelerators",
+    is_flag=True,
+    help="Also the engines of every accelerator, for bitx simulate -a all.",
+)
+def command(accelerators: bool) -> None:
     """Compile every kernel into the cache, once per release."""
     import numpy as np
 
     from bitxcore.engine import FAST_GROUPS
     from bitxcore.jit import cache_directory
     from bitxcore.warming import WARM_FORMATS, warmup
+    from hwmodel import warming as machines
     from hwmodel.cli import output as out
     from hwmodel.cli.progress import progress
     from hwmodel.lanes import skewed_fifo
 
     start = perf_counter()
-    with progress(len(WARM_FORMATS) * len(FAST_GROUPS), "warmup", patience_s=0) as bar:
-        for done in warmup():
+    steps = len(WARM_FORMATS) * len(FAST_GROUPS) + accelerators * len(machines.tasks())
+    with progress(steps, "warmup", patience_s=0) as bar:
+        for done in chain(warmup(), machines.warmup() if accelerators else ()):
             bar.advance(1, done)
         skewed_fifo(np.ones((1, 1), np.int64), fifo_depth=0)
     folder = cache_directory()

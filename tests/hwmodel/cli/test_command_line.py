@@ -178,9 +178,16 @@ def test_warmup(bitx, monkeypatch):
     assert ready == ["float32, group 16"]
 
 
+def test_warmup_of_a_machine():
+    from hwmodel import warming
+
+    assert ("bit_tactical", {"back_end": "p"}) in warming.tasks()
+    assert warming.warm("stripes", {"columns": 8}) == "stripes(columns=8)"
+
+
 @pytest.mark.slow
 def test_warmup_of_everything():
-    done = run("warmup", timeout=600)
+    done = run("warmup", "--accelerators", timeout=600)
     assert done.returncode == 0
 
 
