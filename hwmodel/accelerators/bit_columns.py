@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bitxcore.errors import TensorError
-from hwmodel.accelerators.base import Accelerator
+from hwmodel.accelerators.base import Accelerator, whole_words
 from hwmodel.accelerators.grid import SECOND_OPERAND
 from hwmodel.costs import Cost, Costs
 from hwmodel.inventory import StoredBits
@@ -118,8 +118,8 @@ class BitColumns(Accelerator):
         return once(_used, operands.weights, machine=self, layer=layer, bits=operands.weight_bits)
 
     def _stored(self, layer: Layer, operands: Operands, weight_bits: int) -> StoredBits:
-        """Bits in DRAM of a layer whose weights take `weight_bits` in all."""
-        bits = self._activation_bits(operands)
+        """Bits in DRAM of a layer whose weights take `weight_bits` in all; activations take whole words."""
+        bits = whole_words(self._activation_bits(operands), self.word_bits)
         return StoredBits(weight_bits, layer.input_count * bits, layer.output_count * bits)
 
 

@@ -3,8 +3,9 @@
 S. Sharify, A. Delmas Lascorz, K. Siu, P. Judd, A. Moshovos, "Loom: Exploiting Weight and Activation
 Precisions to Accelerate Convolutional Neural Networks", DAC 2018. From its abstract and its section on the
 architecture: a grid of serial inner-product units, 128 rows of filters, time inversely proportional to both
-precisions; LM1b, LM2b and LM4b take 1, 2 and 4 activation bits a cycle. From the public simulator DNNsim
-(isakedo/DNNsim 4748a60), with which this model agrees number by number: how widths are found at run time.
+precisions; LM1b, LM2b and LM4b take 1, 2 and 4 activation bits a cycle; operands are stored bit by bit. From
+the public simulator DNNsim (isakedo/DNNsim 4748a60), with which this model agrees number by number: how
+widths are found at run time.
 """
 
 from __future__ import annotations

@@ -2,10 +2,11 @@
 
 A. Parashar, M. Rhu, A. Mukkara, A. Puglielli, R. Venkatesan, B. Khailany, J. Emer, S. W. Keckler, W. J.
 Dally, "SCNN: An Accelerator for Compressed-sparse Convolutional Neural Networks", ISCA 2017. From its
-sections on the dataflow and the architecture: planar tiles, one a PE, input-stationary products, 8 x 8
-PEs of 4 x 4 multipliers, 32 accumulator banks of 6 K entries in all, halos that neighbours exchange. From the
-public simulator DNNsim (isakedo/DNNsim 4748a60), with which this model agrees number by number on
-convolutions: the order of the walk, the bank hash, and the halo's cycles.
+sections on the dataflow and the architecture: planar tiles, one a PE, input-stationary products, 8 x 8 PEs of
+4 x 4 multipliers, 32 accumulator banks of 6 K entries in all, halos that neighbours exchange, operands stored
+without their zeros, each with a 4-bit count of those before it. From the public simulator DNNsim
+(isakedo/DNNsim 4748a60), with which this model agrees number by number on convolutions: the order of the
+walk, the bank hash, and the halo's cycles.
 """
 
 from __future__ import annotations

@@ -3,7 +3,8 @@
 A. Delmas Lascorz, S. Sharify, I. Edo, D. Malone Stuart, O. Mohamed Awad, P. Judd, M. Mahmoud, M. Nikolic,
 K. Siu, Z. Poulos, A. Moshovos, "ShapeShifter: Enabling Fine-Grain Data Width Adaptation in Deep Learning",
 MICRO 2019, on a Stripes-like grid; M. Mahmoud et al., "Diffy", MICRO 2018, has the same detection. From the
-papers: each group of activations is processed at the width of its widest member. From the public
+papers: each group of activations is processed at the width of its widest member; in memory, groups of
+weights and activations have a width, a bit vector of zeros, and the other values. From the public
 simulator DNNsim (isakedo/DNNsim 4748a60), with which this model agrees number by number: signs, groups of
 zeros, `minor_bit`, registers and fully connected layers.
 """

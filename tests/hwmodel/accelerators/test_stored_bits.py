@@ -71,6 +71,15 @@ def test_loom_and_unpu_keep_precisions():
     assert stored(hw.accelerator("unpu", weight_bits=5), FC, w, a, 9, 7).weights == 128 * 5
 
 
+@pytest.mark.parametrize("name", ["bitvert", "bitwave"])
+def test_machines_for_bit_columns_keep_activations_in_words_of_their_pes(name):
+    w, a = tensors(FC)
+    wide = hw.accelerator(name, **hw.accelerator(name).comparison)
+    for machine, word in ((hw.accelerator(name), 8), (wide, 16)):
+        found = stored(machine, FC, w, a, 8, 7)
+        assert (found.activations, found.outputs) == (64 * word, 8 * word)
+
+
 def test_two_weights_in_a_word_where_splitters_take_two():
     w, a = tensors(FC)
     both = hw.accelerator("tetris", dual_issue=True)
