@@ -24,6 +24,7 @@ from bitxcore.groups import GROUPINGS, MAX_GROUP, Grouping
 from hwmodel.accelerators.base import Accelerator, dense_bits, whole_words
 from hwmodel.accelerators.bitx_hardware import Datapath, Events, Hardware
 from hwmodel.accelerators.bitx_job import SERIAL, Job, job_of, serial_format
+from hwmodel.accelerators.bitx_rows import RowCounts, count_rows, leave_out_zeros
 from hwmodel.costs import Figure
 from hwmodel.inventory import StoredBits
 from hwmodel.layers import Conv, Layer, Linear
@@ -203,28 +204,28 @@ class BitX(Accelerator):
         job = job_of(layer, operands, self.serial, self.compute_units, self.format)
         if not self._packs(job.values):
             return job.values, self._prune(job.values, job.format).values
-        packed, _ = once(_leave_out_zeros, job.values, grouping=self.grouping)
+        packed, _ = once(leave_out_zeros, job.values, grouping=self.grouping)
         return packed, self._prune(packed, job.format, grouping="flat").values
 
     def run(self, layer: Layer, operands: Operands) -> LayerResult:
         """Count the cycles of `layer`."""
         job = job_of(layer, operands, self.serial, self.compute_units, self.format)
         # The unpruned machine, in the two readings.
-        dense = self._prune(job.values, job.format, unpruned=True)
+        dense = self._nonempty(job.values, job.format)
         vectors, groups = dense.kept_rows.shape
         all_lengths = np.full(vectors, groups)
         every_row = groups * -(-dense.window // self.lanes)
         all_rows = np.full((job.tiles, 3), every_row, np.int64)
         nonempty = self._ladder(dense.kept_rows, job.bounds, None)
         if packs := self._packs(job.values):
-            packed, counts = once(_leave_out_zeros, job.values, grouping=self.grouping)
+            packed, counts = once(leave_out_zeros, job.values, grouping=self.grouping)
             lengths = -(-counts // self.group)
-            kept = self._prune(packed, job.format, grouping="flat").kept_rows
+            kept = self._kept(packed, job.format, grouping="flat").kept_rows
             exists = np.arange(kept.shape[1]) < lengths[:, None]
             histogram = np.bincount(kept[exists], minlength=dense.window + 1)
         else:
             lengths = all_lengths
-            kept = self._prune(job.values, job.format).kept_rows
+            kept = self._kept(job.values, job.format).kept_rows
             histogram = np.bincount(kept.reshape(-1), minlength=dense.window + 1)
         widths = _Widths.of(dense.format, job.other_bits, self.serial)
         dense_passes = self._passes(job, all_lengths, groups, widths)
@@ -354,36 +355,24 @@ class BitX(Accelerator):
             ),
         )
 
-    def _prune(
-        self,
-        weights: npt.NDArray[Any],
-        fmt: str | None,
-        *,
-        unpruned: bool = False,
-        grouping: str | None = None,
-    ) -> Pruned:
+    def _prune(self, weights: npt.NDArray[Any], fmt: str | None, grouping: str | None = None) -> Pruned:
         import bitxcore as bx
 
-        common: dict[str, Any] = {
-            "group": self.group,
-            "format": fmt,
-            "grouping": grouping or self.grouping,
-        }
-        if unpruned:
-            own = format_of(weights.dtype) if fmt is None else number_format(fmt)
-            rows = self.window or own.default_window
-            return once(bx.prune, weights, rows=rows, window=self.window, **common)
-        return once(
-            bx.prune,
-            weights,
-            rows=self.rows,
-            window=self.window,
-            criterion=self.criterion,
-            rounding=self.rounding,
-            threshold=self.threshold,
-            budget=self.budget,
-            **common,
-        )
+        return once(bx.prune, weights, format=fmt, **self._pruning(grouping))
+
+    def _kept(self, weights: npt.NDArray[Any], fmt: str | None, grouping: str | None = None) -> RowCounts:
+        """Rows that `_prune` keeps."""
+        return count_rows(weights, format=fmt, **self._pruning(grouping))
+
+    def _nonempty(self, weights: npt.NDArray[Any], fmt: str | None) -> RowCounts:
+        """Rows of the unpruned machine."""
+        own = format_of(weights.dtype) if fmt is None else number_format(fmt)
+        cut: dict[str, Any] = {"window": self.window, "group": self.group, "grouping": self.grouping}
+        return count_rows(weights, format=fmt, rows=self.window or own.default_window, **cut)
+
+    def _pruning(self, grouping: str | None) -> dict[str, Any]:
+        names = ("rows", "window", "group", "criterion", "rounding", "threshold", "budget")
+        return {name: getattr(self, name) for name in names} | {"grouping": grouping or self.grouping}
 
     def _ladder(
         self, kept: npt.NDArray[Any], bounds: npt.NDArray[np.int64], lengths: npt.NDArray[np.int64] | None
@@ -427,21 +416,3 @@ class _Widths:
 
 def _bytes(bits: int) -> int:
     return -(-bits // 8)
-
-
-def _leave_out_zeros(
-    weights: npt.NDArray[Any], grouping: str
-) -> tuple[npt.NDArray[Any], npt.NDArray[np.int64]]:
-    """Move each filter's non-zero weights to its front, in the order that groups are gathered.
-
-    Returns the weights, shape (filters, most non-zeros of a filter, at least 1), and each
-    filter's number of them.
-    """
-    if grouping == "channel" and weights.ndim > 2:
-        weights = np.moveaxis(weights, 1, -1)
-    flat = weights.reshape(weights.shape[0], -1)
-    used = flat != 0
-    counts = used.sum(axis=1)
-    packed = np.zeros((flat.shape[0], max(1, int(counts.max()))), flat.dtype)
-    packed[np.arange(packed.shape[1]) < counts[:, None]] = flat[used]
-    return packed, counts

@@ -1,0 +1,83 @@
+"""Time and memory of BitX: linear in the weights, whatever the layers' size."""
+
+import tracemalloc
+from time import perf_counter
+
+import numpy as np
+import pytest
+
+import hwmodel as hw
+from bitxcore.errors import TensorError
+from hwmodel.accelerators import bitx_rows
+
+MILLION = 1 << 20
+
+
+def matrices(count, million=1):
+    """A network of matrices, of a number of million weights each, and its weights."""
+    rng = np.random.default_rng(0)
+    layers = [hw.Linear(f"l{i}", 1024, 1024 * million, positions=64) for i in range(count)]
+    weights = {f"l{i}": rng.standard_normal((1024 * million, 1024), np.float32) for i in range(count)}
+    return hw.Network("matrices", tuple(hw.NetworkLayer(x, x.name) for x in layers), source="a test"), weights
+
+
+def fastest(machine, network, dump):
+    hw.simulate_network(machine, network, dump=dump)  # compiles
+    seconds = []
+    for _ in range(3):
+        start = perf_counter()
+        hw.simulate_network(machine, network, dump=dump)
+        seconds.append(perf_counter() - start)
+    return min(seconds)
+
+
+@pytest.mark.parametrize(
+    "options", [{}, {"format": "fixed16"}, {"grouping": "channel"}, {"pack_zeros": True}]
+)
+def test_blocks_of_filters_change_nothing(monkeypatch, options):
+    rng = np.random.default_rng(1)
+    layer = hw.Conv("c", in_channels=6, out_channels=50, in_size=(4, 4), kernel=3)
+    weights = rng.standard_normal(layer.weight_shape) * 10 ** rng.uniform(-3, 0, layer.weight_shape)
+    weights = hw.Operands((weights * (rng.random(layer.weight_shape) < 0.6)).astype(np.float32))
+    machine = hw.accelerator("bitx", compute_units=16, **options)
+    whole = hw.simulate(machine, layer, weights)
+    for block in (1, 200, 54 * 49):
+        monkeypatch.setattr(bitx_rows, "BLOCK", block)
+        assert hw.simulate(machine, layer, weights) == whole
+
+
+def test_a_bad_value_is_named_by_its_place_in_the_whole_tensor(monkeypatch):
+    weights = np.ones((50, 20), np.float32)
+    weights[40, 3] = np.nan
+    found = []
+    for block in (1 << 22, 100):
+        monkeypatch.setattr(bitx_rows, "BLOCK", block)
+        with pytest.raises(TensorError) as error:
+            hw.simulate(hw.accelerator("bitx"), hw.Linear("l", 20, 50), hw.Operands(weights))
+        found.append(str(error.value))
+    assert found[0] == found[1]
+    assert "803" in found[0]
+
+
+def test_25_million_weights_take_less_than_2_seconds():
+    assert fastest(hw.accelerator("bitx"), *matrices(24)) < 2
+
+
+@pytest.mark.parametrize("options", [{}, {"format": "fixed16"}, {"pack_zeros": True}])
+def test_memory_of_one_large_layer(options):
+    """Beside its 64 MiB: blocks, counts, and with them the codes of fixed point or the packed weights."""
+    network, dump = matrices(1, million=16)
+    tracemalloc.start()
+    hw.simulate_network(hw.accelerator("bitx", **options), network, dump=dump)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < (48 if not options else 160) * MILLION
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("form", [None, "fixed16"])
+def test_time_is_linear_in_the_weights(form):
+    machine = hw.accelerator("bitx", format=form)
+    small, many, large = (fastest(machine, *matrices(*shape)) for shape in ((12, 1), (96, 1), (1, 96)))
+    assert 4 < many / small < 16
+    assert large / small < 16
