@@ -23,6 +23,8 @@ except ImportError:  # not on this system: two sweeps into one store are the use
     fcntl = None  # type: ignore[assignment]
 
 VERSION = 1
+MAGIC = b'{"bitx-sweep":'
+"""How the definition begins, behind its check."""
 
 
 class Journal:
@@ -53,6 +55,8 @@ class Journal:
         self.path = path
         self.rows: dict[int, dict[str, Any]] = {}
         wanted = json.loads(json.dumps(definition))
+        if path.exists() and not path.is_file():
+            raise BitxError(f"{path}: is no journal of a sweep; move it away")
         try:
             self._file = path.open("a+b")
             try:
@@ -100,6 +104,9 @@ class Journal:
     def _read(self, wanted: dict[str, Any], restart: bool) -> int:
         """Read `rows`; return where the last good line ends, 0 for a restart."""
         self._file.seek(0)
+        if not _may_begin_a_journal(self._file.read(9 + len(MAGIC))):
+            raise BitxError(f"{self.path}: is no journal of a sweep; move it away")
+        self._file.seek(0)
         end = 0
         for line in self._file:
             document = _parsed(line)
@@ -141,6 +148,12 @@ def _parsed(line: bytes) -> dict[str, Any] | None:
         return None
     document: dict[str, Any] = json.loads(text)
     return document
+
+
+def _may_begin_a_journal(head: bytes) -> bool:
+    """Whether this is how a journal begins, which may have been cut off anywhere."""
+    check, text = head[:9], head[9:]
+    return not check.strip(b"0123456789abcdef ") and MAGIC.startswith(text)
 
 
 def _short(value: Any) -> str:

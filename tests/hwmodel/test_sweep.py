@@ -286,11 +286,16 @@ def test_a_journal_knows_its_sweep(tmp_path):
         Journal(path, DEFINITION | {"seed": 4})
     with Journal(path, DEFINITION | {"seed": 4}, restart=True) as journal:
         assert not journal.rows
-    path.write_bytes(b"my notes\n")
-    for restart in (False, True):
-        with pytest.raises(BitxError, match="is no journal"):
-            Journal(path, DEFINITION, restart=restart)
-    assert path.read_bytes() == b"my notes\n"
+    for notes in (b"my notes\n", b"my notes", b"00000000 my notes"):
+        path.write_bytes(notes)
+        for restart in (False, True):
+            with pytest.raises(BitxError, match="is no journal"):
+                Journal(path, DEFINITION, restart=restart)
+        assert path.read_bytes() == notes
+    path.unlink()
+    path.symlink_to("/dev/zero")
+    with pytest.raises(BitxError, match="is no journal"):
+        Journal(path, DEFINITION)
 
 
 def test_sharing_calls_once():
