@@ -96,9 +96,15 @@ def _at_precision(
 
 
 def _integer_format(what: str, x: npt.NDArray[Any], bits: int) -> str:
+    """Find the format of `bits` bits, of which one is for the sign only where the values leave one."""
     if not 2 <= bits <= 16:
         raise TensorError(f"integer {what} must have 2 to 16 bits on bitx, got {bits}")
-    return "uint8" if x.size and x.dtype.kind == "u" and bits == 8 else f"int{bits}"
+    unsigned = x.size > 0 and int(x.max()) >> bits - 1 > 0
+    if bits == 8 and (unsigned or (x.size and x.dtype.kind == "u")):
+        return "uint8"
+    if unsigned and bits == 16:
+        raise TensorError(f"integer {what} without a sign must have up to 15 bits on bitx, got {x.max()}")
+    return f"int{bits + unsigned}"
 
 
 def serial_format(operands: Operands, serial: str, form: str | None) -> NumberFormat:

@@ -176,6 +176,29 @@ def test_serial_activations_equal_the_stepped_machine_with_its_roles_swapped(sha
         assert {c: getattr(r, c) for c in CAUSES} == {c: causes[c] for c in CAUSES}, (seed, acc.label)
 
 
+@pytest.mark.parametrize("bits", [5, 8, 9, 15])
+@pytest.mark.parametrize("dtype", [np.int16, np.uint16, np.int64])
+def test_integers_without_a_sign_have_all_their_bits_in_rows(bits, dtype):
+    layer, acc = hw.Linear("l", 40, 6, positions=3), hw.accelerator("bitx", rows=16)
+    values = np.random.default_rng(bits).integers(0, 1 << bits, (6, 40))
+    values[0, 0] = (1 << bits) - 1
+    r = hw.simulate(acc, layer, hw.Operands(values.astype(dtype), weight_bits=bits))
+    signed = hw.simulate(acc, layer, hw.Operands(values.astype(dtype), weight_bits=bits + 1))
+    assert r.on_chip_cycles == signed.on_chip_cycles
+    assert r.kept_rows_histogram[:bits] == signed.kept_rows_histogram[:bits]
+    acc = with_options(acc, serial="activations")
+    turned = hw.Linear("l", 40, 3, positions=6)
+    ones = np.ones((3, 40), np.int8)
+    serial = hw.simulate(acc, turned, hw.Operands(ones, values.astype(dtype), 8, bits))
+    assert serial.on_chip_cycles == r.on_chip_cycles
+
+
+def test_sixteen_bits_without_a_sign_are_refused():
+    w = np.full((2, 4), 40_000, np.uint16)
+    with pytest.raises(TensorError, match="weights without a sign must have up to 15 bits on bitx"):
+        hw.simulate(hw.accelerator("bitx"), hw.Linear("l", 4, 2), hw.Operands(w, weight_bits=16))
+
+
 def test_serial_activations_need_activations():
     acc = hw.accelerator("bitx", serial="activations")
     w = np.ones((2, 4), np.float32)
