@@ -344,6 +344,8 @@ def _arranged(
         found = None
     if found is None or (needed is not None and (prod(needed) != found.size)):
         return f"its shape {arrays[0].shape} is not the one that was found for the layer before the run"
-    if not np.isfinite(found).all():
-        raise TensorError(f"layer {layer.name!r}: {read.operand} hold a NaN or Inf")
+    if not (finite := np.isfinite(found)).all():
+        index = int(np.argmin(finite))
+        value = found.reshape(-1)[index]
+        raise TensorError(f"layer {layer.name!r}: {read.operand}: {value} at flat index {index}")
     return found if needed is None else found.reshape(needed)
