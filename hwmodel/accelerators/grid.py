@@ -36,9 +36,7 @@ GRID_ASSUMPTIONS = (
 )
 """What the machines of this family have in common."""
 
-SECOND_OPERAND = (
-    "both operands are activations: its cycles depend on the second one, which is not looked at"
-)
+SECOND_OPERAND = "both operands are activations: its cycles depend on the second one, which is not looked at"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -161,10 +161,7 @@ def test_products_of_activations():
     w = np.ones((6, 20), np.int16)
     o = hw.Operands(activations=a, activation_bits=7)
     for name in ("stripes", "shapeshifter", "loom"):
-        alone = [
-            cycles(name, hw.Linear("l", 20, 6, positions=5), hw.Operands(w, x, 16, 7))
-            for x in a
-        ]
+        alone = [cycles(name, hw.Linear("l", 20, 6, positions=5), hw.Operands(w, x, 16, 7)) for x in a]
         assert cycles(name, layer, o) == sum(alone)
     lock_step = cycles("pragmatic", layer, o, column_registers=0)
     assert 0 < cycles("pragmatic", layer, o) <= lock_step
