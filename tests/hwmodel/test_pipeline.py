@@ -45,6 +45,7 @@ def random_case(seed):
         )
         shape = (layer.in_channels, *layer.in_size)
     fmt = number_format(pick(rng, "float32", "int8", "int16", "uint8", "bfloat16", "float16", "int8-twos"))
+    criterion = pick(rng, "topn", "topn", "msb", "threshold", "energy")
     acc = hw.accelerator(
         "bitx",
         compute_units=int(rng.integers(1, 6)),
@@ -54,7 +55,9 @@ def random_case(seed):
         group=int(rng.integers(1, 6)),
         window=pick(rng, None, None, 7, 20),
         format=fmt.name,
-        criterion=pick(rng, "topn", "topn", "msb"),
+        criterion=criterion,
+        threshold=0.1 if criterion == "threshold" else None,
+        budget=0.05 if criterion == "energy" else None,
         grouping=pick(rng, "flat", "channel"),
         fifo_depth=pick(rng, 0, 0, 1, 2, 3, None),
         skip_zero_groups=bool(rng.integers(2)),
@@ -121,8 +124,9 @@ def align(activations):
 
 def prune(acc, fmt, weights):
     """Pruned weights, by the compiled pruner, filter by filter in the groups that are gathered."""
-    options = {"group": acc.group, "window": acc.window, "format": fmt, "criterion": acc.criterion}
-    whole = bx.prune(weights, rows=acc.rows, grouping=acc.grouping, **options).values
+    names = ("rows", "group", "window", "criterion", "threshold", "budget")
+    options = {name: getattr(acc, name) for name in names} | {"format": fmt}
+    whole = bx.prune(weights, grouping=acc.grouping, **options).values
     if not acc.pack_zeros:
         return whole.reshape(len(weights), -1)
     pruned = weights.reshape(len(weights), -1).copy()
@@ -133,7 +137,7 @@ def prune(acc, fmt, weights):
         order = (order.T if acc.grouping == "channel" else order).reshape(-1)
         used = order[pruned[f][order] != 0]
         if len(used):
-            pruned[f][used] = bx.prune(pruned[f][used][None], rows=acc.rows, **options).values[0]
+            pruned[f][used] = bx.prune(pruned[f][used][None], **options).values[0]
     return pruned
 
 
@@ -170,9 +174,9 @@ def test_serial_activations_equal_the_stepped_machine_with_its_roles_swapped(sha
             turned = stepped.swapped(layer)
             found, outputs = stepped.simulate(acc, turned, codes_of(patches, fmt), fmt, rows[filters], bits)
             causes += found
-            if not fmt.is_float:
-                pruned = prune(acc, fmt, patches.reshape(layer.positions, layer.channels, -1))
-                assert np.array(outputs, int).tolist() == (pruned.astype(int) @ rows[filters].T).tolist()
+            patches = patches.reshape(layer.positions, layer.channels, -1)
+            expected = expected_outputs(acc, turned, fmt, patches, rows[filters])
+            assert np.array(outputs, object).tolist() == expected.tolist(), (seed, acc.label)
         assert {c: getattr(r, c) for c in CAUSES} == {c: causes[c] for c in CAUSES}, (seed, acc.label)
 
 
@@ -349,9 +353,23 @@ def test_a_cause_is_what_lifting_it_saves():
 def test_keeping_every_row_is_the_unpruned_machine(dram):
     for layer, acc, fmt, operands in random_layers():
         window = acc.window or fmt.default_window
-        whole = with_options(acc, rows=window, pack_zeros=False, criterion="topn", dram=dram)
+        plain = {"criterion": "topn", "threshold": None, "budget": None, "pack_zeros": False}
+        whole = with_options(acc, rows=window, dram=dram, **plain)
         r = hw.simulate(whole, layer, operands)
         assert r.cycles == r.unpruned_nonempty_rows_cycles <= r.unpruned_all_rows_cycles
+
+
+def test_all_rows_do_not_depend_on_the_weights():
+    """They are read as if every group had all rows, which groups of 255 have."""
+    for layer, acc, _, _ in random_layers(40):
+        acc = with_options(acc, format="uint8", window=None)
+        rng = np.random.default_rng(layer.macs)
+        some = hw.Operands(rng.integers(0, 99, layer.weight_shape).astype(np.uint8), activation_bits=10)
+        full = hw.Operands(np.full(layer.weight_shape, 255, np.uint8), activation_bits=10)
+        r, whole = hw.simulate(acc, layer, some), hw.simulate(acc, layer, full)
+        unpruned = {"rows": 8, "criterion": "topn", "threshold": None, "budget": None, "pack_zeros": False}
+        assert r.unpruned_all_rows_cycles == whole.unpruned_all_rows_cycles
+        assert r.unpruned_all_rows_cycles == hw.simulate(with_options(acc, **unpruned), layer, full).cycles
 
 
 def test_depthwise_layers_show_their_fill_and_their_empty_units():

@@ -9,6 +9,7 @@ import pytest
 import bitxcore as bx
 import hwmodel as hw
 from bitxcore.errors import TensorError
+from hwmodel.accelerators.bitx_hardware import Hardware
 from hwmodel.costs import costs
 from hwmodel.dram import load_part, part_names
 from hwmodel.inventory import buffer_srams, port_j
@@ -79,6 +80,28 @@ def test_what_the_dram_moves_passes_the_buffers_outer_ports(layer):
         read, written = moved[part]
         more = r.energy_parts_j[part] - chip.energy_parts_j[part]
         assert more == pytest.approx(port_j(sram, 8 * read, 8 * written)), part
+
+
+@pytest.mark.parametrize("tiled", [False, True])
+def test_what_enters_a_buffer_leaves_it(monkeypatch, tiled):
+    """Weights are read in every pass, activations for every filter tile, and outputs leave once."""
+    seen = []
+    energy_parts_j = Hardware.energy_parts_j
+    watch = lambda self, path, events: seen.append(events) or energy_parts_j(self, path, events)  # noqa: E731
+    monkeypatch.setattr(Hardware, "energy_parts_j", watch)
+    layer = hw.Linear("l", 64, 32, positions=48)
+    r = hw.simulate(bitx() if tiled else bitx(**dict.fromkeys(SMALL, 1 << 20)), layer, operands(layer))
+    (events,) = seen
+    passes, filter_tiles = 48 // 4, 32 // 16
+    assert (r.position_tiles, r.filter_tiles) == (passes, filter_tiles)
+    assert (r.tiling != "one tile") == tiled
+    weights, activations = (32 * 64 * 4, 48 * 64 * 4)
+    assert events.weight_bits_read == 8 * weights * passes
+    assert events.activation_bits_read == 8 * activations * filter_tiles
+    assert events.output_bits_written == 8 * r.dram_output_bytes
+    assert r.dram_weight_bytes % weights == r.dram_activation_bytes % activations == 0
+    if not tiled:
+        assert (r.dram_weight_bytes, r.dram_activation_bytes) == (weights, activations)
 
 
 @pytest.mark.parametrize("layer", LAYERS, ids=lambda layer: layer.name)
