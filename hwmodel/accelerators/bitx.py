@@ -76,7 +76,8 @@ class BitX(Accelerator):
     window : int, optional
         W, rows of the alignment window; the format's default if None.
     format : str, optional
-        Number format of the weights; ``"fixed16"`` quantises floats first. None: the array's own.
+        Number format of the weights; ``"fixed16"`` quantises floats first and leaves integers as they are.
+        None: the array's own.
     criterion, threshold, budget, rounding, grouping
         As in `bitxcore.prune`.
     fifo_depth : int or None

@@ -89,10 +89,17 @@ def _at_precision(
     what: str, x: npt.NDArray[Any], bits: int | None, form: str | None
 ) -> tuple[npt.NDArray[Any], str | None]:
     """Read integers of a stated precision at that width."""
-    if x.dtype.kind not in "iu" or form is not None or bits is None:
+    if not _has_own_format(x, form):
         return x, form
+    if bits is None:
+        return x, None
     own = _integer_format(what, x, bits)
     return x.astype(number_format(own).dtype), own
+
+
+def _has_own_format(x: npt.NDArray[Any], form: str | None) -> bool:
+    """Integers are fixed point already; ``fixed<N>`` is what floats become."""
+    return x.dtype.kind in "iu" and (form is None or form.startswith("fixed"))
 
 
 def _integer_format(what: str, x: npt.NDArray[Any], bits: int) -> str:
@@ -112,6 +119,6 @@ def serial_format(operands: Operands, serial: str, form: str | None) -> NumberFo
     x = operands.weights if serial == "weights" else operands.activations
     bits = operands.weight_bits if serial == "weights" else operands.activation_bits
     assert x is not None
-    if form is None and x.dtype.kind in "iu" and bits is not None:
-        form = _integer_format(serial, x, bits)
+    if _has_own_format(x, form):
+        form = None if bits is None else _integer_format(serial, x, bits)
     return format_of(x.dtype) if form is None else number_format(form)

@@ -197,6 +197,17 @@ def test_integers_without_a_sign_have_all_their_bits_in_rows(bits, dtype):
     assert serial.on_chip_cycles == r.on_chip_cycles
 
 
+@pytest.mark.parametrize("bits", [None, 6])
+def test_fixed_point_of_integers_is_their_own(bits):
+    layer = hw.Conv("c", in_channels=9, out_channels=5, in_size=(4, 3), kernel=2)
+    w = np.random.default_rng(1).integers(-31, 32, layer.weight_shape).astype(np.int8)
+    results = [
+        hw.simulate(hw.accelerator("bitx", format=form), layer, hw.Operands(w, weight_bits=bits))
+        for form in (None, "fixed16")
+    ]
+    assert results[0].columns() == results[1].columns() | {"accelerator": "bitx"}
+
+
 def test_sixteen_bits_without_a_sign_are_refused():
     w = np.full((2, 4), 40_000, np.uint16)
     with pytest.raises(TensorError, match="weights without a sign must have up to 15 bits on bitx"):
