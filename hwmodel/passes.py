@@ -20,9 +20,9 @@ CAUSES: dict[str, str] = {
     "compute_cycles": "the units' work, if all of them shared it evenly",
     "imbalance_cycles": "the unit with most work is still busy, others have less, or no filter",
     "fifo_full_cycles": "a unit waits because the FIFO is full until a slower one is done",
-    "weight_wait_cycles": "the weight buffer's port is still reading, or DRAM brings weights",
-    "activation_wait_cycles": "the activation buffer's port is still reading, or DRAM brings activations",
-    "output_wait_cycles": "the output buffer's port is still writing, or DRAM takes outputs",
+    "weight_wait_cycles": "DRAM, or a limited port of the weight buffer, still brings weights",
+    "activation_wait_cycles": "DRAM, or a limited port of the activation buffer, still brings activations",
+    "output_wait_cycles": "DRAM, or a limited port of the output buffer, still takes outputs",
 }
 """What a cycle is put down to, in the order in which causes are charged."""
 

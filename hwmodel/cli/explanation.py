@@ -8,7 +8,7 @@ from typing import Any
 
 from hwmodel.cli import output as out
 from hwmodel.explaining import KINDS, Explanation, Trial
-from hwmodel.passes import CAUSES
+from hwmodel.results import BOUNDS
 
 _LARGEST_CAUSES = 3
 _LAYERS_NAMED = 3
@@ -139,8 +139,7 @@ _WHERE = {
 
 
 def _name(cause: str) -> str:
-    assert cause in CAUSES
-    return cause.removesuffix("_cycles").replace("_", " ")
+    return BOUNDS[cause]
 
 
 def _figure(value: float | None) -> str:
