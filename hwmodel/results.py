@@ -284,12 +284,16 @@ class NetworkTotal(Measures):
 
     @property
     def cycles(self) -> int:
-        """All cycles: the sum over all causes."""
+        """All cycles: the sum over all causes; 0 if no layer runs."""
         return super().cycles or 0
 
     def columns(self) -> dict[str, Any]:
-        """Return one table row: a value, or None, for each name in `TOTAL_UNITS`."""
-        return {name: getattr(self, name) for name in TOTAL_UNITS}
+        """Return one table row: a value, or None, for each name in `TOTAL_UNITS`.
+
+        Where no layer runs there are no cycles to tell, not 0 of them.
+        """
+        row = {name: getattr(self, name) for name in TOTAL_UNITS}
+        return row if self.layers else row | {"compute_cycles": None, "cycles": None}
 
 
 _SUMMED = (

@@ -38,7 +38,7 @@ def print_run(net: Network, run: NetworkResult, machines: tuple[Accelerator, ...
                 total.accelerator,
                 f"{machine.peak_macs_per_cycle:,.10g}",
                 f"{total.layers}/{len(net)}",
-                out.count(total.cycles),
+                out.count(total.cycles if total.layers else None),
                 *(out.count(getattr(total, cause)) for _, cause in causes),
                 out.percent(total.utilisation),
             ]

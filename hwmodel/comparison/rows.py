@@ -107,7 +107,7 @@ def row_of(me: Contender, playing: Sequence[Contender], layers: Mapping[str, _La
         peak_macs_per_cycle=me.machine.peak_macs_per_cycle,
         layers=len(run),
         not_applicable=len(mine) - len(run),
-        cycles=sum(r.cycles or 0 for r in run),
+        cycles=sum(r.cycles or 0 for r in run) if run else None,
         common_layers=len(both) if both else None,
         speedup=speedup,
         speedup_mean=_geometric_mean([b.cycles / m.cycles for m, b in both if m.cycles and b.cycles]),

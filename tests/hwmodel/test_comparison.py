@@ -211,6 +211,20 @@ def test_the_store_has_the_table(tmp_path):
     assert set(asdict(result.rows[0])) == set(UNITS)
 
 
+def test_a_machine_that_runs_no_layer_has_no_cycles(tmp_path):
+    layer = hw.Conv("c", in_channels=3, out_channels=4, in_size=(5, 5), kernel=3)
+    network = hw.Network("n", (hw.NetworkLayer(layer),), "this test")
+    result = hw.compare(
+        network, accelerators=["dadiannao", "eie"], weights="normal", store=tmp_path / "run.h5"
+    )
+    row = result.row("eie")
+    assert (row.layers, row.not_applicable, row.cycles, row.speedup) == (0, 1, None, None)
+    assert result.run.total(row.label).columns()["cycles"] is None
+    with Store.open(tmp_path / "run.h5") as store:
+        for table in ("comparison", "networks"):
+            assert store.table(table)["cycles"].mask.tolist() == [False, True]
+
+
 SCALE = """
 import hwmodel as hw
 result = hw.compare(hw.load_network("resnet50"), weights="normal", activations="relu-normal")
