@@ -88,13 +88,11 @@ def _bounds(parts: int, vectors: int, units: int) -> npt.NDArray[np.int64]:
 def _at_precision(
     what: str, x: npt.NDArray[Any], bits: int | None, form: str | None
 ) -> tuple[npt.NDArray[Any], str | None]:
-    """Read integers of a stated precision at that width."""
+    """Read integers at the width that they are stated to have, or need."""
     if not _has_own_format(x, form):
         return x, form
-    if bits is None:
-        return x, None
     own = _integer_format(what, x, bits)
-    return x.astype(number_format(own).dtype), own
+    return (x, None) if own is None else (x.astype(number_format(own).dtype), own)
 
 
 def _has_own_format(x: npt.NDArray[Any], form: str | None) -> bool:
@@ -102,16 +100,26 @@ def _has_own_format(x: npt.NDArray[Any], form: str | None) -> bool:
     return x.dtype.kind in "iu" and (form is None or form.startswith("fixed"))
 
 
-def _integer_format(what: str, x: npt.NDArray[Any], bits: int) -> str:
-    """Find the format of `bits` bits, of which one is for the sign only where the values leave one."""
+def _integer_format(what: str, x: npt.NDArray[Any], bits: int | None) -> str | None:
+    """Find the format of `bits` bits, one of them for the sign where the values leave one; None: the dtype's.
+
+    Without a sign, and for the most negative value of two's complement, it has one bit more.
+    """
+    low, high = (int(x.min()), int(x.max())) if x.size else (0, 0)
+    if bits is None:
+        if x.dtype != np.int8 or low > -128:
+            return None
+        bits = 8
     if not 2 <= bits <= 16:
         raise TensorError(f"integer {what} must have 2 to 16 bits on bitx, got {bits}")
-    unsigned = x.size > 0 and int(x.max()) >> bits - 1 > 0
-    if bits == 8 and (unsigned or (x.size and x.dtype.kind == "u")):
+    limit = 1 << bits - 1
+    if bits == 8 and (high >= limit or (x.size and x.dtype.kind == "u")):
         return "uint8"
-    if unsigned and bits == 16:
-        raise TensorError(f"integer {what} without a sign must have up to 15 bits on bitx, got {x.max()}")
-    return f"int{bits + unsigned}"
+    wider = bits + (high >= limit or low == -limit)
+    if wider > 16:
+        far = high if high >= limit else low
+        raise TensorError(f"integer {what} must be from -32767 to 32767 on bitx, got {far}")
+    return f"int{wider}"
 
 
 def serial_format(operands: Operands, serial: str, form: str | None) -> NumberFormat:
@@ -120,5 +128,5 @@ def serial_format(operands: Operands, serial: str, form: str | None) -> NumberFo
     bits = operands.weight_bits if serial == "weights" else operands.activation_bits
     assert x is not None
     if _has_own_format(x, form):
-        form = None if bits is None else _integer_format(serial, x, bits)
+        form = _integer_format(serial, x, bits)
     return format_of(x.dtype) if form is None else number_format(form)

@@ -208,9 +208,18 @@ def test_fixed_point_of_integers_is_their_own(bits):
     assert results[0].columns() == results[1].columns() | {"accelerator": "bitx"}
 
 
+@pytest.mark.parametrize("bits", [None, 8])
+def test_the_most_negative_value_takes_a_row_more(bits):
+    layer, acc = hw.Linear("l", 40, 6), hw.accelerator("bitx", rows=16)
+    w = np.random.default_rng(2).integers(-128, 128, (6, 40))
+    w[0, 0] = -128
+    r = hw.simulate(acc, layer, hw.Operands(w.astype(np.int8), weight_bits=bits))
+    assert r == hw.simulate(acc, layer, hw.Operands(w.astype(np.int16), weight_bits=9))
+
+
 def test_sixteen_bits_without_a_sign_are_refused():
     w = np.full((2, 4), 40_000, np.uint16)
-    with pytest.raises(TensorError, match="weights without a sign must have up to 15 bits on bitx"):
+    with pytest.raises(TensorError, match="integer weights must be from -32767 to 32767 on bitx, got 40000"):
         hw.simulate(hw.accelerator("bitx"), hw.Linear("l", 4, 2), hw.Operands(w, weight_bits=16))
 
 
