@@ -64,7 +64,8 @@ class BitVert(BitColumns):
     both_ways : bool
         Add the rarer of ones and zeros; False adds the ones, as machines before it.
     pruned_columns : int
-        Columns that binary pruning leaves out of every group; 0 keeps all weights as they are.
+        Columns that binary pruning leaves out of every group, so far as two are left; 0 keeps all weights as
+        they are.
     method : {"average", "shift"}
         Rounded averaging or zero-point shifting.
     group : int
@@ -151,7 +152,7 @@ class BitVert(BitColumns):
         """Count the cycles of `layer`."""
         from hwmodel.engines.bit_columns import slowest_together
 
-        weights = self._pruned(layer, operands)
+        weights = self._weights(layer, operands)
         keeps = self._keeps(weights)
         costs, added = self._costs(weights, keeps)
         groups = layer.conv_groups
@@ -166,6 +167,8 @@ class BitVert(BitColumns):
             options.append((kernel * steps, f, steps))
         cycles, f, steps = min(options)
         tiles = groups * -(-costs.shape[1] // (self.rows * f))
+        dropped = self._dropped(weights)
+        few = f"{dropped} columns pruned: weights of {weights.width} bits keep two"
         uses = layer.positions * passes
         return self.result(
             layer,
@@ -174,6 +177,7 @@ class BitVert(BitColumns):
             utilisation=added * uses / (cycles * self.slots),
             filter_tiles=tiles,
             position_tiles=steps,
+            notes=(few,) if dropped < self.pruned_columns else (),
             work=Work(
                 uses={
                     "pes": int(costs.sum(dtype=np.int64)) * uses,
@@ -190,24 +194,18 @@ class BitVert(BitColumns):
 
     def stored_bits(self, layer: Layer, operands: Operands, result: LayerResult) -> StoredBits:
         """Count the bits in DRAM: columns that are left, and the metadata of groups that are pruned."""
-        weights = self._pruned(layer, operands)
+        weights = self._weights(layer, operands)
         return self._stored(layer, operands, self._weight_bits(layer, weights, self._keeps(weights)))
 
-    def _pruned(self, layer: Layer, operands: Operands) -> ColumnWeights:
-        """Weights before pruning, checked against `pruned_columns`."""
-        weights = self._weights(layer, operands)
-        if self.pruned_columns > weights.width - 2:
-            raise TensorError(
-                f"accelerator {self.name!r}: pruned_columns must leave 2 of the {weights.width} columns, got"
-                f" {self.pruned_columns}"
-            )
-        return weights
+    def _dropped(self, weights: ColumnWeights) -> int:
+        """Columns that are pruned; narrow weights keep two."""
+        return min(self.pruned_columns, max(0, weights.width - 2))
 
     def _keeps(self, weights: ColumnWeights) -> npt.NDArray[np.bool_]:
         """Tell which filters are left as they are: those of largest variance, of equal ones the first."""
         filters = len(weights.values)
         count = ceil(ceil(self.sensitive * filters) / self.rows) * self.rows
-        keeps = np.full(filters, not self.pruned_columns)
+        keeps = np.full(filters, not self._dropped(weights))
         spread = []
         for values in weights.values:
             squares = int(np.square(values, dtype=np.int64).sum())
@@ -220,7 +218,7 @@ class BitVert(BitColumns):
         lines, length = sorted((layer.channels, layer.kernel_positions))
         groups = lines * -(-length // self.group)
         kept = int(np.count_nonzero(keeps))
-        pruned = layer.reduction * (weights.width - self.pruned_columns) + METADATA_BITS * groups
+        pruned = layer.reduction * (weights.width - self._dropped(weights)) + METADATA_BITS * groups
         return kept * layer.reduction * weights.width + (layer.filters - kept) * pruned
 
     def _costs(
@@ -262,9 +260,9 @@ class BitVert(BitColumns):
             if len(pruned):
                 part = Chunks(given.values[pruned], given.members)
                 if self.method == "average":
-                    stored = average(part, weights.width, self.pruned_columns)
+                    stored = average(part, weights.width, self._dropped(weights))
                 else:
-                    stored = shift(part, weights.width, self.pruned_columns, self.constant_bits)
+                    stored = shift(part, weights.width, self._dropped(weights), self.constant_bits)
                 for field in fields(every):
                     getattr(every, field.name)[pruned] = getattr(stored, field.name)
             yield filters, given, every
@@ -273,7 +271,7 @@ class BitVert(BitColumns):
         """Yield filters and their weights after binary pruning."""
         from hwmodel.engines.bit_columns import restore
 
-        weights = self._pruned(layer, operands)
+        weights = self._weights(layer, operands)
         for filters, _, stored in self._blocks(weights, self._keeps(weights)):
             values = stored.values
             if self.method == "shift":
