@@ -11,7 +11,7 @@ from typing import Any
 import h5py
 import numpy.typing as npt
 
-from bitxcore.errors import TensorError
+from bitxcore.errors import BitxError, TensorError
 from bitxcore.files import atomic_file
 from bitxcore.store import elements, provenance
 from bitxcore.store.columns import Rows
@@ -29,6 +29,8 @@ KEYS = {
 """Columns that tell the rows of the well-known tables apart."""
 
 _RESERVED = ("tensors", "provenance")
+
+SUFFIXES = (".h5", ".hdf5")
 
 
 class StoreWriter:
@@ -146,6 +148,12 @@ class StoreWriter:
         return stream()
 
 
+def check_name(path: Path) -> None:
+    """Raise unless a store may be called so: another container's suffix would mislead whoever opens it."""
+    if path.suffix.lower() not in SUFFIXES:
+        raise BitxError(f"{path}: a store is an HDF5 file, its name must end in {' or '.join(SUFFIXES)}")
+
+
 @contextmanager
 def create(
     path: str | os.PathLike[str],
@@ -157,6 +165,7 @@ def create(
     path = Path(path)
     record = provenance.collect(parameters, inputs)
     with atomic_file(path, inputs=[Path(item.path) for item in record.inputs]) as temporary:
+        check_name(path)
         with Disk(temporary, path) as disk:
             with h5py.File(disk, "w", libver=("v108", "v110")) as file:
                 elements.stamp(file, "bitx-store")

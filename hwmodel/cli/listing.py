@@ -167,6 +167,7 @@ def command(what: str, assumptions: bool, as_json: bool) -> None:
     if as_json:
         out.print_json({what: rows})
     elif what == "accelerators":
+        out.say(f"options of every accelerator: {_options(_common_options())}")
         for row in rows:
             _print_accelerator(row, assumptions)
     else:
@@ -176,10 +177,23 @@ def command(what: str, assumptions: bool, as_json: bool) -> None:
         out.print_table(headings, cells, numeric=numbers)
 
 
+def _common_options() -> dict[str, Any]:
+    from dataclasses import fields
+
+    from hwmodel import Accelerator
+
+    return {field.name: field.default for field in fields(Accelerator)}
+
+
+def _options(options: dict[str, Any]) -> str:
+    return ", ".join(f"{name}={value}" for name, value in options.items())
+
+
 def _print_accelerator(row: dict[str, Any], assumptions: bool) -> None:
     from hwmodel.cli import output as out
 
-    options = ", ".join(f"{name}={value}" for name, value in row["options"].items())
-    out.say(f"{row['accelerator']}: {row['title']}", f"  options: {options}")
+    common = _common_options()
+    own = {n: v for n, v in row["options"].items() if n not in common or common[n] != v}
+    out.say(f"{row['accelerator']}: {row['title']}", f"  options: {_options(own) or 'the common ones only'}")
     if assumptions:
         out.say(f"  source: {row['source']}", *(f"  - {text}" for text in row["assumptions"]))

@@ -298,6 +298,8 @@ def _journal(
     if store is None:
         yield None
         return
+    from bitxcore.store.writer import check_name
+
     path = Path(store)
     if not path.parent.is_dir():
         raise BitxError(f"{path}: can't be written: {path.parent} is not an existing folder")
@@ -305,6 +307,7 @@ def _journal(
         raise BitxError(f"{path}: can't be written: exists and is not a regular file")
     if isinstance(source, Dump) and path.exists() and any(path.samefile(f) for f in source.files()):
         raise BitxError(f"{path}: is the input; choose another output")
+    check_name(path)
     with Journal(path.with_name(path.name + JOURNAL_SUFFIX), definition, restart=restart) as journal:
         yield journal
 

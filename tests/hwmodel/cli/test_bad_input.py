@@ -223,6 +223,13 @@ def test_outputs_are_never_inputs(bitx, write, out):
     assert list(out.iterdir()) == []
 
 
+@pytest.mark.parametrize("command", [["inspect"], ["simulate"], ["sweep", "--vary", "rows=3"]])
+def test_a_store_has_the_name_of_one(bitx, write, out, command):
+    message = bitx.error(*command, write("safetensors"), "-o", out / "run.npz")
+    assert message.endswith("run.npz: a store is an HDF5 file, its name must end in .h5 or .hdf5")
+    assert list(out.iterdir()) == []
+
+
 def test_an_older_output_survives_a_failure(bitx, tmp_path, out, values):
     values["fc"][0, 0] = np.inf
     np.savez(tmp_path / "w.npz", **values)
