@@ -1,7 +1,5 @@
 """UNPU, BitWave and BitVert: equal to their naive simulations, and what must hold of them."""
 
-from time import process_time
-
 import numpy as np
 import pytest
 import stepped_bit_columns as stepped
@@ -365,15 +363,3 @@ def test_bad_options_are_refused(name, options, message):
 def test_weights_that_are_too_wide_are_refused(name):
     with pytest.raises(TensorError, match=r"layer 'fc': accelerator .* 16"):
         hw.simulate(hw.accelerator(name), FC, hw.Operands(np.full((30, 100), 1 << 20)))
-
-
-@pytest.mark.parametrize("options", [{}, {"zero_columns": 3}, {"pruned_columns": 4, "method": "shift"}])
-def test_large_layers_are_quick(options):
-    name = "bitvert" if "method" in options else "bitwave"
-    layer = hw.Conv("c", in_channels=256, out_channels=256, in_size=(56, 56), kernel=3, padding=1)
-    o = hw.Operands(weights_of(layer, 2), weight_bits=8)
-    machine = hw.accelerator(name, **options)
-    hw.simulate(machine, layer, o)
-    start = process_time()
-    hw.simulate(machine, layer, o)
-    assert process_time() - start < 0.5
