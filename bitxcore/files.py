@@ -11,6 +11,18 @@ from pathlib import Path
 
 from bitxcore.errors import BitxError
 
+_unfinished: set[Path] = set()  # under their temporary names
+
+
+def remove_unfinished() -> None:
+    """Remove all that is being written; for a process that ends at once, without unwinding."""
+    for path in tuple(_unfinished):
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            with suppress(OSError):
+                path.unlink()
+
 
 @contextmanager
 def atomic_file(path: str | os.PathLike[str], *, inputs: Iterable[Path] = ()) -> Iterator[Path]:
@@ -62,6 +74,7 @@ def atomic_files(paths: Iterable[Path], *, inputs: Iterable[Path] = ()) -> Itera
     finally:
         for temporary in temporaries:
             temporary.unlink(missing_ok=True)
+            _unfinished.discard(temporary)
 
 
 @contextmanager
@@ -90,6 +103,7 @@ def atomic_directory(path: str | os.PathLike[str]) -> Iterator[Path]:
             raise BitxError(f"{final}: exists; an output directory must be new or empty")
         _check_folder(final)
         temporary = final.parent / _temporary_name()
+        _unfinished.add(temporary)
         temporary.mkdir()
         yield temporary
         for file in temporary.rglob("*"):
@@ -102,6 +116,7 @@ def atomic_directory(path: str | os.PathLike[str]) -> Iterator[Path]:
     finally:
         if temporary is not None:
             shutil.rmtree(temporary, ignore_errors=True)
+            _unfinished.discard(temporary)
 
 
 def _temporary_name() -> str:
@@ -110,6 +125,7 @@ def _temporary_name() -> str:
 
 def _create(final: Path) -> Path:
     temporary = final.parent / _temporary_name()
+    _unfinished.add(temporary)
     # Unlike tempfile's 0600, the mode a plain open() would give.
     os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
     return temporary

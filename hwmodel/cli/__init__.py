@@ -7,7 +7,10 @@ command runs, so that ``bitx --help`` answers at once.
 from __future__ import annotations
 
 import errno
+import os
+import signal
 import sys
+from contextlib import suppress
 from importlib import import_module
 from typing import Any
 
@@ -52,7 +55,7 @@ class Bitx(click.Group):
         return found
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run; bad input becomes a `Failure`, an interrupt exit status 130."""
+        """Run; bad input becomes a `Failure`."""
         from bitxcore.errors import BitxError
 
         try:
@@ -61,9 +64,6 @@ class Bitx(click.Group):
             if ctx.params.get("traceback") or getattr(error, "errno", None) == errno.EPIPE:
                 raise
             raise Failure(str(error) or "out of memory") from error
-        except KeyboardInterrupt:
-            click.echo("bitx: interrupted", err=True)
-            raise click.exceptions.Exit(130) from None
 
 
 @click.group(
@@ -80,6 +80,26 @@ def group(traceback: bool) -> None:
             stream.reconfigure(errors="backslashreplace")
 
 
+def _interrupted(*_: object) -> None:
+    """Remove what is half-written, and end at once.
+
+    An exception instead could surface inside a function that HDF5 calls, and be lost or crash the process.
+    """
+    if files := sys.modules.get("bitxcore.files"):
+        files.remove_unfinished()
+    with suppress(Exception):
+        sys.stdout.flush()
+    end_of_progress = "\x1b[?25h\n" if sys.stderr.isatty() else ""
+    os.write(2, f"{end_of_progress}bitx: interrupted\n".encode())
+    os._exit(130)
+
+
 def main(args: list[str] | None = None) -> None:
     """Run the command line and exit: 0, 1 for bad input, 2 for bad usage, 130 when interrupted."""
-    group.main(args, prog_name="bitx")
+    before = signal.getsignal(signal.SIGINT)
+    if before is signal.default_int_handler:
+        signal.signal(signal.SIGINT, _interrupted)
+    try:
+        group.main(args, prog_name="bitx")
+    finally:
+        signal.signal(signal.SIGINT, before)
