@@ -12,9 +12,9 @@ from time import perf_counter
 import numpy as np
 
 import hwmodel as hw
-from hwmodel.comparison.entering import entries
 from hwmodel.memory.nest import Nest
-from hwmodel.memory.tiling import Buffers, Widths, best_tiling
+from hwmodel.memory.tiling import Buffers, OperandWidths, best_tiling
+from hwmodel.studies.comparison.contenders import entries
 
 CONV = hw.Conv("conv", in_channels=256, out_channels=256, in_size=(56, 56), kernel=3, padding=1)
 FC = hw.Linear("fc", in_features=4096, out_features=4096)
@@ -59,7 +59,7 @@ def search_seconds() -> float:
     start = perf_counter()
     for layer in layers:
         bits = 16 * layer.parameters
-        best_tiling(Nest.of(layer), Widths(bits, bits, 16, 16, 512), buffers)
+        best_tiling(Nest.of(layer), OperandWidths(bits, bits, 16, 16, 512), buffers)
     return perf_counter() - start
 
 

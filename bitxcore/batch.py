@@ -68,7 +68,7 @@ class Selection:
             number_format(format)
         for pattern in self.include:
             if not any(fnmatchcase(name, pattern) for name in dump):
-                raise TensorError(f"{dump.path}: no tensor is named like {pattern!r}")
+                raise TensorError(f"no tensor is named like {pattern!r}", path=dump.path)
         alone = len(dump) == 1
         tensors, left_out = [], dict(dump.ignored)
         for name, tensor in dump.items():
@@ -76,12 +76,12 @@ class Selection:
             if reason is None:
                 tensors.append(tensor)
             elif name in self.include or (alone and name not in self.exclude):
-                raise TensorError(f"{dump.path}: tensor {name!r}: {reason}")
+                raise TensorError(f"{reason}", path=dump.path, tensor=name)
             else:
                 left_out[name] = reason
         if not tensors:
             reasons = "; ".join(f"{len(names)} x {why}" for why, names in grouped(left_out).items())
-            raise TensorError(f"{dump.path}: has no tensor to work on ({reasons or 'it is empty'})")
+            raise TensorError(f"has no tensor to work on ({reasons or 'it is empty'})", path=dump.path)
         return Chosen(tuple(tensors), left_out)
 
     def _unwanted(self, tensor: Tensor, alone: bool) -> str | None:

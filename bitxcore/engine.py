@@ -19,7 +19,7 @@ import numpy.typing as npt
 from bitxcore.criteria import Criterion, least_ones
 from bitxcore.errors import BitxError, TensorError
 from bitxcore.formats import NumberFormat
-from bitxcore.groups import Grid
+from bitxcore.groups import GroupGrid
 from bitxcore.jit import CHUNK_BYTES, parallel, share
 
 FAST_GROUPS = (4, 8, 16, 32, 64)
@@ -63,12 +63,12 @@ class Engine:
     fmt : NumberFormat
     window : int
         Rows.
-    grid : Grid
+    grid : GroupGrid
     """
 
     fmt: NumberFormat
     window: int
-    grid: Grid
+    grid: GroupGrid
 
     @cached_property
     def padded(self) -> int:

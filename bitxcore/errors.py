@@ -1,10 +1,75 @@
-"""Errors that a user can act on: every message names the place, the rule and the value."""
+"""Errors that a user can act on: every message names the place, the rule and the value.
+
+The place is kept in fields, so that a program can look at it without reading a message. What a function
+does not know (which file its array came from), its callers add on the way up, by `error_context`.
+"""
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
 
 class BitxError(ValueError):
-    """Base of all errors raised for bad input; the command line prints it as one line."""
+    """Base of all errors raised for bad input; the command line prints it as one line.
+
+    Parameters
+    ----------
+    message : str
+        The rule that was broken, and by what.
+    path : path-like, optional
+        File that the error is about.
+    tensor, layer : str, optional
+        Names.
+    index : int, optional
+        Flat index, in C order, of the value that broke the rule.
+    value : object, optional
+        That value.
+
+    Attributes
+    ----------
+    path, tensor, layer, index, value
+        As given, or None. The text of the error begins with the first three that are known.
+
+    Examples
+    --------
+    >>> error = BitxError("must be finite", tensor="conv1.weight", index=3, value=float("nan"))
+    >>> str(error)
+    "tensor 'conv1.weight': must be finite"
+    >>> error.index
+    3
+    """
+
+    def __init__(
+        self,
+        message: str = "",
+        *,
+        path: str | os.PathLike[str] | None = None,
+        tensor: str | None = None,
+        layer: str | None = None,
+        index: int | None = None,
+        value: Any = None,
+    ) -> None:
+        super().__init__(message)
+        self.path = path
+        self.tensor = tensor
+        self.layer = layer
+        self.index = index
+        self.value = value
+
+    @property
+    def message(self) -> str:
+        """The text without the place."""
+        return str(self.args[0]) if self.args else ""
+
+    def __str__(self) -> str:
+        place = [] if self.path is None else [os.fspath(self.path)]
+        place += [
+            f"{kind} {name!r}" for kind in ("tensor", "layer") if (name := getattr(self, kind)) is not None
+        ]
+        return ": ".join([*place, self.message])
 
 
 class DumpError(BitxError):
@@ -12,7 +77,11 @@ class DumpError(BitxError):
 
 
 class TensorError(BitxError):
-    """A tensor whose values, dtype or shape break a rule."""
+    """A tensor or a layer whose values, dtype or shape break a rule."""
+
+
+class OptionError(BitxError):
+    """An option, a name or a setting that is not known, or a value that it can't have."""
 
 
 class MissingExtraError(BitxError, ImportError):
@@ -28,3 +97,38 @@ class MissingExtraError(BitxError, ImportError):
 
     def __init__(self, package: str, extra: str) -> None:
         super().__init__(f"{package} is not installed: pip install 'bitx[{extra}]'")
+        self.package, self.extra = package, extra
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.package, self.extra)
+
+
+@contextmanager
+def error_context(
+    *,
+    path: str | os.PathLike[str] | None = None,
+    tensor: str | None = None,
+    layer: str | None = None,
+) -> Iterator[None]:
+    """Tell errors that are raised within where they happened; what they know already stays.
+
+    A missing package is nobody's place, and passes as it is.
+
+    Examples
+    --------
+    >>> try:
+    ...     with error_context(tensor="conv1.weight"):
+    ...         raise TensorError("must be finite")
+    ... except TensorError as error:
+    ...     print(error)
+    tensor 'conv1.weight': must be finite
+    """
+    try:
+        yield
+    except MissingExtraError:
+        raise
+    except BitxError as error:
+        for field, name in (("path", path), ("tensor", tensor), ("layer", layer)):
+            if getattr(error, field) is None:
+                setattr(error, field, name)
+        raise

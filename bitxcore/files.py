@@ -163,4 +163,4 @@ def _sync_folder(path: Path) -> None:
 
 def _unwritable(path: Path, error: OSError) -> BitxError:
     reason = error.strerror or str(error).partition("\n")[0]
-    return BitxError(f"{path}: can't be written: {reason}")
+    return BitxError(f"can't be written: {reason}", path=path)

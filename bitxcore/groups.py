@@ -54,7 +54,7 @@ class Layout:
 
 
 @dataclass(frozen=True, slots=True)
-class Grid:
+class GroupGrid:
     """The cut of one tensor: ``filters`` rows of ``groups`` groups of ``group`` weights.
 
     Group ``g`` of filter ``f`` belongs to lane ``g // blocks`` and block ``g % blocks`` of it; its
@@ -84,7 +84,7 @@ class Grid:
         return self.blocks * self.stride
 
 
-def grid(shape: tuple[int, ...], group: int, grouping: Grouping = "flat") -> Grid:
+def grid(shape: tuple[int, ...], group: int, grouping: Grouping = "flat") -> GroupGrid:
     """Cut a tensor of `shape` (output channel first) into groups.
 
     Parameters
@@ -112,5 +112,5 @@ def grid(shape: tuple[int, ...], group: int, grouping: Grouping = "flat") -> Gri
         raise TensorError(f"grouping must be one of {', '.join(GROUPINGS)}, got {grouping!r}")
     filters, rest = (1, shape) if len(shape) == 1 else (shape[0], shape[1:])
     if grouping == "flat":
-        return Grid(filters, int(group), prod(rest), 1)
-    return Grid(filters, int(group), rest[0], prod(rest[1:]))
+        return GroupGrid(filters, int(group), prod(rest), 1)
+    return GroupGrid(filters, int(group), rest[0], prod(rest[1:]))

@@ -74,9 +74,8 @@ def open_dump(path: str | os.PathLike[str]) -> Dump:
     reader = _reader(path)
     if reader is None:
         known = ", ".join(_readers())
-        raise DumpError(
-            f"{path}: does not exist" if not path.exists() else f"{path}: suffix is none of {known}"
-        )
+        reason = f"suffix is none of {known}" if path.exists() else "does not exist"
+        raise DumpError(reason, path=path)
     opened: Dump = _load(reader)(path)
     return opened
 
@@ -148,7 +147,7 @@ def convert(
     out = Path(out)
     writer = WRITERS.get(_suffix(out) or "")
     if writer is None:
-        raise DumpError(f"{out}: a {dump.container} dump can be written as {' or '.join(WRITERS)}, not so")
+        raise DumpError(f"a {dump.container} dump can be written as {' or '.join(WRITERS)}, not so", path=out)
     with atomic_file(out, inputs=dump.files()) as temporary:
         _load(writer)(dump, temporary, replace or _keep, progress)
 

@@ -169,7 +169,9 @@ class Dump(Mapping[str, Tensor]):
         BitxError
             If the container has no writer (this default), or as `bitxcore.dumps.save`.
         """
-        raise DumpError(f"{out}: a {self.container} dump can't be written back; name a .npz or .safetensors")
+        raise DumpError(
+            f"a {self.container} dump can't be written back; name a .npz or .safetensors", path=out
+        )
 
     def close(self) -> None:
         """Release files; the tensors can't be read afterwards."""

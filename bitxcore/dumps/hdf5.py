@@ -67,7 +67,7 @@ class Hdf5Dump(Dump):
             for name, kind in _walk(path, file):
                 where = f"{path}: tensor {name!r}"
                 if kind is h5py.SoftLink and file.get(name) is None:
-                    raise DumpError(f"{path}: soft link {name!r} leads nowhere")
+                    raise DumpError(f"soft link {name!r} leads nowhere", path=path)
                 if isinstance(file[name], h5py.Dataset):
                     with reading(where):
                         found[name] = file[name]
@@ -105,7 +105,7 @@ def _walk(path: Path, file: Any) -> list[tuple[str, type]]:
             name = f"{prefix}{key}"
             kind = group.get(key, getlink=True, getclass=True)
             if kind is h5py.ExternalLink:
-                raise DumpError(f"{path}: link {name!r} leads to another file")
+                raise DumpError(f"link {name!r} leads to another file", path=path)
             links.append((name, kind))
             if kind is not h5py.HardLink or group.get(key, getclass=True) is not h5py.Group:
                 continue

@@ -66,7 +66,7 @@ def open_npy(path: Path) -> NpyDump:
     header = parse_header(source.start(HEADER_BYTES), f"{path}: tensor {path.stem!r}")
     offset = len(header.raw)
     if offset + header.nbytes < source.size:
-        raise DumpError(f"{path}: {source.size - offset - header.nbytes} bytes follow the array")
+        raise DumpError(f"{source.size - offset - header.nbytes} bytes follow the array", path=path)
     tensor = SpanTensor(source, offset, path.stem, header.shape, header.stored, header.order)
     return NpyDump(path, header, tensor)
 

@@ -202,13 +202,13 @@ def open_npz(path: Path) -> NpzDump:
     with reading(path), zipfile.ZipFile(path) as archive:
         infos = archive.infolist()
     if sum(info.compress_size for info in infos) > source.size:
-        raise DumpError(f"{path}: the members claim more bytes than the file has")
+        raise DumpError("the members claim more bytes than the file has", path=path)
     tensors: dict[str, _Array] = {}
     ignored: dict[str, str] = {}
     seen: set[str] = set()
     for info in infos:
         if info.filename in seen:
-            raise DumpError(f"{path}: two members are named {info.filename!r}")
+            raise DumpError(f"two members are named {info.filename!r}", path=path)
         seen.add(info.filename)
         if not info.filename.endswith(".npy"):
             ignored[info.filename] = "not a .npy member"
@@ -274,9 +274,7 @@ def write_npz(dump: Dump, out: Path, replace: Replace, progress: Progress | None
     """
     for tensor in dump.values():
         if npy_format.descr_to_dtype(npy_format.dtype_to_descr(tensor.dtype)) != tensor.dtype:
-            raise DumpError(
-                f"{out}: tensor {tensor.name!r}: .npz can't hold {tensor.dtype}; use .safetensors"
-            )
+            raise DumpError(f".npz can't hold {tensor.dtype}; use .safetensors", path=out, tensor=tensor.name)
     with zipfile.ZipFile(out, "w") as target:
         for tensor in dump.values():
             new = replace(tensor)

@@ -143,12 +143,12 @@ def open_onnx(path: Path) -> OnnxDump:
 def _load(source: Source) -> Any:
     onnx = _onnx()
     if source.size > MAX_BYTES:
-        raise DumpError(f"{source.path}: has {source.size} bytes, more than protobuf's {MAX_BYTES}")
+        raise DumpError(f"has {source.size} bytes, more than protobuf's {MAX_BYTES}", path=source.path)
     source.check()
     with reading(source.path):
         model = onnx.ModelProto.FromString(source.path.read_bytes())
     if not model.HasField("graph") or not model.opset_import:
-        raise DumpError(f"{source.path}: holds no graph or no operator set; is it truncated?")
+        raise DumpError("holds no graph or no operator set; is it truncated?", path=source.path)
     return model
 
 
@@ -159,7 +159,7 @@ def _listed(path: Path, model: Any) -> tuple[list[Scope], dict[str, Constant]]:
         constants: dict[str, Constant] = {}
         for constant in (c for scope in found for same in scope.constants.values() for c in same):
             if constant.name in constants:
-                raise DumpError(f"{path}: two constants are named {constant.name!r}")
+                raise DumpError(f"two constants are named {constant.name!r}", path=path)
             constants[constant.name] = constant
     return found, constants
 
@@ -247,7 +247,7 @@ class OnnxDump(Dump):
         targets = [out.parent / name for name in names]
         for target in targets:
             if target == out:
-                raise DumpError(f"{out}: is also the name of an external data file; choose another output")
+                raise DumpError("is also the name of an external data file; choose another output", path=out)
             if target.exists() and not out.exists():
                 raise DumpError(f"{target}: exists and may belong to another model; choose another folder")
         _, constants = _listed(self.path, model := _load(self._source))
@@ -267,7 +267,7 @@ class OnnxDump(Dump):
             try:
                 text = model.SerializeToString()
             except Exception as error:
-                raise DumpError(f"{out}: the new model can't be written: {one_line(error)}") from error
+                raise DumpError(f"the new model can't be written: {one_line(error)}", path=out) from error
             temporaries[-1].write_bytes(text)
 
     def _replace(
@@ -324,7 +324,7 @@ class OnnxDump(Dump):
         for (location, _, end), (after, start, _) in pairwise(spans):
             if location == after and start < end:
                 raise DumpError(
-                    f"{out}: tensors overlap at byte {start} of {location!r}; can't write them apart"
+                    f"tensors overlap at byte {start} of {location!r}; can't write them apart", path=out
                 )
 
 

@@ -77,11 +77,11 @@ def _header(source: Source) -> bytes:
     start = source.start(8)
     length = int.from_bytes(start, "little")
     if len(start) < 8:
-        raise DumpError(f"{source.path}: has {source.size} bytes, fewer than the 8 of a header's length")
+        raise DumpError(f"has {source.size} bytes, fewer than the 8 of a header's length", path=source.path)
     if length > source.size - 8:
-        raise DumpError(f"{source.path}: the header claims {length} bytes, {source.size - 8} follow")
+        raise DumpError(f"the header claims {length} bytes, {source.size - 8} follow", path=source.path)
     if length > MAX_HEADER_BYTES:
-        raise DumpError(f"{source.path}: the header claims {length} bytes, more than {MAX_HEADER_BYTES}")
+        raise DumpError(f"the header claims {length} bytes, more than {MAX_HEADER_BYTES}", path=source.path)
     return source.start(8 + length)
 
 
@@ -90,11 +90,11 @@ def open_safetensors(path: Path) -> SafetensorsDump:
     source = Source.of(path)
     raw = _header(source)
     if raw[8:9] != b"{":
-        raise DumpError(f"{path}: the header does not begin with '{{'")
+        raise DumpError("the header does not begin with '{'", path=path)
     entries = load_json(raw[8:], path)
     metadata = entries.pop(METADATA, None) or {}
     if not isinstance(metadata, dict) or not all(isinstance(value, str) for value in metadata.values()):
-        raise DumpError(f"{path}: {METADATA} is not a map from text to text")
+        raise DumpError(f"{METADATA} is not a map from text to text", path=path)
     tensors = {name: _tensor(source, len(raw), name, entry) for name, entry in entries.items()}
     end = len(raw)
     for tensor in sorted(tensors.values(), key=lambda tensor: (tensor.offset, tensor.nbytes)):
@@ -103,7 +103,7 @@ def open_safetensors(path: Path) -> SafetensorsDump:
             raise DumpError(f"{tensor.where}: begins at byte {tensor.offset}, not {end}: {fault}")
         end += tensor.nbytes
     if end != source.size:
-        raise DumpError(f"{path}: {source.size - end} bytes belong to no tensor")
+        raise DumpError(f"{source.size - end} bytes belong to no tensor", path=path)
     return SafetensorsDump(path, tensors, raw, metadata)
 
 
@@ -183,9 +183,9 @@ def write_safetensors(dump: Dump, out: Path, replace: Replace, progress: Progres
     tensors = list(dump.values())
     for tensor in tensors:
         if tensor.name == METADATA:
-            raise DumpError(f"{out}: tensor {tensor.name!r}: .safetensors keeps that name for itself")
+            raise DumpError(".safetensors keeps that name for itself", path=out, tensor=tensor.name)
         if tensor.dtype not in _NAMES:
-            raise DumpError(f"{out}: tensor {tensor.name!r}: .safetensors can't hold {tensor.dtype}")
+            raise DumpError(f".safetensors can't hold {tensor.dtype}", path=out, tensor=tensor.name)
     metadata = {"format": "pt"} if dump.container == "torch" else getattr(dump, "metadata", {})
     offsets: dict[str, int] = {}
     end = 0

@@ -24,10 +24,10 @@ def open_shards(path: Path) -> ShardsDump:
     """
     source = Source.of(path)
     if source.size > MAX_HEADER_BYTES:
-        raise DumpError(f"{path}: the index has {source.size} bytes, more than {MAX_HEADER_BYTES}")
+        raise DumpError(f"the index has {source.size} bytes, more than {MAX_HEADER_BYTES}", path=path)
     weight_map = load_json(source.start(source.size), path).get("weight_map")
     if not isinstance(weight_map, dict) or not all(isinstance(name, str) for name in weight_map.values()):
-        raise DumpError(f"{path}: weight_map is not a map from tensor to file name")
+        raise DumpError("weight_map is not a map from tensor to file name", path=path)
     shards = []
     for name in dict.fromkeys(weight_map.values()):
         where = f"{path}: shard {name!r}"
@@ -38,11 +38,11 @@ def open_shards(path: Path) -> ShardsDump:
     for shard in shards:
         for name, tensor in shard.items():
             if weight_map.get(name) != shard.path.name:
-                raise DumpError(f"{shard.path}: tensor {name!r}: {path.name} does not place it here")
+                raise DumpError(f"{path.name} does not place it here", path=shard.path, tensor=name)
             tensors[name] = tensor
     for name, shard_name in weight_map.items():
         if name not in tensors:
-            raise DumpError(f"{path}: tensor {name!r}: is not in {shard_name}")
+            raise DumpError(f"is not in {shard_name}", path=path, tensor=name)
     return ShardsDump(path, shards, tensors)
 
 

@@ -88,10 +88,10 @@ def open_torch(path: Path) -> TorchDump:
             forbidden, fault = _FORBIDDEN.search(str(error)), _FAULT.search(str(error))
             if forbidden:
                 raise DumpError(
-                    f"{path}: its pickle calls {forbidden[1]}; only tensors are read, no code"
+                    f"its pickle calls {forbidden[1]}; only tensors are read, no code", path=path
                 ) from error
             reason = fault[1] if fault else "its pickle needs more than tensors and plain containers"
-            raise DumpError(f"{path}: can't be read as weights only: {reason}") from error
+            raise DumpError(f"can't be read as weights only: {reason}", path=path) from error
         return TorchDump(source, state)
 
 
@@ -129,7 +129,7 @@ def _flatten(path: Path, state: Any) -> Iterator[tuple[str, Any]]:
         name, depth, value = stack.pop()
         objects += 1
         if objects > MAX_OBJECTS or depth > MAX_DEPTH:
-            raise DumpError(f"{path}: nests more than {MAX_DEPTH} levels or {MAX_OBJECTS} objects")
+            raise DumpError(f"nests more than {MAX_DEPTH} levels or {MAX_OBJECTS} objects", path=path)
         if isinstance(value, Mapping):
             items = [(str(key), child) for key, child in value.items()]
         elif isinstance(value, (list, tuple)):

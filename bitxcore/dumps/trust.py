@@ -43,13 +43,13 @@ class Source:
         with reading(path):
             status = path.stat()
         if not stat.S_ISREG(status.st_mode):
-            raise DumpError(f"{path}: is not a regular file")
+            raise DumpError("is not a regular file", path=path)
         return cls(path, status.st_size, (status.st_dev, status.st_ino, status.st_mtime_ns))
 
     def check(self) -> None:
         """Raise if the file is no longer the one whose header was read."""
         if Source.of(self.path) != self:
-            raise DumpError(f"{self.path}: has changed since it was opened")
+            raise DumpError("has changed since it was opened", path=self.path)
 
     def start(self, nbytes: int) -> bytes:
         """Return at most the first `nbytes` bytes."""

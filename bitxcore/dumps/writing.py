@@ -30,23 +30,19 @@ def checked_blocks(
     if isinstance(new, (np.ndarray, np.generic)):  # operators turn 0-d arrays into scalars
         new = np.asarray(new)
         if new.shape != tensor.shape:
-            raise TensorError(
-                f"tensor {tensor.name!r}: new values have shape {new.shape}, not {tensor.shape}"
-            )
+            raise TensorError(f"new values have shape {new.shape}, not {tensor.shape}", tensor=tensor.name)
         yield _of_dtype(tensor, new)
         return
     rows = 0
     for block in new:
         if tensor.shape and (block.ndim != tensor.ndim or block.shape[1:] != tensor.shape[1:]):
-            raise TensorError(
-                f"tensor {tensor.name!r}: new rows have shape {block.shape}, not {tensor.shape}"
-            )
+            raise TensorError(f"new rows have shape {block.shape}, not {tensor.shape}", tensor=tensor.name)
         rows += block.shape[0] if tensor.shape else block.size
         if rows > (tensor.shape[0] if tensor.shape else 1):
             break
         yield _of_dtype(tensor, block)
     if rows != (tensor.shape[0] if tensor.shape else 1):
-        raise TensorError(f"tensor {tensor.name!r}: new rows do not add up to shape {tensor.shape}")
+        raise TensorError(f"new rows do not add up to shape {tensor.shape}", tensor=tensor.name)
 
 
 def _of_dtype(tensor: Tensor, block: npt.NDArray[Any]) -> npt.NDArray[Any]:
@@ -56,7 +52,7 @@ def _of_dtype(tensor: Tensor, block: npt.NDArray[Any]) -> npt.NDArray[Any]:
         return values
     if tensor.dtype.type is np.void and not tensor.dtype.names and dtype.itemsize == tensor.dtype.itemsize:
         return values.view(tensor.dtype)
-    raise TensorError(f"tensor {tensor.name!r}: new values have dtype {block.dtype}, not {tensor.dtype}")
+    raise TensorError(f"new values have dtype {block.dtype}, not {tensor.dtype}", tensor=tensor.name)
 
 
 def whole(tensor: Tensor, new: npt.NDArray[Any] | Iterable[npt.NDArray[Any]]) -> npt.NDArray[Any]:

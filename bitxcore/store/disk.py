@@ -53,4 +53,4 @@ class Disk(io.FileIO):
         """Raise `DumpError` if anything was not written."""
         if self._failure is not None:
             reason = self._failure.strerror
-            raise DumpError(f"{self._path}: can't be written: {reason}") from self._failure
+            raise DumpError(f"can't be written: {reason}", path=self._path) from self._failure

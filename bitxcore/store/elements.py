@@ -43,7 +43,7 @@ def reading(path: Path, what: str = "") -> Iterator[None]:
     except BitxError:
         raise
     except Exception as error:
-        raise DumpError(f"{path}: {what and what + ': '}can't be read: {_line(error)}") from error
+        raise DumpError(f"{what and what + ': '}can't be read: {_line(error)}", path=path) from error
 
 
 def _line(error: BaseException) -> str:
@@ -68,13 +68,13 @@ def check_stamp(element: Any, kind: str, path: Path, *kinds: str) -> None:
     """Refuse an element of another encoding, or of a newer major version of it."""
     found, version = element.attrs.get(TYPE), element.attrs.get(TYPE_VERSION)
     if found not in {kind, *kinds}:
-        raise DumpError(f"{path}: {element.name}: {TYPE} must be {kind!r}, found {found!r}")
+        raise DumpError(f"{element.name}: {TYPE} must be {kind!r}, found {found!r}", path=path)
     match = re.fullmatch(r"(\d+)\.\d+", version) if isinstance(version, str) else None
     if not match:
-        raise DumpError(f"{path}: {element.name}: {TYPE_VERSION} must be 'major.minor', found {version!r}")
+        raise DumpError(f"{element.name}: {TYPE_VERSION} must be 'major.minor', found {version!r}", path=path)
     if int(match[1]) > int(VERSION.split(".")[0]):
         raise DumpError(
-            f"{path}: {element.name}: {found} {version} is newer than {VERSION}, which this release reads"
+            f"{element.name}: {found} {version} is newer than {VERSION}, which this release reads", path=path
         )
 
 
@@ -103,7 +103,7 @@ def read_attributes(element: Any) -> dict[str, Any]:
 def child(group: Any, name: str, path: Path) -> Any:
     """Return a member of a group that is really inside this file."""
     if not isinstance(group.get(name, getlink=True), h5py.HardLink):
-        raise DumpError(f"{path}: {group.name}: {name!r} is missing, or is a link to elsewhere")
+        raise DumpError(f"{group.name}: {name!r} is missing, or is a link to elsewhere", path=path)
     return group[name]
 
 
@@ -114,13 +114,13 @@ def read_dataset(dataset: Any, path: Path, rows: slice | None = None) -> npt.NDA
     """
     check_stamp(dataset, "array", path, "string-array")
     if dataset.is_virtual or dataset.external:
-        raise DumpError(f"{path}: {dataset.name}: its values are kept in another file")
+        raise DumpError(f"{dataset.name}: its values are kept in another file", path=path)
     size = path.stat().st_size
     if dataset.nbytes > _MAX_RATIO * size:
-        raise DumpError(f"{path}: {dataset.name}: claims {dataset.nbytes} bytes, in a file of {size}")
+        raise DumpError(f"{dataset.name}: claims {dataset.nbytes} bytes, in a file of {size}", path=path)
     is_text = h5py.check_string_dtype(dataset.dtype) is not None
     if is_text != (dataset.attrs[TYPE] == "string-array") or not (is_text or dataset.dtype in col.NUMBERS):
-        raise DumpError(f"{path}: {dataset.name}: a {dataset.attrs[TYPE]} of dtype {dataset.dtype}")
+        raise DumpError(f"{dataset.name}: a {dataset.attrs[TYPE]} of dtype {dataset.dtype}", path=path)
     source = dataset.asstr() if is_text else dataset
     return np.asarray(source[() if rows is None else rows])
 
@@ -129,7 +129,7 @@ def read_units(dataset: Any, path: Path) -> str:
     """Read the unit that every array and column has."""
     units = dataset.attrs.get(UNITS)
     if not isinstance(units, str):
-        raise DumpError(f"{path}: {dataset.name}: the attribute {UNITS!r} is missing")
+        raise DumpError(f"{dataset.name}: the attribute {UNITS!r} is missing", path=path)
     return unescape_text(units)
 
 
@@ -275,11 +275,11 @@ def table_columns(table: Any, path: Path) -> dict[str, Any]:
     check_stamp(table, "table", path)
     order = table.attrs.get(ORDER)
     if not isinstance(order, np.ndarray) or not all(isinstance(name, str) for name in order):
-        raise DumpError(f"{path}: {table.name}: the attribute {ORDER!r} is missing")
+        raise DumpError(f"{table.name}: the attribute {ORDER!r} is missing", path=path)
     found = {name: child(table, name, path) for name in order}
     shapes = {dataset.shape for dataset in found.values()}
     if len(shapes) != 1 or len(next(iter(shapes))) != 1:
-        raise DumpError(f"{path}: {table.name}: columns must be 1-D and of one length, found {shapes}")
+        raise DumpError(f"{table.name}: columns must be 1-D and of one length, found {shapes}", path=path)
     return found
 
 

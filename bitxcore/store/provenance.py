@@ -114,9 +114,9 @@ def _input(source: Source) -> Input:
             with path.open("rb") as file:
                 size, digest = path.stat().st_size, hashlib.file_digest(file, "sha256").hexdigest()
         else:
-            raise DumpError(f"{path}: an input must be a file, or an open dump")
+            raise DumpError("an input must be a file, or an open dump", path=path)
     except OSError as error:
-        raise DumpError(f"{path}: can't be read: {error.strerror}") from error
+        raise DumpError(f"can't be read: {error.strerror}", path=path) from error
     return Input(os.path.abspath(path), digest, size)
 
 

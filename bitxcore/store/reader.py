@@ -92,11 +92,11 @@ class Store:
         """
         path = Path(path)
         if not path.is_file():
-            raise DumpError(f"{path}: there is no such file")
+            raise DumpError("there is no such file", path=path)
         with reading(path):
             sealed = check_seal(path) if verify else False
             if not h5py.is_hdf5(path):
-                raise DumpError(f"{path}: not an HDF5 file")
+                raise DumpError("not an HDF5 file", path=path)
             file = h5py.File(path, "r")
         try:
             with reading(path):
@@ -173,7 +173,9 @@ class Store:
 
     def _columns(self, name: str) -> dict[str, Any]:
         if name not in self.tables:
-            raise DumpError(f"{self.path}: no table {name!r}; there are: {', '.join(self.tables) or 'none'}")
+            raise DumpError(
+                f"no table {name!r}; there are: {', '.join(self.tables) or 'none'}", path=self.path
+            )
         return elements.table_columns(self._file[name], self.path)
 
     def close(self) -> None:

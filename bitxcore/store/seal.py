@@ -57,6 +57,6 @@ def check_seal(path: Path) -> bool:
     written, found = match[1].decode(), _sha256(path, length)
     if found != written:
         raise DumpError(
-            f"{path}: damaged: the SHA-256 of its data is {found}, but was {written} when written"
+            f"damaged: the SHA-256 of its data is {found}, but was {written} when written", path=path
         )
     return True

@@ -77,10 +77,10 @@ class StoreWriter:
         """
         elements.check_identifier("table", name)
         if name in _RESERVED or name in self._file:
-            raise TensorError(f"{self._path}: there is a {name!r} already")
+            raise TensorError(f"there is a {name!r} already", path=self._path)
         absent = [key for key in KEYS.get(name, ()) if key not in units]
         if absent:
-            raise TensorError(f"{self._path}: table {name!r} must have the column {absent[0]!r}")
+            raise TensorError(f"table {name!r} must have the column {absent[0]!r}", path=self._path)
         with self._group(name) as table:
             elements.write_table(table, self._checked(columns), units, dtypes)
             elements.write_attributes(table, attrs)
@@ -113,11 +113,11 @@ class StoreWriter:
         """
         if arrays.keys() != units.keys():
             raise TensorError(
-                f"tensor {name!r}: the arrays are {sorted(arrays)}, but units names {sorted(units)}"
+                f"the arrays are {sorted(arrays)}, but units names {sorted(units)}", tensor=name
             )
         link = f"tensors/{escape_name(name)}"
         if link in self._file:
-            raise TensorError(f"{self._path}: the arrays of tensor {name!r} are there already")
+            raise TensorError(f"the arrays of tensor {name!r} are there already", path=self._path)
         with self._group(link) as group:
             elements.stamp(group, "tensor")
             for key, values in arrays.items():
@@ -151,7 +151,7 @@ class StoreWriter:
 def check_name(path: Path) -> None:
     """Raise unless a store may be called so: another container's suffix would mislead whoever opens it."""
     if path.suffix.lower() not in SUFFIXES:
-        raise BitxError(f"{path}: a store is an HDF5 file, its name must end in {' or '.join(SUFFIXES)}")
+        raise BitxError(f"a store is an HDF5 file, its name must end in {' or '.join(SUFFIXES)}", path=path)
 
 
 @contextmanager

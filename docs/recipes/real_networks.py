@@ -11,7 +11,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import hwmodel as hw
-from hwmodel.results import NetworkTotal
+from hwmodel.simulation.results import NetworkTotal
 
 PAGE = Path(__file__).parents[1] / "real-networks.md"
 MARK = "<!-- tables -->\n"

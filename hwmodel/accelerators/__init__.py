@@ -24,7 +24,7 @@ _OWN = {
     "bitlet": "hwmodel.accelerators.bitlet:Bitlet",
     "bitvert": "hwmodel.accelerators.bitvert:BitVert",
     "bitwave": "hwmodel.accelerators.bitwave:BitWave",
-    "bitx": "hwmodel.accelerators.bitx:BitX",
+    "bitx": "hwmodel.accelerators.bitx.machine:BitX",
     "cambricon_s": "hwmodel.accelerators.cambricon_s:CambriconS",
     "cnvlutin": "hwmodel.accelerators.cnvlutin:Cnvlutin",
     "dadiannao": "hwmodel.accelerators.dadiannao:DaDianNao",

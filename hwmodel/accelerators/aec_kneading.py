@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from hwmodel.accelerators.sac import SAC_ASSUMPTIONS
+from hwmodel.accelerators.families.sac import SAC_ASSUMPTIONS
 from hwmodel.accelerators.tetris import Tetris
 
 AEC_SOURCE = "Lu et al., Architecting Effectual Computation for Machine Learning Accelerators, TCAD 2020"

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hwmodel.accelerators.aec_kneading import AEC_SOURCE
-from hwmodel.accelerators.sac import SAC_ASSUMPTIONS, SplitAccumulate
+from hwmodel.accelerators.families.sac import SAC_ASSUMPTIONS, SplitAccumulate
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,10 +13,8 @@ from typing import Any, ClassVar
 import numpy.typing as npt
 
 from bitxcore.errors import BitxError, TensorError
-from hwmodel.costs import Costs, Figure, Sram, costs
-from hwmodel.dram.parts import Part as Dram
-from hwmodel.dram.parts import load_part
-from hwmodel.inventory import (
+from hwmodel.accelerators.cycle_attribution import CAUSES
+from hwmodel.costs.area_energy import (
     Part,
     StoredBits,
     Work,
@@ -25,10 +23,11 @@ from hwmodel.inventory import (
     energy_parts_j,
     standing_w,
 )
-from hwmodel.layers import Layer, MatMul
-from hwmodel.operands import FIXED_POINT_BITS, Operands
-from hwmodel.passes import CAUSES
-from hwmodel.results import LayerResult
+from hwmodel.costs.figures import Costs, Figure, Sram, costs
+from hwmodel.dram.parts import DramPart, load_part
+from hwmodel.networks.layers import Layer, MatMul
+from hwmodel.operands.operands import FIXED_POINT_BITS, Operands
+from hwmodel.simulation.results import LayerResult
 
 WORDS_IN_DRAM = (
     "DRAM holds whole words: a value takes 16 bits (or the machine's word), several words if it is wider,"
@@ -46,7 +45,7 @@ class Accelerator(ABC):
     clock_hz : float
         Cycles a second.
     cost_basis : str
-        Where energy and area of components come from: one of `hwmodel.costs.BASES`.
+        Where energy and area of components come from: one of `hwmodel.costs.figures.BASES`.
     weight_buffer_bytes, activation_buffer_bytes, output_buffer_bytes : int
         Sizes of the SRAMs, both halves together.
     dram : str or None
@@ -101,7 +100,7 @@ class Accelerator(ABC):
             raise TensorError(f"accelerator {self.name!r}: dram: {error}") from error
 
     @cached_property
-    def dram_part(self) -> Dram | None:
+    def dram_part(self) -> DramPart | None:
         """Memory of a channel; None: without limits."""
         return None if self.dram is None else load_part(self.dram)
 
@@ -195,7 +194,7 @@ class Accelerator(ABC):
         -------
         pair of ndarray of the same shape, or None
             The same objects wherever the same machine would give the same values within
-            `hwmodel.sharing.shared`.
+            `hwmodel.accelerators.memo.shared`.
         """
         return None
 

@@ -18,13 +18,13 @@ import numpy as np
 import numpy.typing as npt
 
 from bitxcore.errors import TensorError
-from hwmodel.accelerators.components import adder_tree, selector, width_detector
-from hwmodel.accelerators.grid import GRID_ASSUMPTIONS, Grid
-from hwmodel.accelerators.grid_work import GridWork, columns_at_work, times_used
-from hwmodel.accelerators.pragmatic import TERM_UNITS, generator_parts, term_parts, term_uses
-from hwmodel.accelerators.stripes import serial_parts, serial_uses
-from hwmodel.costs import Costs
-from hwmodel.engines.grid import (
+from hwmodel.accelerators.engines.booth_terms import (
+    magnitude_terms,
+    magnitude_words,
+    ones_complement,
+    width_table,
+)
+from hwmodel.accelerators.engines.bricks import (
     GridPlan,
     activation_bricks,
     held_lanes,
@@ -33,21 +33,26 @@ from hwmodel.engines.grid import (
     weight_bricks,
     words,
 )
-from hwmodel.engines.terms import magnitude_terms, magnitude_words, ones_complement, width_table
-from hwmodel.inventory import Part, StoredBits
-from hwmodel.layers import Layer
-from hwmodel.operands import Operands
-from hwmodel.results import LayerResult
+from hwmodel.accelerators.families.grid import GRID_ASSUMPTIONS, Grid
+from hwmodel.accelerators.families.grid_work import GridWork, columns_at_work, times_used
+from hwmodel.accelerators.pragmatic import TERM_UNITS, generator_parts, term_parts, term_uses
+from hwmodel.accelerators.stripes import serial_parts, serial_uses
+from hwmodel.costs.area_energy import Part, StoredBits
+from hwmodel.costs.components import adder_tree, selector, width_detector
+from hwmodel.costs.figures import Costs
+from hwmodel.networks.layers import Layer
+from hwmodel.operands.operands import Operands
+from hwmodel.simulation.results import LayerResult
 
 if TYPE_CHECKING:
-    from hwmodel.engines.lookahead import BackEnd, Schedule
+    from hwmodel.accelerators.engines.lookahead import BackEnd, WeightSchedule
 
 BACK_ENDS = ("p", "e", None)
 PATTERNS = ("T", "L")
 ORDERS = ("most", "fewest")
 
 
-def _at_work(schedules: list[Schedule]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+def _at_work(schedules: list[WeightSchedule]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
     """Count filters at work, and activations that all of them read, in each executed step of all rounds."""
     filters, lanes = [], []
     for s in schedules:
@@ -105,7 +110,7 @@ class BitTactical(Grid):
     needs_activations: ClassVar[bool] = True
     assumptions: ClassVar[tuple[str, ...]] = (
         *GRID_ASSUMPTIONS,
-        "Schedule: at each step, lanes whose weight is 0 choose one after another, until none has a"
+        "WeightSchedule: at each step, lanes whose weight is 0 choose one after another, until none has a"
         " candidate; whole slots are swapped. Which lane chooses first is an option, because the public"
         " versions differ.",
         "Time steps without a weight in a tile are skipped, up to `lookahead` in a row; tiles are at"
@@ -228,8 +233,8 @@ class BitTactical(Grid):
             cycles = p.window_sets * sum(s.length for group in schedules for s in group)
             return self._grid_result(p, cycles, useful, groups=steps, work=work)
 
-        from hwmodel.engines.lookahead import step_costs
-        from hwmodel.engines.waiting import waiting
+        from hwmodel.accelerators.engines.column_sync import waiting
+        from hwmodel.accelerators.engines.lookahead import step_costs
 
         together = self.group_columns if self.back_end == "p" and not p.staggered else 1
         activations = operands.integer_activations
@@ -288,9 +293,9 @@ class BitTactical(Grid):
         """Weight sets that let a column run ahead."""
         return int(self.back_end == "e") if self.column_registers is None else self.column_registers
 
-    def _schedules(self, p: GridPlan, weights: npt.NDArray[Any], group: int) -> list[Schedule]:
-        """Schedule the filters of a group, round by round."""
-        from hwmodel.engines.lookahead import offsets, schedule
+    def _schedules(self, p: GridPlan, weights: npt.NDArray[Any], group: int) -> list[WeightSchedule]:
+        """WeightSchedule the filters of a group, round by round."""
+        from hwmodel.accelerators.engines.lookahead import offsets, schedule
 
         held = held_lanes(p)
         places = offsets(self.pattern, self.lookahead, self.lookaside)
@@ -313,11 +318,11 @@ class BitTactical(Grid):
         self, p: GridPlan, values: npt.NDArray[Any], signed: bool
     ) -> tuple[BackEnd, npt.NDArray[Any], npt.NDArray[Any]]:
         """Back end, what it takes of each activation, and the cycles of each alone."""
-        from hwmodel.engines.lookahead import Terms, Widths
+        from hwmodel.accelerators.engines.lookahead import PrecisionBackEnd, TermBackEnd
 
         if self.back_end == "p":
             cut = ones_complement(words(values, p.activation_words, p.word_bits), p.word_bits, signed)
-            return Widths(signed, self.minor_bit), cut, width_table(signed, self.minor_bit)[cut]
+            return PrecisionBackEnd(signed, self.minor_bit), cut, width_table(signed, self.minor_bit)[cut]
         terms = magnitude_terms(magnitude_words(values, p.activation_words, p.word_bits), self.booth)
         wide = bool(terms.max() >= 1 << 16)
-        return Terms(self.first_stage_bits, wide), terms, np.bitwise_count(terms)
+        return TermBackEnd(self.first_stage_bits, wide), terms, np.bitwise_count(terms)

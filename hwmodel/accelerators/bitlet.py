@@ -6,10 +6,10 @@ aligns the weights' significands by the exponents of the *products*, and turns t
 work at once; each looks for its next 1 and adds that weight's activation.
 
 From the PE's public RTL (Zhu-Zixuan/Bitlet-PE), with the port connected that its first top level leaves open:
-the row's state machine (`hwmodel.engines.bit_rows`), and what a group takes, as measured there: latency
-16 + log2(16) + 64/16 + C in floating point and 3 less in fixed point, and one cycle more between the
-starts of groups, for the PE holds one group at a time. C is the slowest row's. How PEs form an array is not
-in it.
+the row's state machine (`hwmodel.accelerators.engines.bit_rows`), and what a group takes, as measured
+there: latency 16 + log2(16) + 64/16 + C in floating point and 3 less in fixed point, and one cycle more
+between the starts of groups, for the PE holds one group at a time. C is the slowest row's. How PEs form an
+array is not in it.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ import numpy.typing as npt
 
 from bitxcore.errors import TensorError
 from hwmodel.accelerators.base import WORDS_IN_DRAM, Accelerator, dense_bits
-from hwmodel.accelerators.components import SUM_GUARD_BITS, adder_tree, leading_one, selector
-from hwmodel.accelerators.grid import SECOND_OPERAND
-from hwmodel.costs import Costs
-from hwmodel.inventory import Part, StoredBits, Work
-from hwmodel.layers import Conv, Layer, Linear
-from hwmodel.operands import Operands
-from hwmodel.results import LayerResult
-from hwmodel.windows import windows
+from hwmodel.accelerators.families.grid import SECOND_OPERAND
+from hwmodel.costs.area_energy import Part, StoredBits, Work
+from hwmodel.costs.components import SUM_GUARD_BITS, adder_tree, leading_one, selector
+from hwmodel.costs.figures import Costs
+from hwmodel.networks.layers import Conv, Layer, Linear
+from hwmodel.operands.im2col import windows
+from hwmodel.operands.operands import Operands
+from hwmodel.simulation.results import LayerResult
 
 Array = npt.NDArray[Any]
 
@@ -194,7 +194,7 @@ class Bitlet(Accelerator):
 
     def _count_fixed(self, layer: Layer, operands: Operands) -> _Counts:
         """Count a layer whose cycles do not depend on activations: PEs of a row are alike."""
-        from hwmodel.engines.bit_rows import fixed_cycles
+        from hwmodel.accelerators.engines.bit_rows import fixed_cycles
 
         magnitudes = np.abs(operands.integer_weights.reshape(layer.filters, -1).astype(np.int64))
         largest = int(magnitudes.max())
@@ -211,7 +211,7 @@ class Bitlet(Accelerator):
 
     def _count_float(self, layer: Layer, operands: Operands) -> _Counts:
         """Count a layer one tile of positions after the other: every PE aligns differently."""
-        from hwmodel.engines.bit_rows import float_cycles
+        from hwmodel.accelerators.engines.bit_rows import float_cycles
 
         assert operands.weights is not None
         assert operands.activations is not None
@@ -264,7 +264,7 @@ class Bitlet(Accelerator):
         array of int64, shape (4,)
             Overhead of the groups; with work that all units share evenly; with each unit's own; with waiting.
         """
-        from hwmodel.lanes import fifo_ladder
+        from hwmodel.accelerators.engines.skewed_fifo import fifo_ladder
 
         groups, passes = cycles.shape[1], len(bounds) - 1
         if self.double_buffered:

@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bitxcore.errors import TensorError
-from hwmodel.accelerators.bit_columns import (
+from hwmodel.accelerators.families.bit_columns import (
     COLUMN_ASSUMPTIONS,
     GUARD_BITS,
     BitColumns,
@@ -29,14 +29,14 @@ from hwmodel.accelerators.bit_columns import (
     divisions,
     position_steps,
 )
-from hwmodel.costs import Costs
-from hwmodel.inventory import Part, StoredBits, Work
-from hwmodel.layers import Layer
-from hwmodel.operands import FIXED_POINT_BITS, Operands
-from hwmodel.results import LayerResult
+from hwmodel.costs.area_energy import Part, StoredBits, Work
+from hwmodel.costs.figures import Costs
+from hwmodel.networks.layers import Layer
+from hwmodel.operands.operands import FIXED_POINT_BITS, Operands
+from hwmodel.simulation.results import LayerResult
 
 if TYPE_CHECKING:
-    from hwmodel.engines.bit_columns import Chunks, Stored
+    from hwmodel.accelerators.engines.column_pruning import Chunks, Stored
 
 METHODS = ("average", "shift")
 METADATA_BITS = 8
@@ -150,7 +150,7 @@ class BitVert(BitColumns):
 
     def run(self, layer: Layer, operands: Operands) -> LayerResult:
         """Count the cycles of `layer`."""
-        from hwmodel.engines.bit_columns import slowest_together
+        from hwmodel.accelerators.engines.column_pruning import slowest_together
 
         weights = self._weights(layer, operands)
         keeps = self._keeps(weights)
@@ -225,7 +225,7 @@ class BitVert(BitColumns):
         self, weights: ColumnWeights, keeps: npt.NDArray[np.bool_]
     ) -> tuple[npt.NDArray[np.int32], int]:
         """Cycles of every filter's chunks, shape (filters, chunks), and the bits that are added."""
-        from hwmodel.engines.bit_columns import Chunks, effectual
+        from hwmodel.accelerators.engines.column_pruning import Chunks, effectual
 
         costs, total = [], 0
         for _, given, stored in self._blocks(weights, keeps):
@@ -251,7 +251,7 @@ class BitVert(BitColumns):
         self, weights: ColumnWeights, keeps: npt.NDArray[np.bool_]
     ) -> Iterator[tuple[slice, Chunks, Stored]]:
         """Yield filters, their groups, and what is stored of these; that of kept filters is all."""
-        from hwmodel.engines.bit_columns import Chunks, Stored, average, shift
+        from hwmodel.accelerators.engines.column_pruning import Chunks, Stored, average, shift
 
         for filters, given in weights.blocks(self.group):
             nothing = np.zeros((3, *given.values.shape[:2]), np.int32)
@@ -269,7 +269,7 @@ class BitVert(BitColumns):
 
     def _changed(self, layer: Layer, operands: Operands) -> Iterator[tuple[slice, npt.NDArray[Any]]]:
         """Yield filters and their weights after binary pruning."""
-        from hwmodel.engines.bit_columns import restore
+        from hwmodel.accelerators.engines.column_pruning import restore
 
         weights = self._weights(layer, operands)
         for filters, _, stored in self._blocks(weights, self._keeps(weights)):

@@ -21,7 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bitxcore.errors import TensorError
-from hwmodel.accelerators.bit_columns import (
+from hwmodel.accelerators.families.bit_columns import (
     COLUMN_ASSUMPTIONS,
     GUARD_BITS,
     BitColumns,
@@ -30,12 +30,12 @@ from hwmodel.accelerators.bit_columns import (
     divisions,
     position_steps,
 )
-from hwmodel.costs import Costs
-from hwmodel.inventory import Part, StoredBits, Work
-from hwmodel.layers import Layer
-from hwmodel.operands import FIXED_POINT_BITS, Operands
-from hwmodel.results import LayerResult
-from hwmodel.sharing import once
+from hwmodel.accelerators.memo import once
+from hwmodel.costs.area_energy import Part, StoredBits, Work
+from hwmodel.costs.figures import Costs
+from hwmodel.networks.layers import Layer
+from hwmodel.operands.operands import FIXED_POINT_BITS, Operands
+from hwmodel.simulation.results import LayerResult
 
 PUBLISHED_UNROLLINGS = "8x32x16/16x32x8/32x32x4/128x8x1/16x64x1/32x32x1/16x1x16"
 PE_WEIGHTS = 8
@@ -223,7 +223,7 @@ class BitWave(BitColumns):
 
     def _columns(self, layer: Layer, weights: ColumnWeights, channels: int) -> _Columns:
         """Columns of chunks of `channels` weights."""
-        from hwmodel.engines.bit_columns import flip
+        from hwmodel.accelerators.engines.column_pruning import flip
 
         size = min(channels, self.group)
         magnitude_columns = weights.width - 1
@@ -258,7 +258,7 @@ class BitWave(BitColumns):
 
     def _changed(self, layer: Layer, operands: Operands) -> Iterator[tuple[slice, npt.NDArray[Any]]]:
         """Yield filters and their weights, saturated and with bits flipped."""
-        from hwmodel.engines.bit_columns import flip, restore
+        from hwmodel.accelerators.engines.column_pruning import flip, restore
 
         weights = self._weights(layer, operands)
         channels = self._best(layer, operands).unrolling.channels
@@ -299,7 +299,7 @@ def _map(
     weights: npt.NDArray[Any], *, machine: BitWave, layer: Layer, weight_bits: int | None, passes: int
 ) -> _Mapping:
     """Try all unrollings."""
-    from hwmodel.engines.bit_columns import slowest_together
+    from hwmodel.accelerators.engines.column_pruning import slowest_together
 
     integers = machine._weights(layer, Operands(weights, weight_bits=weight_bits))
     columns: dict[int, _Columns] = {}

@@ -20,19 +20,19 @@ import numpy.typing as npt
 
 from bitxcore.errors import TensorError
 from hwmodel.accelerators.base import Accelerator, whole_words
-from hwmodel.accelerators.components import (
+from hwmodel.accelerators.engines.bricks import Bricks, activation_bricks, plan
+from hwmodel.costs.area_energy import Part, StoredBits, Work
+from hwmodel.costs.components import (
     accumulator,
     accumulator_bits,
     adder_tree,
     ones_counter,
     selector,
 )
-from hwmodel.costs import Cost, Costs
-from hwmodel.engines.grid import Bricks, activation_bricks, plan
-from hwmodel.inventory import Part, StoredBits, Work
-from hwmodel.layers import Conv, Layer, Linear, MatMul
-from hwmodel.operands import Operands
-from hwmodel.results import LayerResult
+from hwmodel.costs.figures import Cost, Costs
+from hwmodel.networks.layers import Conv, Layer, Linear, MatMul
+from hwmodel.operands.operands import Operands
+from hwmodel.simulation.results import LayerResult
 
 WORD_BITS = 16
 TABLE_ENTRIES = 16
@@ -168,7 +168,7 @@ class CambriconS(Accelerator):
 
     def run(self, layer: Layer, operands: Operands) -> LayerResult:
         """Count the cycles of `layer`."""
-        from hwmodel.engines.block_selection import Selectors
+        from hwmodel.accelerators.engines.block_selection import Selectors
 
         select = Selectors(self.neuron_window, self.synapse_window, self.multipliers).select
         bricks = self._bricks(layer, operands)
@@ -221,7 +221,7 @@ class CambriconS(Accelerator):
 
     def _index(self, layer: Layer, operands: Operands) -> npt.NDArray[np.bool_]:
         """Say what outputs need: (convolution groups, groups of outputs, reduction) in walk order."""
-        from hwmodel.engines.block_selection import kept_blocks, reduce_blocks
+        from hwmodel.accelerators.engines.block_selection import kept_blocks, reduce_blocks
 
         held = (operands.integer_weights != 0).reshape(layer.conv_groups, -1, *layer.weight_shape[1:])
         index = reduce_blocks(kept_blocks(held, (1, *self._block(layer))), 1, self.pes)

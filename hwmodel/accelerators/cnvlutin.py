@@ -16,15 +16,15 @@ from typing import ClassVar
 
 from bitxcore.errors import TensorError
 from hwmodel.accelerators.base import Accelerator, whole_words
-from hwmodel.accelerators.components import accumulator, accumulator_bits, adder_tree
-from hwmodel.accelerators.grid_work import GridWork
-from hwmodel.costs import Costs
-from hwmodel.engines.brick_slices import Drained, drain
-from hwmodel.engines.grid import activation_bricks, plan
-from hwmodel.inventory import Part, StoredBits, Work
-from hwmodel.layers import Conv, Layer
-from hwmodel.operands import Operands
-from hwmodel.results import LayerResult
+from hwmodel.accelerators.engines.brick_slices import Drained, drain
+from hwmodel.accelerators.engines.bricks import activation_bricks, plan
+from hwmodel.accelerators.families.grid_work import GridWork
+from hwmodel.costs.area_energy import Part, StoredBits, Work
+from hwmodel.costs.components import accumulator, accumulator_bits, adder_tree
+from hwmodel.costs.figures import Costs
+from hwmodel.networks.layers import Conv, Layer
+from hwmodel.operands.operands import Operands
+from hwmodel.simulation.results import LayerResult
 
 WORD_BITS = 16
 

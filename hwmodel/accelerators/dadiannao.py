@@ -13,14 +13,14 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from hwmodel.accelerators.base import WORDS_IN_DRAM
-from hwmodel.accelerators.components import adder_tree
-from hwmodel.accelerators.grid import GRID_ASSUMPTIONS, Grid
-from hwmodel.accelerators.grid_work import GridWork
-from hwmodel.costs import Costs
-from hwmodel.inventory import Part
-from hwmodel.layers import Layer
-from hwmodel.operands import Operands
-from hwmodel.results import LayerResult
+from hwmodel.accelerators.families.grid import GRID_ASSUMPTIONS, Grid
+from hwmodel.accelerators.families.grid_work import GridWork
+from hwmodel.costs.area_energy import Part
+from hwmodel.costs.components import adder_tree
+from hwmodel.costs.figures import Costs
+from hwmodel.networks.layers import Layer
+from hwmodel.operands.operands import Operands
+from hwmodel.simulation.results import LayerResult
 
 
 @dataclass(frozen=True, kw_only=True)

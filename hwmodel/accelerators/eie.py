@@ -19,12 +19,12 @@ import numpy as np
 import numpy.typing as npt
 
 from hwmodel.accelerators.base import Accelerator, whole_words
-from hwmodel.accelerators.components import accumulator, selector
-from hwmodel.costs import Costs
-from hwmodel.inventory import Part, StoredBits, Work
-from hwmodel.layers import Layer, Linear
-from hwmodel.operands import Operands
-from hwmodel.results import LayerResult
+from hwmodel.costs.area_energy import Part, StoredBits, Work
+from hwmodel.costs.components import accumulator, selector
+from hwmodel.costs.figures import Costs
+from hwmodel.networks.layers import Layer, Linear
+from hwmodel.operands.operands import Operands
+from hwmodel.simulation.results import LayerResult
 
 WORD_BITS = 16
 POINTER_BITS = 16
@@ -124,7 +124,7 @@ class EIE(Accelerator):
 
     def run(self, layer: Layer, operands: Operands) -> LayerResult:
         """Count the cycles of `layer`."""
-        from hwmodel.engines.interleaved_csc import Fed, feed
+        from hwmodel.accelerators.engines.interleaved_csc import Fed, feed
 
         a = (operands.integer_activations != 0).reshape(layer.positions, layer.channels)
         fed, pe_broadcasts, passes = Fed(), 0, 0
@@ -156,7 +156,7 @@ class EIE(Accelerator):
 
     def _matrices(self, layer: Layer, operands: Operands) -> Iterator[npt.NDArray[Any]]:
         """Entries of each column and PE, for each pass over the outputs."""
-        from hwmodel.engines.interleaved_csc import count_entries
+        from hwmodel.accelerators.engines.interleaved_csc import count_entries
 
         held = (operands.integer_weights != 0).reshape(layer.filters, layer.channels)
         at_once = self.pes * self.output_registers

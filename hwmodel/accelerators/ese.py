@@ -20,12 +20,12 @@ import numpy.typing as npt
 
 from bitxcore.errors import TensorError
 from hwmodel.accelerators.base import Accelerator, whole_words
-from hwmodel.accelerators.components import accumulator, accumulator_bits, memory
-from hwmodel.costs import Costs
-from hwmodel.inventory import Part, StoredBits, Work
-from hwmodel.layers import Layer, Linear
-from hwmodel.operands import Operands
-from hwmodel.results import LayerResult
+from hwmodel.costs.area_energy import Part, StoredBits, Work
+from hwmodel.costs.components import accumulator, accumulator_bits, memory
+from hwmodel.costs.figures import Costs
+from hwmodel.networks.layers import Layer, Linear
+from hwmodel.operands.operands import Operands
+from hwmodel.simulation.results import LayerResult
 
 WORD_BITS = 16
 POINTER_BITS = 16
@@ -134,7 +134,7 @@ class ESE(Accelerator):
 
     def run(self, layer: Layer, operands: Operands) -> LayerResult:
         """Count the cycles of `layer`."""
-        from hwmodel.engines.interleaved_csc import feed
+        from hwmodel.accelerators.engines.interleaved_csc import feed
 
         entries = self._entries(layer, operands)
         everything = np.ones((1, layer.channels), np.bool_)
@@ -156,7 +156,7 @@ class ESE(Accelerator):
         )
 
     def _entries(self, layer: Layer, operands: Operands) -> npt.NDArray[Any]:
-        from hwmodel.engines.interleaved_csc import count_entries
+        from hwmodel.accelerators.engines.interleaved_csc import count_entries
 
         held = (operands.integer_weights != 0).reshape(layer.filters, layer.channels)
         return count_entries(held, self.pes, self.index_bits)

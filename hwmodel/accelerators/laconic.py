@@ -18,22 +18,22 @@ import numpy as np
 import numpy.typing as npt
 
 from hwmodel.accelerators.base import WORDS_IN_DRAM
-from hwmodel.accelerators.components import (
+from hwmodel.accelerators.engines.booth_terms import magnitude_words, term_counts
+from hwmodel.accelerators.engines.bricks import activation_bricks, meetings, weight_bricks
+from hwmodel.accelerators.families.grid import GRID_ASSUMPTIONS, SECOND_OPERAND, Grid
+from hwmodel.accelerators.families.grid_work import GridWork, times_used
+from hwmodel.costs.area_energy import Part
+from hwmodel.costs.components import (
     adder_tree,
     booth_encoder,
     one_hot_decoder,
     oneffset_generator,
     ones_counter,
 )
-from hwmodel.accelerators.grid import GRID_ASSUMPTIONS, SECOND_OPERAND, Grid
-from hwmodel.accelerators.grid_work import GridWork, times_used
-from hwmodel.costs import Costs
-from hwmodel.engines.grid import activation_bricks, meetings, weight_bricks
-from hwmodel.engines.terms import magnitude_words, term_counts
-from hwmodel.inventory import Part
-from hwmodel.layers import Layer
-from hwmodel.operands import Operands
-from hwmodel.results import LayerResult
+from hwmodel.costs.figures import Costs
+from hwmodel.networks.layers import Layer
+from hwmodel.operands.operands import Operands
+from hwmodel.simulation.results import LayerResult
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,8 +97,8 @@ class Laconic(Grid):
 
     def run(self, layer: Layer, operands: Operands) -> LayerResult:
         """Count the cycles of `layer`."""
-        from hwmodel.engines.pairs import slowest_pairs
-        from hwmodel.engines.waiting import waiting
+        from hwmodel.accelerators.engines.column_sync import waiting
+        from hwmodel.accelerators.engines.pairs import slowest_pairs
 
         p = self._plan(layer, operands)
         bricks = activation_bricks(p, operands.integer_activations)

@@ -20,16 +20,16 @@ import numpy.typing as npt
 
 from bitxcore.errors import TensorError
 from hwmodel.accelerators.base import dense_bits
-from hwmodel.accelerators.components import accumulator, adder_tree, tree_bits, width_detector
-from hwmodel.accelerators.grid import GRID_ASSUMPTIONS, SECOND_OPERAND, Grid
-from hwmodel.accelerators.grid_work import GridWork, times_used
-from hwmodel.costs import Costs
-from hwmodel.engines.grid import GridPlan, activation_bricks, present, stream, weight_bricks
-from hwmodel.engines.terms import width_table, word_unions
-from hwmodel.inventory import Part, StoredBits
-from hwmodel.layers import Layer
-from hwmodel.operands import Operands
-from hwmodel.results import LayerResult
+from hwmodel.accelerators.engines.booth_terms import width_table, word_unions
+from hwmodel.accelerators.engines.bricks import GridPlan, activation_bricks, present, stream, weight_bricks
+from hwmodel.accelerators.families.grid import GRID_ASSUMPTIONS, SECOND_OPERAND, Grid
+from hwmodel.accelerators.families.grid_work import GridWork, times_used
+from hwmodel.costs.area_energy import Part, StoredBits
+from hwmodel.costs.components import accumulator, adder_tree, tree_bits, width_detector
+from hwmodel.costs.figures import Costs
+from hwmodel.networks.layers import Layer
+from hwmodel.operands.operands import Operands
+from hwmodel.simulation.results import LayerResult
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,7 +127,7 @@ class Loom(Grid):
 
     def run(self, layer: Layer, operands: Operands) -> LayerResult:
         """Count the cycles of `layer`."""
-        from hwmodel.engines.waiting import waiting
+        from hwmodel.accelerators.engines.column_sync import waiting
 
         p = self._plan(layer, operands)
         activations = operands.integer_activations

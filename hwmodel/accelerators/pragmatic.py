@@ -15,16 +15,16 @@ from typing import ClassVar
 import numpy as np
 
 from hwmodel.accelerators.base import WORDS_IN_DRAM
-from hwmodel.accelerators.components import adder_tree, booth_encoder, oneffset_generator, tree_bits
-from hwmodel.accelerators.grid import GRID_ASSUMPTIONS, Grid
-from hwmodel.accelerators.grid_work import GridWork, times_used
-from hwmodel.costs import Costs
-from hwmodel.engines.grid import activation_bricks, stream
-from hwmodel.engines.terms import magnitude_terms, magnitude_words
-from hwmodel.inventory import Part
-from hwmodel.layers import Layer
-from hwmodel.operands import Operands
-from hwmodel.results import LayerResult
+from hwmodel.accelerators.engines.booth_terms import magnitude_terms, magnitude_words
+from hwmodel.accelerators.engines.bricks import activation_bricks, stream
+from hwmodel.accelerators.families.grid import GRID_ASSUMPTIONS, Grid
+from hwmodel.accelerators.families.grid_work import GridWork, times_used
+from hwmodel.costs.area_energy import Part
+from hwmodel.costs.components import adder_tree, booth_encoder, oneffset_generator, tree_bits
+from hwmodel.costs.figures import Costs
+from hwmodel.networks.layers import Layer
+from hwmodel.operands.operands import Operands
+from hwmodel.simulation.results import LayerResult
 
 TERM_UNITS = (
     "Guessed: a unit holds a weight a lane, shifts each by up to 2**L - 1 places, sums them, shifts the sum"
@@ -120,8 +120,8 @@ class Pragmatic(Grid):
 
     def run(self, layer: Layer, operands: Operands) -> LayerResult:
         """Count the cycles of `layer`."""
-        from hwmodel.engines.two_stage import two_stage_cycles
-        from hwmodel.engines.waiting import waiting
+        from hwmodel.accelerators.engines.column_sync import waiting
+        from hwmodel.accelerators.engines.two_stage import two_stage_cycles
 
         p = self._plan(layer, operands)
         bricks = activation_bricks(p, operands.integer_activations)

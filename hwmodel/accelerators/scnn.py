@@ -22,16 +22,16 @@ import numpy.typing as npt
 
 from bitxcore.errors import TensorError
 from hwmodel.accelerators.base import Accelerator, whole_words
-from hwmodel.accelerators.components import crossbar, memory
-from hwmodel.accelerators.compressed import run_length_entries
-from hwmodel.costs import Costs
-from hwmodel.inventory import Part, StoredBits, Work
-from hwmodel.layers import Conv, Layer, Linear
-from hwmodel.operands import Operands
-from hwmodel.results import LayerResult
+from hwmodel.accelerators.families.compressed import run_length_entries
+from hwmodel.costs.area_energy import Part, StoredBits, Work
+from hwmodel.costs.components import crossbar, memory
+from hwmodel.costs.figures import Costs
+from hwmodel.networks.layers import Conv, Layer, Linear
+from hwmodel.operands.operands import Operands
+from hwmodel.simulation.results import LayerResult
 
 if TYPE_CHECKING:
-    from hwmodel.engines.cartesian import Plane
+    from hwmodel.accelerators.engines.cartesian import Plane
 
 FC_PLANE = 16
 """Side of the plane that a fully connected layer's inputs are arranged in."""
@@ -306,7 +306,7 @@ class SCNN(Accelerator):
         return self._linear(layer, a, w)
 
     def _conv(self, layer: Conv, a: npt.NDArray[Any], w: npt.NDArray[Any]) -> _Arranged:
-        from hwmodel.engines.cartesian import Plane
+        from hwmodel.accelerators.engines.cartesian import Plane
 
         padding = _pair(layer.padding, (0, 0))
         a = a.reshape(layer.batch, layer.in_channels, *_pair(layer.in_size, 1))
@@ -325,7 +325,7 @@ class SCNN(Accelerator):
         return plane, a, w, layer.groups, self._halo(plane, a.shape[2:])
 
     def _linear(self, layer: Linear, a: npt.NDArray[Any], w: npt.NDArray[Any]) -> _Arranged:
-        from hwmodel.engines.cartesian import Plane
+        from hwmodel.accelerators.engines.cartesian import Plane
 
         a = a.reshape(layer.steps, -1, layer.in_features)
         w = w.reshape(layer.out_features, layer.in_features)
@@ -353,7 +353,7 @@ class SCNN(Accelerator):
 
     def _planes(self, plane: Any, a: npt.NDArray[Any], w: npt.NDArray[Any], groups: int, halo: int) -> _Walk:
         """Walk through all inputs and groups."""
-        from hwmodel.engines.cartesian import Multipliers, plane_cycles
+        from hwmodel.accelerators.engines.cartesian import Multipliers, plane_cycles
 
         multipliers = Multipliers(self.activation_width, self.weight_width, self.banks)
         at_once = self._filters_at_once(plane, w, groups)

@@ -20,18 +20,18 @@ import numpy.typing as npt
 
 from bitxcore.errors import TensorError
 from hwmodel.accelerators.base import whole_words
-from hwmodel.accelerators.components import width_detector
-from hwmodel.accelerators.compressed import group_width_bits
-from hwmodel.accelerators.grid import GRID_ASSUMPTIONS, Grid
-from hwmodel.accelerators.grid_work import GridWork, by_block, columns_at_work, times_used
+from hwmodel.accelerators.engines.booth_terms import width_table, word_unions
+from hwmodel.accelerators.engines.bricks import GridPlan, activation_bricks, present, stream
+from hwmodel.accelerators.families.compressed import group_width_bits
+from hwmodel.accelerators.families.grid import GRID_ASSUMPTIONS, Grid
+from hwmodel.accelerators.families.grid_work import GridWork, by_block, columns_at_work, times_used
 from hwmodel.accelerators.stripes import SERIAL_UNITS, serial_parts, serial_uses
-from hwmodel.costs import Costs
-from hwmodel.engines.grid import GridPlan, activation_bricks, present, stream
-from hwmodel.engines.terms import width_table, word_unions
-from hwmodel.inventory import Part, StoredBits
-from hwmodel.layers import Layer, MatMul
-from hwmodel.operands import Operands, activation_shape
-from hwmodel.results import LayerResult
+from hwmodel.costs.area_energy import Part, StoredBits
+from hwmodel.costs.components import width_detector
+from hwmodel.costs.figures import Costs
+from hwmodel.networks.layers import Layer, MatMul
+from hwmodel.operands.operands import Operands, activation_shape
+from hwmodel.simulation.results import LayerResult
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -133,7 +133,7 @@ class ShapeShifter(Grid):
 
     def run(self, layer: Layer, operands: Operands) -> LayerResult:
         """Count the cycles of `layer`."""
-        from hwmodel.engines.waiting import Staggered, waiting
+        from hwmodel.accelerators.engines.column_sync import Staggered, waiting
 
         p = self._plan(layer, operands)
         activations = operands.integer_activations

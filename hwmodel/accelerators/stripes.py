@@ -12,14 +12,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from hwmodel.accelerators.components import adder_tree
-from hwmodel.accelerators.grid import GRID_ASSUMPTIONS, Grid
-from hwmodel.accelerators.grid_work import GridWork
-from hwmodel.costs import Costs
-from hwmodel.inventory import Part
-from hwmodel.layers import Layer
-from hwmodel.operands import Operands
-from hwmodel.results import LayerResult
+from hwmodel.accelerators.families.grid import GRID_ASSUMPTIONS, Grid
+from hwmodel.accelerators.families.grid_work import GridWork
+from hwmodel.costs.area_energy import Part
+from hwmodel.costs.components import adder_tree
+from hwmodel.costs.figures import Costs
+from hwmodel.networks.layers import Layer
+from hwmodel.operands.operands import Operands
+from hwmodel.simulation.results import LayerResult
 
 SERIAL_UNITS = (
     "Guessed: a serial inner-product unit holds a weight a lane; one dispatcher serialises activations for"

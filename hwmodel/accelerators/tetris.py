@@ -4,7 +4,7 @@ H. Lu, X. Wei, N. Lin, G. Yan, X. Li, "Tetris: Re-architecting Convolutional Neu
 Machine Learning Accelerators", ICCAD 2018. From its description of weight kneading: the essential bits of
 `KS` consecutive weights of a lane close up at each bit position, which makes as many kneaded weights as
 the fullest position has ones; each bit keeps a pointer to its activation. From that of the SAC unit: see
-`hwmodel.accelerators.sac`.
+`hwmodel.accelerators.families.sac`.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 
-from hwmodel.accelerators.sac import SAC_ASSUMPTIONS, SplitAccumulate
+from hwmodel.accelerators.families.sac import SAC_ASSUMPTIONS, SplitAccumulate
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,7 +68,7 @@ class Tetris(SplitAccumulate):
         return self.word_bits * (2 + (self.kneading_stride - 1).bit_length())
 
     def _entries(self, streams: npt.NDArray[np.uint16]) -> tuple[npt.NDArray[np.int32], npt.NDArray[Any]]:
-        from hwmodel.engines.kneading import kneaded_costs
+        from hwmodel.accelerators.engines.kneading import kneaded_costs
 
         costs, lengths = kneaded_costs(streams, self.kneading_stride, self.leaves_out_zeros)
         return costs if self.skip_zero_groups else np.maximum(costs, 1), lengths

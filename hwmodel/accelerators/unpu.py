@@ -17,12 +17,12 @@ from typing import Any, ClassVar
 
 from bitxcore.errors import TensorError
 from hwmodel.accelerators.base import Accelerator, dense_bits, whole_words
-from hwmodel.accelerators.bit_columns import GUARD_BITS, adder_tree
-from hwmodel.costs import Costs
-from hwmodel.inventory import Part, StoredBits, Work
-from hwmodel.layers import Layer
-from hwmodel.operands import FIXED_POINT_BITS, Operands
-from hwmodel.results import LayerResult
+from hwmodel.accelerators.families.bit_columns import GUARD_BITS, adder_tree
+from hwmodel.costs.area_energy import Part, StoredBits, Work
+from hwmodel.costs.figures import Costs
+from hwmodel.networks.layers import Layer
+from hwmodel.operands.operands import FIXED_POINT_BITS, Operands
+from hwmodel.simulation.results import LayerResult
 
 WORD_BITS = 16
 """Width of an activation."""

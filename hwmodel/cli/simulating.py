@@ -70,10 +70,10 @@ def command(
     from hwmodel.cli import comparing, explanation
     from hwmodel.cli import output as out
     from hwmodel.cli import simulation_report as report
-    from hwmodel.cli.operands import matching_document
+    from hwmodel.cli.operand_options import matching_document
     from hwmodel.cli.progress import progress
-    from hwmodel.explaining import explain
-    from hwmodel.published import compare
+    from hwmodel.studies.explaining import explain
+    from hwmodel.studies.published import compare
 
     field = comparing.field(accelerators, _bitx_options(accelerators, shortcuts))
     if field and explained:
@@ -150,6 +150,6 @@ def _machines(
 
 def _basis(machines: tuple[Accelerator, ...]) -> str:
     """Cost basis of the first machine that has one, else the default."""
-    from hwmodel.accelerators.bitx import BitX
+    from hwmodel.accelerators.bitx.machine import BitX
 
     return next((m.cost_basis for m in machines if isinstance(m, BitX)), BitX().cost_basis)

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 from hwmodel.accelerators.base import Accelerator
 from hwmodel.cli import output as out
-from hwmodel.cli.operands import is_of_one_layer
-from hwmodel.networks import Network
-from hwmodel.results import LayerResult, NetworkResult, NetworkTotal
+from hwmodel.cli.operand_options import is_of_one_layer
+from hwmodel.networks.network import Network
+from hwmodel.simulation.results import LayerResult, NetworkResult, NetworkTotal
 
 if TYPE_CHECKING:
-    from hwmodel.published import Comparison
+    from hwmodel.studies.published import Comparison
 
 
 def _baseline(run: NetworkResult, machines: tuple[Accelerator, ...]) -> str | None:

@@ -12,7 +12,7 @@ from hwmodel.cli.values import Machine, Values
 from hwmodel.cli.workloads import Asked, workload_options
 
 if TYPE_CHECKING:
-    from hwmodel.sweeps import Sweep
+    from hwmodel.studies.sweeps import Sweep
 
 
 @click.command(name="sweep")
@@ -65,7 +65,7 @@ def command(
 
     from hwmodel.cli import output as out
     from hwmodel.cli.progress import progress
-    from hwmodel.sweeps import sweep
+    from hwmodel.studies.sweeps import sweep
 
     name, fixed = accelerator
     varied = dict(vary)

@@ -11,7 +11,7 @@ from hwmodel.cli.options import json_option, size_options
 from hwmodel.cli.values import Numbers
 
 if TYPE_CHECKING:
-    from hwmodel.traces.recording import TraceResult
+    from hwmodel.operands.traces.recording import TraceResult
 
 MIB = 1 << 20
 

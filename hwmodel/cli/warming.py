@@ -21,10 +21,10 @@ def command(accelerators: bool) -> None:
     from bitxcore.engine import FAST_GROUPS
     from bitxcore.jit import cache_directory
     from bitxcore.warming import WARM_FORMATS, warmup
-    from hwmodel import warming as machines
+    from hwmodel.accelerators.engines.skewed_fifo import skewed_fifo
     from hwmodel.cli import output as out
     from hwmodel.cli.progress import progress
-    from hwmodel.lanes import skewed_fifo
+    from hwmodel.simulation import warmup as machines
 
     start = perf_counter()
     steps = len(WARM_FORMATS) * len(FAST_GROUPS) + accelerators * len(machines.tasks())

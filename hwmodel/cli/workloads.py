@@ -16,9 +16,9 @@ from hwmodel.cli.options import layer_options, operand_options
 
 if TYPE_CHECKING:
     from bitxcore.dumps import Dump
-    from hwmodel.cli.operands import Wanted
-    from hwmodel.matching import Matching
-    from hwmodel.networks import Network
+    from hwmodel.cli.operand_options import Wanted
+    from hwmodel.networks.matching import Matching
+    from hwmodel.networks.network import Network
 
 Sizes = tuple[tuple[str, tuple[int, ...]], ...]
 
@@ -60,7 +60,7 @@ class Asked:
         model : str
             The argument MODEL.
         """
-        from hwmodel.cli.operands import Wanted
+        from hwmodel.cli.operand_options import Wanted
 
         wanted = Wanted.of(self.weights, self.traces, self.activations, self.precisions)
         wanted.check(self.network)
@@ -198,4 +198,4 @@ def naming(path: Any, parsing: bool = False) -> Iterator[None]:
     except Exception as error:
         if not parsing:
             raise
-        raise DumpError(f"{path}: can't be read: {one_line(error)}") from error
+        raise DumpError(f"can't be read: {one_line(error)}", path=path) from error

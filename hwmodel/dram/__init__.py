@@ -1,6 +1,6 @@
 """DRAM: what each memory is, what a trace costs bank by bank, and a closed form for whole networks.
 
-`Part` describes a memory; `simulate_trace` follows every command that a controller sends to it;
+`DramPart` describes a memory; `simulate_trace` follows every command that a controller sends to it;
 `StreamModel` gives seconds and joules of regular streams at once, fitted by `simulate_trace`;
 `write_stl` exports a trace for DRAMSys. Names are loaded when first used.
 """

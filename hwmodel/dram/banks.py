@@ -25,7 +25,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bitxcore.jit import kernel
-from hwmodel.dram.parts import Part
+from hwmodel.dram.parts import DramPart
 
 ACT, PRE, RD, WR = range(4)
 NEVER = np.iinfo(np.int64).max
@@ -100,7 +100,7 @@ class State(NamedTuple):
     responses: npt.NDArray[np.int64]
 
 
-def rules_of(part: Part, *, refresh: bool = True) -> Rules:
+def rules_of(part: DramPart, *, refresh: bool = True) -> Rules:
     """Derive the delays between commands from a part's timing."""
     t, burst = part.timing_clocks, part.burst_clocks
     return Rules(
@@ -130,7 +130,7 @@ def rules_of(part: Part, *, refresh: bool = True) -> Rules:
     )
 
 
-def new_state(part: Part, rules: Rules) -> State:
+def new_state(part: DramPart, rules: Rules) -> State:
     """All banks precharged, clock 0, the first refresh one interval ahead."""
     banks, groups = part.organisation.banks, part.organisation.bank_groups
     state = State(

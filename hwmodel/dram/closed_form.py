@@ -23,7 +23,7 @@ import numpy.typing as npt
 
 from bitxcore.errors import BitxError
 from hwmodel.dram.energy import idle_power_w
-from hwmodel.dram.parts import Part
+from hwmodel.dram.parts import DramPart
 
 SHORT_BURSTS, LONG_BURSTS = 128, 8192
 SEED = 7
@@ -66,7 +66,7 @@ class Stream:
 
 
 @dataclass(frozen=True)
-class Cost:
+class StreamCost:
     """Time and energy of the memory while it moves streams; adds up.
 
     Parameters
@@ -80,8 +80,8 @@ class Cost:
     joules: float
     bytes: int
 
-    def __add__(self, other: Cost) -> Cost:
-        return Cost(self.seconds + other.seconds, self.joules + other.joules, self.bytes + other.bytes)
+    def __add__(self, other: StreamCost) -> StreamCost:
+        return StreamCost(self.seconds + other.seconds, self.joules + other.joules, self.bytes + other.bytes)
 
 
 @dataclass(frozen=True)
@@ -99,7 +99,7 @@ class StreamModel:
 
     Parameters
     ----------
-    part : Part
+    part : DramPart
 
     Notes
     -----
@@ -107,12 +107,12 @@ class StreamModel:
     any length, a few operations.
     """
 
-    def __init__(self, part: Part) -> None:
+    def __init__(self, part: DramPart) -> None:
         self.part = part
         self._interval_s = part.timing_clocks.REFI * part.clock_period_s
 
-    def cost(self, streams: Stream | Iterable[Stream], *, queued: bool = False) -> Cost:
-        """Cost of streams one after another.
+    def cost(self, streams: Stream | Iterable[Stream], *, queued: bool = False) -> StreamCost:
+        """StreamCost of streams one after another.
 
         Parameters
         ----------
@@ -122,21 +122,21 @@ class StreamModel:
 
         Returns
         -------
-        Cost
+        StreamCost
             While streams move. What a memory needs that waits meanwhile is `idle_power_w`.
         """
         if isinstance(streams, Stream):
             return self._cost(streams, queued)
-        return sum((self._cost(stream, queued) for stream in streams), Cost(0.0, 0.0, 0))
+        return sum((self._cost(stream, queued) for stream in streams), StreamCost(0.0, 0.0, 0))
 
     @property
     def idle_power_w(self) -> float:
         """Watts of the memory while it is only refreshed."""
         return idle_power_w(self.part)
 
-    def _cost(self, stream: Stream, queued: bool) -> Cost:
+    def _cost(self, stream: Stream, queued: bool) -> StreamCost:
         if stream.bytes == 0:
-            return Cost(0.0, 0.0, 0)
+            return StreamCost(0.0, 0.0, 0)
         burst = self.part.burst_bytes
         run = min(stream.run_bytes or stream.bytes, stream.bytes)
         runs, rest = divmod(stream.bytes, run)
@@ -154,17 +154,17 @@ class StreamModel:
                 busy_s, busy_j = busy_s + line.start_s, busy_j + line.start_j
         refresh_s, refresh_j = _refresh(self.part)
         refreshes = busy_s / (self._interval_s - refresh_s)
-        return Cost(busy_s + refreshes * refresh_s, busy_j + refreshes * refresh_j, bursts * burst)
+        return StreamCost(busy_s + refreshes * refresh_s, busy_j + refreshes * refresh_j, bursts * burst)
 
 
 def stream_addresses(
-    part: Part, bursts: int, run_bursts: int | None, stride_bytes: int | None, *, seed: int = SEED
+    part: DramPart, bursts: int, run_bursts: int | None, stride_bytes: int | None, *, seed: int = SEED
 ) -> npt.NDArray[np.int64]:
     """Make the addresses of a stream; it begins again at 0 where the memory ends.
 
     Parameters
     ----------
-    part : Part
+    part : DramPart
     bursts : int
     run_bursts, stride_bytes : int or None
         Bursts of a run, None for one run; bytes from run to run, which begin in the burst that they fall
@@ -187,7 +187,7 @@ def stream_addresses(
 
 
 @lru_cache(maxsize=4096)
-def _fit(part: Part, write: bool, run_bursts: int | None, stride_bytes: int | None) -> _Line:
+def _fit(part: DramPart, write: bool, run_bursts: int | None, stride_bytes: int | None) -> _Line:
     short_s, short_j = _busy(part, write, SHORT_BURSTS, run_bursts, stride_bytes)
     long_s, long_j = _busy(part, write, LONG_BURSTS, run_bursts, stride_bytes)
     burst_s = (long_s - short_s) / (LONG_BURSTS - SHORT_BURSTS)
@@ -203,10 +203,10 @@ def _fit(part: Part, write: bool, run_bursts: int | None, stride_bytes: int | No
 
 @lru_cache(maxsize=1 << 14)
 def _busy(
-    part: Part, write: bool, bursts: int, run_bursts: int | None, stride_bytes: int | None
+    part: DramPart, write: bool, bursts: int, run_bursts: int | None, stride_bytes: int | None
 ) -> tuple[float, float]:
     """Seconds and joules of a stream in the bank-state model, less the refreshes it met."""
-    from hwmodel.dram.simulation import simulate_trace
+    from hwmodel.dram.controller import simulate_trace
 
     result = simulate_trace(part, stream_addresses(part, bursts, run_bursts, stride_bytes), write)
     refresh_s, refresh_j = _refresh(part)
@@ -214,7 +214,7 @@ def _busy(
     return result.total_s - met * refresh_s, result.energy_j - met * refresh_j
 
 
-def _refresh(part: Part) -> tuple[float, float]:
+def _refresh(part: DramPart) -> tuple[float, float]:
     """Seconds and joules of one refresh, with closing all banks before and opening one after it."""
     timing, current = part.timing_clocks, part.currents_a
     ampere_clocks = (

@@ -10,8 +10,8 @@ from hwmodel.dram.parts import (
     AddressBits,
     Controller,
     Currents,
+    DramPart,
     Organisation,
-    Part,
     Timing,
     Voltages,
     mapping,
@@ -54,7 +54,7 @@ CURRENTS = {
 }
 
 
-def part_from_dramsys(path: str | PathLike[str]) -> Part:
+def part_from_dramsys(path: str | PathLike[str]) -> DramPart:
     """Read a memory from a DRAMSys 5 configuration.
 
     Parameters
@@ -84,7 +84,7 @@ def part_from_dramsys(path: str | PathLike[str]) -> Part:
         for key, modelled in settings.items():
             if groups[group].get(key, modelled) != modelled:
                 raise BitxError(
-                    f"{path}: {key} must be {modelled!r}, which is modelled, got {groups[group][key]!r}"
+                    f"{key} must be {modelled!r}, which is modelled, got {groups[group][key]!r}", path=path
                 )
     architecture, power = groups["memarchitecturespec"], groups["mempowerspec"]
     architecture = {"nbrOfDevices": 1, "nbrOfBankGroups": 1} | architecture
@@ -96,7 +96,7 @@ def part_from_dramsys(path: str | PathLike[str]) -> Part:
     bits = groups["addressmapping"]
     milliamperes = {"idd02": 0} | power
     controller = groups["mcconfig"]
-    return Part(
+    return DramPart(
         name=str(table.get("memory", path.stem)),
         standard=str(spec.get("memoryType")),
         sources=(("all", f"{path.name}: {spec.get('memoryId')}"),),

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from dataclasses import astuple, dataclass
 
-from hwmodel.dram.parts import Part
+from hwmodel.dram.parts import DramPart
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class EnergyParts:
 
 
 def energy_parts(
-    part: Part,
+    part: DramPart,
     *,
     activates: int,
     precharges: int,
@@ -58,7 +58,7 @@ def energy_parts(
 
     Parameters
     ----------
-    part : Part
+    part : DramPart
     activates, precharges, reads, writes, refreshes : int
         Commands; a precharge of all banks counts once for each bank that was open.
     active_clocks, total_clocks : int
@@ -80,7 +80,7 @@ def energy_parts(
     )
 
 
-def idle_power_w(part: Part) -> float:
+def idle_power_w(part: DramPart) -> float:
     """Watts of a memory that is only refreshed."""
     timing, current = part.timing_clocks, part.currents_a
     share = timing.RFC / timing.REFI

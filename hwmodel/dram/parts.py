@@ -141,7 +141,7 @@ class Organisation(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Part:
+class DramPart:
     """A memory and the settings of its controller; hashable.
 
     Parameters
@@ -301,7 +301,7 @@ def part_names() -> list[str]:
     return sorted(path.stem for path in _folder().glob("*.json"))
 
 
-def load_part(source: str | PathLike[str]) -> Part:
+def load_part(source: str | PathLike[str]) -> DramPart:
     """Read a memory.
 
     Parameters
@@ -323,13 +323,14 @@ def load_part(source: str | PathLike[str]) -> Part:
             f"DRAM part {str(source)!r} is neither a .json file nor one of {', '.join(part_names())}"
         )
     table = read_json(path)
-    expected = {"version", *(f.name for f in fields(Part))}
+    expected = {"version", *(f.name for f in fields(DramPart))}
     if table.get("version") != PART_VERSION or set(table) != expected:
         raise BitxError(
-            f"{path}: a DRAM part has version {PART_VERSION} and the keys {', '.join(sorted(expected))};"
-            f" got version {table.get('version')!r} and {', '.join(sorted(table))}"
+            f"a DRAM part has version {PART_VERSION} and the keys {', '.join(sorted(expected))};"
+            f" got version {table.get('version')!r} and {', '.join(sorted(table))}",
+            path=path,
         )
-    return Part(
+    return DramPart(
         name=str(table["name"]),
         standard=str(table["standard"]),
         sources=tuple((str(k), str(v)) for k, v in mapping(path, "sources", table["sources"]).items()),
@@ -348,27 +349,27 @@ def read_json(path: Path) -> dict[str, Any]:
     try:
         if path.stat().st_size > MAX_FILE_BYTES:
             raise BitxError(
-                f"{path}: a DRAM part has at most {MAX_FILE_BYTES} bytes, got {path.stat().st_size}"
+                f"a DRAM part has at most {MAX_FILE_BYTES} bytes, got {path.stat().st_size}", path=path
             )
         table = json.loads(path.read_text("utf-8"))
     except (OSError, ValueError, RecursionError) as error:
         if isinstance(error, BitxError):
             raise
-        raise BitxError(f"{path}: is no readable JSON: {error}") from error
+        raise BitxError(f"is no readable JSON: {error}", path=path) from error
     return mapping(path, "the file", table)
 
 
 def mapping(path: Path, name: str, value: Any) -> dict[str, Any]:
     """Return a value that must be a JSON object."""
     if not isinstance(value, dict):
-        raise BitxError(f"{path}: {name} must be a JSON object, got {type(value).__name__}")
+        raise BitxError(f"{name} must be a JSON object, got {type(value).__name__}", path=path)
     return value
 
 
 def number(path: Path, name: str, value: Any) -> float:
     """Return a value that must be a number."""
     if isinstance(value, bool) or not isinstance(value, int | float):
-        raise BitxError(f"{path}: {name} must be a number, got {value!r}")
+        raise BitxError(f"{name} must be a number, got {value!r}", path=path)
     return value
 
 
@@ -378,11 +379,13 @@ def record(path: Path, kind: Any, name: str, table: Any) -> Any:
     missing = [f for f in kind._fields if f not in values and f not in kind._field_defaults]
     unknown = [key for key in values if key not in kind._fields]
     if missing or unknown:
-        raise BitxError(f"{path}: {name} lacks {missing or 'nothing'} and has unknown {unknown or 'nothing'}")
+        raise BitxError(
+            f"{name} lacks {missing or 'nothing'} and has unknown {unknown or 'nothing'}", path=path
+        )
     if kind is AddressBits:
         for key, bits in values.items():
             if not isinstance(bits, list) or not all(type(bit) is int and bit >= 0 for bit in bits):
-                raise BitxError(f"{path}: {name}.{key} must be a list of bit numbers, got {bits!r}")
+                raise BitxError(f"{name}.{key} must be a list of bit numbers, got {bits!r}", path=path)
         return kind(**{key: tuple(bits) for key, bits in values.items()})
     return kind(**{key: number(path, f"{name}.{key}", value) for key, value in values.items()})
 

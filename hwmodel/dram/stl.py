@@ -14,13 +14,13 @@ import numpy.typing as npt
 
 from bitxcore.errors import BitxError
 from bitxcore.files import atomic_file
-from hwmodel.dram.parts import Part
-from hwmodel.dram.simulation import Chunk, checked_chunks
+from hwmodel.dram.controller import Chunk, checked_chunks
+from hwmodel.dram.parts import DramPart
 
 
 def write_stl(
     path: str | PathLike[str],
-    part: Part,
+    part: DramPart,
     addresses: npt.ArrayLike | Iterator[Chunk],
     is_write: npt.ArrayLike | None = None,
     arrival_s: npt.ArrayLike | None = None,
@@ -32,7 +32,7 @@ def write_stl(
     Parameters
     ----------
     path : path-like
-    part : Part
+    part : DramPart
         Gives the bytes of a request and the addresses that exist.
     addresses, is_write, arrival_s
         As in `simulate_trace`.

@@ -8,9 +8,9 @@ from functools import lru_cache
 from math import ceil
 
 from hwmodel.dram import Stream, StreamModel
-from hwmodel.dram.parts import Part
+from hwmodel.dram.parts import DramPart
 from hwmodel.memory.layout import Runs
-from hwmodel.memory.tiling import Tiling, Widths, activation_runs, output_runs
+from hwmodel.memory.tiling import OperandWidths, Tiling, activation_runs, output_runs
 from hwmodel.memory.transfers import Moved
 
 Reach = tuple[int, int]
@@ -22,12 +22,12 @@ class Channels:
 
     Parameters
     ----------
-    part : Part
+    part : DramPart
         Of one channel.
     count : int
     """
 
-    part: Part
+    part: DramPart
     count: int
 
     @property
@@ -35,7 +35,7 @@ class Channels:
         """Watts of all channels while they are only refreshed."""
         return self.count * _model(self.part).idle_power_w
 
-    def cost(self, found: Runs, width: Fraction | int, write: bool, *, first: bool = False) -> Cost:
+    def cost(self, found: Runs, width: Fraction | int, write: bool, *, first: bool = False) -> TransferCost:
         """Cost of moving runs of values of `width` bits; each begins on a burst.
 
         Parameters
@@ -49,7 +49,7 @@ class Channels:
         burst = self.part.burst_bytes
         runs, run = int(found.count), ceil(int(found.values) * width / 8 / burst)
         if not runs or not run:
-            return Cost()
+            return TransferCost()
         here, run_here = (ceil(n / self.count) for n in (runs * run, run))
         # As dense on one channel as on all: of a run shorter than the channels, some have no burst.
         stride_here = int(int(found.stride) * width * run_here / (8 * run))
@@ -58,18 +58,18 @@ class Channels:
         else:
             stream = Stream(here * burst, write, run_here * burst, stride_here)
         moved = _model(self.part).cost(stream, queued=not first)
-        return Cost(moved.seconds, self.count * moved.joules)
+        return TransferCost(moved.seconds, self.count * moved.joules)
 
 
 @dataclass(frozen=True)
-class Cost:
+class TransferCost:
     """Time of the channels, which are busy together, and energy of all of them."""
 
     seconds: float = 0.0
     joules: float = 0.0
 
-    def __add__(self, other: Cost) -> Cost:
-        return Cost(self.seconds + other.seconds, self.joules + other.joules)
+    def __add__(self, other: TransferCost) -> TransferCost:
+        return TransferCost(self.seconds + other.seconds, self.joules + other.joules)
 
 
 @dataclass(frozen=True)
@@ -83,16 +83,16 @@ class TileCosts:
     ----------
     channels : Channels
     tiling : Tiling
-    widths : Widths
+    widths : OperandWidths
     """
 
     channels: Channels
     tiling: Tiling
-    widths: Widths
+    widths: OperandWidths
 
-    def of(self, moved: Moved, *, first: bool = False) -> tuple[Cost, Cost, Cost]:
+    def of(self, moved: Moved, *, first: bool = False) -> tuple[TransferCost, TransferCost, TransferCost]:
         """Cost of weights, of activations, and of outputs and partial sums; `first`: of the first tile."""
-        outputs = Cost()
+        outputs = TransferCost()
         if moved.outputs:
             outputs += self.outputs()
         if moved.spilled:
@@ -100,39 +100,39 @@ class TileCosts:
         if moved.resumed:
             outputs += self.partial_sums(write=False)
         return (
-            self.weights(first=first) if moved.weights else Cost(),
+            self.weights(first=first) if moved.weights else TransferCost(),
             self.activations(moved.planes, moved.rows, moved.columns),
             outputs,
         )
 
-    def weights(self, *, first: bool = False) -> Cost:
+    def weights(self, *, first: bool = False) -> TransferCost:
         """Cost of loading a tile of weights; the first one begins the layer."""
         t = self.tiling
         tiles = t.trips["groups"] * t.trips["filters"] * t.trips["channels"]
         return self._contiguous(-(-self.widths.weights // tiles), write=False, first=first)
 
-    def activations(self, planes: Reach, rows: Reach, columns: Reach) -> Cost:
+    def activations(self, planes: Reach, rows: Reach, columns: Reach) -> TransferCost:
         """Cost of loading a tile of activations; inputs read, and from the first to the last of them."""
         t = self.tiling
         found = activation_runs(t.nest, t.batch, t.groups, t.channels, planes, rows, columns)
         return self.channels.cost(found, self.widths.activation, write=False)
 
-    def outputs(self) -> Cost:
+    def outputs(self) -> TransferCost:
         """Cost of storing a tile of outputs."""
         t = self.tiling
         found = output_runs(t.nest, t.batch, t.groups, t.filters, t.rows, t.columns)
         return self.channels.cost(found, self.widths.output, write=True)
 
-    def partial_sums(self, *, write: bool) -> Cost:
+    def partial_sums(self, *, write: bool) -> TransferCost:
         """Cost of storing or loading a tile of partial sums."""
         t = self.tiling
         results = t.batch * t.groups * t.filters * t.rows * t.columns
         return self._contiguous(results * self.widths.partial_sum, write)
 
-    def _contiguous(self, bits: int, write: bool, first: bool = False) -> Cost:
+    def _contiguous(self, bits: int, write: bool, first: bool = False) -> TransferCost:
         return self.channels.cost(Runs(1, bits, bits), 1, write, first=first)
 
 
 @lru_cache(maxsize=64)
-def _model(part: Part) -> StreamModel:
+def _model(part: DramPart) -> StreamModel:
     return StreamModel(part)

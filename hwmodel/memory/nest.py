@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from hwmodel.layers import Conv, ConvTranspose, Layer
+from hwmodel.networks.layers import Conv, ConvTranspose, Layer
 
 
 @dataclass(frozen=True)

@@ -53,7 +53,7 @@ Sizes = dict[str, list[int]]
 
 
 @dataclass(frozen=True)
-class Widths:
+class OperandWidths:
     """What values take, in bits.
 
     Parameters
@@ -77,7 +77,7 @@ class Widths:
     partial_sum: int = PARTIAL_SUM_BITS
 
     def integers(self) -> tuple[_Scaled, int]:
-        """Widths in units of 1/n bit, and n: exact if n is at most 256, else rounded up."""
+        """OperandWidths in units of 1/n bit, and n: exact if n is at most 256, else rounded up."""
         n = min(256, lcm(Fraction(self.activation).denominator, Fraction(self.output).denominator))
         activation, output = ceil(self.activation * n), ceil(self.output * n)
         every = (self.weights * n, self.held_weights * n, activation, output)
@@ -86,7 +86,7 @@ class Widths:
 
 @dataclass(frozen=True)
 class _Scaled:
-    """`Widths` as integers."""
+    """`OperandWidths` as integers."""
 
     weights: int
     held_weights: int
@@ -159,7 +159,7 @@ class Tiling:
         """Tiles of the whole layer."""
         return prod(self.trips.values())
 
-    def traffic(self, widths: Widths) -> Traffic:
+    def traffic(self, widths: OperandWidths) -> Traffic:
         """Bits between DRAM and the buffers, in closed form."""
         return _tiling_traffic(self, widths)
 
@@ -329,7 +329,7 @@ def _traffic(
 
 
 @lru_cache(maxsize=1 << 12)
-def _tiling_traffic(tiling: Tiling, widths: Widths) -> Traffic:
+def _tiling_traffic(tiling: Tiling, widths: OperandWidths) -> Traffic:
     scaled, unit = widths.integers()
     nest, sizes = tiling.nest, {loop: [getattr(tiling, loop)] for loop in _extents(tiling.nest)}
     activations = activation_bits(nest, scaled, sizes).item()
@@ -342,7 +342,7 @@ def _tiling_traffic(tiling: Tiling, widths: Widths) -> Traffic:
 
 
 @lru_cache(maxsize=1 << 12)
-def best_tiling(nest: Nest, widths: Widths, buffers: Buffers) -> Tiling:
+def best_tiling(nest: Nest, widths: OperandWidths, buffers: Buffers) -> Tiling:
     """Find the tiling that moves fewest bits, of all divisors and orders whose tiles fit half a buffer.
 
     Of equally good ones, that of fewest tiles; then the order that `ORDERS` states first; then the one of
@@ -417,7 +417,7 @@ def tile_bits(
     Parameters
     ----------
     nest : Nest
-    widths : Widths
+    widths : OperandWidths
     groups, filters, channels, outputs : int or array
         Of a tile; `outputs` counts positions, of all its images.
     reads : int or array

@@ -13,8 +13,8 @@ from typing import ClassVar
 import numpy as np
 
 import hwmodel as hw
-from hwmodel.costs import Costs
-from hwmodel.inventory import Part, Work
+from hwmodel.costs.area_energy import Part, Work
+from hwmodel.costs.figures import Costs
 
 WORD_BITS = 16
 SUM_BITS = 48

@@ -9,8 +9,8 @@ from test_stepped_machines import layers
 
 import hwmodel as hw
 from bitxcore.errors import TensorError
-from hwmodel.costs import costs
-from hwmodel.engines.bit_columns import Chunks, average, flip, shift
+from hwmodel.accelerators.engines.column_pruning import Chunks, average, flip, shift
+from hwmodel.costs.figures import costs
 
 LAYER = hw.Conv("c", in_channels=40, out_channels=36, in_size=(5, 7), kernel=3, padding=1)
 FIRST = hw.Conv("first", in_channels=3, out_channels=20, in_size=9, kernel=5)

@@ -11,7 +11,7 @@ from test_stepped_machines import integers, layers
 
 import hwmodel as hw
 from bitxcore.errors import TensorError
-from hwmodel.engines.bit_rows import fixed_cycles, float_cycles, moves
+from hwmodel.accelerators.engines.bit_rows import fixed_cycles, float_cycles, moves
 
 GRIDS = {
     "lanes": st.sampled_from([2, 4, 7, 16]),

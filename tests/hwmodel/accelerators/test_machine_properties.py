@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 import hwmodel as hw
 from bitxcore.errors import TensorError
-from hwmodel.engines.terms import booth_table, width_table
+from hwmodel.accelerators.engines.booth_terms import booth_table, width_table
 
 GRID = {"lanes": 8, "columns": 4, "rows": 4, "tiles": 2}
 LAYER = hw.Conv("c", in_channels=24, out_channels=20, in_size=(7, 5), kernel=(3, 2), padding=1)

@@ -8,9 +8,9 @@ import pytest
 
 import hwmodel as hw
 from hwmodel.accelerators import base
-from hwmodel.accelerators.bitx_hardware import Datapath
-from hwmodel.accelerators.components import accumulator, accumulator_bits, adder_tree, crossbar, selector
-from hwmodel.costs import BASES, Cost, array_multiplier_cells, costs
+from hwmodel.accelerators.bitx.hardware import Datapath
+from hwmodel.costs.components import accumulator, accumulator_bits, adder_tree, crossbar, selector
+from hwmodel.costs.figures import BASES, Cost, array_multiplier_cells, costs
 
 GRID = {"lanes": 4, "columns": 4, "rows": 4, "tiles": 2}
 PES = {"pe_rows": 2, "pe_columns": 2, "accumulator_entries": 256}

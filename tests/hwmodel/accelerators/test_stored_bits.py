@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 import hwmodel as hw
 from bitxcore.errors import TensorError
-from hwmodel.accelerators.compressed import group_width_bits, run_length_entries
-from hwmodel.inventory import StoredBits
+from hwmodel.accelerators.families.compressed import group_width_bits, run_length_entries
+from hwmodel.costs.area_energy import StoredBits
 
 FC = hw.Linear("fc", 32, 4, positions=2)
 CONV = hw.Conv("conv", in_channels=20, out_channels=6, in_size=(9, 9), kernel=3, padding=1)
@@ -158,7 +158,7 @@ def test_group_widths_are_those_of_each_group_alone(values, group, dtype):
 def test_large_tensors_are_counted_in_parts(monkeypatch):
     values = np.random.default_rng(2).integers(-99, 99, 1003, np.int16)
     whole = group_width_bits(values, group=16, word=16)
-    monkeypatch.setattr("hwmodel.accelerators.compressed._AT_ONCE", 100)
+    monkeypatch.setattr("hwmodel.accelerators.families.compressed._AT_ONCE", 100)
     assert group_width_bits(values, group=16, word=16) == whole
 
 

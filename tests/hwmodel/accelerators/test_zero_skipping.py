@@ -13,8 +13,8 @@ import hwmodel as hw
 from bitxcore.errors import TensorError
 from hwmodel.accelerators.cambricon_s import CambriconS
 from hwmodel.accelerators.eie import EIE
-from hwmodel.costs import BASES, costs
-from hwmodel.engines.interleaved_csc import count_entries
+from hwmodel.accelerators.engines.interleaved_csc import count_entries
+from hwmodel.costs.figures import BASES, costs
 
 OPTIONS = {
     "cnvlutin": {

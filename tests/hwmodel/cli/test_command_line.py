@@ -179,7 +179,7 @@ def test_warmup(bitx, monkeypatch):
 
 
 def test_warmup_of_a_machine():
-    from hwmodel import warming
+    from hwmodel.simulation import warmup as warming
 
     assert ("bit_tactical", {"back_end": "p"}) in warming.tasks()
     assert warming.warm("stripes", {"columns": 8}) == "stripes(columns=8)"

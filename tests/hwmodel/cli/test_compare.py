@@ -4,8 +4,8 @@ import pytest
 
 import hwmodel as hw
 from bitxcore.store import Store
-from hwmodel.comparison import UNITS, conditions, contenders, entries
-from hwmodel.published import averages
+from hwmodel.studies.comparison import UNITS, conditions, contenders, entries
+from hwmodel.studies.published import averages
 
 
 @pytest.fixture(scope="module")

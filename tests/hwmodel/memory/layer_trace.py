@@ -10,7 +10,7 @@ from math import ceil, prod
 import numpy as np
 from stepped_memory import reads_of
 
-from hwmodel.layers import Conv, ConvTranspose
+from hwmodel.networks.layers import Conv, ConvTranspose
 
 OPERANDS = ("weights", "activations", "outputs", "partial sums")
 

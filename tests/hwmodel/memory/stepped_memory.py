@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from itertools import pairwise, product
 from math import ceil
 
-from hwmodel.layers import Conv, ConvTranspose
+from hwmodel.networks.layers import Conv, ConvTranspose
 
 
 def reads_of(layer):

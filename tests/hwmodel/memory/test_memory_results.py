@@ -9,13 +9,13 @@ import pytest
 import bitxcore as bx
 import hwmodel as hw
 from bitxcore.errors import TensorError
-from hwmodel.accelerators.bitx_hardware import Hardware
-from hwmodel.costs import costs
+from hwmodel.accelerators.bitx.hardware import Hardware
+from hwmodel.accelerators.cycle_attribution import CAUSES
+from hwmodel.costs.area_energy import buffer_srams, port_j
+from hwmodel.costs.figures import costs
 from hwmodel.dram import load_part, part_names
-from hwmodel.inventory import buffer_srams, port_j
 from hwmodel.memory.channels import Channels
-from hwmodel.passes import CAUSES
-from hwmodel.results import BOUNDS, DRAM_TRAFFIC
+from hwmodel.simulation.results import BOUNDS, DRAM_TRAFFIC
 
 RNG = np.random.default_rng(5)
 SMALL = {"weight_buffer_bytes": 1 << 12, "activation_buffer_bytes": 1 << 12, "output_buffer_bytes": 1 << 11}

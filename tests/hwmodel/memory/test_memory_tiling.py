@@ -12,9 +12,9 @@ from hwmodel.dram import load_part
 from hwmodel.memory.channels import Channels, TileCosts
 from hwmodel.memory.layout import Extent, runs
 from hwmodel.memory.nest import Nest
-from hwmodel.memory.tiling import ORDERS, Buffers, Tiling, Widths, best_tiling
+from hwmodel.memory.overlap import schedule
+from hwmodel.memory.tiling import ORDERS, Buffers, OperandWidths, Tiling, best_tiling
 from hwmodel.memory.transfers import transfers
-from hwmodel.memory.waiting import schedule
 
 BURST = 64
 
@@ -77,7 +77,7 @@ def weights_of(layer):
 
 def widths_of(layer, rng):
     w, a, o = (pick(rng, 8, 16, 11, 32) for _ in range(3))
-    return Widths(weights_of(layer) * w, weights_of(layer) * w, a, o, BURST), (w, a, o, BURST)
+    return OperandWidths(weights_of(layer) * w, weights_of(layer) * w, a, o, BURST), (w, a, o, BURST)
 
 
 def random_tiling(layer, rng):
@@ -192,7 +192,7 @@ def test_waits_equal_the_machine_that_is_stepped_tick_by_tick(shard):
 
 def test_a_layer_that_fits_moves_everything_once():
     layer = hw.Conv("c", in_channels=4, out_channels=8, in_size=(6, 6), kernel=3, padding=1)
-    widths = Widths(weights_of(layer) * 16, weights_of(layer) * 16, 16, 16, 512)
+    widths = OperandWidths(weights_of(layer) * 16, weights_of(layer) * 16, 16, 16, 512)
     tiling = best_tiling(Nest.of(layer), widths, Buffers(1 << 20, 1 << 20, 1 << 20))
     assert str(tiling) == "one tile"
     moved = tiling.traffic(widths)
@@ -204,7 +204,7 @@ def test_a_layer_that_fits_moves_everything_once():
 def test_depthwise_layers_that_fit_are_one_tile():
     layer = hw.Conv("c", in_channels=64, out_channels=64, in_size=(4, 4), kernel=3, padding=1, groups=64)
     nest, n = Nest.of(layer), weights_of(layer) * 16
-    widths = Widths(n, n, 16, 16, 512)
+    widths = OperandWidths(n, n, 16, 16, 512)
     assert str(best_tiling(nest, widths, Buffers(1 << 19, 1 << 19, 1 << 18))) == "one tile"
     # 2048 bytes of inputs, of which half of the buffer holds a quarter.
     few = best_tiling(nest, widths, Buffers(1 << 19, 1 << 10, 1 << 18))
@@ -213,7 +213,7 @@ def test_depthwise_layers_that_fit_are_one_tile():
 
 def test_only_the_first_load_of_a_layer_waits_for_an_idle_memory():
     nest = Nest.of(hw.Linear("l", 512, 64))
-    widths = Widths(512 * 64 * 16, 512 * 64 * 16, 16, 16, 512)
+    widths = OperandWidths(512 * 64 * 16, 512 * 64 * 16, 16, 16, 512)
     tiling = best_tiling(nest, widths, Buffers(1 << 14, 1 << 14, 1 << 13))
     channels = Channels(load_part("DDR4-2400_x64_bgint"), 4)
     costs = TileCosts(channels, tiling, widths)
@@ -241,7 +241,7 @@ def test_runs_are_as_far_apart_as_their_addresses_say():
 
 def test_rows_that_no_output_reads_stay_in_dram():
     layer = hw.Conv("c", in_channels=1, out_channels=1, in_size=(8, 32), kernel=1, stride=2)
-    widths = Widths(32, 32, 32, 32, 512)
+    widths = OperandWidths(32, 32, 32, 32, 512)
     moved = best_tiling(Nest.of(layer), widths, Buffers(8, 1 << 20, 1 << 20)).traffic(widths)
     # Every second of 8 rows: 31 values, to the end of their second burst.
     assert moved.activations == 4 * 2 * 512

@@ -8,8 +8,8 @@ import hwmodel as hw
 from hwmodel.dram import load_part, simulate_trace
 from hwmodel.memory.channels import Channels
 from hwmodel.memory.nest import Nest
-from hwmodel.memory.tiling import Buffers, Widths, best_tiling
-from hwmodel.memory.waiting import schedule
+from hwmodel.memory.overlap import schedule
+from hwmodel.memory.tiling import Buffers, OperandWidths, best_tiling
 
 BUFFERS = [Buffers(n, n, n // 2) for n in (1 << 19, 1 << 16, 1 << 14)]
 LAYERS = [
@@ -43,7 +43,7 @@ LAYERS = [
 def errors_of(layer, buffers, part, channels):
     """Relative errors of a layer's time and energy."""
     n = layer.filters * layer.reduction * 16
-    widths = Widths(n, n, 16, 16, 8 * part.burst_bytes)
+    widths = OperandWidths(n, n, 16, 16, 8 * part.burst_bytes)
     tiling = best_tiling(Nest.of(layer), widths, buffers)
     moved = transfers_of(layer, tiling, widths)
     traffic = tiling.traffic(widths)

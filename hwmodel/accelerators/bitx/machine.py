@@ -1,0 +1,419 @@
+"""BitX: hardware run-time pruning of bit rows.
+
+H. Li, H. Lu et al., "BitX: Empower Versatile Inference with Hardware Runtime Pruning", ICPP
+2021. From its abstract and claims: groups of weights as bit matrices, floats aligned to the
+group's largest exponent, the N rows of largest Euclidean norm kept. The organisation around it
+(compute units, lanes, FIFO, latencies) is chosen here, because the full text is not public; each
+choice is an option or stands in `BitX.assumptions`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from math import ceil, log2
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+import numpy.typing as npt
+
+from bitxcore.criteria import ROUNDINGS
+from bitxcore.criteria import criterion as check_criterion
+from bitxcore.errors import TensorError
+from bitxcore.formats import NumberFormat, format_of, number_format
+from bitxcore.groups import GROUPINGS, MAX_GROUP, Grouping
+from hwmodel.accelerators.base import Accelerator, dense_bits, whole_words
+from hwmodel.accelerators.bitx.hardware import Datapath, Events, Hardware
+from hwmodel.accelerators.bitx.job import SERIAL, Job, job_of, serial_format
+from hwmodel.accelerators.bitx.row_counts import RowCounts, count_rows, leave_out_zeros
+from hwmodel.accelerators.cycle_attribution import Passes, port_cycles
+from hwmodel.accelerators.memo import once
+from hwmodel.costs.area_energy import StoredBits
+from hwmodel.costs.figures import Figure
+from hwmodel.networks.layers import Conv, Layer, Linear
+from hwmodel.operands.operands import Operands
+from hwmodel.simulation.results import LayerResult
+
+if TYPE_CHECKING:
+    from bitxcore import Pruned
+
+MAX_WINDOW = 64
+
+IN_DRAM = ("plain", "packed")
+
+ACTIVATION_WINDOW = 32
+"""A, bits of the window in which float activations are aligned."""
+
+_MINIMA = {
+    "rows": 1,
+    "window": 1,
+    "fifo_depth": 0,
+    "weight_bytes_per_cycle": 1,
+    "activation_bytes_per_cycle": 1,
+    "output_bytes_per_cycle": 1,
+}
+
+PACK_ZEROS_FROM = 0.3
+"""Share of zero weights from which a tensor counts as pruned by software."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class BitX(Accelerator):
+    """The BitX machine of SPEC §5, items 1 to 5; its cycles by cause.
+
+    Parameters
+    ----------
+    compute_units : int
+        C, units with an extractor of their own; each works on one filter.
+    processing_elements : int
+        P, a unit's PEs; each works on one output position.
+    lanes : int
+        L, rows that a PE applies in a cycle.
+    rows : int or None
+        N, rows kept in a group; the most rows, with a criterion that chooses their number (None:
+        no limit).
+    group : int
+        G, weights in a group.
+    window : int, optional
+        W, rows of the alignment window; the format's default if None.
+    format : str, optional
+        Number format of the weights; ``"fixed16"`` quantises floats first and leaves integers as they are.
+        None: the array's own.
+    criterion, threshold, budget, rounding, grouping
+        As in `bitxcore.prune`.
+    fifo_depth : int or None
+        D, groups that the fastest unit may be ahead; 0 is lock step, None is unbounded.
+    skip_zero_groups : bool
+        Whether a group of zeros costs no cycle (instead of one).
+    pack_zeros : bool, optional
+        Whether zero weights are left out when groups are gathered. None: where at least
+        `PACK_ZEROS_FROM` of a tensor's weights are zero.
+    serial : {"weights", "activations"}
+        Operand that is cut into rows and pruned. ``"activations"`` swaps the roles: a unit works on one
+        output position, its PEs on filters; `format` and the packing of zeros are the activations'.
+    weight_bytes_per_cycle, activation_bytes_per_cycle, output_bytes_per_cycle : int or None
+        Widths of the buffers' ports; None keeps pace with the units whatever they need.
+    weights_in_dram : {"plain", "packed"}
+        Whether DRAM holds weights as they are, or pruned already and in `bitxcore`'s packed form. Beyond the
+        paper. Needs ``serial="weights"``.
+    clock_hz, cost_basis, dram, dram_channels
+    weight_buffer_bytes, activation_buffer_bytes, output_buffer_bytes
+        As in `Accelerator`.
+    """
+
+    compute_units: int = 256
+    processing_elements: int = 16
+    lanes: int = 1
+    rows: int | None = 5
+    group: int = 16
+    window: int | None = None
+    format: str | None = None
+    criterion: str = "topn"
+    threshold: float | None = None
+    budget: float | None = None
+    rounding: str = "truncate"
+    grouping: Grouping = "flat"
+    fifo_depth: int | None = 2
+    skip_zero_groups: bool = False
+    pack_zeros: bool | None = None
+    serial: str = "weights"
+    weight_bytes_per_cycle: int | None = None
+    activation_bytes_per_cycle: int | None = None
+    output_bytes_per_cycle: int | None = None
+    weights_in_dram: str = "plain"
+
+    name: ClassVar[str] = "bitx"
+    title: ClassVar[str] = "BitX, ICPP 2021: hardware run-time pruning of bit rows"
+    source: ClassVar[str] = (
+        "Li et al., BitX: Empower Versatile Inference with Hardware Runtime Pruning, ICPP 2021"
+    )
+    assumptions: ClassVar[tuple[str, ...]] = (
+        "A compute unit works on one filter and P output positions; C units share the activations.",
+        "A lane applies one kept row to G activations in a cycle; a group of r rows costs"
+        " max(1, ceil(r / L)).",
+        "A filter tile never spans convolution groups, whose filters share no activations;"
+        " depthwise layers therefore use one unit at a time.",
+        "Tiles run one after another; the FIFO is empty at the start of each, and the extractor and E-align"
+        " (ceil(log2 G) + 1 cycles each, E-align for floats only) fill the pipeline once per filter tile and"
+        " position tile.",
+        "The unpruned machine is this one with pruning and zero packing off, fills included; it is read with"
+        " all W rows and with non-empty rows only.",
+        "Packed zeros: the gatherer feeds each unit the activations of its own non-zero weights, and the FIFO"
+        f" counts packed groups; on by itself from {PACK_ZEROS_FROM:.0%} zeros.",
+        "A pass (filter tile at a position tile) lasts until its units and its buffer ports are done. Weights"
+        " are read once a pass, activations once for all units. Outputs have the activations' width and leave"
+        " from a second set of accumulators while the next pass runs; charged to their own pass.",
+        "A cycle belongs to fill, else to compute while evenly shared work would last, else to imbalance"
+        " while units behind an unbounded FIFO would be busy, else to the full FIFO, else to the weight,"
+        " activation or output port.",
+        "Energy is components x events, the inventory being ours; the datapath is built for floats, fixed"
+        " point uses a part of it and gates E-align. The buffers' outer ports move what the DRAM moves.",
+        "Leakage of 10 mW/mm2, and half of a register's write energy to clock it each cycle.",
+        "serial='activations' treats what each position reads as a vector of its own: values that overlapping"
+        " windows share are read, aligned and extracted again for each.",
+        "Peak: a 16-bit multiply-accumulate is 16 row applications of one weight.",
+        "Transposed convolution scatters: every weight meets every input position.",
+        "weights_in_dram='packed' (beyond the paper): weights come pruned and packed from DRAM and are"
+        " expanded on their way into the weight buffer, at no cost; with zeros packed away, a bit a weight"
+        " says where.",
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._check_at_least(1, "compute_units", "processing_elements", "lanes", "group")
+        if self.group > MAX_GROUP:
+            raise TensorError(f"group must be an integer from 1 to {MAX_GROUP}, got {self.group}")
+        if self.grouping not in GROUPINGS:
+            raise TensorError(f"grouping must be one of {', '.join(GROUPINGS)}, got {self.grouping!r}")
+        if self.serial not in SERIAL:
+            raise TensorError(f"serial must be one of {', '.join(SERIAL)}, got {self.serial!r}")
+        if self.weights_in_dram not in IN_DRAM:
+            raise TensorError(
+                f"weights_in_dram must be one of {', '.join(IN_DRAM)}, got {self.weights_in_dram!r}"
+            )
+        if self.weights_in_dram == "packed" and self.serial != "weights":
+            raise TensorError(
+                "weights_in_dram='packed' needs serial='weights': only pruned weights are packed"
+            )
+        if self.format is not None:
+            number_format(self.format)
+        if self.rounding not in ROUNDINGS:
+            raise TensorError(f"rounding must be one of {', '.join(ROUNDINGS)}, got {self.rounding!r}")
+        for option, minimum in _MINIMA.items():
+            if getattr(self, option) is not None:
+                self._check_at_least(minimum, option)
+        check_criterion(self.criterion, self.rows, self.threshold, self.budget, self.window or MAX_WINDOW)
+
+    @property
+    def peak_macs_per_cycle(self) -> float:
+        """Multiply-accumulates a cycle at 16 bits."""
+        return self.compute_units * self.processing_elements * self.group * self.lanes / 16
+
+    def not_applicable(self, layer: Layer) -> str | None:
+        """Refuse products of two activations: there is nothing to prune before run time."""
+        if not layer.has_weights:
+            return "both operands are activations: no weights to prune without activation traces"
+        if self.serial == "activations" and not isinstance(layer, (Conv, Linear)):
+            return f"serial='activations': the positions of {layer.operation} read no windows of its input"
+        return None
+
+    def weights_used(
+        self, layer: Layer, operands: Operands
+    ) -> tuple[npt.NDArray[Any], npt.NDArray[Any]] | None:
+        """Give the weights before and after pruning, gathered alike; None if activations are pruned."""
+        if self.serial != "weights":
+            return None
+        job = job_of(layer, operands, self.serial, self.compute_units, self.format)
+        if not self._packs(job.values):
+            return job.values, self._prune(job.values, job.format).values
+        packed, _ = once(leave_out_zeros, job.values, grouping=self.grouping)
+        return packed, self._prune(packed, job.format, grouping="flat").values
+
+    def run(self, layer: Layer, operands: Operands) -> LayerResult:
+        """Count the cycles of `layer`."""
+        job = job_of(layer, operands, self.serial, self.compute_units, self.format)
+        # The unpruned machine, in the two readings.
+        dense = self._nonempty(job.values, job.format)
+        vectors, groups = dense.kept_rows.shape
+        all_lengths = np.full(vectors, groups)
+        every_row = groups * -(-dense.window // self.lanes)
+        all_rows = np.full((job.tiles, 3), every_row, np.int64)
+        nonempty = self._ladder(dense.kept_rows, job.bounds, None)
+        if packs := self._packs(job.values):
+            packed, counts = once(leave_out_zeros, job.values, grouping=self.grouping)
+            lengths = -(-counts // self.group)
+            kept = self._kept(packed, job.format, grouping="flat").kept_rows
+            exists = np.arange(kept.shape[1]) < lengths[:, None]
+            histogram = np.bincount(kept[exists], minlength=dense.window + 1)
+        else:
+            lengths = all_lengths
+            kept = self._kept(job.values, job.format).kept_rows
+            histogram = np.bincount(kept.reshape(-1), minlength=dense.window + 1)
+        widths = _BitWidths.of(dense.format, job.other_bits, self.serial)
+        dense_passes = self._passes(job, all_lengths, groups, widths)
+        passes = self._passes(job, lengths, groups, widths)
+        causes: dict[str, Any] = dict(passes.causes(self._ladder(kept, job.bounds, lengths)))
+        events = self._events(layer, job, widths, lengths, histogram, groups, sum(causes.values()))
+        path = self._datapath(dense.format, dense.window, widths)
+        slots = events.cycles * self.compute_units * self.processing_elements * self.lanes
+        tiles = (job.tiles, job.use_tiles(self.processing_elements))
+        filter_tiles, position_tiles = tiles if self.serial == "weights" else tiles[::-1]
+        return self.result(
+            layer,
+            **causes,
+            utilisation=events.rows_applied / slots,
+            filter_tiles=filter_tiles,
+            position_tiles=position_tiles,
+            groups=int(histogram.sum()),
+            kept_rows_histogram=tuple(histogram.tolist()),
+            unpruned_all_rows_cycles=dense_passes.cycles(all_rows),
+            unpruned_nonempty_rows_cycles=dense_passes.cycles(nonempty),
+            clock_hz=self.clock_hz,
+            energy_parts_j=Hardware(self).energy_parts_j(path, events),
+            standing_w=Hardware(self).standing_w(path),
+            notes=(f"zero {self.serial} packed away",) if packs else (),
+        )
+
+    def stored_bits(self, layer: Layer, operands: Operands, result: LayerResult) -> StoredBits:
+        """Every value at its format's width; packed weights as `_packed_bits` counts them.
+
+        The other operand takes words of that format, whatever its precision.
+        """
+        fmt = serial_format(operands, self.serial, self.format)
+        own, by_rows = fmt.storage_bits, self.serial == "weights"
+        other = (operands.activation_bits if by_rows else operands.weight_bits) or 16
+        other = own if fmt.is_float else whole_words(other, own)
+        plain = dense_bits(layer, *((own, other) if by_rows else (other, own)))
+        if self.weights_in_dram == "plain":
+            return plain
+        assert operands.weights is not None
+        packed = self._packed_bits(result, fmt)
+        if self._packs(operands.weights):
+            packed += layer.parameters  # a bit a weight says where the packed-away zeros were
+        return replace(plain, weights=packed, plain_weights=plain.weights)
+
+    def _packed_bits(self, result: LayerResult, fmt: NumberFormat) -> int:
+        """Bits of `bitxcore.Packed`: exponent, row mask and signs of each group, G bits of each kept row."""
+        assert result.groups is not None
+        assert result.kept_rows_histogram is not None
+        signs = self.group if fmt.is_float or fmt.encoding == "sign-magnitude" else 0
+        rows = sum(rows * groups for rows, groups in enumerate(result.kept_rows_histogram))
+        a_group = fmt.exponent_bits + (self.window or fmt.default_window) + signs
+        return result.groups * a_group + rows * self.group
+
+    def _events(
+        self,
+        layer: Layer,
+        job: Job,
+        widths: _BitWidths,
+        lengths: npt.NDArray[np.int64],
+        histogram: npt.NDArray[np.int64],
+        groups: int,
+        cycles: int,
+    ) -> Events:
+        passes, uses = job.use_tiles(self.processing_elements), job.uses * job.steps
+        gathered = int(lengths.sum())
+        rows = np.arange(len(histogram))
+        turns = int(-(-rows // self.lanes) @ histogram)
+        emitted = int(rows @ histogram)
+        broadcast = job.tiles * groups * uses
+        serial_read = gathered * passes * self.group * widths.serial
+        parallel_read = broadcast * self.group * widths.parallel
+        weights_serial = self.serial == "weights"
+        return Events(
+            serial_groups=gathered * passes,
+            rows_emitted=emitted * passes,
+            rows_applied=emitted * uses,
+            pe_cycles=turns * uses,
+            group_sums=gathered * uses,
+            parallel_groups=broadcast,
+            weight_bits_read=serial_read if weights_serial else parallel_read,
+            activation_bits_read=parallel_read if weights_serial else serial_read,
+            output_bits_written=layer.filters * layer.positions * widths.activation,
+            cycles=cycles,
+        )
+
+    @property
+    def built_datapath(self) -> Datapath:
+        """Datapath that the machine has: that of its float format, or of float32."""
+        own = number_format(self.format) if self.format else None
+        fmt = own if own is not None and own.is_float else number_format("float32")
+        return Datapath(self.group, self.window or fmt.default_window, ACTIVATION_WINDOW, fmt.exponent_bits)
+
+    def _datapath(self, fmt: NumberFormat, window: int, widths: _BitWidths) -> Datapath:
+        """Part of the datapath that one layer's numbers use."""
+        bits = ACTIVATION_WINDOW if fmt.is_float else widths.parallel
+        return Datapath(self.group, window, bits, fmt.exponent_bits)
+
+    @property
+    def area_parts_mm2(self) -> dict[str, float]:
+        """Area by part, in mm2; an unbounded FIFO has none."""
+        return {part: cost.area_mm2 for part, cost in Hardware(self).inventory().items()}
+
+    @property
+    def cost_figures(self) -> tuple[Figure, ...]:
+        """Every cost figure that enters, with its source."""
+        return Hardware(self).figures()
+
+    def _passes(self, job: Job, lengths: npt.NDArray[np.int64], groups: int, widths: _BitWidths) -> Passes:
+        """Describe the passes of a job; `lengths`: groups of each vector, `groups`: before packing."""
+        last = (job.uses - 1) % self.processing_elements + 1
+        at_once = np.array([self.processing_elements, last])
+        serial = np.add.reduceat(lengths, job.bounds[:-1])[:, None] * _bytes(self.group * widths.serial)
+        parallel = at_once * groups * _bytes(self.group * widths.parallel)
+        outputs = np.diff(job.bounds)[:, None] * at_once * _bytes(widths.activation)
+        weights, activations = (serial, parallel) if self.serial == "weights" else (parallel, serial)
+        ports = (
+            (weights, self.weight_bytes_per_cycle),
+            (activations, self.activation_bytes_per_cycle),
+            (outputs, self.output_bytes_per_cycle),
+        )
+        latency = ceil(log2(self.group)) + 1
+        return Passes(
+            fill_cycles=latency * (2 if widths.is_float else 1),
+            repeats=(job.use_tiles(self.processing_elements) - job.steps, job.steps),
+            port_cycles=np.stack(
+                [np.broadcast_to(port_cycles(moved, width), (job.tiles, 2)) for moved, width in ports], axis=2
+            ),
+        )
+
+    def _prune(self, weights: npt.NDArray[Any], fmt: str | None, grouping: str | None = None) -> Pruned:
+        import bitxcore as bx
+
+        return once(bx.prune, weights, format=fmt, **self._pruning(grouping))
+
+    def _kept(self, weights: npt.NDArray[Any], fmt: str | None, grouping: str | None = None) -> RowCounts:
+        """Rows that `_prune` keeps."""
+        return count_rows(weights, format=fmt, **self._pruning(grouping))
+
+    def _nonempty(self, weights: npt.NDArray[Any], fmt: str | None) -> RowCounts:
+        """Rows of the unpruned machine."""
+        own = format_of(weights.dtype) if fmt is None else number_format(fmt)
+        cut: dict[str, Any] = {"window": self.window, "group": self.group, "grouping": self.grouping}
+        return count_rows(weights, format=fmt, rows=self.window or own.default_window, **cut)
+
+    def _pruning(self, grouping: str | None) -> dict[str, Any]:
+        names = ("rows", "window", "group", "criterion", "rounding", "threshold", "budget")
+        return {name: getattr(self, name) for name in names} | {"grouping": grouping or self.grouping}
+
+    def _ladder(
+        self, kept: npt.NDArray[Any], bounds: npt.NDArray[np.int64], lengths: npt.NDArray[np.int64] | None
+    ) -> npt.NDArray[np.int64]:
+        """Cycles of the units in a pass of each filter tile, as `fifo_ladder` has them."""
+        from hwmodel.accelerators.engines.skewed_fifo import fifo_ladder
+
+        cost = -(-np.arange(256, dtype=np.int32) // self.lanes)
+        cost[0] = 0 if self.skip_zero_groups else 1
+        return fifo_ladder(
+            cost[kept],
+            fifo_depth=self.fifo_depth,
+            units=self.compute_units,
+            bounds=bounds,
+            lengths=lengths,
+        )
+
+    def _packs(self, weights: npt.NDArray[Any]) -> bool:
+        if self.pack_zeros is not None:
+            return self.pack_zeros
+        return bool(1 - np.count_nonzero(weights) / weights.size >= PACK_ZEROS_FROM)
+
+
+@dataclass(frozen=True)
+class _BitWidths:
+    """Bits of the numbers that move through one layer."""
+
+    serial: int
+    parallel: int
+    activation: int
+    is_float: bool
+
+    @classmethod
+    def of(cls, fmt: NumberFormat, other_bits: int | None, serial: str) -> _BitWidths:
+        own = fmt.storage_bits
+        if not fmt.is_float:
+            own = fmt.significand_bits + (fmt.encoding == "sign-magnitude")
+        other = other_bits or (fmt.storage_bits if fmt.is_float else 16)
+        return cls(own, other, other if serial == "weights" else own, fmt.is_float)
+
+
+def _bytes(bits: int) -> int:
+    return -(-bits // 8)

@@ -1,0 +1,221 @@
+"""Base of the machines that split and accumulate (SAC): no multipliers, one adder for each bit position.
+
+H. Lu, X. Wei, N. Lin, G. Yan, X. Li, "Tetris: Re-architecting Convolutional Neural Network Computation for
+Machine Learning Accelerators", ICCAD 2018, and H. Lu, M. Zhang, Y. Han, Q. Wang, H. Li, X. Li, "Architecting
+Effectual Computation for Machine Learning Accelerators", TCAD 2020. From their descriptions of the SAC unit:
+a splitter a lane sends an activation to the segment adders of a weight's essential bits; an adder tree
+joins the segments once all lanes have passed the mark at the end of their weights.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar
+
+import numpy as np
+import numpy.typing as npt
+
+from hwmodel.accelerators.engines.booth_terms import magnitude_words
+from hwmodel.accelerators.engines.bricks import GridPlan, held_lanes, weight_bricks
+from hwmodel.accelerators.families.grid import SECOND_OPERAND, Grid
+from hwmodel.costs.area_energy import Part, StoredBits, Work
+from hwmodel.costs.components import SUM_GUARD_BITS, adder_tree, selector
+from hwmodel.costs.figures import Costs
+from hwmodel.networks.layers import Layer
+from hwmodel.operands.operands import Operands
+from hwmodel.simulation.results import LayerResult
+
+Array = npt.NDArray[Any]
+
+ACTIVATION_BITS = 16
+"""Width of the splitters and segment adders."""
+
+SAC_ASSUMPTIONS = (
+    "Guessed: organised as DaDianNao is, a SAC unit in place of each neuron's multipliers and adder tree: 16"
+    " tiles x 16 filters x 16 lanes, one window. A channel block never straddles two kernel positions;"
+    " depthwise layers use one lane a filter, and one tile; a 3-channel input's stride is folded into its"
+    " channels.",
+    "Weights are sign and magnitude; floats are quantised to 16 bits (or the precision given). Weights of"
+    " more than word_bits take several filters' places.",
+    "Guessed: lanes of all SAC units run on by themselves, through throttle buffers that all get the"
+    " activations of a step together: a lane may be up to fifo_depth entries ahead of the slowest. Filters of"
+    " a round end together (pass marks); the tree that joins the segments works beside the next round.",
+    "Guessed: dual_issue, two weights of at most half of word_bits in one splitter; off by itself.",
+    "Weights are prepared when they enter the weight buffer, without cycles; in DRAM they are plain, and"
+    " every value takes a word (with dual_issue a weight of at most half a word takes half).",
+    "The pipeline's fill is not counted. Transposed convolution scatters.",
+    "Energy is components x events, the inventory being ours: the papers give block diagrams. Selectors, sign"
+    " inverters and segment adders work once an essential bit, all segment registers of a SAC unit until its"
+    " slowest lane is done. Prepared weights are read once a window, activations once a round for all tiles.",
+)
+"""What the machines of this family have in common."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SplitAccumulate(Grid):
+    """Grid of SAC units.
+
+    Parameters
+    ----------
+    lanes, columns, rows, tiles, fold_first_layer
+        As in `Grid`.
+    word_bits : int
+        Bits of a weight, that is segment adders of a SAC unit.
+    fifo_depth : int or None
+        Entries of its throttle buffer by which a lane may be ahead of the slowest; 0 is lock step, None is
+        unbounded (an idealisation without area).
+    dual_issue : bool
+        Whether a splitter takes two weights at once if both fit its width.
+    clock_hz, cost_basis, weight_buffer_bytes, activation_buffer_bytes, output_buffer_bytes
+        As in `Accelerator`.
+    """
+
+    columns: int = 1
+    fifo_depth: int | None = 2
+    dual_issue: bool = False
+
+    slot_cycles_per_mac: ClassVar[int] = 1
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.fifo_depth is not None:
+            self._check_at_least(0, "fifo_depth")
+
+    def stored_bits(self, layer: Layer, operands: Operands, result: LayerResult) -> StoredBits:
+        """Count the bits in DRAM: plain words; two weights a word where splitters take two at once."""
+        stored = super().stored_bits(layer, operands, result)
+        return replace(stored, weights=stored.weights // self._splits(operands))
+
+    @property
+    @abstractmethod
+    def _stride(self) -> int:
+        """Weights of a lane that one entry of its throttle buffer stands for."""
+
+    @property
+    @abstractmethod
+    def _entry_bits(self) -> int:
+        """Bits of what a splitter takes in a cycle."""
+
+    @abstractmethod
+    def _entries(self, streams: npt.NDArray[np.uint16]) -> tuple[npt.NDArray[np.int32], Array]:
+        """Cycles of each entry of each lane, shape (lanes, entries), and each lane's number of entries."""
+
+    def not_applicable(self, layer: Layer) -> str | None:
+        """Refuse products of two activations: there is nothing to prepare."""
+        return None if layer.has_weights else SECOND_OPERAND
+
+    def run(self, layer: Layer, operands: Operands) -> LayerResult:
+        """Count the cycles of `layer`."""
+        from hwmodel.accelerators.engines.skewed_fifo import fifo_ladder
+
+        lanes = self.lanes * self._splits(operands)
+        p = replace(self, lanes=lanes)._plan(layer, operands)
+        streams = self._streams(p, operands.integer_weights)
+        costs, entries = self._entries(streams.reshape(-1, p.steps))
+        lengths = np.where(self._held(p), entries.reshape(streams.shape[:-1]), 0).reshape(-1)
+        costs = np.where(np.arange(costs.shape[1]) < lengths[:, None], costs, 0)
+        starts = np.arange(p.groups)[:, None] * p.filters + np.arange(0, p.filters, p.rows * p.tiles)
+        bounds = np.append(starts.reshape(-1), p.groups * p.filters)
+        ladder = fifo_ladder(
+            costs,
+            fifo_depth=self.fifo_depth,
+            units=lanes * self.rows * self.tiles,
+            bounds=bounds * p.weight_words * p.lanes,
+            lengths=lengths,
+        ).sum(axis=0)
+        even, unequal, waiting = (p.window_sets * np.diff(ladder, prepend=0)).tolist()
+        cycles = even + unequal + waiting
+        ones = int(np.bitwise_count(streams).sum(dtype=np.int64)) * layer.positions
+        return self.result(
+            layer,
+            work=self._work(p, operands, costs, ones),
+            compute_cycles=even,
+            imbalance_cycles=unequal,
+            fifo_full_cycles=waiting,
+            fill_cycles=0,
+            utilisation=ones / (cycles * self.slots * self.word_bits) if cycles else 0.0,
+            filter_tiles=p.groups * p.rounds,
+            position_tiles=p.window_sets,
+            groups=int(lengths.sum()),
+        )
+
+    def _splits(self, operands: Operands) -> int:
+        """Weights that a splitter takes at once."""
+        return 2 if self.dual_issue and 2 * operands.weight_precision <= self.word_bits else 1
+
+    @staticmethod
+    def _streams(p: GridPlan, weights: Array) -> npt.NDArray[np.uint16]:
+        """Magnitudes as they pass the lanes, shape (groups, filters, words, lanes, steps)."""
+        words = magnitude_words(weight_bricks(p, weights), p.weight_words, p.word_bits)
+        streams = words.transpose(0, 1, 5, 4, 2, 3)
+        return np.ascontiguousarray(streams.reshape(*streams.shape[:4], p.steps))
+
+    @staticmethod
+    def _held(p: GridPlan) -> npt.NDArray[np.bool_]:
+        """Which lanes have weights, be they 0, shape (groups, filters, 1, lanes)."""
+        exists = np.arange(p.groups * p.filters).reshape(p.groups, p.filters) < p.layer.filters
+        held: npt.NDArray[np.bool_] = exists[:, :, None] & held_lanes(p).any(axis=1)
+        return held[:, :, None]
+
+    @property
+    def _depth(self) -> int:
+        """Entries of a throttle buffer, the one at work included."""
+        return 1 + (self.fifo_depth or 0)
+
+    def parts(self, costs: Costs) -> Mapping[str, Part]:
+        """Components: throttle buffers, splitters, segment adders and their registers, trees that join them.
+
+        Parameters
+        ----------
+        costs : Costs
+            Figures of `cost_basis`.
+        """
+        sacs = self.columns * self.rows * self.tiles
+        positions = sacs * self.word_bits
+        choose = selector(costs, self._stride, ACTIVATION_BITS) + costs.gates("and", ACTIVATION_BITS)
+        segment = ACTIVATION_BITS + SUM_GUARD_BITS
+        words = self.lanes * self._depth
+        return {
+            "weight_throttle": Part(costs.register(self._entry_bits), words * self.rows * self.tiles),
+            "activation_throttle": Part(
+                costs.register(ACTIVATION_BITS), words * self._stride * self.columns * self.tiles
+            ),
+            "splitters": Part(choose + costs.gates("xor", ACTIVATION_BITS), positions * self.lanes),
+            "segment_adders": Part(
+                costs.adder(ACTIVATION_BITS + self.lanes.bit_length()), positions * self.lanes
+            ),
+            "segment_registers": Part(costs.register(segment), positions),
+            "joining_trees": Part(adder_tree(costs, self.word_bits, segment + self.word_bits), sacs),
+        }
+
+    def _work(self, p: GridPlan, operands: Operands, costs: Array, ones: int) -> Work:
+        """Count the uses of the parts from the entries' cycles and the essential bits applied."""
+        positions = p.layer.positions
+        filters = np.arange(0, p.filters, p.rows * p.tiles)
+        busy_tiles = int((-(-np.minimum(p.rows * p.tiles, p.filters - filters) // p.rows)).sum())
+        steps = p.groups * p.steps * p.lanes * positions
+        slowest = costs.sum(axis=1, dtype=np.int64).reshape(-1, p.lanes).max(axis=1)
+        words = int(costs.sum(dtype=np.int64)) * p.window_sets
+        outputs = p.layer.filters * positions
+        return Work(
+            uses={
+                "weight_throttle": words,
+                "activation_throttle": steps * busy_tiles,
+                "splitters": ones,
+                "segment_adders": ones,
+                "segment_registers": int(slowest.sum()) * positions * self.word_bits,
+                "joining_trees": outputs * p.weight_words,
+            },
+            read_bits={
+                "weight_buffer": words * self._entry_bits,
+                "activation_buffer": steps * p.rounds * operands.activation_precision,
+                "output_buffer": 0,
+            },
+            written_bits={
+                "weight_buffer": 0,
+                "activation_buffer": 0,
+                "output_buffer": outputs * operands.activation_precision,
+            },
+        )

@@ -1,0 +1,278 @@
+"""``bitx simulate -a all``: who enters the comparison, and what is printed of it."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from hwmodel.cli import output as out
+from hwmodel.cli.operand_options import is_of_one_layer
+
+if TYPE_CHECKING:
+    from bitxcore.store import StoreWriter
+    from hwmodel.accelerators.base import Accelerator
+    from hwmodel.networks.network import Network
+    from hwmodel.simulation.results import NetworkResult
+    from hwmodel.studies.comparison import ComparisonResult, ComparisonRow, Contender
+    from hwmodel.studies.published import Beside, Comparison
+
+ALL = "all"
+_NUMBER = re.compile(r"\d[\d,.]*")
+
+Given = tuple[tuple[str, dict[str, Any]], ...]
+
+
+class Field:
+    """The machines of a comparison, until their run is over.
+
+    Parameters
+    ----------
+    everyone : sequence of Contender
+    conditions : mapping
+        What they share.
+    """
+
+    def __init__(self, everyone: Sequence[Contender], conditions: dict[str, Any]) -> None:
+        self._everyone = tuple(everyone)
+        self._conditions = conditions
+        self._playing = self._everyone
+        self._absent: dict[str, tuple[Contender, str]] = {}
+
+    @property
+    def machines(self) -> tuple[Accelerator, ...]:
+        """Those that take part."""
+        return tuple(c.machine for c in self._playing)
+
+    def start(self, *, weights: bool, activations: bool) -> tuple[Accelerator, ...]:
+        """Leave out machines whose operands are not there; return the others."""
+        from hwmodel.studies.comparison import split
+
+        self._playing, self._absent = split(self._everyone, weights=weights, activations=activations)
+        return self.machines
+
+    def finish(self, run: NetworkResult, writer: StoreWriter | None) -> ComparisonResult:
+        """Compare, and write the table if there is a store."""
+        from hwmodel.studies.comparison import summarise, write_comparison
+
+        result = summarise(run, self._playing, self._absent, self._conditions)
+        if writer is not None:
+            write_comparison(writer, result)
+        return result
+
+
+def field(given: Given, bitx_options: dict[str, Any]) -> Field | None:
+    """Make the machines of a comparison; None if ``all`` was not asked for.
+
+    Parameters
+    ----------
+    given : tuple of (str, dict)
+        What ``-a`` was. Options of ``all`` are conditions for everybody; other machines enter besides.
+    bitx_options : dict
+        Of every bitx that does not set them itself.
+    """
+    from hwmodel.studies.comparison import conditions, contenders, entries
+
+    asked = [options for name, options in given if name == ALL]
+    if not asked:
+        return None
+    if len(asked) > 1:
+        raise click.UsageError("-a all is given twice")
+    common = conditions(**asked[0])
+    entered = [*entries(), *((name, options) for name, options in given if name != ALL)]
+    named = [(name, bitx_options | dict(own) if name == "bitx" else own) for name, own in entered]
+    return Field(contenders(named, common), common)
+
+
+def show(
+    net: Network,
+    result: ComparisonResult,
+    parameters: dict[str, Any],
+    output: str | None,
+    published: tuple[Accelerator, Sequence[Comparison]] | None,
+    as_json: bool,
+) -> None:
+    """Print a comparison, and if `published` is given, the published figures beside ours."""
+    from hwmodel.cli import simulation_report as report
+    from hwmodel.studies.published import beside_averages
+
+    beside = beside_averages(result) if published is not None else ()
+    if as_json:
+        document = report.document(net, result.run, result.machines, parameters, output, published)
+        document["comparison"] = {
+            "conditions": dict(result.conditions),
+            "rows": [asdict(row) for row in result.rows],
+            "published_averages": [asdict(b.figure) | {"ours": b.ours, "ratio": b.ratio} for b in beside],
+        }
+        out.print_json(document)
+        return
+    _print_table(net, result)
+    out.say(*_remarks(net, result))
+    if published is not None:
+        _print_averages(result, beside)
+        report.print_published(*published)
+    out.say(out.written_line([output], "-o STORE.h5 keeps these results"))
+
+
+def _print_table(net: Network, result: ComparisonResult) -> None:
+    columns: list[tuple[str, bool, list[str]]] = [
+        ("accelerator", False, [r.accelerator for r in result.rows]),
+        ("layers", True, [_layers(r, len(net)) for r in result.rows]),
+        ("cycles", True, [out.count(r.cycles) for r in result.rows]),
+        ("x Da-\nDianNao", True, [out.times(r.speedup) for r in result.rows]),
+        ("mean of\nlayers", True, [out.times(r.speedup_mean) for r in result.rows]),
+        ("on\nchip", True, [out.times(r.speedup_on_chip) for r in result.rows]),
+        ("x best\nother", True, [out.times(r.speedup_over_best_other) for r in result.rows]),
+        ("best other", False, [_best(r) for r in result.rows]),
+        ("energy\nuJ", True, [_figures(r.energy_j, 1e6) for r in result.rows]),
+        ("energy\nratio", True, [out.times(r.energy_ratio) for r in result.rows]),
+        ("area\nmm2", True, [_figures(r.area_mm2) for r in result.rows]),
+        ("speed/\narea", True, [out.times(r.speedup_per_area) for r in result.rows]),
+    ]
+    shown = [c for c in columns if any(cell != "–" for cell in c[2])]
+    out.print_table(
+        [heading for heading, _, _ in shown],
+        zip(*(cells for _, _, cells in shown), strict=True),
+        numeric=[number for _, number, _ in shown],
+        title=f"{result.run.network}: {net.macs:,} MACs, {net.parameters:,} weights in {len(net)} layers",
+    )
+
+
+def _layers(row: ComparisonRow, total: int) -> str:
+    return "–" if row.layers is None else f"{row.layers}/{total}"
+
+
+def _best(row: ComparisonRow) -> str:
+    if row.best_other is None:
+        return "–"
+    return (
+        row.best_other
+        if row.best_other_layers == row.layers
+        else f"{row.best_other} ({row.best_other_layers} layers)"
+    )
+
+
+def _figures(value: float | None, unit: float = 1.0) -> str:
+    return "–" if value is None else f"{value * unit:,.4g}"
+
+
+def _remarks(net: Network, result: ComparisonResult) -> list[str]:
+    from hwmodel.studies.comparison import PEAK_MACS_PER_CYCLE
+
+    c = result.conditions
+    rest = ", ".join(f"{name}={value}" for name, value in c.items() if name != "clock_hz")
+    lines = [
+        f"equal for all: {PEAK_MACS_PER_CYCLE:,} MACs a cycle at 16 bit, {c['clock_hz'] / 1e6:,.10g} MHz,"
+        f" {rest}"
+    ]
+    lines += [
+        f"another peak, {row.accelerator}: {row.peak_macs_per_cycle:,.10g} MACs a cycle"
+        for row in result.rows
+        if row.peak_macs_per_cycle != PEAK_MACS_PER_CYCLE
+    ]
+    lines += [
+        f"number format, {row.accelerator}: the tensors' own; the others compute in fixed point"
+        for row, machine in zip(result.rows, result.machines, strict=False)
+        if machine.name == "bitx" and machine.options["format"] is None
+    ]
+    lines += [
+        "x DaDianNao, energy ratio, speed/area: over DaDianNao, on the layers that both run; mean of layers:"
+        " geometric; on chip: with a memory without limits; energy ratio: speed per watt",
+        "x best other: over the fastest machine of another design that runs half of its MACs or more, on the"
+        " layers that both run",
+    ]
+    lines += _how_busy(result)
+    lines += [
+        f"{row.accelerator}: {row.common_layers} of {len(net)} layers in common with DaDianNao"
+        for row in result.rows
+        if row.common_layers not in (None, len(net))
+    ]
+    lines += [f"takes no part, {row.accelerator}: {row.reason}" for row in result.rows if row.reason]
+    names = {row.label: row.accelerator for row in result.rows}
+    reasons = ((r.reason, names[r.accelerator]) for r in result.run.layers if r.reason is not None)
+    lines += [f"not applicable: {reason}: {who}" for reason, who in _who(reasons)]
+    notes = (
+        (note, names[r.accelerator])
+        for r in result.run.layers
+        for note in r.notes
+        if not is_of_one_layer(note)
+    )
+    lines += [f"note: {note}: {who}" for note, who in _who(notes)]
+    if any(row.area_mm2 for row in result.rows):
+        lines.append(
+            f"energy and area: cost basis {c['cost_basis']}; --json and the store's table costs give every"
+            " figure with its source. Ratios can be trusted, absolute energies to a factor of two."
+        )
+    lines += [
+        f"not simulated: {n.count} × {n.operation}: {n.reason}"
+        + (" (its multiplications are missing from the totals)" if n.multiplies else "")
+        for n in result.run.not_simulated
+    ]
+    lines += [f"note: {note}" for note in result.run.notes]
+    lines.append("assumptions of each machine: bitx list accelerators --assumptions")
+    return lines
+
+
+def _how_busy(result: ComparisonResult) -> list[str]:
+    """Say how much of the baseline a network fills: the rest can be gained without skipping anything."""
+    from hwmodel.studies.comparison import BASELINE
+
+    base = next((row for row in result.rows if row.accelerator == BASELINE and row.reason is None), None)
+    if base is None:
+        return []
+    total = result.run.total(base.label)
+    cycles = total.on_chip_cycles or total.cycles
+    share = total.macs / (base.peak_macs_per_cycle * cycles)
+    return [
+        f"DaDianNao: {share:.1%} of its multipliers are at work while it computes; a gain over it tells, too,"
+        " how well layers fit a machine"
+    ]
+
+
+def _who(told: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
+    """Texts, and the machines with the number of their layers; texts that differ in numbers only are one."""
+    found: dict[str, tuple[dict[str, None], Counter[str]]] = {}
+    for text, machine in told:
+        texts, machines = found.setdefault(_NUMBER.sub("#", text), ({}, Counter()))
+        texts[text] = None
+        machines[machine] += 1
+    return [
+        (
+            next(iter(texts)) + (f" (and {len(texts) - 1} more such)" if len(texts) > 1 else ""),
+            ", ".join(f"{machine} {n} x" for machine, n in machines.items()),
+        )
+        for texts, machines in found.values()
+    ]
+
+
+def _print_averages(result: ComparisonResult, beside: Sequence[Beside]) -> None:
+    out.print_table(
+        ["published averages", "of what", "published", "ours", "ratio", "source"],
+        (
+            [
+                b.figure.accelerator,
+                f"{b.figure.quantity} ({b.figure.statistic})",
+                _published(b),
+                _figures(b.ours),
+                out.times(b.ratio),
+                b.figure.source,
+            ]
+            for b in beside
+        ),
+        numeric=[False, False, True, True, True, False],
+        title=f"published figures beside ours on {result.run.network}; they are never inputs",
+    )
+    why: dict[str, str] = {}
+    for b in beside:
+        text = f"{b.figure.workload}: {b.figure.why}" if b.figure.workload else b.figure.why
+        why.setdefault(text, b.figure.accelerator)
+    out.say(*(f"why {machine} differs: {text}" for text, machine in why.items()))
+
+
+def _published(b: Beside) -> str:
+    figure = f"{b.figure.published:,.10g}"
+    return figure if b.figure.low is None else f"{figure} ({b.figure.low:g}–{b.figure.high:g})"

@@ -1,0 +1,78 @@
+"""Cycles in which a machine waits for the DRAM, and what that costs.
+
+Every tile takes the same share of the layer's on-chip cycles, since all of them have as many products. Shares
+are exact fractions, and only the layer's sums are rounded up to whole cycles: so no wait depends on how
+remainders fall on tiles, and a machine that computes faster never waits into a longer layer. The transfers
+of a slot end in whole cycles. What a slot takes longer than its tile is charged to weights, as long as they
+come, then to activations, then to outputs and partial sums.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from math import ceil, fsum
+
+from hwmodel.memory.channels import Channels, TileCosts
+from hwmodel.memory.tiling import OperandWidths, Tiling
+from hwmodel.memory.transfers import Moved, transfers
+
+
+@dataclass(frozen=True)
+class TransferSchedule:
+    """The slots of a layer on a memory, by kinds.
+
+    Parameters
+    ----------
+    tiles : int
+    working, exposed : tuple of (int, tuple of int)
+        Slots with a tile at work, and those before the first and after the last: how many there are,
+        and the cycles at which the DRAM is done with weights, activations, outputs.
+    seconds, joules : float
+        In which the DRAM is busy, and what it takes for that.
+    """
+
+    tiles: int
+    working: tuple[tuple[int, tuple[int, int, int]], ...]
+    exposed: tuple[tuple[int, tuple[int, int, int]], ...]
+    seconds: float
+    joules: float
+
+    def waits(self, on_chip_cycles: int) -> tuple[int, int, int]:
+        """Cycles of waiting for weights, activations and outputs.
+
+        Parameters
+        ----------
+        on_chip_cycles : int
+            Of the layer, with a memory without limits.
+        """
+        ends = [0, 0, 0]
+        for n, done in self.working:
+            for rung, cycles in enumerate(done):
+                ends[rung] += n * max(on_chip_cycles, self.tiles * cycles)
+        for n, done in self.exposed:
+            for rung, cycles in enumerate(done):
+                ends[rung] += n * self.tiles * cycles
+        weights, activations, outputs = (-(-end // self.tiles) for end in ends)
+        return weights - on_chip_cycles, activations - weights, outputs - activations
+
+
+@lru_cache(maxsize=1 << 12)
+def schedule(tiling: Tiling, widths: OperandWidths, channels: Channels, clock_hz: float) -> TransferSchedule:
+    """Time the transfers of a tiling."""
+    costs = TileCosts(channels, tiling, widths)
+    slots = transfers(tiling)
+    seconds, joules = [], []
+
+    def done(n: int, moved: Moved, *, first: bool = False) -> tuple[int, tuple[int, int, int]]:
+        ends, elapsed = [], 0.0
+        for cost in costs.of(moved, first=first):
+            elapsed += cost.seconds
+            joules.append(n * cost.joules)
+            ends.append(ceil(elapsed * clock_hz))
+        seconds.append(n * elapsed)
+        return n, (ends[0], ends[1], ends[2])
+
+    working = tuple(done(n, moved) for n, moved in slots.kinds)
+    exposed = (done(1, slots.first, first=True), done(1, slots.last))
+    return TransferSchedule(tiling.tiles, working, exposed, fsum(seconds), fsum(joules))

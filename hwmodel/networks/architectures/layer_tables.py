@@ -1,0 +1,84 @@
+"""What all tables are made of: square convolutions, tied to their tensors, and written as text."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Sequence
+from pathlib import Path
+from typing import Any
+
+from hwmodel.networks.layers import Conv, Layer
+from hwmodel.networks.network import NO_TENSOR, Network, NetworkLayer, network_to_table
+
+
+def square_conv(
+    name: str,
+    inputs: int,
+    outputs: int,
+    size: int,
+    kernel: int = 1,
+    stride: int = 1,
+    *,
+    dilation: int = 1,
+    groups: int = 1,
+    same: bool = False,
+) -> Conv:
+    """Convolution of a square plane with a square kernel.
+
+    Parameters
+    ----------
+    name : str
+    inputs, outputs : int
+        Channels.
+    size : int
+        Side of the input.
+    kernel, stride, dilation, groups : int
+    same : bool
+        Pad as TensorFlow's SAME does; otherwise both sides by half the (dilated) kernel.
+    """
+    half = dilation * (kernel // 2)
+    pair = (half, half)
+    if same:
+        padding = max((-(-size // stride) - 1) * stride + kernel - size, 0)
+        pair = (padding // 2, padding - padding // 2)
+    return Conv(
+        name,
+        in_channels=inputs,
+        out_channels=outputs,
+        in_size=(size, size),
+        kernel=(kernel, kernel),
+        stride=(stride, stride),
+        padding=(pair, pair),
+        dilation=(dilation, dilation),
+        groups=groups,
+    )
+
+
+def named(layers: Sequence[Layer], nameless: Collection[str] = ()) -> tuple[NetworkLayer, ...]:
+    """Tie every layer that has weights to the tensor of its name, but for the `nameless` ones."""
+    return tuple(
+        NetworkLayer(layer, f"{layer.name}.weight")
+        if layer.has_weights and layer.name not in nameless
+        else untied(layer)
+        for layer in layers
+    )
+
+
+def untied(layer: Layer) -> NetworkLayer:
+    """Return a layer whose tensor has no name that everybody uses."""
+    return NetworkLayer(layer, weight_missing=NO_TENSOR if layer.has_weights else None)
+
+
+def table_text(network: Network) -> str:
+    """JSON text of a table: one layer a line, for readable differences."""
+    table: dict[str, Any] = network_to_table(network)
+    layers = ",\n".join(f"    {json.dumps(row)}" for row in table.pop("layers"))
+    head = json.dumps(table, indent=2)
+    return f'{head[:-2]},\n  "layers": [\n{layers}\n  ]\n}}\n'
+
+
+def write_tables(networks: Sequence[Network], folder: str) -> None:
+    """Write the table of every network to `folder`."""
+    Path(folder).mkdir(parents=True, exist_ok=True)
+    for network in networks:
+        (Path(folder) / f"{network.name}.json").write_text(table_text(network))

@@ -1,0 +1,11 @@
+"""ONNX graphs as networks.
+
+Shapes come from ONNX's own inference. Where it finds none (a reshape computed at run time), the
+graph is run once on zeros with ONNX Runtime, if that is installed, and the shapes are read off.
+"""
+
+from hwmodel.networks.onnx.conversion import network_from_onnx
+from hwmodel.networks.onnx.model_file import read_model, run_graph
+from hwmodel.networks.onnx.sizes import graph_inputs, set_input_sizes
+
+__all__ = ["graph_inputs", "network_from_onnx", "read_model", "run_graph", "set_input_sizes"]

@@ -1,0 +1,110 @@
+"""Layers of convolutions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from bitxcore.errors import TensorError
+from bitxcore.groups import Layout
+from hwmodel.networks.graph_operands import GraphOperand
+from hwmodel.networks.layers import Conv, ConvTranspose
+from hwmodel.networks.onnx.graph import Found, Graph, attributes_of, name_of, operand_of
+from hwmodel.networks.onnx.shapes import Shape
+from hwmodel.networks.onnx.weights import bind
+
+
+def conv(graph: Graph, node: Any, weight: int = 1, zero_point: int | None = None) -> Found:
+    """Convolution; `weight` and `zero_point` are the inputs that hold the weights and their zero point."""
+    attributes, arguments, x, w = _spatial(graph, node, weight)
+    mode = attributes.get("auto_pad", "NOTSET")
+    if mode.startswith("SAME"):
+        padding = _same_padding(
+            x[2:], w[2:], arguments["stride"], arguments["dilation"], mode == "SAME_UPPER"
+        )
+    else:
+        padding = _explicit_padding(attributes, len(w) - 2) if mode == "NOTSET" else [(0, 0)] * (len(w) - 2)
+    layer = Conv(name_of(node), out_channels=w[0], padding=tuple(padding), **arguments)
+    _check_output(graph, node, layer.out_size)
+    read = operand_of(node, zero_point)
+    return [replace(bind(graph, node, layer, weight, zero_point=zero_point), reads=(read,))]
+
+
+def conv_transpose(graph: Graph, node: Any) -> Found:
+    """Transposed convolution."""
+    attributes, arguments, x, w = _spatial(graph, node, 1)
+    ndim = len(w) - 2
+    extra = tuple(attributes.get("output_padding", [0] * ndim))
+    mode = attributes.get("auto_pad", "NOTSET")
+    wanted = attributes.get("output_shape")
+    if wanted is None and mode.startswith("SAME"):
+        wanted = [i * s for i, s in zip(x[2:], arguments["stride"], strict=True)]
+    if wanted is None:
+        padding = _explicit_padding(attributes, ndim) if mode == "NOTSET" else [(0, 0)] * ndim
+    else:
+        padding, grown = [], []
+        dimensions = zip(x[2:], w[2:], arguments["stride"], arguments["dilation"], extra, wanted, strict=True)
+        for i, k, s, d, e, out in dimensions:
+            total = s * (i - 1) + e + d * (k - 1) + 1 - out
+            grown.append(e + max(0, -total))
+            half = max(0, total) // 2
+            pair = (half, max(0, total) - half)
+            padding.append(pair if mode == "SAME_UPPER" else pair[::-1])
+        extra = tuple(grown)
+    groups = arguments["groups"]
+    layer = ConvTranspose(
+        name_of(node),
+        out_channels=w[1] * groups,
+        padding=tuple(padding),
+        output_padding=extra,
+        **arguments,
+    )
+    _check_output(graph, node, layer.out_size)
+    layout = Layout(filter_axis=1) if groups == 1 else Layout(filter_axis=1, conv_groups=groups)
+    return [replace(bind(graph, node, layer, 1, layout), reads=(GraphOperand((node.input[0],)),))]
+
+
+def _spatial(graph: Graph, node: Any, weight: int) -> tuple[dict[str, Any], dict[str, Any], Shape, Shape]:
+    """Return the attributes, those that Conv and ConvTranspose share as arguments, and the two shapes."""
+    attributes = attributes_of(node)
+    x, w = graph.shapes[node.input[0]], graph.shapes[node.input[weight]]
+    ndim = len(w) - 2
+    if not 1 <= ndim <= 3 or len(x) != len(w):
+        raise TensorError(
+            f"{graph.path}: node {name_of(node)!r}: {node.op_type} of {x} with {w} is not 1-D to 3-D"
+        )
+    arguments = {
+        "in_channels": x[1],
+        "in_size": x[2:],
+        "kernel": w[2:],
+        "stride": tuple(attributes.get("strides", [1] * ndim)),
+        "dilation": tuple(attributes.get("dilations", [1] * ndim)),
+        "groups": attributes.get("group", 1),
+        "batch": x[0],
+    }
+    return attributes, arguments, x, w
+
+
+def _explicit_padding(attributes: Mapping[str, Any], ndim: int) -> list[tuple[int, int]]:
+    pads = attributes.get("pads", [0] * 2 * ndim)
+    return list(zip(pads[:ndim], pads[ndim:], strict=True))
+
+
+def _same_padding(
+    sizes: Shape, kernel: Shape, strides: Shape, dilations: Shape, upper: bool
+) -> list[tuple[int, int]]:
+    pairs = []
+    for i, k, s, d in zip(sizes, kernel, strides, dilations, strict=True):
+        total = max((-(-i // s) - 1) * s + d * (k - 1) + 1 - i, 0)
+        pairs.append((total // 2, total - total // 2) if upper else (total - total // 2, total // 2))
+    return pairs
+
+
+def _check_output(graph: Graph, node: Any, size: Shape) -> None:
+    inferred = graph.shapes[node.output[0]][2:]
+    if inferred != size:
+        raise TensorError(
+            f"{graph.path}: node {name_of(node)!r}: output size {size} from its attributes,"
+            f" {inferred} inferred"
+        )

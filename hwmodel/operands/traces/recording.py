@@ -1,0 +1,353 @@
+"""Run a model once and record what its layers really multiply.
+
+Layers are taken in slices: a slice's inputs become the outputs of the graph, ONNX Runtime runs, and
+every array is written and let go before the next slice. So memory is bounded by the slice, whatever the
+depth of the model, and time is one run a slice.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from hashlib import sha256
+from math import prod
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from bitxcore.errors import BitxError, TensorError
+from hwmodel.networks.graph_operands import FIRST, GraphOperand, without_zero_point
+from hwmodel.networks.network import Network, NetworkLayer
+from hwmodel.operands.operands import activation_shape
+from hwmodel.operands.traces.inputs import Given, Input, Scaling, read_inputs
+from hwmodel.operands.traces.recorded import NOT_RECORDED, TRACES, NotRecorded, TracedOperand
+
+if TYPE_CHECKING:
+    from bitxcore.store import StoreWriter
+
+SLICE_BYTES = 1 << 28
+
+Progress = Callable[[int, int, str], None]
+"""Called with layers done, layers in all, and the name of the layer that comes next."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TraceResult:
+    """What `trace` recorded.
+
+    Attributes
+    ----------
+    network : Network
+        Its layers' names are the names of the traces.
+    input_sizes : dict of str to tuple of int
+    operands : tuple of TracedOperand
+        In the layers' order.
+    not_recorded : tuple of NotRecorded
+    slices : int
+        Times that the model ran.
+    """
+
+    network: Network
+    input_sizes: dict[str, tuple[int, ...]]
+    operands: tuple[TracedOperand, ...]
+    not_recorded: tuple[NotRecorded, ...]
+    slices: int
+
+
+def trace(
+    model: str | os.PathLike[str],
+    inputs: Given | Mapping[str, Given],
+    out: str | os.PathLike[str],
+    *,
+    input_size: Sequence[int] | Mapping[str, Sequence[int]] | None = None,
+    sizes: Mapping[str, int] | None = None,
+    scaling: Scaling | None = None,
+    slice_bytes: int = SLICE_BYTES,
+    progress: Progress | None = None,
+) -> TraceResult:
+    """Run an ONNX model and record the activations of every layer.
+
+    Parameters
+    ----------
+    model : str or path-like
+        An ``.onnx`` file.
+    inputs : array_like, path, or mapping of input name to these
+        A picture (``.png``, ``.jpg``: resized to the input's size, see `Scaling`); any dump, in which the
+        tensor of the input's name, or the only tensor, is taken; or an array.
+    out : str or path-like
+        The store; it appears whole or not at all.
+    input_size, sizes : optional
+        As of `hwmodel.load_network`: sizes that the model leaves open. Those that are not given are the
+        array's, or the picture's own.
+    scaling : Scaling, optional
+        Of pictures. By default channels go from 0 to 1.
+    slice_bytes : int
+        Aim for the activations that are in memory at once; a single layer may have more.
+    progress : callable, optional
+        ``progress(done, total, next_layer)``.
+
+    Returns
+    -------
+    TraceResult
+
+    Raises
+    ------
+    DumpError
+        If a file is missing or damaged.
+    TensorError
+        If an input does not fit the model, or the model does not run.
+    MissingExtraError
+        If onnx, onnxruntime, or for pictures pillow, is missing.
+    """
+    from bitxcore.dumps import open_dump
+    from bitxcore.store import Store
+    from hwmodel.networks.network import load_network
+
+    path = Path(model)
+    if path.suffix != ".onnx":
+        raise TensorError("only ONNX models can be traced (.onnx)", path=path)
+    if isinstance(slice_bytes, bool) or not isinstance(slice_bytes, int) or slice_bytes < 1:
+        raise TensorError(f"slice_bytes must be an integer of at least 1, got {slice_bytes!r}")
+    scaling = scaling or Scaling()
+    takes = _inputs(path, input_size, sizes or {})
+    feeds = read_inputs(str(path), takes, inputs, scaling)
+    shapes = {name: x.shape for name, x in feeds.items()}
+    network = load_network(path, input_size=shapes)
+    run = _Run(path, shapes, feeds)
+    parameters = {
+        "command": "trace",
+        "input_sizes": shapes,
+        "inputs": _described(inputs, takes),
+        "scaling": asdict(scaling),
+        "slice_bytes": slice_bytes,
+    }
+    with open_dump(path) as dump:
+        files = [item for item in _each(inputs) if isinstance(item, (str, os.PathLike))]
+        with Store.create(out, parameters=parameters, inputs=[dump, *files]) as store:
+            recorder = _Recorder(store)
+            done = slices = 0
+            for part in _slices(network.layers, slice_bytes):
+                if progress:
+                    progress(done, len(network), part[0].layer.name)
+                run.record(part, recorder)
+                done, slices = done + len(part), slices + 1
+            recorder.finish()
+    if progress:
+        progress(len(network), len(network), "")
+    return TraceResult(
+        network=network,
+        input_sizes=shapes,
+        operands=tuple(recorder.operands),
+        not_recorded=tuple(recorder.missing),
+        slices=slices,
+    )
+
+
+# -- inputs ------------------------------------------------------------------------------------
+
+
+def _inputs(
+    path: Path, input_size: Sequence[int] | Mapping[str, Sequence[int]] | None, sizes: Mapping[str, int]
+) -> list[Input]:
+    """Read the inputs of the model, with the sizes that are asked for."""
+    from hwmodel.networks.onnx import graph_inputs, read_model
+
+    inputs = [Input(name, dims, dtype) for name, dims, dtype in graph_inputs(read_model(path))]
+    named: Mapping[str, Sequence[int]] = {}
+    if isinstance(input_size, Mapping):
+        named = input_size
+    elif input_size is not None:
+        if len(inputs) != 1:
+            names = ", ".join(item.name for item in inputs)
+            raise TensorError(f"has inputs {names}; say whose size is given", path=path)
+        named = {inputs[0].name: input_size}
+    if unknown := set(named) - {item.name for item in inputs}:
+        raise TensorError(f"there is no input {sorted(unknown)[0]!r}", path=path)
+    open_names = {size for item in inputs for size in item.sizes if isinstance(size, str)}
+    if unknown := set(sizes) - open_names:
+        known = ", ".join(sorted(open_names)) or "none"
+        raise TensorError(
+            f"no dynamic dimension is called {sorted(unknown)[0]!r}; there are {known}", path=path
+        )
+    return [_asked(path, item, named.get(item.name), sizes) for item in inputs]
+
+
+def _asked(path: Path, item: Input, wanted: Sequence[int] | None, sizes: Mapping[str, int]) -> Input:
+    if wanted is not None:
+        fits = len(wanted) == len(item.sizes) and all(
+            not isinstance(size, int) or size == asked for size, asked in zip(item.sizes, wanted, strict=True)
+        )
+        if not fits:
+            asked_text = "x".join(map(str, wanted))
+            raise TensorError(
+                f"input {item.name!r}: size {asked_text} is asked for, the model takes {item.shape_text}",
+                path=path,
+            )
+        return Input(item.name, tuple(wanted), item.dtype)
+    filled = (sizes.get(size, size) if isinstance(size, str) else size for size in item.sizes)
+    return Input(item.name, tuple(filled), item.dtype)
+
+
+def _each(inputs: Given | Mapping[str, Given]) -> list[Given]:
+    return list(inputs.values()) if isinstance(inputs, Mapping) else [inputs]
+
+
+def _described(inputs: Given | Mapping[str, Given], takes: Sequence[Input]) -> dict[str, str]:
+    """Say where each input comes from: a path, or the digest of an array's bytes."""
+    given = inputs if isinstance(inputs, Mapping) else {takes[0].name: inputs}
+    return {
+        name: os.fspath(item)
+        if isinstance(item, (str, os.PathLike))
+        else f"array, sha256 {sha256(np.ascontiguousarray(item).tobytes()).hexdigest()}"
+        for name, item in given.items()
+    }
+
+
+# -- the run -----------------------------------------------------------------------------------
+
+
+def _slices(layers: Sequence[NetworkLayer], slice_bytes: int) -> Iterator[list[NetworkLayer]]:
+    """Cut the layers into runs of consecutive ones, by the bytes of their inputs as float32."""
+    part: list[NetworkLayer] = []
+    size = 0
+    for entry in layers:
+        nbytes = 4 * entry.layer.input_count
+        if part and size + nbytes > slice_bytes:
+            yield part
+            part, size = [], 0
+        part.append(entry)
+        size += nbytes
+    if part:
+        yield part
+
+
+class _Run:
+    """A model, ready to run for any of its values."""
+
+    def __init__(
+        self, path: Path, shapes: Mapping[str, Sequence[int]], feeds: Mapping[str, npt.NDArray[Any]]
+    ) -> None:
+        from hwmodel.networks.onnx import read_model, set_input_sizes
+
+        self.path = path
+        self.feeds = feeds
+        self.model = read_model(path)
+        set_input_sizes(path, self.model, shapes, {})
+
+    def record(self, part: Sequence[NetworkLayer], recorder: _Recorder) -> None:
+        """Run the model for the inputs of some layers and hand them over, layer by layer."""
+        wanted = dict.fromkeys(
+            name for entry in part for read in entry.reads if not read.unrecorded for name in read.names
+        )
+        values = self._values(list(wanted))
+        left = [name for entry in part for read in entry.reads for name in read.names]
+        for entry in part:
+            recorder.record(entry, values)
+            for read in entry.reads:
+                for name in read.names:
+                    left.remove(name)
+                    if name not in left:
+                        values.pop(name, None)
+
+    def _values(self, names: list[str]) -> dict[str, npt.NDArray[Any]]:
+        import onnx
+
+        from hwmodel.networks.onnx import run_graph
+
+        if not names:
+            return {}
+        del self.model.graph.output[:]
+        self.model.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names)
+        try:
+            found = run_graph(self.path, self.model, names, self.feeds, optimised=False)
+        except BitxError:
+            raise
+        except Exception as error:  # ONNX Runtime's errors share no base but Exception.
+            text = " ".join(str(error).split())
+            raise TensorError(f"does not run on these inputs: {text}", path=self.path) from error
+        return dict(zip(names, map(np.asarray, found), strict=True))
+
+
+class _Recorder:
+    """Arranges the values of layers, writes them, and keeps the list."""
+
+    def __init__(self, store: StoreWriter) -> None:
+        self.store = store
+        self.operands: list[TracedOperand] = []
+        self.missing: list[NotRecorded] = []
+
+    def record(self, entry: NetworkLayer, values: Mapping[str, npt.NDArray[Any]]) -> None:
+        """Write one layer's operands, and list those that can't be."""
+        layer = entry.layer
+        arrays: dict[str, npt.NDArray[Any]] = {}
+        for read in entry.reads:
+            found = read.unrecorded or _arranged(entry, read, values)
+            if isinstance(found, str):
+                self.missing.append(NotRecorded(layer=layer.name, operand=read.operand, reason=found))
+                continue
+            arrays[read.operand] = found
+            self.operands.append(
+                TracedOperand(
+                    layer=layer.name,
+                    operation=layer.operation,
+                    operand=read.operand,
+                    shape=found.shape,
+                    dtype=str(found.dtype),
+                    zeros=1 - int(np.count_nonzero(found)) / found.size,
+                    lowest=float(found.min()),
+                    highest=float(found.max()),
+                )
+            )
+        if arrays:
+            self.store.write_tensor_arrays(layer.name, arrays, dict.fromkeys(arrays, "1"))
+
+    def finish(self) -> None:
+        """Write the two tables."""
+        text = {"layer": str, "operand": str}
+        self.store.write_table(
+            TRACES,
+            (asdict(row) | {"shape": "x".join(map(str, row.shape))} for row in self.operands),
+            units={
+                "layer": "", "operation": "", "operand": "", "shape": "", "dtype": "", "zeros": "1",
+                "lowest": "1", "highest": "1",
+            },
+            dtypes=text
+            | dict.fromkeys(("operation", "shape", "dtype"), str)
+            | dict.fromkeys(("zeros", "lowest", "highest"), float),
+        )  # fmt: skip
+        self.store.write_table(
+            NOT_RECORDED,
+            (asdict(row) for row in self.missing),
+            units={"layer": "", "operand": "", "reason": ""},
+            dtypes=text | {"reason": str},
+        )
+
+
+def _arranged(
+    entry: NetworkLayer, read: GraphOperand, values: Mapping[str, npt.NDArray[Any]]
+) -> npt.NDArray[Any] | str:
+    """Bring an operand into its layer's shape; or say why that is not possible."""
+    arrays = [values[name] for name in read.values]
+    if read.zero_point:
+        zero_point = values[read.zero_point]
+        if zero_point.size != 1:
+            return "a zero point a row"
+        arrays[0] = without_zero_point(arrays[0], zero_point.reshape(()))
+    if any(x.dtype.kind not in "fiu" for x in arrays):
+        return f"values of dtype {arrays[0].dtype}"
+    layer = entry.layer
+    needed = activation_shape(layer) if read.operand == FIRST else None
+    try:
+        found = read.arrange(*arrays)
+    except ValueError:
+        found = None
+    if found is None or (needed is not None and (prod(needed) != found.size)):
+        return f"its shape {arrays[0].shape} is not the one that was found for the layer before the run"
+    if not (finite := np.isfinite(found)).all():
+        index = int(np.argmin(finite))
+        value = found.reshape(-1)[index]
+        raise TensorError(f"{read.operand}: {value} at flat index {index}", layer=layer.name)
+    return found if needed is None else found.reshape(needed)

@@ -1,0 +1,110 @@
+"""Rows of a run into an HDF5 store."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from hwmodel.accelerators.base import Accelerator
+from hwmodel.simulation.results import TOTAL_UNITS, UNITS, NetworkResult
+
+if TYPE_CHECKING:
+    from bitxcore.store import StoreWriter
+
+
+def write_run(writer: StoreWriter, result: NetworkResult, accelerators: Sequence[Accelerator]) -> None:
+    """Write the tables ``simulation``, ``networks``, ``kept_rows`` and ``not_simulated``.
+
+    Parameters
+    ----------
+    writer : StoreWriter
+        From ``Store.create``.
+    result : NetworkResult
+    accelerators : sequence of Accelerator
+        Those of the run; their assumptions become attributes.
+    """
+    attrs = {f"assumptions of {a.label}": "\n".join(a.assumptions) for a in accelerators}
+    attrs |= {"network": result.network, "notes": "\n".join(result.notes)}
+    writer.write_table(
+        "simulation", (r.columns() for r in result.layers), units=UNITS, dtypes=_dtypes(UNITS), attrs=attrs
+    )
+    writer.write_table(
+        "networks",
+        ({"network": result.network, **t.columns()} for t in result.totals),
+        units={"network": "", **TOTAL_UNITS},
+        dtypes=_dtypes(TOTAL_UNITS),
+    )
+    writer.write_table(
+        "kept_rows",
+        (
+            {"layer": r.layer, "accelerator": r.accelerator, "kept_rows": rows, "groups": groups}
+            for r in result.layers
+            for rows, groups in enumerate(r.kept_rows_histogram or ())
+            if groups
+        ),
+        units={"layer": "", "accelerator": "", "kept_rows": "1", "groups": "1"},
+        dtypes={"layer": str, "accelerator": str, "kept_rows": np.int64, "groups": np.int64},
+    )
+    writer.write_table(
+        "energy",
+        (
+            {"layer": r.layer, "accelerator": r.accelerator, "part": part, "energy_j": energy}
+            for r in result.layers
+            for part, energy in (r.energy_parts_j or {}).items()
+        ),
+        units={"layer": "", "accelerator": "", "part": "", "energy_j": "J"},
+        dtypes={"layer": str, "accelerator": str, "part": str, "energy_j": float},
+    )
+    writer.write_table(
+        "area",
+        (
+            {"accelerator": a.label, "part": part, "area_mm2": area}
+            for a in accelerators
+            for part, area in a.area_parts_mm2.items()
+        ),
+        units={"accelerator": "", "part": "", "area_mm2": "mm2"},
+        dtypes={"accelerator": str, "part": str, "area_mm2": float},
+    )
+    writer.write_table(
+        "costs",
+        ({"accelerator": a.label, **asdict(figure)} for a in accelerators for figure in a.cost_figures),
+        units={
+            "accelerator": "",
+            "name": "",
+            "source": "",
+            "energy_j": "J",
+            "area_mm2": "mm2",
+            "value": "1",
+            "unit": "",
+        },
+        dtypes={
+            "accelerator": str,
+            "name": str,
+            "source": str,
+            "energy_j": float,
+            "area_mm2": float,
+            "value": float,
+            "unit": str,
+        },
+    )
+    writer.write_table(
+        "not_simulated",
+        (asdict(n) for n in result.not_simulated),
+        units={"operation": "", "count": "1", "reason": "", "multiplies": ""},
+        dtypes={"operation": str, "count": np.int64, "reason": str, "multiplies": bool},
+    )
+
+
+_FLOATS = ("peak_macs_per_cycle", "utilisation", "kept_rows_mean", "speedup", "on_chip_speedup")
+_FLOAT_UNITS = ("s", "J", "W", "mm2")
+
+
+def _dtypes(units: Mapping[str, str]) -> dict[str, Any]:
+    """Dtypes of the columns, whether or not a run has values for them."""
+    return {
+        name: str if not unit else float if unit in _FLOAT_UNITS or name.startswith(_FLOATS) else np.int64
+        for name, unit in units.items()
+    }

@@ -1,0 +1,111 @@
+"""Where a machine's time goes on a network, and what would help most."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import inf
+from os import PathLike
+from typing import Any
+
+from hwmodel.accelerators.base import Accelerator
+from hwmodel.networks.network import Network
+from hwmodel.operands.distributions import DEFAULT_ACTIVATIONS
+from hwmodel.operands.precisions import Precisions
+from hwmodel.operands.sources import Named, Source, TraceSource, opened
+from hwmodel.simulation.results import LayerResult
+from hwmodel.simulation.simulate import simulate_network
+from hwmodel.studies.explaining.candidates import changes
+from hwmodel.studies.explaining.rooflines import Cause, Roofline, causes_of, roofline_of
+from hwmodel.studies.explaining.trials import Trial, heaviest, try_changes
+
+EFFORT_S = 20.0
+"""Nominal seconds of re-simulation: a machine takes 1e8 weights, and 1e10 multiply-accumulates, a second."""
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """What `explain` found.
+
+    Attributes
+    ----------
+    accelerator : str
+    cycles : int
+        Of the network.
+    causes : tuple of Cause
+        All that have cycles, the largest first.
+    layers : tuple of Roofline
+        Of the layers that the machine runs.
+    trials : tuple of Trial
+        Those that save most first.
+    tried_layers : tuple of str
+        Layers that were simulated again.
+    tried_cycles : int
+        Their cycles before.
+    """
+
+    accelerator: str
+    cycles: int
+    causes: tuple[Cause, ...]
+    layers: tuple[Roofline, ...]
+    trials: tuple[Trial, ...]
+    tried_layers: tuple[str, ...]
+    tried_cycles: int
+
+    def best(self, kind: str | None = None) -> Trial | None:
+        """Change, of a kind, that saves most cycles; None if none saves any."""
+        found = (t for t in self.trials if t.saved_cycles and t.saved_cycles > 0 and kind in (None, t.kind))
+        return next(found, None)
+
+
+def explain(
+    machine: Accelerator,
+    network: Network,
+    *,
+    dump: Source = None,
+    traces: TraceSource = None,
+    weights: Named = None,
+    activations: Named = DEFAULT_ACTIVATIONS,
+    precisions: Precisions | str | PathLike[str] = None,
+    rows: Sequence[LayerResult] | None = None,
+    effort_s: float = EFFORT_S,
+) -> Explanation:
+    """Say what a machine's cycles are spent on, and simulate what might save some.
+
+    Parameters
+    ----------
+    machine : Accelerator
+    network : Network
+    dump, traces, weights, activations, precisions : optional
+        As in `hwmodel.simulate_network`.
+    rows : sequence of LayerResult, optional
+        The machine's results, if they are there already.
+    effort_s : float
+        Changes are tried on the layers with most cycles, as many as nominally (see `EFFORT_S`) fit into this
+        time, one at least. The same layers on every computer.
+
+    Returns
+    -------
+    Explanation
+    """
+    operands: dict[str, Any] = {"dump": dump, "traces": traces, "weights": weights}
+    operands |= {"activations": activations, "precisions": precisions}
+    if rows is None:
+        rows = simulate_network(machine, network, **operands).layers
+    run = [row for row in rows if row.cycles]
+    tried = heaviest(network, run, effort_s / (1 + len(list(changes(machine)))))
+    with opened(network, **operands, machines=[machine]) as feed:
+        trials = list(try_changes(machine, tried, feed))
+    cycles = sum(row.cycles or 0 for row in run)
+    names = {layer.name for layer in tried}
+    return Explanation(
+        accelerator=machine.label,
+        cycles=cycles,
+        causes=tuple(sorted(causes_of(run, cycles), key=lambda cause: -cause.cycles)),
+        layers=tuple(roofline_of(row) for row in run),
+        trials=tuple(
+            sorted(trials, key=lambda t: -inf if t.saved_cycles is None else t.saved_cycles, reverse=True)
+        ),
+        tried_layers=tuple(layer.name for layer in tried),
+        tried_cycles=sum(row.cycles or 0 for row in run if row.layer in names),
+    )

@@ -1,0 +1,5 @@
+"""Design-space sweeps: one machine at every combination of option values, on all cores, resumable."""
+
+from hwmodel.studies.sweeps.running import Sweep, sweep
+
+__all__ = ["Sweep", "sweep"]

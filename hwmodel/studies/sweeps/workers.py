@@ -1,0 +1,179 @@
+"""Points of a sweep, simulated in this process or in others."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import threading
+from collections.abc import Generator, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from multiprocessing.synchronize import Event
+from typing import Any
+
+from bitxcore.errors import BitxError
+from hwmodel.accelerators import accelerator
+from hwmodel.accelerators.base import Accelerator
+from hwmodel.networks.network import Network
+from hwmodel.operands.sources import opened
+from hwmodel.simulation.results import TOTAL_UNITS
+from hwmodel.studies.sweeps.space import Space
+from hwmodel.studies.variants import Variant, simulate_variants
+
+Row = dict[str, Any]
+
+POINTS_AT_ONCE = 32
+"""Most points that share a reading of the weights: what is lost, at most, when a worker is killed."""
+
+METRICS = {
+    **{name: unit for name, unit in TOTAL_UNITS.items() if name != "accelerator"},
+    "kept_rows_mean": "1",
+    "relative_error": "1",
+    "reason": "",
+}
+"""Unit of each column that a point gets."""
+
+
+@dataclass(frozen=True)
+class SweepTask:
+    """What every worker needs to know.
+
+    Parameters
+    ----------
+    network : Network
+    operands : mapping of str to value
+        Where they come from: the arguments of `hwmodel.operands.sources.opened`. Each process opens
+        files itself.
+    space : Space
+    """
+
+    network: Network
+    operands: Mapping[str, Any]
+    space: Space
+
+    def rows(self, points: Sequence[int], stop: Event | None = None) -> list[Row]:
+        """Simulate some points.
+
+        Parameters
+        ----------
+        points : sequence of int
+        stop : Event, optional
+            Looked at before each layer.
+
+        Returns
+        -------
+        list of dict
+            ``point`` and the `METRICS`.
+        """
+        machines: dict[int, Accelerator] = {}
+        rows = {}
+        for point in points:
+            try:
+                options = {**self.space.fixed, **self.space.options(point)}
+                machines[point] = accelerator(self.space.accelerator, **options)
+            except BitxError as error:
+                rows[point] = {"point": point, **dict.fromkeys(METRICS), "reason": str(error)}
+
+        def check() -> None:
+            if stop is not None and stop.is_set():
+                raise InterruptedError("the sweep was stopped")
+
+        if machines:
+            every = list(machines.values())
+            with opened(self.network, **self.operands, machines=every) as feed:
+                variants = simulate_variants(every, self.network, feed, each=check)
+            rows |= {point: _row(point, v) for point, v in zip(machines, variants, strict=True)}
+        return [rows[point] for point in points]
+
+
+def _row(point: int, variant: Variant) -> Row:
+    row: Row = {"point": point, **dict.fromkeys(METRICS)}
+    total = variant.total
+    if total is None:
+        return row | {"reason": variant.reason}
+    if not total.layers:
+        return row | {"layers": 0, "not_applicable": total.not_applicable, "reason": variant.rows[0].reason}
+    row |= {name: value for name, value in total.columns().items() if name in METRICS}
+    return row | {"kept_rows_mean": variant.kept_rows_mean, "relative_error": variant.relative_error}
+
+
+def run_points(work: SweepTask, points: Sequence[int], jobs: int) -> Generator[list[Row], None, None]:
+    """Simulate points in no certain order.
+
+    Parameters
+    ----------
+    work : SweepTask
+        With more than one job, no file of its operands may be open.
+    points : sequence of int
+    jobs : int
+        Processes. One is this process; others are started afresh, with one thread each.
+
+    Yields
+    ------
+    list of dict
+        Rows as they are done, up to `POINTS_AT_ONCE` together.
+
+    Raises
+    ------
+    BitxError
+        If the weights can't be read, or a process died.
+    """
+    ordered = work.space.by_pruning(points)
+    size = max(1, min(POINTS_AT_ONCE, -(-len(ordered) // (8 * jobs))))
+    chunks = [ordered[start : start + size] for start in range(0, len(ordered), size)]
+    if jobs == 1:
+        yield from map(work.rows, chunks)
+        return
+    context = multiprocessing.get_context("spawn")
+    stop = context.Event()
+    pool = ProcessPoolExecutor(jobs, mp_context=context, initializer=_start, initargs=(work, stop))
+    try:
+        waiting = iter(chunks)
+        running: set[Future[list[Row]]] = set()
+        while True:
+            # No more than the workers need: a stop then has little to wait for.
+            for chunk in waiting:
+                running.add(pool.submit(_run, chunk))
+                if len(running) >= 2 * jobs:
+                    break
+            if not running:
+                return
+            done, running = wait(running, return_when=FIRST_COMPLETED)
+            for future in done:
+                yield future.result()
+    except BrokenProcessPool as error:
+        raise BitxError(
+            "a worker process of the sweep died (out of memory? a script without the guard"
+            ' `if __name__ == "__main__":`?); finished points are kept'
+        ) from error
+    finally:
+        stop.set()
+        pool.shutdown(cancel_futures=True)
+
+
+# -- in a worker -------------------------------------------------------------------------------
+
+_work: SweepTask
+_stop: Event
+
+
+def _start(work: SweepTask, stop: Event) -> None:
+    """Prepare a process: one thread, no interrupts of its own, and an end when its parent is killed."""
+    global _work, _stop
+    os.environ["BITX_THREADS"] = os.environ["NUMBA_NUM_THREADS"] = "1"
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_follow_parent, daemon=True).start()
+    _work, _stop = work, stop
+
+
+def _follow_parent() -> None:
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)
+
+
+def _run(points: Sequence[int]) -> list[Row]:
+    return _work.rows(points, _stop)

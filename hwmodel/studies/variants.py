@@ -1,0 +1,171 @@
+"""Many machines on one network, a layer at a time; one that fails gets a reason and stops no other."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from math import hypot
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from bitxcore.errors import BitxError, DumpError
+from hwmodel.accelerators.base import Accelerator
+from hwmodel.accelerators.memo import shared
+from hwmodel.networks.network import Network, NetworkLayer
+from hwmodel.operands.sources import FedLayer, Feed
+from hwmodel.simulation.results import LayerResult, NetworkResult, NetworkTotal
+from hwmodel.simulation.simulate import simulate_entry
+
+_BLOCK_VALUES = 1 << 16
+
+
+@dataclass(eq=False)
+class Variant:
+    """One machine and what became of it.
+
+    Attributes
+    ----------
+    machine : Accelerator
+    rows : list of LayerResult
+        Layer by layer.
+    reason : str or None
+        Why it could not be simulated to the end.
+    """
+
+    machine: Accelerator
+    rows: list[LayerResult] = field(default_factory=list)
+    reason: str | None = None
+    _norms: tuple[float, float] | None = None
+    _unknown: bool = False
+
+    @property
+    def total(self) -> NetworkTotal | None:
+        """Sum over the layers that the machine runs; None with a `reason`."""
+        if self.reason is not None:
+            return None
+        result = NetworkResult(network="", accelerators=(self.machine.label,), layers=tuple(self.rows))
+        return result.totals[0]
+
+    @property
+    def kept_rows_mean(self) -> float | None:
+        """Mean over all groups of all layers; None where no rows are pruned."""
+        counts = [r.kept_rows_histogram for r in self.rows if r.kept_rows_histogram]
+        groups = sum(sum(c) for c in counts)
+        return sum(n * rows for c in counts for rows, n in enumerate(c)) / groups if groups else None
+
+    @property
+    def relative_error(self) -> float | None:
+        """Euclidean error of all weights, as one vector, over their norm.
+
+        None if the machine does not say which weights it multiplies by. A tensor that several layers
+        share counts once; layers that the machine does not run don't count.
+        """
+        if self.reason is not None or self._unknown or self._norms is None:
+            return None
+        error, norm = self._norms
+        return error / norm if norm else 0.0
+
+    def add_error(self, error: float, norm: float) -> None:
+        """Count a tensor: the Euclidean norms of its error and of itself."""
+        before = self._norms or (0.0, 0.0)
+        self._norms = hypot(before[0], error), hypot(before[1], norm)
+
+
+def simulate_variants(
+    machines: Sequence[Accelerator],
+    network: Network,
+    feed: Feed,
+    *,
+    each: Callable[[], None] | None = None,
+) -> list[Variant]:
+    """Simulate every layer on every machine; each weight tensor is read once.
+
+    Parameters
+    ----------
+    machines : sequence of Accelerator
+        All different. Neighbours that prune alike share the pruning.
+    network : Network
+    feed : Feed
+        From `hwmodel.operands.sources.opened`.
+    each : callable, optional
+        Called before each layer.
+
+    Returns
+    -------
+    list of Variant
+        In the order of `machines`.
+
+    Raises
+    ------
+    BitxError
+        If operands can't be read, or do not belong to the network. What a machine makes of them, bad or
+        not, is its `Variant`.
+    """
+    variants = [Variant(machine) for machine in machines]
+    counted: set[Any] = set()
+    for entry in network.layers:
+        if each:
+            each()
+        running = [
+            v.machine for v in variants if v.reason is None and not v.machine.not_applicable(entry.layer)
+        ]
+        fed = feed.layer(
+            entry,
+            weights=any(m.needs_weights for m in running),
+            activations=any(m.needs_activations for m in running),
+        )
+        with shared():
+            for variant in variants:
+                if variant.reason is None:
+                    _run(variant, entry, fed)
+            key = (entry.weight, entry.index) if entry.weight is not None else entry.layer.name
+            if key not in counted:
+                counted.add(key)
+                _add_errors(variants, entry, fed)
+    return variants
+
+
+def _run(variant: Variant, entry: NetworkLayer, fed: FedLayer) -> None:
+    try:
+        variant.rows.append(simulate_entry(variant.machine, entry, fed.for_machine(variant.machine)))
+    except DumpError:
+        raise
+    except BitxError as error:
+        variant.reason = str(error)
+
+
+def _add_errors(variants: Sequence[Variant], entry: NetworkLayer, fed: FedLayer) -> None:
+    last: tuple[Any, Any, float, float] | None = None
+    for variant in variants:
+        if variant.reason is not None or not variant.rows[-1].applicable:
+            continue
+        operands = fed.for_machine(variant.machine)
+        if operands.weights is None:
+            continue
+        pair = variant.machine.weights_used(entry.layer, operands)
+        if pair is None:
+            variant._unknown = True
+            continue
+        before, after = pair
+        if last is None or last[0] is not before or last[1] is not after:
+            last = (before, after, *_norms(before, after))
+        variant.add_error(*last[2:])
+
+
+def _norms(before: npt.NDArray[Any], after: npt.NDArray[Any]) -> tuple[float, float]:
+    """Euclidean norms of the difference and of `before`, in float64, a block in memory at a time."""
+    errors, norms = [], []
+    old, new = before.reshape(-1), after.reshape(-1)
+    for start in range(0, old.size, _BLOCK_VALUES):
+        x = old[start : start + _BLOCK_VALUES].astype(np.float64)
+        errors.append(_norm(x - new[start : start + _BLOCK_VALUES].astype(np.float64)))
+        norms.append(_norm(x))
+    return hypot(*errors), hypot(*norms)
+
+
+def _norm(x: npt.NDArray[np.float64]) -> float:
+    """Euclidean norm that neither overflows nor underflows on the way, the same on every run."""
+    top = float(np.abs(x).max(initial=0.0))
+    return top * float(np.sqrt(np.square(x / top).sum())) if top else 0.0

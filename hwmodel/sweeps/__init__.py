@@ -1,5 +1,0 @@
-"""Design-space sweeps: one machine at every combination of option values, on all cores, resumable."""
-
-from hwmodel.sweeps.running import Sweep, sweep
-
-__all__ = ["Sweep", "sweep"]

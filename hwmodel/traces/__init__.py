@@ -1,4 +1,0 @@
-"""Activations as a model really computes them: recording them, and reading them back a layer at a time."""
-
-from hwmodel.traces.recorded import Traces as Traces
-from hwmodel.traces.recorded import open_traces as open_traces
