@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from bitxcore.dumps import Dump, Tensor, save
+from bitxcore.dumps import Dump, Tensor, TensorProgress, save
 from bitxcore.engine import locate_nonfinite
 from bitxcore.errors import BitxError, TensorError
 from bitxcore.formats import NumberFormat, fixed_width, format_of, number_format
@@ -20,9 +20,6 @@ from bitxcore.groups import Layout
 from bitxcore.packed import pack
 from bitxcore.pruning import Pruned, prune
 from bitxcore.summary import Statistics, statistics
-
-Progress = Callable[[Tensor], None]
-"""Called with each tensor that is done, or was passed over."""
 
 _BLOCK_VALUES = 1 << 16
 
@@ -190,7 +187,11 @@ class Inspected:
 
 
 def inspect_dump(
-    dump: Dump, tensors: tuple[Tensor, ...] | None = None, *, progress: Progress | None = None, **options: Any
+    dump: Dump,
+    tensors: tuple[Tensor, ...] | None = None,
+    *,
+    progress: TensorProgress | None = None,
+    **options: Any,
 ) -> Iterator[Inspected]:
     """Count the bits of a dump's weights, tensor by tensor.
 
@@ -327,7 +328,7 @@ def prune_dump(
     tensors: tuple[Tensor, ...] | None = None,
     *,
     each: Each | None = None,
-    progress: Progress | None = None,
+    progress: TensorProgress | None = None,
     **options: Any,
 ) -> list[PrunedTensor]:
     """Prune a dump's weights and write the dump again, all else in it unchanged.

@@ -27,11 +27,14 @@ class BitxError(ValueError):
         Flat index, in C order, of the value that broke the rule.
     value : object, optional
         That value.
+    hint : str, optional
+        What to do about it, in the words of whoever asked: a function's parameters, or a command's options.
 
     Attributes
     ----------
-    path, tensor, layer, index, value
-        As given, or None. The text of the error begins with the first three that are known.
+    path, tensor, layer, index, value, hint
+        As given, or None. The text of the error begins with the first three, as far as they are known, and
+        ends with the hint.
 
     Examples
     --------
@@ -51,6 +54,7 @@ class BitxError(ValueError):
         layer: str | None = None,
         index: int | None = None,
         value: Any = None,
+        hint: str | None = None,
     ) -> None:
         super().__init__(message)
         self.path = path
@@ -58,6 +62,7 @@ class BitxError(ValueError):
         self.layer = layer
         self.index = index
         self.value = value
+        self.hint = hint
 
     @property
     def message(self) -> str:
@@ -66,10 +71,11 @@ class BitxError(ValueError):
 
     def __str__(self) -> str:
         place = [] if self.path is None else [os.fspath(self.path)]
-        place += [
-            f"{kind} {name!r}" for kind in ("tensor", "layer") if (name := getattr(self, kind)) is not None
-        ]
-        return ": ".join([*place, self.message])
+        text = self.message if self.hint is None else f"{self.message}; {self.hint}"
+        for kind in ("tensor", "layer"):
+            if (name := getattr(self, kind)) is not None:
+                place.append(f"{kind} {name!r}")
+        return ": ".join([*place, text])
 
 
 class DumpError(BitxError):
@@ -94,6 +100,8 @@ class MissingExtraError(BitxError, ImportError):
     extra : str
         The extra of this distribution that installs it.
     """
+
+    path: Any  # of both bases
 
     def __init__(self, package: str, extra: str) -> None:
         super().__init__(f"{package} is not installed: pip install 'bitx[{extra}]'")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from multiprocessing import get_context
 from typing import Any
@@ -36,6 +36,21 @@ def warm(name: str, group: int) -> str:
     return f"{name}, group {group}"
 
 
+def in_processes(compile_one: Callable[..., str], tasks: Sequence[tuple[Any, ...]]) -> Iterator[str]:
+    """Call ``compile_one(*task)`` for all tasks, in as many processes as the kernels have threads.
+
+    Yields
+    ------
+    str
+        What each call returns, as it is done.
+    """
+    # Compiling makes millions of objects that live on: looking for garbage is a third of the time.
+    with ProcessPoolExecutor(threads(), get_context("spawn"), initializer=gc.disable) as pool:
+        waiting = [pool.submit(compile_one, *task) for task in tasks]
+        for done in as_completed(waiting):
+            yield done.result()
+
+
 def warmup(formats: Sequence[str] = WARM_FORMATS, groups: Sequence[int] = FAST_GROUPS) -> Iterator[str]:
     """Compile all kernels into the cache, in as many processes as the kernels have threads.
 
@@ -51,8 +66,4 @@ def warmup(formats: Sequence[str] = WARM_FORMATS, groups: Sequence[int] = FAST_G
     """
     if cache_directory() is None:
         raise BitxError("no place to keep compiled kernels can be written: set BITX_CACHE_DIR to a folder")
-    # Compiling makes millions of objects that live on: looking for garbage is a third of the time.
-    with ProcessPoolExecutor(threads(), get_context("spawn"), initializer=gc.disable) as pool:
-        tasks = [pool.submit(warm, name, group) for name in formats for group in groups]
-        for task in as_completed(tasks):
-            yield task.result()
+    yield from in_processes(warm, [(name, group) for name in formats for group in groups])

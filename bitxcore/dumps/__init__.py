@@ -11,16 +11,16 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from bitxcore.dumps.base import Dump, Progress, Replace, Tensor
+from bitxcore.dumps.base import Dump, Replace, Tensor, TensorProgress
 from bitxcore.errors import DumpError
 
 __all__ = [
     "READERS",
     "WRITERS",
     "Dump",
-    "Progress",
     "Replace",
     "Tensor",
+    "TensorProgress",
     "convert",
     "open_dump",
     "rewrite",
@@ -85,7 +85,7 @@ def save(
     out: str | os.PathLike[str],
     replace: Replace | None = None,
     *,
-    progress: Progress | None = None,
+    progress: TensorProgress | None = None,
 ) -> None:
     """Write a dump, some of its tensors replaced, under a new name.
 
@@ -123,7 +123,7 @@ def rewrite(
     out: str | os.PathLike[str],
     replace: Replace | None = None,
     *,
-    progress: Progress | None = None,
+    progress: TensorProgress | None = None,
 ) -> None:
     """Write a dump in its own container; parameters as in `save`.
 
@@ -139,7 +139,7 @@ def convert(
     out: str | os.PathLike[str],
     replace: Replace | None = None,
     *,
-    progress: Progress | None = None,
+    progress: TensorProgress | None = None,
 ) -> None:
     """Write the tensors of any dump as a new ``.npz`` or ``.safetensors``; parameters as in `save`."""
     from bitxcore.files import atomic_file  # used by writers only

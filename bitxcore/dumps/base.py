@@ -155,14 +155,14 @@ class Dump(Mapping[str, Tensor]):
                     digest.update(chunk)
         return digest.hexdigest()
 
-    def rewrite(self, out: Path, replace: Replace, progress: Progress | None = None) -> None:
+    def rewrite(self, out: Path, replace: Replace, progress: TensorProgress | None = None) -> None:
         """Write the dump again in its own container, with some tensors replaced.
 
         Parameters
         ----------
         out : pathlib.Path
         replace : Replace
-        progress : Progress, optional
+        progress : TensorProgress, optional
 
         Raises
         ------
@@ -189,5 +189,5 @@ Replace = Callable[[Tensor], npt.NDArray[Any] | Iterable[npt.NDArray[Any]] | Non
 """New values of a tensor: an array of its shape and dtype, runs of whole rows (axis 0) that add up to
 it, or None to leave the tensor as it is."""
 
-Progress = Callable[[Tensor], None]
+TensorProgress = Callable[[Tensor], None]
 """Called after each tensor that was written or skipped."""

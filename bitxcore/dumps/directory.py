@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy.typing as npt
 
-from bitxcore.dumps.base import Dump, Progress, Replace, Tensor
+from bitxcore.dumps.base import Dump, Replace, Tensor, TensorProgress
 from bitxcore.dumps.shards import INDEX_SUFFIX, ShardsDump
 from bitxcore.dumps.trust import inside, reading
 from bitxcore.errors import DumpError
@@ -94,7 +94,7 @@ class DirectoryDump(Dump):
         for member in self._members:
             member.close()
 
-    def rewrite(self, out: Path, replace: Replace, progress: Progress | None = None) -> None:
+    def rewrite(self, out: Path, replace: Replace, progress: TensorProgress | None = None) -> None:
         """Write every dump again, in its own container, under the same name in the new directory `out`."""
         for member in self._members:
             if type(member).rewrite is Dump.rewrite:

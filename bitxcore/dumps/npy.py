@@ -11,7 +11,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.lib import format as npy_format
 
-from bitxcore.dumps.base import Dump, Progress, Replace
+from bitxcore.dumps.base import Dump, Replace, TensorProgress
 from bitxcore.dumps.span import SpanTensor
 from bitxcore.dumps.trust import Source, declared_bytes, reading
 from bitxcore.dumps.writing import write_blocks
@@ -79,7 +79,7 @@ class NpyDump(Dump):
         self._header = header
         self._tensor = tensor
 
-    def rewrite(self, out: Path, replace: Replace, progress: Progress | None = None) -> None:
+    def rewrite(self, out: Path, replace: Replace, progress: TensorProgress | None = None) -> None:
         """Write the array again under the same header."""
         with atomic_file(out, inputs=self.files()) as temporary:
             new = replace(self._tensor)

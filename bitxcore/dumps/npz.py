@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from numpy.lib import format as npy_format
 
-from bitxcore.dumps.base import BLOCK_BYTES, Dump, Progress, Replace, Tensor
+from bitxcore.dumps.base import BLOCK_BYTES, Dump, Replace, Tensor, TensorProgress
 from bitxcore.dumps.npy import HEADER_BYTES, NpyHeader, parse_header
 from bitxcore.dumps.span import SpanTensor
 from bitxcore.dumps.trust import Source, check_expansion, reading
@@ -228,7 +228,7 @@ class NpzDump(Dump):
         self.ignored = ignored
         self._arrays = tensors
 
-    def rewrite(self, out: Path, replace: Replace, progress: Progress | None = None) -> None:
+    def rewrite(self, out: Path, replace: Replace, progress: TensorProgress | None = None) -> None:
         """Write the archive again: every member in its place, with its compression, name and date."""
         self._source.check()
         by_member = {array.member.info.filename: array for array in self._arrays.values()}
@@ -264,7 +264,7 @@ def _like(info: zipfile.ZipInfo) -> zipfile.ZipInfo:
     return copy
 
 
-def write_npz(dump: Dump, out: Path, replace: Replace, progress: Progress | None) -> None:
+def write_npz(dump: Dump, out: Path, replace: Replace, progress: TensorProgress | None) -> None:
     """Write the tensors of a dump, one at a time, into a new stored (uncompressed) ``.npz`` at `out`.
 
     Raises

@@ -18,7 +18,7 @@ import ml_dtypes
 import numpy as np
 import numpy.typing as npt
 
-from bitxcore.dumps.base import Dump, Progress, Replace, Tensor
+from bitxcore.dumps.base import Dump, Replace, Tensor, TensorProgress
 from bitxcore.dumps.onnx_graph import Constant, Scope, scopes
 from bitxcore.dumps.onnx_layout import weight_layouts
 from bitxcore.dumps.span import SpanTensor
@@ -234,7 +234,7 @@ class OnnxDump(Dump):
         """Return the model, then its external data files."""
         return [self.path, *(source.path for source in self._sources.values())]
 
-    def rewrite(self, out: Path, replace: Replace, progress: Progress | None = None) -> None:
+    def rewrite(self, out: Path, replace: Replace, progress: TensorProgress | None = None) -> None:
         """Write the model again; external data files go beside it, under the same relative names.
 
         Raises
@@ -275,7 +275,7 @@ class OnnxDump(Dump):
         constants: dict[str, Constant],
         files: Mapping[str, IO[bytes]],
         replace: Replace,
-        progress: Progress | None,
+        progress: TensorProgress | None,
     ) -> None:
         shared: dict[tuple[str, int, int], tuple[str, bytes]] = {}
         for name, constant in constants.items():

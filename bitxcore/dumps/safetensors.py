@@ -14,7 +14,7 @@ from typing import Any, NoReturn
 import ml_dtypes
 import numpy as np
 
-from bitxcore.dumps.base import Dump, Progress, Replace
+from bitxcore.dumps.base import Dump, Replace, TensorProgress
 from bitxcore.dumps.span import SpanTensor
 from bitxcore.dumps.trust import Source, declared_bytes, reading
 from bitxcore.dumps.writing import copy_bytes, write_blocks
@@ -148,7 +148,7 @@ class SafetensorsDump(Dump):
         self._spans = tensors
         self._header = header
 
-    def rewrite(self, out: Path, replace: Replace, progress: Progress | None = None) -> None:
+    def rewrite(self, out: Path, replace: Replace, progress: TensorProgress | None = None) -> None:
         """Write the file again under the same header, byte for byte."""
         with (
             atomic_file(out, inputs=self.files()) as temporary,
@@ -169,7 +169,7 @@ class SafetensorsDump(Dump):
                     progress(tensor)
 
 
-def write_safetensors(dump: Dump, out: Path, replace: Replace, progress: Progress | None) -> None:
+def write_safetensors(dump: Dump, out: Path, replace: Replace, progress: TensorProgress | None) -> None:
     """Write the tensors of a dump, one at a time, into a new ``.safetensors`` file at `out`.
 
     Values are laid out by falling element size, so that every tensor is aligned to its own. Metadata

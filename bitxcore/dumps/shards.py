@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from bitxcore.dumps.base import Dump, Progress, Replace, Tensor
+from bitxcore.dumps.base import Dump, Replace, Tensor, TensorProgress
 from bitxcore.dumps.safetensors import MAX_HEADER_BYTES, SafetensorsDump, load_json, open_safetensors
 from bitxcore.dumps.trust import Source, inside
 from bitxcore.errors import DumpError
@@ -64,12 +64,12 @@ class ShardsDump(Dump):
         """Return the index, then the shards."""
         return [self.path, *(shard.path for shard in self._shards)]
 
-    def rewrite(self, out: Path, replace: Replace, progress: Progress | None = None) -> None:
+    def rewrite(self, out: Path, replace: Replace, progress: TensorProgress | None = None) -> None:
         """Write shards under their own headers, and the index as it is, into the new directory `out`."""
         with atomic_directory(out) as folder:
             self.rewrite_into(folder, replace, progress)
 
-    def rewrite_into(self, folder: Path, replace: Replace, progress: Progress | None = None) -> None:
+    def rewrite_into(self, folder: Path, replace: Replace, progress: TensorProgress | None = None) -> None:
         """Write shards and index into an existing folder."""
         for shard in self._shards:
             shard.rewrite(folder / shard.path.name, replace, progress)

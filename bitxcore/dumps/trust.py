@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from bitxcore.errors import BitxError, DumpError
+from bitxcore.errors import BitxError, DumpError, error_context
 
 MAX_DIMENSIONS = 64  # NumPy's
 DEFLATE_RATIO = 1032  # one length-258 match in two bits: no deflate stream expands more
@@ -68,6 +68,18 @@ def reading(where: object) -> Iterator[None]:
         raise DumpError(f"{where}: does not exist") from error
     except (Exception, SystemError) as error:
         raise DumpError(f"{where}: can't be read: {one_line(error)}") from error
+
+
+@contextmanager
+def parsing(path: str | os.PathLike[str]) -> Iterator[None]:
+    """Name a file in the errors of reading it, and in whatever a damaged file makes a parser raise."""
+    with error_context(path=path):
+        try:
+            yield
+        except (BitxError, MemoryError, OSError):
+            raise
+        except Exception as error:
+            raise DumpError(f"can't be read: {one_line(error)}", path=path) from error
 
 
 def one_line(error: BaseException) -> str:

@@ -52,7 +52,7 @@ class AecLowPower(SplitAccumulate):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.bits_per_cycle is not None:
-            self._check_at_least(1, "bits_per_cycle")
+            self.check_at_least(1, "bits_per_cycle")
 
     @property
     def peak_macs_per_cycle(self) -> float:

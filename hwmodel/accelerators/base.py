@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import asdict, dataclass, fields
 from functools import cached_property
 from math import fsum, inf
@@ -12,22 +12,18 @@ from typing import Any, ClassVar
 
 import numpy.typing as npt
 
-from bitxcore.errors import BitxError, TensorError
-from hwmodel.accelerators.cycle_attribution import CAUSES
-from hwmodel.costs.area_energy import (
-    Part,
-    StoredBits,
-    Work,
-    area_parts_mm2,
-    buffer_srams,
-    energy_parts_j,
-    standing_w,
-)
+from bitxcore.errors import BitxError, OptionError
+from hwmodel.accelerators.changes import Change, doubled, more_memory
+from hwmodel.accelerators.on_chip import ChipEnergy, OnChip
+from hwmodel.costs.area_energy import Part, Work, area_parts_mm2, buffer_srams, events_j, standing_w
 from hwmodel.costs.figures import Costs, Figure, Sram, costs
 from hwmodel.dram.parts import DramPart, load_part
-from hwmodel.networks.layers import Layer, MatMul
+from hwmodel.memory.stored import StoredBits, dense_bits, whole_words
+from hwmodel.memory.tiling import Buffers
+from hwmodel.memory.traffic import Memory
+from hwmodel.networks.layers import Layer
 from hwmodel.operands.operands import FIXED_POINT_BITS, Operands
-from hwmodel.simulation.results import LayerResult
+from hwmodel.operands.reads import Reads
 
 WORDS_IN_DRAM = (
     "DRAM holds whole words: a value takes 16 bits (or the machine's word), several words if it is wider,"
@@ -35,15 +31,21 @@ WORDS_IN_DRAM = (
 )
 """Assumption of the machines that leave `Accelerator.stored_bits` as it is."""
 
+FIXED_POINT = "fixed point"
+"""`Accelerator.number_format` of nearly all machines."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Accelerator(ABC):
     """Base of all accelerators; a subclass is a frozen dataclass whose fields are its options.
 
+    All that is known of a machine stands in its class: how it enters comparisons, what `hwmodel.explain`
+    may change, what a report says of it.
+
     Parameters
     ----------
     clock_hz : float
-        Cycles a second.
+        Cycles per second.
     cost_basis : str
         Where energy and area of components come from: one of `hwmodel.costs.figures.BASES`.
     weight_buffer_bytes, activation_buffer_bytes, output_buffer_bytes : int
@@ -64,11 +66,20 @@ class Accelerator(ABC):
         The paper.
     assumptions : tuple of str
         What is chosen or guessed, as shown beside results.
-    needs_weights, needs_activations : bool
-        Whether cycles depend on the values of the weights, and of the activations.
+    remarks : tuple of str
+        Lines below the tables of a run in which the machine takes part.
     comparison : mapping
-        Options with which it enters a comparison at equal peak (4096 16-bit multiply-accumulates a
+        Options with which it enters a comparison at equal peak (4096 16-bit multiply-accumulates per
         cycle), where these are not its defaults.
+    variants : tuple of mapping
+        Options of each variant that enters a comparison, beside those of `comparison`.
+    width_options : frozenset of str
+        Options that are widths of numbers: doubling one makes other numbers, no larger machine.
+    lossy_options : frozenset of str
+        Options that say how much of the operands is left out: raising one lowers accuracy.
+    sharing_options : tuple of str
+        Options that decide work which machines that agree on them share (`hwmodel.accelerators.memo`). A
+        sweep visits such machines one after another; the option that costs most to change first.
     """
 
     clock_hz: float = 1e9
@@ -83,31 +94,26 @@ class Accelerator(ABC):
     title: ClassVar[str]
     source: ClassVar[str]
     assumptions: ClassVar[tuple[str, ...]] = ()
-    needs_weights: ClassVar[bool] = True
-    needs_activations: ClassVar[bool] = False
+    remarks: ClassVar[tuple[str, ...]] = ()
     comparison: ClassVar[Mapping[str, Any]] = MappingProxyType({})
+    variants: ClassVar[tuple[Mapping[str, Any], ...]] = (MappingProxyType({}),)
+    width_options: ClassVar[frozenset[str]] = frozenset()
+    lossy_options: ClassVar[frozenset[str]] = frozenset()
+    sharing_options: ClassVar[tuple[str, ...]] = ()
 
     def __post_init__(self) -> None:
         if not (isinstance(self.clock_hz, (int, float)) and 0 < self.clock_hz < inf):
-            raise TensorError(f"clock_hz must be a positive number of cycles a second, got {self.clock_hz!r}")
+            raise OptionError(f"clock_hz must be a positive number of cycles a second, got {self.clock_hz!r}")
         costs(self.cost_basis)
-        self._check_at_least(
+        self.check_at_least(
             1, "weight_buffer_bytes", "activation_buffer_bytes", "output_buffer_bytes", "dram_channels"
         )
         try:
             _ = self.dram_part
         except BitxError as error:
-            raise TensorError(f"accelerator {self.name!r}: dram: {error}") from error
+            raise self.refusal(f"dram: {error}") from error
 
-    @cached_property
-    def dram_part(self) -> DramPart | None:
-        """Memory of a channel; None: without limits."""
-        return None if self.dram is None else load_part(self.dram)
-
-    @property
-    @abstractmethod
-    def peak_macs_per_cycle(self) -> float:
-        """Multiply-accumulates a cycle at 16 bits, nothing skipped."""
+    # -- options -------------------------------------------------------------------------------
 
     @property
     def label(self) -> str:
@@ -120,6 +126,149 @@ class Accelerator(ABC):
     def options(self) -> dict[str, Any]:
         """Every option and its value."""
         return asdict(self)
+
+    def refusal(self, rule: str) -> OptionError:
+        """Make the error for a bad option; `rule` names the option, what it must be and what it is."""
+        return OptionError(f"accelerator {self.name!r}: {rule}")
+
+    def check_at_least(self, minimum: int, *options: str) -> None:
+        """Refuse options that are no integers of at least `minimum`.
+
+        Raises
+        ------
+        OptionError
+            Naming the accelerator, the option, the rule and the value.
+        """
+        for option in options:
+            value = getattr(self, option)
+            if isinstance(value, bool) or not hasattr(value, "__index__") or value < minimum:
+                raise self.refusal(f"{option} must be an integer of at least {minimum}, got {value!r}")
+
+    def check_at_most(self, maximum: int, *options: str) -> None:
+        """Refuse options that are more than `maximum`; None passes.
+
+        Raises
+        ------
+        OptionError
+            Naming the accelerator, the option, the rule and the value.
+        """
+        for option in options:
+            value = getattr(self, option)
+            if value is not None and value > maximum:
+                raise self.refusal(f"{option} must be at most {maximum}, got {value}")
+
+    def check_one_of(self, choices: Collection[Any], option: str) -> None:
+        """Refuse an option that is none of `choices`.
+
+        Raises
+        ------
+        OptionError
+            Naming the accelerator, the option, the choices and the value.
+        """
+        value = getattr(self, option)
+        if value not in choices:
+            raise self.refusal(f"{option} must be one of {', '.join(map(str, choices))}, got {value!r}")
+
+    # -- what it runs, and what that takes -----------------------------------------------------
+
+    @property
+    def reads(self) -> Reads:
+        """Operands whose values its cycles depend on; by default the weights."""
+        return Reads()
+
+    @property
+    @abstractmethod
+    def peak_macs_per_cycle(self) -> float:
+        """Multiply-accumulates per cycle at 16 bits, nothing skipped."""
+
+    def not_applicable(self, layer: Layer) -> str | None:
+        """Say why this accelerator does not run `layer`, or return None if it does."""
+        return None
+
+    @abstractmethod
+    def run(self, layer: Layer, operands: Operands) -> OnChip:
+        """Count the cycles of `layer` with all operands in the buffers; see `on_chip`.
+
+        `hwmodel.simulate` has checked that it applies, and adds what the DRAM makes of it.
+        """
+
+    def on_chip(self, *, work: Work | None = None, **counts: Any) -> OnChip:
+        """Make the result of `run`.
+
+        Parameters
+        ----------
+        work : Work, optional
+            What energy is counted from, on a machine with `parts`.
+        **counts
+            Of `OnChip`.
+        """
+        if work is not None:
+            parts, srams = self._built
+            figures = costs(self.cost_basis)
+            counts["energy"] = ChipEnergy(
+                events_j(parts, srams, work),
+                standing_w(parts, srams, costs=figures, clock_hz=self.clock_hz),
+            )
+        return OnChip(**counts)
+
+    def weights_used(
+        self, layer: Layer, operands: Operands
+    ) -> tuple[npt.NDArray[Any], npt.NDArray[Any]] | None:
+        """Give the weights, and what this machine makes of them; None if it is not known to change them.
+
+        Parameters
+        ----------
+        layer : Layer
+        operands : Operands
+            With weights.
+
+        Returns
+        -------
+        pair of ndarray of the same shape, or None
+            The same objects wherever the same machine would give the same values within
+            `hwmodel.accelerators.memo.shared`.
+        """
+        return None
+
+    # -- memory --------------------------------------------------------------------------------
+
+    @cached_property
+    def dram_part(self) -> DramPart | None:
+        """Memory of a channel; None: without limits."""
+        return None if self.dram is None else load_part(self.dram)
+
+    @property
+    def memory(self) -> Memory:
+        """Buffers, and the DRAM behind them."""
+        buffers = Buffers(self.weight_buffer_bytes, self.activation_buffer_bytes, self.output_buffer_bytes)
+        return Memory(buffers, self.dram_part, self.dram_channels, self.clock_hz)
+
+    @property
+    def stored_word_bits(self) -> int:
+        """Width of a value in DRAM; values of a higher precision take several such words."""
+        return FIXED_POINT_BITS
+
+    def stored_bits(self, layer: Layer, operands: Operands, on_chip: OnChip) -> StoredBits:
+        """Count the bits that a layer takes in DRAM; by default every value in words.
+
+        A machine that keeps operands at their precision, or compressed, overrides this. Outputs are the next
+        layer's activations.
+
+        Parameters
+        ----------
+        layer : Layer
+        operands : Operands
+        on_chip : OnChip
+            Of `run`, for what it has counted already.
+        """
+        word = self.stored_word_bits
+        return dense_bits(
+            layer,
+            whole_words(operands.weight_precision, word),
+            whole_words(operands.activation_precision, word),
+        )
+
+    # -- energy and area -----------------------------------------------------------------------
 
     def parts(self, costs: Costs) -> Mapping[str, Part]:
         """Components of the machine but for its buffers; none if it has no cost model.
@@ -144,6 +293,11 @@ class Accelerator(ABC):
         return area_parts_mm2(parts, srams) if parts else {}
 
     @property
+    def area_mm2(self) -> float | None:
+        """Area of the whole machine without DRAM; None if it has no cost model."""
+        return fsum(self.area_parts_mm2.values()) or None
+
+    @property
     def cost_figures(self) -> tuple[Figure, ...]:
         """Every energy and area figure that enters, with its source."""
         parts, buffers = self._built
@@ -154,118 +308,24 @@ class Accelerator(ABC):
         ]
         return (*costs(self.cost_basis).figures(), *srams)
 
+    # -- what others ask of it -----------------------------------------------------------------
+
     @property
-    def stored_word_bits(self) -> int:
-        """Width of a value in DRAM; values of a higher precision take several such words."""
-        return FIXED_POINT_BITS
+    def number_format(self) -> str:
+        """Numbers it computes with, in words."""
+        return FIXED_POINT
 
-    def stored_bits(self, layer: Layer, operands: Operands, result: LayerResult) -> StoredBits:
-        """Count the bits that a layer takes in DRAM; by default every value in words.
+    def changes(self) -> Iterator[Change]:
+        """List what might save cycles, one change at a time: options of its own, then more memory."""
+        yield from self.own_changes()
+        yield from more_memory(self.options)
 
-        A machine that keeps operands at their precision, or compressed, overrides this. Outputs are the next
-        layer's activations.
-
-        Parameters
-        ----------
-        layer : Layer
-        operands : Operands
-        result : LayerResult
-            Of `run`, for what it has counted already.
-        """
-        word = self.stored_word_bits
-        return dense_bits(
-            layer,
-            whole_words(operands.weight_precision, word),
-            whole_words(operands.activation_precision, word),
-        )
-
-    def weights_used(
-        self, layer: Layer, operands: Operands
-    ) -> tuple[npt.NDArray[Any], npt.NDArray[Any]] | None:
-        """Give the weights, and what this machine makes of them; None if it is not known to change them.
-
-        Parameters
-        ----------
-        layer : Layer
-        operands : Operands
-            With weights.
-
-        Returns
-        -------
-        pair of ndarray of the same shape, or None
-            The same objects wherever the same machine would give the same values within
-            `hwmodel.accelerators.memo.shared`.
-        """
-        return None
-
-    def not_applicable(self, layer: Layer) -> str | None:
-        """Say why this accelerator does not run `layer`, or return None if it does."""
-        return None
-
-    @abstractmethod
-    def run(self, layer: Layer, operands: Operands) -> LayerResult:
-        """Count the cycles of `layer` with all operands in the buffers.
-
-        `hwmodel.simulate` has checked that it applies, and adds what the DRAM makes of it.
-        """
-
-    def result(self, layer: Layer, *, work: Work | None = None, **fields: Any) -> LayerResult:
-        """Make the `LayerResult` of `layer` on this accelerator.
-
-        Parameters
-        ----------
-        layer : Layer
-        work : Work, optional
-            What energy is counted from, on a machine with `parts`.
-        **fields
-            Of the result.
-        """
-        if work is not None:
-            figures = costs(self.cost_basis)
-            parts, srams = self._built
-            fields["energy_parts_j"] = energy_parts_j(
-                parts,
-                srams,
-                work,
-                costs=figures,
-                cycles=sum(fields.get(cause) or 0 for cause in CAUSES),
-                clock_hz=self.clock_hz,
-            )
-            fields["standing_w"] = standing_w(parts, srams, costs=figures, clock_hz=self.clock_hz)
-        fields.setdefault("clock_hz", None if fields.get("reason") else self.clock_hz)
-        return LayerResult(
-            layer=layer.name,
-            operation=layer.operation,
-            accelerator=self.label,
-            options=self.options,
-            macs=layer.macs,
-            parameters=layer.parameters,
-            peak_macs_per_cycle=self.peak_macs_per_cycle,
-            area_mm2=fsum(self.area_parts_mm2.values()) or None,
-            **fields,
-        )
-
-    def _check_at_least(self, minimum: int, *names: str) -> None:
-        for option in names:
-            value = getattr(self, option)
-            if isinstance(value, bool) or not hasattr(value, "__index__") or value < minimum:
-                raise TensorError(
-                    f"accelerator {self.name!r}: {option} must be an integer of at least {minimum},"
-                    f" got {value!r}"
-                )
-
-
-def whole_words(bits: int, word: int) -> int:
-    """Bits of the fewest words of `word` bits that hold `bits`."""
-    return -(-bits // word) * word
-
-
-def dense_bits(layer: Layer, weight_bits: int, activation_bits: int) -> StoredBits:
-    """Bits of a layer whose values all have one width; outputs have the activations'."""
-    if isinstance(layer, MatMul):
-        second = layer.batch * layer.inner * layer.columns
-        first = layer.batch * layer.inner * layer.rows
-        weights = second * activation_bits
-    else:
-        weights, first = layer.parameters * weight_bits, layer.input_count
-    return StoredBits(weights, first * activation_bits, layer.output_count * activation_bits)
+    def own_changes(self) -> Iterator[Change]:
+        """List changes of its own options; by default each number of things is doubled."""
+        common = {field.name for field in fields(Accelerator)}
+        countable = {
+            name: value
+            for name, value in self.options.items()
+            if name not in common and name not in self.width_options
+        }
+        yield from doubled(countable, self.lossy_options)

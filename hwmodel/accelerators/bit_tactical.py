@@ -11,13 +11,13 @@ skip empty steps, and which activations a step reads.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
 
-from bitxcore.errors import TensorError
 from hwmodel.accelerators.engines.booth_terms import (
     magnitude_terms,
     magnitude_words,
@@ -35,14 +35,16 @@ from hwmodel.accelerators.engines.bricks import (
 )
 from hwmodel.accelerators.families.grid import GRID_ASSUMPTIONS, Grid
 from hwmodel.accelerators.families.grid_work import GridWork, columns_at_work, times_used
+from hwmodel.accelerators.on_chip import OnChip
 from hwmodel.accelerators.pragmatic import TERM_UNITS, generator_parts, term_parts, term_uses
 from hwmodel.accelerators.stripes import serial_parts, serial_uses
-from hwmodel.costs.area_energy import Part, StoredBits
+from hwmodel.costs.area_energy import Part
 from hwmodel.costs.components import adder_tree, selector, width_detector
 from hwmodel.costs.figures import Costs
+from hwmodel.memory.stored import StoredBits
 from hwmodel.networks.layers import Layer
 from hwmodel.operands.operands import Operands
-from hwmodel.simulation.results import LayerResult
+from hwmodel.operands.reads import Reads
 
 if TYPE_CHECKING:
     from hwmodel.accelerators.engines.lookahead import BackEnd, WeightSchedule
@@ -107,10 +109,10 @@ class BitTactical(Grid):
         "Delmas Lascorz et al., Bit-Tactical: A Software/Hardware Approach to Exploiting Value and Bit"
         " Sparsity in Neural Networks, ASPLOS 2019"
     )
-    needs_activations: ClassVar[bool] = True
+    variants: ClassVar[tuple[Mapping[str, Any], ...]] = ({}, {"back_end": "p"})
     assumptions: ClassVar[tuple[str, ...]] = (
         *GRID_ASSUMPTIONS,
-        "WeightSchedule: at each step, lanes whose weight is 0 choose one after another, until none has a"
+        "Schedule: at each step, lanes whose weight is 0 choose one after another, until none has a"
         " candidate; whole slots are swapped. Which lane chooses first is an option, because the public"
         " versions differ.",
         "Time steps without a weight in a tile are skipped, up to `lookahead` in a row; tiles are at"
@@ -129,6 +131,11 @@ class BitTactical(Grid):
         " each. A unit works until the slowest filter of the step that shares its column is done: an upper"
         " bound. Weights are read as scheduled, each with the number of its place.",
     )
+
+    @property
+    def reads(self) -> Reads:
+        """Weights; activations with a back end that looks at them."""
+        return Reads(activations=self.back_end is not None)
 
     @property
     def _places(self) -> int:
@@ -166,30 +173,23 @@ class BitTactical(Grid):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self._check_at_least(1, "lookahead", "group_columns")
-        self._check_at_least(0, "lookaside", "first_stage_bits")
+        self.check_at_least(1, "lookahead", "group_columns")
+        self.check_at_least(0, "lookaside", "first_stage_bits")
         if self.column_registers is not None:
-            self._check_at_least(0, "column_registers")
+            self.check_at_least(0, "column_registers")
         for option, known in (("back_end", BACK_ENDS), ("pattern", PATTERNS), ("order", ORDERS)):
             if getattr(self, option) not in known:
                 one_of = ", ".join(map(str, known))
-                raise TensorError(
-                    f"accelerator {self.name!r}: {option} must be one of {one_of},"
-                    f" got {getattr(self, option)!r}"
-                )
+                raise self.refusal(f"{option} must be one of {one_of}, got {getattr(self, option)!r}")
         if self.pattern == "T" and (self.lookahead, self.lookaside) != (2, 5):
-            raise TensorError(f"accelerator {self.name!r}: pattern 'T' needs lookahead=2 and lookaside=5")
+            raise self.refusal("pattern 'T' needs lookahead=2 and lookaside=5")
         if self.lanes > 64 or self.lookahead + self.lookaside > 255:
-            raise TensorError(
-                f"accelerator {self.name!r}: lanes must be at most 64 and lookahead + lookaside at most 255,"
+            raise self.refusal(
+                f"lanes must be at most 64 and lookahead + lookaside at most 255,"
                 f" got {self.lanes} and {self.lookahead} + {self.lookaside}"
             )
         if self.columns % self.group_columns:
-            raise TensorError(
-                f"accelerator {self.name!r}: group_columns must divide columns {self.columns},"
-                f" got {self.group_columns}"
-            )
-        object.__setattr__(self, "needs_activations", self.back_end is not None)
+            raise self.refusal(f"group_columns must divide columns {self.columns}, got {self.group_columns}")
 
     @property
     def peak_macs_per_cycle(self) -> float:
@@ -200,20 +200,20 @@ class BitTactical(Grid):
         """Refuse products of two activations: there is nothing to schedule before run time."""
         return None if layer.has_weights else "both operands are activations: no weights to schedule"
 
-    def stored_bits(self, layer: Layer, operands: Operands, result: LayerResult) -> StoredBits:
+    def stored_bits(self, layer: Layer, operands: Operands, on_chip: OnChip) -> StoredBits:
         """Count the bits in DRAM: weights as scheduled, each with the number of its place; whole words."""
-        assert result.groups is not None
+        assert on_chip.groups is not None
         p = self._plan(layer, operands)
         entry = p.weight_words * self.word_bits + self._place_bits
-        weights = result.groups * (1 if p.depthwise else p.lanes) * entry
-        return replace(super().stored_bits(layer, operands, result), weights=weights)
+        weights = on_chip.groups * (1 if p.depthwise else p.lanes) * entry
+        return replace(super().stored_bits(layer, operands, on_chip), weights=weights)
 
     @property
     def _place_bits(self) -> int:
         """Bits of the number of a place."""
         return (self._places - 1).bit_length()
 
-    def run(self, layer: Layer, operands: Operands) -> LayerResult:
+    def run(self, layer: Layer, operands: Operands) -> OnChip:
         """Count the cycles of `layer`."""
         p = self._plan(layer, operands)
         weights = weight_bricks(p, operands.integer_weights)
@@ -294,7 +294,7 @@ class BitTactical(Grid):
         return int(self.back_end == "e") if self.column_registers is None else self.column_registers
 
     def _schedules(self, p: GridPlan, weights: npt.NDArray[Any], group: int) -> list[WeightSchedule]:
-        """WeightSchedule the filters of a group, round by round."""
+        """Schedule the filters of a group, round by round."""
         from hwmodel.accelerators.engines.lookahead import offsets, schedule
 
         held = held_lanes(p)

@@ -23,15 +23,17 @@ import numpy as np
 import numpy.typing as npt
 
 from bitxcore.errors import TensorError
-from hwmodel.accelerators.base import WORDS_IN_DRAM, Accelerator, dense_bits
+from hwmodel.accelerators.base import WORDS_IN_DRAM, Accelerator
 from hwmodel.accelerators.families.grid import SECOND_OPERAND
-from hwmodel.costs.area_energy import Part, StoredBits, Work
+from hwmodel.accelerators.on_chip import OnChip
+from hwmodel.costs.area_energy import Part, Work
 from hwmodel.costs.components import SUM_GUARD_BITS, adder_tree, leading_one, selector
 from hwmodel.costs.figures import Costs
+from hwmodel.memory.stored import StoredBits, dense_bits
 from hwmodel.networks.layers import Conv, Layer, Linear
 from hwmodel.operands.im2col import windows
 from hwmodel.operands.operands import Operands
-from hwmodel.simulation.results import LayerResult
+from hwmodel.operands.reads import Reads
 
 Array = npt.NDArray[Any]
 
@@ -90,6 +92,7 @@ class Bitlet(Accelerator):
         " MICRO 2021"
     )
     comparison: ClassVar[Mapping[str, Any]] = MappingProxyType({"pe_rows": 64, "pe_columns": 64})
+    variants: ClassVar[tuple[Mapping[str, Any], ...]] = ({}, {"double_buffered": True})
     assumptions: ClassVar[tuple[str, ...]] = (
         "A row sees 8 bits, emits the first 1 and moves on to the second 1 that it sees; past all 8 if"
         " there is none. A group takes C cycles, those of its slowest row, at least ceil(members / 8).",
@@ -117,20 +120,19 @@ class Bitlet(Accelerator):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self._check_at_least(1, "pe_rows", "pe_columns", "group", "look", "beat", "bit_rows")
+        self.check_at_least(1, "pe_rows", "pe_columns", "group", "look", "beat", "bit_rows")
         if self.fifo_depth is not None:
-            self._check_at_least(0, "fifo_depth")
+            self.check_at_least(0, "fifo_depth")
         if self.numbers not in NUMBERS:
-            raise TensorError(
-                f"accelerator {self.name!r}: numbers must be one of {', '.join(NUMBERS)},"
-                f" got {self.numbers!r}"
-            )
+            raise self.refusal(f"numbers must be one of {', '.join(NUMBERS)}, got {self.numbers!r}")
         for option, most in (("group", MAX_GROUP), ("look", MAX_LOOK), ("bit_rows", MAX_ROWS)):
             if getattr(self, option) > most:
-                raise TensorError(
-                    f"accelerator {self.name!r}: {option} must be at most {most}, got {getattr(self, option)}"
-                )
-        object.__setattr__(self, "needs_activations", self.numbers == "float")
+                raise self.refusal(f"{option} must be at most {most}, got {getattr(self, option)}")
+
+    @property
+    def reads(self) -> Reads:
+        """Weights; activations, too, where exponents of products are aligned."""
+        return Reads(activations=self.numbers == "float")
 
     @property
     def peak_macs_per_cycle(self) -> float:
@@ -161,13 +163,13 @@ class Bitlet(Accelerator):
             return FLOAT_BITS, FLOAT_BITS
         return operands.weight_precision, operands.activation_precision
 
-    def stored_bits(self, layer: Layer, operands: Operands, result: LayerResult) -> StoredBits:
+    def stored_bits(self, layer: Layer, operands: Operands, on_chip: OnChip) -> StoredBits:
         """Count the bits that a layer takes in DRAM: every value as float32, or in 16-bit words."""
         if self.numbers == "float":
             return dense_bits(layer, FLOAT_BITS, FLOAT_BITS)
-        return super().stored_bits(layer, operands, result)
+        return super().stored_bits(layer, operands, on_chip)
 
-    def run(self, layer: Layer, operands: Operands) -> LayerResult:
+    def run(self, layer: Layer, operands: Operands) -> OnChip:
         """Count the cycles of `layer`."""
         count = self._count_float if self.numbers == "float" else self._count_fixed
         counts = count(layer, operands)
@@ -175,8 +177,7 @@ class Bitlet(Accelerator):
         cycles = fill + even + unequal + waiting
         position_tiles = layer.position_tiles(self.pe_columns)
         filter_tiles = layer.conv_groups * -(-layer.filters // layer.conv_groups // self.pe_rows)
-        return self.result(
-            layer,
+        return self.on_chip(
             work=self._work(layer, operands, counts, (filter_tiles, position_tiles)),
             fill_cycles=fill,
             compute_cycles=even,

@@ -19,21 +19,21 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 
-from bitxcore.errors import TensorError
 from hwmodel.accelerators.families.bit_columns import (
     COLUMN_ASSUMPTIONS,
     GUARD_BITS,
     BitColumns,
     ColumnWeights,
-    adder_tree,
     divisions,
     position_steps,
 )
-from hwmodel.costs.area_energy import Part, StoredBits, Work
+from hwmodel.accelerators.on_chip import OnChip
+from hwmodel.costs.area_energy import Part, Work
+from hwmodel.costs.components import adder_tree
 from hwmodel.costs.figures import Costs
+from hwmodel.memory.stored import StoredBits
 from hwmodel.networks.layers import Layer
 from hwmodel.operands.operands import FIXED_POINT_BITS, Operands
-from hwmodel.simulation.results import LayerResult
 
 if TYPE_CHECKING:
     from hwmodel.accelerators.engines.column_pruning import Chunks, Stored
@@ -96,6 +96,8 @@ class BitVert(BitColumns):
     comparison: ClassVar[Mapping[str, Any]] = MappingProxyType(
         {"precision": None, "word_bits": 16, "arrays": 16}
     )
+    width_options: ClassVar[frozenset[str]] = BitColumns.width_options | {"constant_bits"}
+    lossy_options: ClassVar[frozenset[str]] = frozenset({"pruned_columns"})
     assumptions: ClassVar[tuple[str, ...]] = (
         *COLUMN_ASSUMPTIONS,
         "Weights are two's complement. A stored column takes max(1, ceil(bits / lanes)) cycles, bits those of"
@@ -115,28 +117,19 @@ class BitVert(BitColumns):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self._check_at_least(
-            1, "rows", "columns", "pe_weights", "subgroup", "lanes", "group", "constant_bits"
-        )
-        self._check_at_least(0, "pruned_columns")
+        self.check_at_least(1, "rows", "columns", "pe_weights", "subgroup", "lanes", "group", "constant_bits")
+        self.check_at_least(0, "pruned_columns")
         for whole, part in (("pe_weights", "subgroup"), ("group", "pe_weights")):
             if getattr(self, whole) % getattr(self, part):
-                raise TensorError(
-                    f"accelerator {self.name!r}: {part} must divide {whole}, got {getattr(self, part)} and"
-                    f" {getattr(self, whole)}"
+                raise self.refusal(
+                    f"{part} must divide {whole}, got {getattr(self, part)} and {getattr(self, whole)}"
                 )
         if self.lanes > self.subgroup:
-            raise TensorError(
-                f"accelerator {self.name!r}: lanes must be at most subgroup {self.subgroup}, got {self.lanes}"
-            )
+            raise self.refusal(f"lanes must be at most subgroup {self.subgroup}, got {self.lanes}")
         if self.method not in METHODS:
-            raise TensorError(
-                f"accelerator {self.name!r}: method must be one of {', '.join(METHODS)}, got {self.method!r}"
-            )
+            raise self.refusal(f"method must be one of {', '.join(METHODS)}, got {self.method!r}")
         if isinstance(self.sensitive, bool) or not 0 <= self.sensitive <= 1:
-            raise TensorError(
-                f"accelerator {self.name!r}: sensitive must be a share from 0 to 1, got {self.sensitive!r}"
-            )
+            raise self.refusal(f"sensitive must be a share from 0 to 1, got {self.sensitive!r}")
 
     @property
     def slots(self) -> int:
@@ -148,7 +141,7 @@ class BitVert(BitColumns):
         """Multiply-accumulates a cycle at 16 bits, nothing skipped."""
         return self.slots / FIXED_POINT_BITS / self._word_passes
 
-    def run(self, layer: Layer, operands: Operands) -> LayerResult:
+    def run(self, layer: Layer, operands: Operands) -> OnChip:
         """Count the cycles of `layer`."""
         from hwmodel.accelerators.engines.column_pruning import slowest_together
 
@@ -170,8 +163,7 @@ class BitVert(BitColumns):
         dropped = self._dropped(weights)
         few = f"{dropped} columns pruned: weights of {weights.width} bits keep two"
         uses = layer.positions * passes
-        return self.result(
-            layer,
+        return self.on_chip(
             compute_cycles=cycles,
             fill_cycles=0,
             utilisation=added * uses / (cycles * self.slots),
@@ -192,7 +184,7 @@ class BitVert(BitColumns):
             ),
         )
 
-    def stored_bits(self, layer: Layer, operands: Operands, result: LayerResult) -> StoredBits:
+    def stored_bits(self, layer: Layer, operands: Operands, on_chip: OnChip) -> StoredBits:
         """Count the bits in DRAM: columns that are left, and the metadata of groups that are pruned."""
         weights = self._weights(layer, operands)
         return self._stored(layer, operands, self._weight_bits(layer, weights, self._keeps(weights)))

@@ -20,22 +20,22 @@ from typing import Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 
-from bitxcore.errors import TensorError
 from hwmodel.accelerators.families.bit_columns import (
     COLUMN_ASSUMPTIONS,
     GUARD_BITS,
     BitColumns,
     ColumnWeights,
-    adder_tree,
     divisions,
     position_steps,
 )
 from hwmodel.accelerators.memo import once
-from hwmodel.costs.area_energy import Part, StoredBits, Work
+from hwmodel.accelerators.on_chip import OnChip
+from hwmodel.costs.area_energy import Part, Work
+from hwmodel.costs.components import adder_tree
 from hwmodel.costs.figures import Costs
+from hwmodel.memory.stored import StoredBits
 from hwmodel.networks.layers import Layer
 from hwmodel.operands.operands import FIXED_POINT_BITS, Operands
-from hwmodel.simulation.results import LayerResult
 
 PUBLISHED_UNROLLINGS = "8x32x16/16x32x8/32x32x4/128x8x1/16x64x1/32x32x1/16x1x16"
 PE_WEIGHTS = 8
@@ -130,6 +130,7 @@ class BitWave(BitColumns):
     comparison: ClassVar[Mapping[str, Any]] = MappingProxyType(
         {"precision": None, "word_bits": 16, "arrays": 16}
     )
+    lossy_options: ClassVar[frozenset[str]] = frozenset({"zero_columns"})
     assumptions: ClassVar[tuple[str, ...]] = (
         *COLUMN_ASSUMPTIONS,
         "Weights are sign and magnitude; the sign column costs no cycle. A most negative value (int8's -128)"
@@ -146,13 +147,12 @@ class BitWave(BitColumns):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self._check_at_least(1, "group")
-        self._check_at_least(0, "zero_columns")
+        self.check_at_least(1, "group")
+        self.check_at_least(0, "zero_columns")
         for u in self._choices:
             if u.channels > self.group and u.channels % self.group:
-                raise TensorError(
-                    f"accelerator {self.name!r}: an unrolling of {u.channels} channels can't be split into"
-                    f" groups of {self.group}"
+                raise self.refusal(
+                    f"an unrolling of {u.channels} channels can't be split into groups of {self.group}"
                 )
 
     @property
@@ -162,9 +162,8 @@ class BitWave(BitColumns):
         for text in str(self.unrollings).split("/"):
             numbers = text.split("x")
             if len(numbers) != 3 or not all(n.isdecimal() and int(n) for n in numbers):
-                raise TensorError(
-                    f"accelerator {self.name!r}: unrollings must be CHANNELSxFILTERSxPOSITIONS separated by"
-                    f" slashes, got {text!r}"
+                raise self.refusal(
+                    f"unrollings must be CHANNELSxFILTERSxPOSITIONS separated by slashes, got {text!r}"
                 )
             choices.append(_Unrolling(*map(int, numbers)))
         return choices
@@ -179,7 +178,7 @@ class BitWave(BitColumns):
         """Multiply-accumulates a cycle at 16 bits, nothing skipped."""
         return self.slots / FIXED_POINT_BITS / self._word_passes
 
-    def run(self, layer: Layer, operands: Operands) -> LayerResult:
+    def run(self, layer: Layer, operands: Operands) -> OnChip:
         """Count the cycles of `layer` on its best unrolling."""
         found = self._best(layer, operands)
         u, columns = found.unrolling, found.columns
@@ -188,8 +187,7 @@ class BitWave(BitColumns):
         steps = found.position_steps * passes
         applied = columns.applied * layer.positions * passes
         tiles = layer.conv_groups * -(-layer.filters // layer.conv_groups // found.filters)
-        return self.result(
-            layer,
+        return self.on_chip(
             compute_cycles=found.cycles,
             fill_cycles=0,
             utilisation=applied / (found.cycles * self.slots),
@@ -206,7 +204,7 @@ class BitWave(BitColumns):
             notes=(f"unrolled {u}",),
         )
 
-    def stored_bits(self, layer: Layer, operands: Operands, result: LayerResult) -> StoredBits:
+    def stored_bits(self, layer: Layer, operands: Operands, on_chip: OnChip) -> StoredBits:
         """Count the bits in DRAM: columns that are not empty, signs, and a mask of columns a group."""
         return self._stored(layer, operands, self._best(layer, operands).columns.stored_bits)
 
@@ -228,8 +226,8 @@ class BitWave(BitColumns):
         size = min(channels, self.group)
         magnitude_columns = weights.width - 1
         if not self.zero_columns < magnitude_columns:
-            raise TensorError(
-                f"accelerator {self.name!r}: zero_columns must be less than the {magnitude_columns} columns"
+            raise self.refusal(
+                f"zero_columns must be less than the {magnitude_columns} columns"
                 f" of a magnitude, got {self.zero_columns}"
             )
         counts, applied, handed_out, groups = [], 0, 0, 0

@@ -18,10 +18,10 @@ from typing import Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 
-from bitxcore.errors import TensorError
-from hwmodel.accelerators.base import Accelerator, whole_words
+from hwmodel.accelerators.base import Accelerator
 from hwmodel.accelerators.engines.bricks import Bricks, activation_bricks, plan
-from hwmodel.costs.area_energy import Part, StoredBits, Work
+from hwmodel.accelerators.on_chip import OnChip
+from hwmodel.costs.area_energy import Part, Work
 from hwmodel.costs.components import (
     accumulator,
     accumulator_bits,
@@ -30,9 +30,10 @@ from hwmodel.costs.components import (
     selector,
 )
 from hwmodel.costs.figures import Cost, Costs
+from hwmodel.memory.stored import StoredBits, whole_words
 from hwmodel.networks.layers import Conv, Layer, Linear, MatMul
 from hwmodel.operands.operands import Operands
-from hwmodel.simulation.results import LayerResult
+from hwmodel.operands.reads import Reads
 
 WORD_BITS = 16
 TABLE_ENTRIES = 16
@@ -79,10 +80,10 @@ class CambriconS(Accelerator):
         "Zhou et al., Cambricon-S: Addressing Irregularity in Sparse Neural Networks through A Cooperative"
         " Software/Hardware Approach, MICRO 2018"
     )
-    needs_activations: ClassVar[bool] = True
     comparison: ClassVar[Mapping[str, Any]] = MappingProxyType(
         {"units": 16, "conv_code_bits": None, "fc_code_bits": None}
     )
+    width_options: ClassVar[frozenset[str]] = frozenset({"conv_code_bits", "fc_code_bits"})
     assumptions: ClassVar[tuple[str, ...]] = (
         "A block of weights is left out if all of them are zero; the machine prunes nothing itself, so"
         " weights pruned one by one keep nearly all blocks. An input is needed by 16 outputs if any of their"
@@ -105,16 +106,18 @@ class CambriconS(Accelerator):
     def __post_init__(self) -> None:
         super().__post_init__()
         codes = [o for o in ("conv_code_bits", "fc_code_bits") if getattr(self, o) is not None]
-        self._check_at_least(1, "pes", "multipliers", "neuron_window", "synapse_window", "units", *codes)
+        self.check_at_least(1, "pes", "multipliers", "neuron_window", "synapse_window", "units", *codes)
         for option, count in (("conv_block", 4), ("fc_block", 2)):
             given = getattr(self, option)
             sizes = tuple(given) if isinstance(given, (tuple, list)) else ()
             if len(sizes) != count or any(type(s) is not int or s < 1 for s in sizes):
-                raise TensorError(
-                    f"accelerator {self.name!r}: {option} must be {count} integers of at least 1,"
-                    f" got {given!r}"
-                )
+                raise self.refusal(f"{option} must be {count} integers of at least 1, got {given!r}")
             object.__setattr__(self, option, sizes)
+
+    @property
+    def reads(self) -> Reads:
+        """Operands whose values its cycles depend on."""
+        return Reads(activations=True)
 
     @property
     def peak_macs_per_cycle(self) -> float:
@@ -152,9 +155,9 @@ class CambriconS(Accelerator):
         places = 2 * ones_counter(c, self.neuron_window)
         return flags + places + self.multipliers * selector(c, self.neuron_window, WORD_BITS)
 
-    def stored_bits(self, layer: Layer, operands: Operands, result: LayerResult) -> StoredBits:
+    def stored_bits(self, layer: Layer, operands: Operands, on_chip: OnChip) -> StoredBits:
         """Count codes of the weights that are kept and a bit a block; activations are dense."""
-        plain = super().stored_bits(layer, operands, result)
+        plain = super().stored_bits(layer, operands, on_chip)
         synapses = sum(
             int(index.sum(axis=1) @ self._outputs(layer)) for index in self._index(layer, operands)
         )
@@ -166,7 +169,7 @@ class CambriconS(Accelerator):
             synapses * self._weight_bits(layer, operands) + blocks, plain.activations, plain.outputs
         )
 
-    def run(self, layer: Layer, operands: Operands) -> LayerResult:
+    def run(self, layer: Layer, operands: Operands) -> OnChip:
         """Count the cycles of `layer`."""
         from hwmodel.accelerators.engines.block_selection import Selectors
 
@@ -183,8 +186,7 @@ class CambriconS(Accelerator):
             synapses += int(index.sum(axis=1) @ outputs)
         cycles, shared = self._deal(np.concatenate(jobs, axis=1))
         work = self._work(layer, operands, sum(int(j.sum()) for j in jobs), pe_cycles, products, synapses)
-        return self.result(
-            layer,
+        return self.on_chip(
             work=work,
             compute_cycles=shared,
             imbalance_cycles=cycles - shared,

@@ -14,17 +14,18 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-from bitxcore.errors import TensorError
-from hwmodel.accelerators.base import Accelerator, whole_words
+from hwmodel.accelerators.base import Accelerator
 from hwmodel.accelerators.engines.brick_slices import Drained, drain
 from hwmodel.accelerators.engines.bricks import activation_bricks, plan
 from hwmodel.accelerators.families.grid_work import GridWork
-from hwmodel.costs.area_energy import Part, StoredBits, Work
+from hwmodel.accelerators.on_chip import OnChip
+from hwmodel.costs.area_energy import Part, Work
 from hwmodel.costs.components import accumulator, accumulator_bits, adder_tree
 from hwmodel.costs.figures import Costs
+from hwmodel.memory.stored import StoredBits, whole_words
 from hwmodel.networks.layers import Conv, Layer
 from hwmodel.operands.operands import Operands
-from hwmodel.simulation.results import LayerResult
+from hwmodel.operands.reads import Reads
 
 WORD_BITS = 16
 
@@ -65,8 +66,6 @@ class Cnvlutin(Accelerator):
     source: ClassVar[str] = (
         "Albericio et al., Cnvlutin: Ineffectual-Neuron-Free Deep Neural Network Computing, ISCA 2016"
     )
-    needs_weights: ClassVar[bool] = False
-    needs_activations: ClassVar[bool] = True
     assumptions: ClassVar[tuple[str, ...]] = (
         "A window is cut into bricks of 16 channels at one kernel position. A lane spends a cycle on each"
         " activation of its bricks that is not zero, and one on a brick without any. All lanes wait for"
@@ -89,11 +88,14 @@ class Cnvlutin(Accelerator):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self._check_at_least(1, "lanes", "rows", "tiles", "brick")
+        self.check_at_least(1, "lanes", "rows", "tiles", "brick")
         if self.slices not in ("bricks", "channels"):
-            raise TensorError(
-                f"accelerator {self.name!r}: slices must be one of bricks, channels, got {self.slices!r}"
-            )
+            raise self.refusal(f"slices must be one of bricks, channels, got {self.slices!r}")
+
+    @property
+    def reads(self) -> Reads:
+        """Operands whose values its cycles depend on."""
+        return Reads(weights=False, activations=True)
 
     @property
     def multipliers(self) -> int:
@@ -124,9 +126,9 @@ class Cnvlutin(Accelerator):
             "encoders": Part(costs.comparator(WORD_BITS) + entry, self.tiles),
         }
 
-    def stored_bits(self, layer: Layer, operands: Operands, result: LayerResult) -> StoredBits:
+    def stored_bits(self, layer: Layer, operands: Operands, on_chip: OnChip) -> StoredBits:
         """Count an offset beside every activation: a brick keeps its full place, whatever it holds."""
-        plain = super().stored_bits(layer, operands, result)
+        plain = super().stored_bits(layer, operands, on_chip)
         bits = whole_words(operands.activation_precision, self.stored_word_bits)
         encoded = bits + self.offset_bits
         return StoredBits(
@@ -135,7 +137,7 @@ class Cnvlutin(Accelerator):
             plain.outputs // bits * encoded,
         )
 
-    def run(self, layer: Layer, operands: Operands) -> LayerResult:
+    def run(self, layer: Layer, operands: Operands) -> OnChip:
         """Count the cycles of `layer`."""
         dense = self._is_first(layer)
         p = plan(
@@ -165,9 +167,8 @@ class Cnvlutin(Accelerator):
         """Whether the layer's input is an image that nobody has encoded."""
         return isinstance(layer, Conv) and layer.in_channels == 3 and not self.encoded_first_layer
 
-    def _result(self, w: GridWork, shared: int, cycles: int, products: int, work: Work) -> LayerResult:
-        return self.result(
-            w.plan.layer,
+    def _result(self, w: GridWork, shared: int, cycles: int, products: int, work: Work) -> OnChip:
+        return self.on_chip(
             work=work,
             compute_cycles=shared,
             imbalance_cycles=cycles - shared,

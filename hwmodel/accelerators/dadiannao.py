@@ -15,12 +15,13 @@ from typing import ClassVar
 from hwmodel.accelerators.base import WORDS_IN_DRAM
 from hwmodel.accelerators.families.grid import GRID_ASSUMPTIONS, Grid
 from hwmodel.accelerators.families.grid_work import GridWork
+from hwmodel.accelerators.on_chip import OnChip
 from hwmodel.costs.area_energy import Part
 from hwmodel.costs.components import adder_tree
 from hwmodel.costs.figures import Costs
 from hwmodel.networks.layers import Layer
 from hwmodel.operands.operands import Operands
-from hwmodel.simulation.results import LayerResult
+from hwmodel.operands.reads import Reads
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,7 +44,6 @@ class DaDianNao(Grid):
     name: ClassVar[str] = "dadiannao"
     title: ClassVar[str] = "DaDianNao, MICRO 2014: dense baseline"
     source: ClassVar[str] = "Chen et al., DaDianNao: A Machine-Learning Supercomputer, MICRO 2014"
-    needs_weights: ClassVar[bool] = False
     slot_cycles_per_mac: ClassVar[int] = 1
     assumptions: ClassVar[tuple[str, ...]] = (
         *GRID_ASSUMPTIONS,
@@ -51,6 +51,11 @@ class DaDianNao(Grid):
         "Matrix products of activations stream the second operand as weights.",
         "Guessed: a register a multiplier for its weight, and one a lane, column and tile for activations.",
     )
+
+    @property
+    def reads(self) -> Reads:
+        """Operands whose values its cycles depend on."""
+        return Reads(weights=False)
 
     def parts(self, costs: Costs) -> dict[str, Part]:
         """Multipliers, adder trees and accumulators of the tiles, and their input registers."""
@@ -63,7 +68,7 @@ class DaDianNao(Grid):
             "activation_registers": Part(costs.register(bits), self.lanes * self.columns * self.tiles),
         }
 
-    def run(self, layer: Layer, operands: Operands) -> LayerResult:
+    def run(self, layer: Layer, operands: Operands) -> OnChip:
         """Count the cycles of `layer`: one a time step."""
         p = self._plan(layer, operands)
         w = GridWork.of(p, operands)

@@ -18,13 +18,15 @@ from typing import Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 
-from hwmodel.accelerators.base import Accelerator, whole_words
-from hwmodel.costs.area_energy import Part, StoredBits, Work
+from hwmodel.accelerators.base import Accelerator
+from hwmodel.accelerators.on_chip import OnChip
+from hwmodel.costs.area_energy import Part, Work
 from hwmodel.costs.components import accumulator, selector
 from hwmodel.costs.figures import Costs
+from hwmodel.memory.stored import StoredBits, whole_words
 from hwmodel.networks.layers import Layer, Linear
 from hwmodel.operands.operands import Operands
-from hwmodel.simulation.results import LayerResult
+from hwmodel.operands.reads import Reads
 
 WORD_BITS = 16
 POINTER_BITS = 16
@@ -63,10 +65,10 @@ class EIE(Accelerator):
     source: ClassVar[str] = (
         "Han et al., EIE: Efficient Inference Engine on Compressed Deep Neural Network, ISCA 2016"
     )
-    needs_activations: ClassVar[bool] = True
     comparison: ClassVar[Mapping[str, Any]] = MappingProxyType(
         {"clock_hz": 1e9, "pes": 4096, "code_bits": None}
     )
+    width_options: ClassVar[frozenset[str]] = frozenset({"code_bits", "index_bits"})
     assumptions: ClassVar[tuple[str, ...]] = (
         "Fully connected layers only. Several positions run one after another; queues drain in between.",
         "A PE spends a cycle on each stored entry of a column, entries of value zero included. An activation"
@@ -86,7 +88,12 @@ class EIE(Accelerator):
     def __post_init__(self) -> None:
         super().__post_init__()
         codes = () if self.code_bits is None else ("code_bits",)
-        self._check_at_least(1, "pes", "fifo_depth", "index_bits", "output_registers", *codes)
+        self.check_at_least(1, "pes", "fifo_depth", "index_bits", "output_registers", *codes)
+
+    @property
+    def reads(self) -> Reads:
+        """Operands whose values its cycles depend on."""
+        return Reads(activations=True)
 
     @property
     def peak_macs_per_cycle(self) -> float:
@@ -113,16 +120,16 @@ class EIE(Accelerator):
             "activation_registers": Part(word, 2 * self.pes * self.output_registers),
         }
 
-    def stored_bits(self, layer: Layer, operands: Operands, result: LayerResult) -> StoredBits:
+    def stored_bits(self, layer: Layer, operands: Operands, on_chip: OnChip) -> StoredBits:
         """Count codes, zero counts, pointers and the table of shared weights; activations are dense."""
-        plain = super().stored_bits(layer, operands, result)
+        plain = super().stored_bits(layer, operands, on_chip)
         bits = self._shared_weights * WORD_BITS
         for entries in self._matrices(layer, operands):
             bits += int(entries.sum(dtype=np.int64)) * self._entry_bits(operands)
             bits += (layer.channels + 1) * entries.shape[1] * POINTER_BITS
         return StoredBits(bits, plain.activations, plain.outputs)
 
-    def run(self, layer: Layer, operands: Operands) -> LayerResult:
+    def run(self, layer: Layer, operands: Operands) -> OnChip:
         """Count the cycles of `layer`."""
         from hwmodel.accelerators.engines.interleaved_csc import Fed, feed
 
@@ -134,8 +141,7 @@ class EIE(Accelerator):
             pe_broadcasts += matrix.broadcasts * entries.shape[1]
         weights = np.count_nonzero(operands.integer_weights.reshape(layer.weight_shape), axis=0)
         products = int(np.count_nonzero(a, axis=0) @ weights)
-        return self.result(
-            layer,
+        return self.on_chip(
             work=self._work(layer, operands, fed, pe_broadcasts, passes),
             compute_cycles=fed.compute_cycles,
             imbalance_cycles=fed.imbalance_cycles,

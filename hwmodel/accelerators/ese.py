@@ -18,14 +18,14 @@ from typing import Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 
-from bitxcore.errors import TensorError
-from hwmodel.accelerators.base import Accelerator, whole_words
-from hwmodel.costs.area_energy import Part, StoredBits, Work
+from hwmodel.accelerators.base import Accelerator
+from hwmodel.accelerators.on_chip import OnChip
+from hwmodel.costs.area_energy import Part, Work
 from hwmodel.costs.components import accumulator, accumulator_bits, memory
 from hwmodel.costs.figures import Costs
+from hwmodel.memory.stored import StoredBits, whole_words
 from hwmodel.networks.layers import Layer, Linear
 from hwmodel.operands.operands import Operands
-from hwmodel.simulation.results import LayerResult
 
 WORD_BITS = 16
 POINTER_BITS = 16
@@ -72,6 +72,7 @@ class ESE(Accelerator):
     comparison: ClassVar[Mapping[str, Any]] = MappingProxyType(
         {"clock_hz": 1e9, "pes": 128, "weight_bits": None}
     )
+    width_options: ClassVar[frozenset[str]] = frozenset({"weight_bits", "index_bits"})
     assumptions: ClassVar[tuple[str, ...]] = (
         "Matrix products only: fully connected layers, and an LSTM's matrices with all gates' rows; the"
         " element-wise operations overlap with them.",
@@ -91,11 +92,9 @@ class ESE(Accelerator):
     def __post_init__(self) -> None:
         super().__post_init__()
         widths = () if self.weight_bits is None else ("weight_bits",)
-        self._check_at_least(1, "pes", "channels", "fifo_depth", "index_bits", *widths)
+        self.check_at_least(1, "pes", "channels", "fifo_depth", "index_bits", *widths)
         if not isinstance(self.load_balanced, bool):
-            raise TensorError(
-                f"accelerator {self.name!r}: load_balanced must be True or False, got {self.load_balanced!r}"
-            )
+            raise self.refusal(f"load_balanced must be True or False, got {self.load_balanced!r}")
 
     @property
     def all_pes(self) -> int:
@@ -124,15 +123,15 @@ class ESE(Accelerator):
             "partial_sums": Part(memory(costs, SUMS_BYTES, 64), self.all_pes),
         }
 
-    def stored_bits(self, layer: Layer, operands: Operands, result: LayerResult) -> StoredBits:
+    def stored_bits(self, layer: Layer, operands: Operands, on_chip: OnChip) -> StoredBits:
         """Count weights, zero counts and pointers; activations are dense."""
-        plain = super().stored_bits(layer, operands, result)
+        plain = super().stored_bits(layer, operands, on_chip)
         entries = self._entries(layer, operands)
         bits = int(entries.sum(dtype=np.int64)) * self._entry_bits(operands)
         pointers = (layer.channels + 1) * entries.shape[1] * POINTER_BITS
         return StoredBits(bits + pointers, plain.activations, plain.outputs)
 
-    def run(self, layer: Layer, operands: Operands) -> LayerResult:
+    def run(self, layer: Layer, operands: Operands) -> OnChip:
         """Count the cycles of `layer`."""
         from hwmodel.accelerators.engines.interleaved_csc import feed
 
@@ -143,8 +142,7 @@ class ESE(Accelerator):
         waits = not self.load_balanced
         cycles = fed.cycles if waits else fed.fill_cycles + fed.compute_cycles
         products = int(np.count_nonzero(operands.integer_weights)) * layer.positions
-        return self.result(
-            layer,
+        return self.on_chip(
             work=self._work(layer, operands, fed.entries // turns, entries.shape[1]),
             compute_cycles=fed.compute_cycles,
             imbalance_cycles=fed.imbalance_cycles if waits else 0,

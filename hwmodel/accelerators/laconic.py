@@ -22,6 +22,7 @@ from hwmodel.accelerators.engines.booth_terms import magnitude_words, term_count
 from hwmodel.accelerators.engines.bricks import activation_bricks, meetings, weight_bricks
 from hwmodel.accelerators.families.grid import GRID_ASSUMPTIONS, SECOND_OPERAND, Grid
 from hwmodel.accelerators.families.grid_work import GridWork, times_used
+from hwmodel.accelerators.on_chip import OnChip
 from hwmodel.costs.area_energy import Part
 from hwmodel.costs.components import (
     adder_tree,
@@ -33,7 +34,7 @@ from hwmodel.costs.components import (
 from hwmodel.costs.figures import Costs
 from hwmodel.networks.layers import Layer
 from hwmodel.operands.operands import Operands
-from hwmodel.simulation.results import LayerResult
+from hwmodel.operands.reads import Reads
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,7 +56,6 @@ class Laconic(Grid):
     name: ClassVar[str] = "laconic"
     title: ClassVar[str] = "Laconic, ISCA 2019: essential bits of both operands"
     source: ClassVar[str] = "Sharify et al., Laconic Deep Learning Inference Acceleration, ISCA 2019"
-    needs_activations: ClassVar[bool] = True
     slot_cycles_per_mac: ClassVar[int] = 256
     comparison: ClassVar[Mapping[str, Any]] = MappingProxyType({"columns": 256, "tiles": 2})
     assumptions: ClassVar[tuple[str, ...]] = (
@@ -74,6 +74,11 @@ class Laconic(Grid):
         " many as its pairs fill all lanes, at least one a step, which is a lower bound; a term is generated"
         " once a step.",
     )
+
+    @property
+    def reads(self) -> Reads:
+        """Operands whose values its cycles depend on."""
+        return Reads(activations=True)
 
     def parts(self, costs: Costs) -> dict[str, Part]:
         """Units of exponent adders, decoders and a histogram; generators of both operands' terms."""
@@ -95,7 +100,7 @@ class Laconic(Grid):
         """Refuse products of two activations."""
         return None if layer.has_weights else SECOND_OPERAND
 
-    def run(self, layer: Layer, operands: Operands) -> LayerResult:
+    def run(self, layer: Layer, operands: Operands) -> OnChip:
         """Count the cycles of `layer`."""
         from hwmodel.accelerators.engines.column_sync import waiting
         from hwmodel.accelerators.engines.pairs import slowest_pairs

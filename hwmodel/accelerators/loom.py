@@ -18,18 +18,18 @@ from typing import Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 
-from bitxcore.errors import TensorError
-from hwmodel.accelerators.base import dense_bits
 from hwmodel.accelerators.engines.booth_terms import width_table, word_unions
 from hwmodel.accelerators.engines.bricks import GridPlan, activation_bricks, present, stream, weight_bricks
 from hwmodel.accelerators.families.grid import GRID_ASSUMPTIONS, SECOND_OPERAND, Grid
 from hwmodel.accelerators.families.grid_work import GridWork, times_used
-from hwmodel.costs.area_energy import Part, StoredBits
+from hwmodel.accelerators.on_chip import OnChip
+from hwmodel.costs.area_energy import Part
 from hwmodel.costs.components import accumulator, adder_tree, tree_bits, width_detector
 from hwmodel.costs.figures import Costs
+from hwmodel.memory.stored import StoredBits, dense_bits
 from hwmodel.networks.layers import Layer
 from hwmodel.operands.operands import Operands
-from hwmodel.simulation.results import LayerResult
+from hwmodel.operands.reads import Reads
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,10 +64,9 @@ class Loom(Grid):
         "Sharify et al., Loom: Exploiting Weight and Activation Precisions to Accelerate Convolutional"
         " Neural Networks, DAC 2018"
     )
-    needs_weights: ClassVar[bool] = False
-    needs_activations: ClassVar[bool] = True
     slot_cycles_per_mac: ClassVar[int] = 256
     comparison: ClassVar[Mapping[str, Any]] = MappingProxyType({"columns": 256, "tiles": 2})
+    width_options: ClassVar[frozenset[str]] = Grid.width_options | {"serial_bits"}
     assumptions: ClassVar[tuple[str, ...]] = (
         *GRID_ASSUMPTIONS,
         "DRAM holds operands bit by bit, as many bits a value as the layer's precision: the paper's reduced"
@@ -83,6 +82,11 @@ class Loom(Grid):
         " a lane holds one weight bit; widths of weights are known before run time, so only activations have"
         " detectors. Turning outputs into bit-serial storage is left out.",
     )
+
+    @property
+    def reads(self) -> Reads:
+        """Activations; weights only where their widths are found."""
+        return Reads(weights=self.dynamic_weights, activations=True)
 
     def parts(self, costs: Costs) -> dict[str, Part]:
         """Units serial in both operands, the dispatcher and its width detectors."""
@@ -101,20 +105,18 @@ class Loom(Grid):
             ),
         }
 
-    def stored_bits(self, layer: Layer, operands: Operands, result: LayerResult) -> StoredBits:
+    def stored_bits(self, layer: Layer, operands: Operands, on_chip: OnChip) -> StoredBits:
         """Count the bits in DRAM: planes of bits, as many as the layer's precisions."""
         return dense_bits(layer, operands.weight_precision, operands.activation_precision)
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self._check_at_least(1, "serial_bits", "group_columns")
+        self.check_at_least(1, "serial_bits", "group_columns")
         for option in ("columns", "rows"):
             if getattr(self, option) % self.group_columns:
-                raise TensorError(
-                    f"accelerator {self.name!r}: group_columns must divide {option} {getattr(self, option)},"
-                    f" got {self.group_columns}"
+                raise self.refusal(
+                    f"group_columns must divide {option} {getattr(self, option)}, got {self.group_columns}"
                 )
-        object.__setattr__(self, "needs_weights", self.dynamic_weights)
 
     @property
     def peak_macs_per_cycle(self) -> float:
@@ -125,7 +127,7 @@ class Loom(Grid):
         """Refuse products of two activations if weight widths are wanted."""
         return SECOND_OPERAND if self.dynamic_weights and not layer.has_weights else None
 
-    def run(self, layer: Layer, operands: Operands) -> LayerResult:
+    def run(self, layer: Layer, operands: Operands) -> OnChip:
         """Count the cycles of `layer`."""
         from hwmodel.accelerators.engines.column_sync import waiting
 

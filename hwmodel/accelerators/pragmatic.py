@@ -9,8 +9,9 @@ model agrees number by number: the Booth terms, bricks of zeros, and fully conne
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -19,12 +20,13 @@ from hwmodel.accelerators.engines.booth_terms import magnitude_terms, magnitude_
 from hwmodel.accelerators.engines.bricks import activation_bricks, stream
 from hwmodel.accelerators.families.grid import GRID_ASSUMPTIONS, Grid
 from hwmodel.accelerators.families.grid_work import GridWork, times_used
+from hwmodel.accelerators.on_chip import OnChip
 from hwmodel.costs.area_energy import Part
 from hwmodel.costs.components import adder_tree, booth_encoder, oneffset_generator, tree_bits
 from hwmodel.costs.figures import Costs
 from hwmodel.networks.layers import Layer
 from hwmodel.operands.operands import Operands
-from hwmodel.simulation.results import LayerResult
+from hwmodel.operands.reads import Reads
 
 TERM_UNITS = (
     "Guessed: a unit holds a weight a lane, shifts each by up to 2**L - 1 places, sums them, shifts the sum"
@@ -93,8 +95,11 @@ class Pragmatic(Grid):
     name: ClassVar[str] = "pragmatic"
     title: ClassVar[str] = "Bit-Pragmatic, MICRO 2017: essential activation bits"
     source: ClassVar[str] = "Albericio et al., Bit-Pragmatic Deep Neural Network Computing, MICRO 2017"
-    needs_weights: ClassVar[bool] = False
-    needs_activations: ClassVar[bool] = True
+    variants: ClassVar[tuple[Mapping[str, Any], ...]] = (
+        {},
+        {"booth": False, "column_registers": 0},
+        {"booth": False, "column_registers": 1},
+    )
     assumptions: ClassVar[tuple[str, ...]] = (
         *GRID_ASSUMPTIONS,
         WORDS_IN_DRAM,
@@ -108,7 +113,12 @@ class Pragmatic(Grid):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self._check_at_least(0, "first_stage_bits", "column_registers")
+        self.check_at_least(0, "first_stage_bits", "column_registers")
+
+    @property
+    def reads(self) -> Reads:
+        """Operands whose values its cycles depend on."""
+        return Reads(weights=False, activations=True)
 
     def parts(self, costs: Costs) -> dict[str, Part]:
         """Units of two-stage shifters, the oneffset generators, further weight sets."""
@@ -118,7 +128,7 @@ class Pragmatic(Grid):
             "weight_sets": self._weight_sets(costs, self.column_registers),
         }
 
-    def run(self, layer: Layer, operands: Operands) -> LayerResult:
+    def run(self, layer: Layer, operands: Operands) -> OnChip:
         """Count the cycles of `layer`."""
         from hwmodel.accelerators.engines.column_sync import waiting
         from hwmodel.accelerators.engines.two_stage import two_stage_cycles

@@ -20,15 +20,16 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from bitxcore.errors import TensorError
-from hwmodel.accelerators.base import Accelerator, whole_words
+from hwmodel.accelerators.base import Accelerator
 from hwmodel.accelerators.families.compressed import run_length_entries
-from hwmodel.costs.area_energy import Part, StoredBits, Work
+from hwmodel.accelerators.on_chip import OnChip
+from hwmodel.costs.area_energy import Part, Work
 from hwmodel.costs.components import crossbar, memory
 from hwmodel.costs.figures import Costs
+from hwmodel.memory.stored import StoredBits, whole_words
 from hwmodel.networks.layers import Conv, Layer, Linear
 from hwmodel.operands.operands import Operands
-from hwmodel.simulation.results import LayerResult
+from hwmodel.operands.reads import Reads
 
 if TYPE_CHECKING:
     from hwmodel.accelerators.engines.cartesian import Plane
@@ -110,7 +111,6 @@ class SCNN(Accelerator):
     source: ClassVar[str] = (
         "Parashar et al., SCNN: An Accelerator for Compressed-sparse Convolutional Neural Networks, ISCA 2017"
     )
-    needs_activations: ClassVar[bool] = True
     comparison: ClassVar[Mapping[str, Any]] = MappingProxyType({"units": 4, "phase_shift": False})
     assumptions: ClassVar[tuple[str, ...]] = (
         "PEs wait for each other after every input channel and group of output channels; a PE without work"
@@ -145,7 +145,7 @@ class SCNN(Accelerator):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self._check_at_least(
+        self.check_at_least(
             1,
             "pe_rows",
             "pe_columns",
@@ -156,10 +156,15 @@ class SCNN(Accelerator):
             "units",
         )
         if self.banks > 32 or self.weight_width * self.activation_width > 255:
-            raise TensorError(
-                f"accelerator {self.name!r}: banks must be at most 32 and weight_width x activation_width"
+            raise self.refusal(
+                f"banks must be at most 32 and weight_width x activation_width"
                 f" at most 255, got {self.banks} and {self.weight_width} x {self.activation_width}"
             )
+
+    @property
+    def reads(self) -> Reads:
+        """Operands whose values its cycles depend on."""
+        return Reads(activations=True)
 
     @property
     def peak_macs_per_cycle(self) -> float:
@@ -239,13 +244,12 @@ class SCNN(Accelerator):
             },
         )
 
-    def run(self, layer: Layer, operands: Operands) -> LayerResult:
+    def run(self, layer: Layer, operands: Operands) -> OnChip:
         """Count the cycles of `layer`."""
         a, w = operands.integer_activations != 0, operands.integer_weights != 0
         walk = self._planes(*self._arranged(layer, a, w))
         everything = walk.cycles + walk.halo
-        return self.result(
-            layer,
+        return self.on_chip(
             compute_cycles=everything,
             fill_cycles=0,
             utilisation=walk.useful / (everything * self.peak_macs_per_cycle) if everything else 0.0,
@@ -253,7 +257,7 @@ class SCNN(Accelerator):
             work=self._work(layer, walk, operands),
         )
 
-    def stored_bits(self, layer: Layer, operands: Operands, result: LayerResult) -> StoredBits:
+    def stored_bits(self, layer: Layer, operands: Operands, on_chip: OnChip) -> StoredBits:
         """Count the bits in DRAM: values that are not zero, each with the zeros before it."""
         a, w = operands.integer_activations != 0, operands.integer_weights != 0
         plane, planes, w, groups, _ = self._arranged(layer, a, w)

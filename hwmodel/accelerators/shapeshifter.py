@@ -18,20 +18,20 @@ from typing import Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 
-from bitxcore.errors import TensorError
-from hwmodel.accelerators.base import whole_words
 from hwmodel.accelerators.engines.booth_terms import width_table, word_unions
 from hwmodel.accelerators.engines.bricks import GridPlan, activation_bricks, present, stream
 from hwmodel.accelerators.families.compressed import group_width_bits
 from hwmodel.accelerators.families.grid import GRID_ASSUMPTIONS, Grid
 from hwmodel.accelerators.families.grid_work import GridWork, by_block, columns_at_work, times_used
+from hwmodel.accelerators.on_chip import OnChip
 from hwmodel.accelerators.stripes import SERIAL_UNITS, serial_parts, serial_uses
-from hwmodel.costs.area_energy import Part, StoredBits
+from hwmodel.costs.area_energy import Part
 from hwmodel.costs.components import width_detector
 from hwmodel.costs.figures import Costs
+from hwmodel.memory.stored import StoredBits, whole_words
 from hwmodel.networks.layers import Layer, MatMul
 from hwmodel.operands.operands import Operands, activation_shape
-from hwmodel.simulation.results import LayerResult
+from hwmodel.operands.reads import Reads
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,7 +68,6 @@ class ShapeShifter(Grid):
         "Delmas Lascorz et al., ShapeShifter: Enabling Fine-Grain Data Width Adaptation in Deep Learning,"
         " MICRO 2019"
     )
-    needs_activations: ClassVar[bool] = True
     assumptions: ClassVar[tuple[str, ...]] = (
         *GRID_ASSUMPTIONS,
         "Negative values are read in one's complement; one sign bit is added where a tensor has any. A"
@@ -87,6 +86,11 @@ class ShapeShifter(Grid):
         " every further weight set is a register a row and lane.",
     )
 
+    @property
+    def reads(self) -> Reads:
+        """Operands whose values its cycles depend on."""
+        return Reads(activations=True)
+
     def parts(self, costs: Costs) -> dict[str, Part]:
         """Units and dispatcher of Stripes, width detectors, further weight sets."""
         bits, groups = self.word_bits, self.columns // self.group_columns
@@ -98,15 +102,12 @@ class ShapeShifter(Grid):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self._check_at_least(1, "group_columns", "stored_group")
-        self._check_at_least(0, "column_registers")
+        self.check_at_least(1, "group_columns", "stored_group")
+        self.check_at_least(0, "column_registers")
         if self.columns % self.group_columns:
-            raise TensorError(
-                f"accelerator {self.name!r}: group_columns must divide columns {self.columns},"
-                f" got {self.group_columns}"
-            )
+            raise self.refusal(f"group_columns must divide columns {self.columns}, got {self.group_columns}")
 
-    def stored_bits(self, layer: Layer, operands: Operands, result: LayerResult) -> StoredBits:
+    def stored_bits(self, layer: Layer, operands: Operands, on_chip: OnChip) -> StoredBits:
         """Count the bits in DRAM: groups of values, each group as wide as its widest, without zeros."""
         shape = activation_shape(layer)
         rows_first = not isinstance(layer, MatMul)
@@ -131,7 +132,7 @@ class ShapeShifter(Grid):
         word = whole_words(precision, self.word_bits)
         return group_width_bits(values, group=self.stored_group, word=word)
 
-    def run(self, layer: Layer, operands: Operands) -> LayerResult:
+    def run(self, layer: Layer, operands: Operands) -> OnChip:
         """Count the cycles of `layer`."""
         from hwmodel.accelerators.engines.column_sync import Staggered, waiting
 

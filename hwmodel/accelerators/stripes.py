@@ -14,12 +14,13 @@ from typing import ClassVar
 
 from hwmodel.accelerators.families.grid import GRID_ASSUMPTIONS, Grid
 from hwmodel.accelerators.families.grid_work import GridWork
+from hwmodel.accelerators.on_chip import OnChip
 from hwmodel.costs.area_energy import Part
 from hwmodel.costs.components import adder_tree
 from hwmodel.costs.figures import Costs
 from hwmodel.networks.layers import Layer
 from hwmodel.operands.operands import Operands
-from hwmodel.simulation.results import LayerResult
+from hwmodel.operands.reads import Reads
 
 SERIAL_UNITS = (
     "Guessed: a serial inner-product unit holds a weight a lane; one dispatcher serialises activations for"
@@ -63,7 +64,6 @@ class Stripes(Grid):
     name: ClassVar[str] = "stripes"
     title: ClassVar[str] = "Stripes, MICRO 2016: activation precision of each layer"
     source: ClassVar[str] = "Judd et al., Stripes: Bit-Serial Deep Neural Network Computing, MICRO 2016"
-    needs_weights: ClassVar[bool] = False
     assumptions: ClassVar[tuple[str, ...]] = (
         *GRID_ASSUMPTIONS,
         "Guessed: DRAM holds whole words, as the activation memory does, whose values are turned into bits on"
@@ -74,11 +74,16 @@ class Stripes(Grid):
         SERIAL_UNITS,
     )
 
+    @property
+    def reads(self) -> Reads:
+        """Operands whose values its cycles depend on."""
+        return Reads(weights=False)
+
     def parts(self, costs: Costs) -> dict[str, Part]:
         """List the serial inner-product units, and the dispatcher that feeds them bits."""
         return serial_parts(self, costs)
 
-    def run(self, layer: Layer, operands: Operands) -> LayerResult:
+    def run(self, layer: Layer, operands: Operands) -> OnChip:
         """Count the cycles of `layer`: its precision a time step."""
         p = self._plan(layer, operands)
         cost = min(operands.activation_precision, p.word_bits)

@@ -57,7 +57,7 @@ class Tetris(SplitAccumulate):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self._check_at_least(1, "kneading_stride")
+        self.check_at_least(1, "kneading_stride")
 
     @property
     def _stride(self) -> int:

@@ -15,14 +15,16 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, ClassVar
 
-from bitxcore.errors import TensorError
-from hwmodel.accelerators.base import Accelerator, dense_bits, whole_words
-from hwmodel.accelerators.families.bit_columns import GUARD_BITS, adder_tree
-from hwmodel.costs.area_energy import Part, StoredBits, Work
+from hwmodel.accelerators.base import Accelerator
+from hwmodel.accelerators.families.bit_columns import GUARD_BITS
+from hwmodel.accelerators.on_chip import OnChip
+from hwmodel.costs.area_energy import Part, Work
+from hwmodel.costs.components import adder_tree
 from hwmodel.costs.figures import Costs
+from hwmodel.memory.stored import StoredBits, dense_bits, whole_words
 from hwmodel.networks.layers import Layer
 from hwmodel.operands.operands import FIXED_POINT_BITS, Operands
-from hwmodel.simulation.results import LayerResult
+from hwmodel.operands.reads import Reads
 
 WORD_BITS = 16
 """Width of an activation."""
@@ -64,6 +66,7 @@ class UNPU(Accelerator):
     comparison: ClassVar[Mapping[str, Any]] = MappingProxyType(
         {"clock_hz": 1e9, "cores": 8, "pes": 8, "table_inputs": 4, "outputs": 16}
     )
+    width_options: ClassVar[frozenset[str]] = frozenset({"weight_bits"})
     assumptions: ClassVar[tuple[str, ...]] = (
         "A weight takes a cycle for each bit of the layer's precision; no value is looked at.",
         "Guessed: any LBPE takes any slice of a filter at any position, since partial sums are added outside;"
@@ -84,18 +87,19 @@ class UNPU(Accelerator):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self._check_at_least(1, "cores", "pes", "tables", "table_inputs", "outputs")
+        self.check_at_least(1, "cores", "pes", "tables", "table_inputs", "outputs")
         if self.weight_bits is not None:
-            self._check_at_least(1, "weight_bits")
+            self.check_at_least(1, "weight_bits")
             self._check_fits(self.weight_bits)
-        # A layer's own precision is known from its weights.
-        object.__setattr__(self, "needs_weights", self.weight_bits is None)
+
+    @property
+    def reads(self) -> Reads:
+        """Weights, whose precision is the layer's, unless it is given."""
+        return Reads(weights=self.weight_bits is None)
 
     def _check_fits(self, bits: int) -> None:
         if bits > FIXED_POINT_BITS:
-            raise TensorError(
-                f"accelerator {self.name!r}: weight_bits must be at most {FIXED_POINT_BITS}, got {bits}"
-            )
+            raise self.refusal(f"weight_bits must be at most {FIXED_POINT_BITS}, got {bits}")
 
     @property
     def all_pes(self) -> int:
@@ -124,7 +128,7 @@ class UNPU(Accelerator):
         self._check_fits(bits)
         return bits
 
-    def run(self, layer: Layer, operands: Operands) -> LayerResult:
+    def run(self, layer: Layer, operands: Operands) -> OnChip:
         """Count the cycles of `layer`."""
         bits, activation_bits = self._bits(layer, operands), operands.activation_precision
         passes = -(-activation_bits // WORD_BITS)
@@ -136,8 +140,7 @@ class UNPU(Accelerator):
         cycles = layer.conv_groups * rounds * turns * bits * passes
         filled = layer.conv_groups * layer.positions * slices * passes
         weight_reads = layer.steps * -(-together // self.all_pes) * passes
-        return self.result(
-            layer,
+        return self.on_chip(
             compute_cycles=cycles,
             fill_cycles=0,
             utilisation=layer.macs * passes / (cycles * self.macs_per_cycle(bits)),
@@ -160,7 +163,7 @@ class UNPU(Accelerator):
             ),
         )
 
-    def stored_bits(self, layer: Layer, operands: Operands, result: LayerResult) -> StoredBits:
+    def stored_bits(self, layer: Layer, operands: Operands, on_chip: OnChip) -> StoredBits:
         """Count the bits in DRAM: weights at their precision, activations in words."""
         word = whole_words(operands.activation_precision, self.stored_word_bits)
         return dense_bits(layer, self._bits(layer, operands), word)

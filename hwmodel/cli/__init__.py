@@ -61,9 +61,19 @@ class Bitx(click.Group):
         try:
             return super().invoke(ctx)
         except (BitxError, MemoryError, OSError) as error:
+            if getattr(error, "hint", None) is not None:
+                _in_words_of_the_command(error)
             if ctx.params.get("traceback") or getattr(error, "errno", None) == errno.EPIPE:
                 raise
             raise Failure(str(error) or "out of memory") from error
+
+
+def _in_words_of_the_command(error: Any) -> None:
+    """Let the hint name options of the command, not parameters of the library."""
+    from hwmodel.networks.onnx.sizes import SizeError
+
+    if isinstance(error, SizeError):
+        error.hint = "set it with --size NAME=VALUE or --input-size 1x3x224x224"
 
 
 @click.group(

@@ -11,14 +11,12 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from hwmodel.cli import output as out
-from hwmodel.cli.operand_options import is_of_one_layer
+from hwmodel.cli.simulation_report import is_of_one_layer
 
 if TYPE_CHECKING:
-    from bitxcore.store import StoreWriter
     from hwmodel.accelerators.base import Accelerator
     from hwmodel.networks.network import Network
-    from hwmodel.simulation.results import NetworkResult
-    from hwmodel.studies.comparison import ComparisonResult, ComparisonRow, Contender
+    from hwmodel.studies.comparison import ComparisonResult, ComparisonRow
     from hwmodel.studies.published import Beside, Comparison
 
 ALL = "all"
@@ -27,65 +25,23 @@ _NUMBER = re.compile(r"\d[\d,.]*")
 Given = tuple[tuple[str, dict[str, Any]], ...]
 
 
-class Field:
-    """The machines of a comparison, until their run is over.
-
-    Parameters
-    ----------
-    everyone : sequence of Contender
-    conditions : mapping
-        What they share.
-    """
-
-    def __init__(self, everyone: Sequence[Contender], conditions: dict[str, Any]) -> None:
-        self._everyone = tuple(everyone)
-        self._conditions = conditions
-        self._playing = self._everyone
-        self._absent: dict[str, tuple[Contender, str]] = {}
-
-    @property
-    def machines(self) -> tuple[Accelerator, ...]:
-        """Those that take part."""
-        return tuple(c.machine for c in self._playing)
-
-    def start(self, *, weights: bool, activations: bool) -> tuple[Accelerator, ...]:
-        """Leave out machines whose operands are not there; return the others."""
-        from hwmodel.studies.comparison import split
-
-        self._playing, self._absent = split(self._everyone, weights=weights, activations=activations)
-        return self.machines
-
-    def finish(self, run: NetworkResult, writer: StoreWriter | None) -> ComparisonResult:
-        """Compare, and write the table if there is a store."""
-        from hwmodel.studies.comparison import summarise, write_comparison
-
-        result = summarise(run, self._playing, self._absent, self._conditions)
-        if writer is not None:
-            write_comparison(writer, result)
-        return result
-
-
-def field(given: Given, bitx_options: dict[str, Any]) -> Field | None:
-    """Make the machines of a comparison; None if ``all`` was not asked for.
+def asked_for(given: Given, of_bitx: dict[str, Any]) -> dict[str, Any] | None:
+    """Say what `hwmodel.compare` is to compare; None if ``all`` was not asked for.
 
     Parameters
     ----------
     given : tuple of (str, dict)
         What ``-a`` was. Options of ``all`` are conditions for everybody; other machines enter besides.
-    bitx_options : dict
-        Of every bitx that does not set them itself.
+    of_bitx : dict
+        Options of every bitx that does not set them itself.
     """
-    from hwmodel.studies.comparison import conditions, contenders, entries
-
     asked = [options for name, options in given if name == ALL]
     if not asked:
         return None
     if len(asked) > 1:
         raise click.UsageError("-a all is given twice")
-    common = conditions(**asked[0])
-    entered = [*entries(), *((name, options) for name, options in given if name != ALL)]
-    named = [(name, bitx_options | dict(own) if name == "bitx" else own) for name, own in entered]
-    return Field(contenders(named, common), common)
+    also = [(name, options) for name, options in given if name != ALL]
+    return {"options": asked[0], "also": also, "settings": {"bitx": of_bitx}}
 
 
 def show(
@@ -161,6 +117,7 @@ def _figures(value: float | None, unit: float = 1.0) -> str:
 
 
 def _remarks(net: Network, result: ComparisonResult) -> list[str]:
+    from hwmodel.accelerators.base import FIXED_POINT
     from hwmodel.studies.comparison import PEAK_MACS_PER_CYCLE
 
     c = result.conditions
@@ -175,9 +132,9 @@ def _remarks(net: Network, result: ComparisonResult) -> list[str]:
         if row.peak_macs_per_cycle != PEAK_MACS_PER_CYCLE
     ]
     lines += [
-        f"number format, {row.accelerator}: the tensors' own; the others compute in fixed point"
+        f"number format, {row.accelerator}: {machine.number_format}; the others compute in {FIXED_POINT}"
         for row, machine in zip(result.rows, result.machines, strict=False)
-        if machine.name == "bitx" and machine.options["format"] is None
+        if machine.number_format != FIXED_POINT
     ]
     lines += [
         "x DaDianNao, energy ratio, speed/area: over DaDianNao, on the layers that both run; mean of layers:"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import click
@@ -123,28 +122,15 @@ def networks() -> Rows:
 
 def samples() -> Rows:
     """Sample dumps that come with the package."""
+    from bitxcore.data import data_folder
     from bitxcore.dumps import READERS
 
-    folder = _data_folder() / "samples"
+    folder = data_folder("samples")
     return [
         {"sample": path.stem, "size_bytes": path.stat().st_size, "path": str(path)}
         for path in sorted(folder.iterdir())
         if path.name.endswith(tuple(READERS))
     ]
-
-
-def _data_folder() -> Path:
-    from importlib.util import find_spec
-
-    from bitxcore.errors import BitxError
-
-    spec = find_spec("bitxdata")
-    # An editable install lists a hook beside the folder, which importlib.resources stumbles over.
-    places = (spec.submodule_search_locations or []) if spec else []
-    found = next((Path(place) for place in places if Path(place).is_dir()), None)
-    if found is None:
-        raise BitxError("the data of this package are not installed")
-    return found
 
 
 LISTS = {f.__name__: f for f in (formats, criteria, readers, accelerators, networks, samples)}

@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack, nullcontext
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from hwmodel.cli.comparison_report import ALL
 from hwmodel.cli.options import json_option
 from hwmodel.cli.values import Depth, Format, Machine
-from hwmodel.cli.workloads import Asked, naming, workload_options
+from hwmodel.cli.workload_options import Asked, matching_document, workload_options
 
 if TYPE_CHECKING:
-    from hwmodel.accelerators.base import Accelerator
+    from collections.abc import Sequence
 
-DEFAULT_ACCELERATORS = ("bitx", "dadiannao")
+    from hwmodel.accelerators.base import Accelerator
+    from hwmodel.operands.workload import Workload
+
+SHORTCUTS_OF = "bitx"
+"""Whose options ``--rows``, ``--group`` and so on are."""
+
+DEFAULT_ACCELERATORS = (SHORTCUTS_OF, "dadiannao")
+Given = tuple[tuple[str, dict[str, Any]], ...]
 
 
 @click.command(name="simulate")
@@ -65,57 +72,49 @@ def command(
     matrix product a tensor), or the name of a network table (with --weights, or for accelerators that look
     at no weights).
     """
-    from bitxcore.store import Store
-    from hwmodel import simulate_network
-    from hwmodel.cli import comparing, explanation
+    from bitxcore.errors import error_context
+    from hwmodel.cli import comparison_report, explanation_report
     from hwmodel.cli import output as out
     from hwmodel.cli import simulation_report as report
-    from hwmodel.cli.operand_options import matching_document
     from hwmodel.cli.progress import progress
+    from hwmodel.simulation.run import simulate_network
+    from hwmodel.studies.comparison import compare
     from hwmodel.studies.explaining import explain
-    from hwmodel.studies.published import compare
+    from hwmodel.studies.published import area_and_power
 
-    field = comparing.field(accelerators, _bitx_options(accelerators, shortcuts))
-    if field and explained:
+    asked_options = _bitx_options(accelerators, shortcuts)
+    comparison = comparison_report.asked_for(accelerators, asked_options)
+    if comparison is not None and explained:
         raise click.UsageError("--explain is for single machines, not for -a all")
-    machines = field.machines if field else _machines(accelerators, shortcuts)
-    with ExitStack() as opened:
-        load = asked.open(opened, model)
-        net = load.network
-        if field:
-            machines = field.start(weights=load.has_weights, activations=True)
-        if not load.has_weights and any(machine.needs_weights for machine in machines):
-            needy = ", ".join(machine.name for machine in machines if machine.needs_weights)
-            raise click.UsageError(
-                f"{needy} needs weights, which a table has not: --weights DUMP, or --weights synthetic; or"
-                f" bitx simulate DUMP --network {model}"
-            )
-        parameters: dict[str, Any] = {"command": "simulate", "model": model, "network": asked.network}
-        parameters |= {**load.parameters, "accelerators": {m.label: m.options for m in machines}}
-        store = Store.create(output, parameters=parameters, inputs=load.inputs) if output else nullcontext()
-        with store as writer, progress(None, "simulate") as bar:
-            with naming(load.dump.path if load.dump else model):
-                run = simulate_network(machines, net, **load.operands, store=writer, progress=bar.reach)
-            compared = field.finish(run, writer) if field else None
+    machines = () if comparison is not None else _machines(accelerators, asked_options)
+    parameters: dict[str, Any] = {"command": "simulate", "model": model, **asked.parameters}
+    with asked.open(model) as load:
+        _check_weights(load, machines, model)
+        kept: dict[str, Any] = {"store": output, "parameters": parameters}
+        with error_context(path=getattr(load.weights, "path", model)), progress(None, "simulate") as bar:
+            if comparison is not None:
+                compared = compare(load, **comparison, **kept, progress=bar.reach)
+                run, machines = compared.run, compared.machines
+            else:
+                run = simulate_network(machines, load, **kept, progress=bar.reach)
         explanations = [
-            explain(machine, net, **load.operands, rows=run.of(machine.label))
-            for machine in machines * explained
+            explain(machine, load, rows=run.of(machine.label)) for machine in machines * explained
         ]
-        source = load.wanted.weights_anywhere(net, load.dump)
-        published = compare(net, dump=source, basis=_basis(machines)) if beside_published else None
-    if compared is not None:
-        comparing.show(net, compared, parameters, output, published, as_json)
+        published = area_and_power(load, basis=_basis(machines)) if beside_published else None
+    parameters["accelerators"] = {machine.label: machine.options for machine in machines}
+    if comparison is not None:
+        comparison_report.show(load.network, compared, parameters, output, published, as_json)
         return
     if as_json:
-        document = report.document(net, run, machines, parameters, output, published)
+        document = report.document(load.network, run, machines, parameters, output, published)
         document["matching"] = matching_document(load.matching)
         if explained:
-            document["explanations"] = [explanation.document(found) for found in explanations]
+            document["explanations"] = [explanation_report.document(found) for found in explanations]
         out.print_json(document)
         return
-    report.print_run(net, run, machines)
+    report.print_run(load.network, run, machines)
     for found in explanations:
-        explanation.print_explanation(found)
+        explanation_report.print_explanation(found)
     if published is not None:
         report.print_published(*published)
     out.say(out.written_line([output], "-o STORE.h5 keeps these results"))
@@ -124,26 +123,32 @@ def command(
 # -- input -------------------------------------------------------------------------------------
 
 
-def _bitx_options(given: tuple[tuple[str, dict[str, Any]], ...], shortcuts: dict[str, Any]) -> dict[str, Any]:
+def _check_weights(load: Workload, machines: Sequence[Accelerator], model: str) -> None:
+    needy = ", ".join(machine.name for machine in machines if machine.reads.weights)
+    if needy and not load.has_weights:
+        raise click.UsageError(
+            f"{needy} needs weights, which a table has not: --weights DUMP, or --weights synthetic; or"
+            f" bitx simulate DUMP --network {model}"
+        )
+
+
+def _bitx_options(given: Given, shortcuts: dict[str, Any]) -> dict[str, Any]:
     """Options that were set for every bitx."""
     set_shortcuts = {name: value for name, value in shortcuts.items() if value is not None}
     if set_shortcuts.get("fifo_depth") == "inf":
         set_shortcuts["fifo_depth"] = None
-    if set_shortcuts and given and not any(name in ("bitx", "all") for name, _ in given):
+    if set_shortcuts and given and not any(name in (SHORTCUTS_OF, ALL) for name, _ in given):
         option = next(iter(set_shortcuts)).replace("_", "-")
-        raise click.UsageError(f"--{option} is an option of bitx, which is not simulated")
+        raise click.UsageError(f"--{option} is an option of {SHORTCUTS_OF}, which is not simulated")
     return set_shortcuts
 
 
-def _machines(
-    given: tuple[tuple[str, dict[str, Any]], ...], shortcuts: dict[str, Any]
-) -> tuple[Accelerator, ...]:
-    from hwmodel import accelerator
+def _machines(given: Given, of_bitx: dict[str, Any]) -> tuple[Accelerator, ...]:
+    from hwmodel.accelerators.registry import accelerator
 
-    set_shortcuts = _bitx_options(given, shortcuts)
     chosen = given or tuple((name, {}) for name in DEFAULT_ACCELERATORS)
     return tuple(
-        accelerator(name, **(set_shortcuts | options if name == "bitx" else options))
+        accelerator(name, **(of_bitx | options if name == SHORTCUTS_OF else options))
         for name, options in chosen
     )
 

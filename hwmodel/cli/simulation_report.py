@@ -8,17 +8,24 @@ from typing import TYPE_CHECKING, Any
 
 from hwmodel.accelerators.base import Accelerator
 from hwmodel.cli import output as out
-from hwmodel.cli.operand_options import is_of_one_layer
+from hwmodel.networks.matching import MATCH_NOTE
 from hwmodel.networks.network import Network
+from hwmodel.operands.precisions import PRECISION_NOTE
 from hwmodel.simulation.results import LayerResult, NetworkResult, NetworkTotal
+from hwmodel.studies.comparison import BASELINE
 
 if TYPE_CHECKING:
     from hwmodel.studies.published import Comparison
 
 
+def is_of_one_layer(note: str) -> bool:
+    """Whether a row's note tells what only that layer has: for ``--json`` and stores, not for the text."""
+    return note.startswith((MATCH_NOTE, PRECISION_NOTE))
+
+
 def _baseline(run: NetworkResult, machines: tuple[Accelerator, ...]) -> str | None:
     """Label of the first DaDianNao of the run."""
-    return next((m.label for m in machines if m.name == "dadiannao"), None)
+    return next((m.label for m in machines if m.name == BASELINE), None)
 
 
 def _gain(run: NetworkResult, label: str, baseline: str | None) -> float | None:
@@ -185,10 +192,7 @@ def _over(row: LayerResult, base: LayerResult | None) -> float | None:
 def _remarks(
     net: Network, run: NetworkResult, machines: tuple[Accelerator, ...], baseline: str | None
 ) -> list[str]:
-    lines = [
-        "x all rows, x non-empty: gain over the same machine unpruned, which spends a slot on every row of"
-        " the window, or on non-empty rows only"
-    ] * any(m.name == "bitx" for m in machines)
+    lines = list(dict.fromkeys(remark for machine in machines for remark in machine.remarks))
     for machine in machines:
         if figures := machine.cost_figures:
             lines.append(

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from hwmodel.cli.options import json_option
 from hwmodel.cli.values import Machine, Values
-from hwmodel.cli.workloads import Asked, workload_options
+from hwmodel.cli.workload_options import Asked, workload_options
 
 if TYPE_CHECKING:
     from hwmodel.studies.sweeps import Sweep
@@ -71,16 +70,15 @@ def command(
     varied = dict(vary)
     if len(varied) < len(vary):
         raise click.UsageError("--vary names an option twice")
-    with ExitStack() as opened:
-        load = asked.open(opened, model)
-        parameters: dict[str, Any] = {"command": "sweep", "model": model, "network_option": asked.network}
-        parameters |= {"sample": sample, **load.parameters}
+    # The definition's own keys are the sweep's; these say what it was asked with.
+    parameters: dict[str, Any] = {"command": "sweep", "model": model, "sample": sample}
+    parameters["asked"] = asked.parameters
+    with asked.open(model) as load:
         start = perf_counter()
         with progress(None, "sweep") as bar:
             found = sweep(
-                load.network,
+                load,
                 varied,
-                **load.operands,
                 store=output,
                 accelerator=name,
                 fixed=fixed,

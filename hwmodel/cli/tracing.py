@@ -69,10 +69,11 @@ def command(
     Pictures are resized to the model's input size, and their channels become (channel x scale - mean) / std.
     TRACES.h5 appears whole or not at all.
     """
+    from bitxcore.dumps.trust import parsing
     from hwmodel import Scaling, trace
     from hwmodel.cli import output as out
     from hwmodel.cli.progress import progress
-    from hwmodel.cli.workloads import input_shapes, naming
+    from hwmodel.cli.workload_options import input_shapes
 
     named = [_named(text) for text in inputs]
     if len(named) > 1 and (not all(name for name, _ in named) or len({n for n, _ in named}) < len(named)):
@@ -81,7 +82,7 @@ def command(
     own = Scaling()
     scaling = Scaling(own.scale if scale is None else scale, mean or own.mean, std or own.std)
     given: Any = dict(named) if named[0][0] else named[0][1]
-    with naming(model, parsing=True), progress(None, "trace") as bar:
+    with parsing(model), progress(None, "trace") as bar:
         result = trace(
             model,
             given,

@@ -17,26 +17,6 @@ BUFFERS = ("weight_buffer", "activation_buffer", "output_buffer")
 
 
 @dataclass(frozen=True)
-class StoredBits:
-    """What a layer's operands and results take in DRAM, all values together.
-
-    Parameters
-    ----------
-    weights, activations, outputs : int
-        In bits: `Layer.parameters` (or the second operand), `Layer.input_count` (the first operand) and
-        `Layer.output_count` values.
-    plain_weights : int, optional
-        If weights are expanded on their way into the weight buffer: what they take there. The unpruned
-        machine, too, keeps them like that in DRAM.
-    """
-
-    weights: int
-    activations: int
-    outputs: int
-    plain_weights: int | None = None
-
-
-@dataclass(frozen=True)
 class Part:
     """A kind of component.
 
@@ -75,35 +55,21 @@ def area_parts_mm2(parts: Mapping[str, Part], buffers: Mapping[str, Sram]) -> di
     return areas | {name: sram.area_mm2 for name, sram in buffers.items()}
 
 
-def energy_parts_j(
-    parts: Mapping[str, Part],
-    buffers: Mapping[str, Sram],
-    work: Work,
-    *,
-    costs: Costs,
-    cycles: int,
-    clock_hz: float,
-) -> dict[str, float]:
-    """Energy of a layer by part, in joules.
+def events_j(parts: Mapping[str, Part], buffers: Mapping[str, Sram], work: Work) -> dict[str, float]:
+    """Energy of a layer's events by part, in joules: uses of the parts, and the buffers' inner ports.
 
     Parameters
     ----------
     parts, buffers : mapping
         Of the machine.
     work : Work
-    costs : Costs
-        Leakage and clock figures.
-    cycles : int
-        All cycles of the layer.
-    clock_hz : float
     """
     if unknown := set(work.uses) - set(parts):
         raise AssertionError(f"uses of a part that the machine has not: {sorted(unknown)}")
     energy: dict[str, float] = {name: work.uses.get(name, 0) * p.cost.energy_j for name, p in parts.items()}
     for name, sram in buffers.items():
         energy[name] = port_j(sram, work.read_bits.get(name, 0), work.written_bits.get(name, 0))
-    standing = standing_w(parts, buffers, costs=costs, clock_hz=clock_hz)
-    return energy | {name: watts * cycles / clock_hz for name, watts in standing.items()}
+    return energy
 
 
 def standing_w(

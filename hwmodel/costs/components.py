@@ -22,9 +22,18 @@ def tree_bits(inputs: int, bits: int) -> int:
     return bits + (inputs - 1).bit_length()
 
 
-def adder_tree(c: Costs, inputs: int, bits: int) -> Cost:
-    """Sum of `inputs` numbers of `bits`, a bit wider at each level."""
-    cost, width = Cost(), bits
+def adder_tree(c: Costs, inputs: int, bits: int, onto: Cost | None = None) -> Cost:
+    """Sum of `inputs` numbers of `bits`, a bit wider at each level.
+
+    Parameters
+    ----------
+    c : Costs
+    inputs, bits : int
+    onto : Cost, optional
+        What stands before the tree. Levels are added to it one by one, so that the last digits of a sum do
+        not depend on where it was begun.
+    """
+    cost, width = onto or Cost(), bits
     while inputs > 1:
         width += 1
         cost += (inputs // 2) * c.adder(width)

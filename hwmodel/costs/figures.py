@@ -12,12 +12,11 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
-from importlib.util import find_spec
 from itertools import pairwise
 from math import ceil
-from pathlib import Path
 
-from bitxcore.errors import TensorError
+from bitxcore.data import data_folder
+from bitxcore.errors import OptionError
 
 BASES = ("aladdin", "neurosim", "horowitz")
 BANK_BYTES = 1 << 15
@@ -77,11 +76,7 @@ class Figure:
 
 
 def _rows(name: str) -> list[dict[str, str]]:
-    spec = find_spec("bitxdata")
-    if spec is None or not spec.submodule_search_locations:
-        raise TensorError("the package's data folder (bitxdata) is not installed: no cost figures")
-    path = Path(next(iter(spec.submodule_search_locations))) / "costs" / name
-    with path.open(encoding="utf-8", newline="") as file:
+    with (data_folder("costs") / name).open(encoding="utf-8", newline="") as file:
         return list(csv.DictReader(file))
 
 
@@ -94,13 +89,13 @@ class Costs:
 
     Raises
     ------
-    TensorError
+    OptionError
         For a basis that is not known.
     """
 
     def __init__(self, basis: str) -> None:
         if basis not in BASES:
-            raise TensorError(f"cost_basis must be one of {', '.join(BASES)}, got {basis!r}")
+            raise OptionError(f"cost_basis must be one of {', '.join(BASES)}, got {basis!r}")
         self.basis = basis
         self._logic: dict[str, list[tuple[int, Cost, str]]] = defaultdict(list)
         for row in _rows("logic-28nm.csv"):

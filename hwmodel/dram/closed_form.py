@@ -112,7 +112,7 @@ class StreamModel:
         self._interval_s = part.timing_clocks.REFI * part.clock_period_s
 
     def cost(self, streams: Stream | Iterable[Stream], *, queued: bool = False) -> StreamCost:
-        """StreamCost of streams one after another.
+        """Cost of streams one after another.
 
         Parameters
         ----------

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass, fields
-from importlib.util import find_spec
 from os import PathLike
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,6 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from bitxcore.data import data_folder
 from bitxcore.errors import BitxError
 
 PART_VERSION = 1
@@ -298,7 +298,7 @@ def _whole(part: str, group: str, values: Any, *, minimum: int) -> None:
 
 def part_names() -> list[str]:
     """Names of the memories in ``data/dram``, sorted."""
-    return sorted(path.stem for path in _folder().glob("*.json"))
+    return sorted(path.stem for path in data_folder("dram").glob("*.json"))
 
 
 def load_part(source: str | PathLike[str]) -> DramPart:
@@ -315,7 +315,7 @@ def load_part(source: str | PathLike[str]) -> DramPart:
         If there is no such memory, or a figure breaks a rule.
     """
     if str(source) in part_names():
-        path = _folder() / f"{source}.json"
+        path = data_folder("dram") / f"{source}.json"
     elif Path(source).suffix == ".json":
         path = Path(source)
     else:
@@ -388,12 +388,3 @@ def record(path: Path, kind: Any, name: str, table: Any) -> Any:
                 raise BitxError(f"{name}.{key} must be a list of bit numbers, got {bits!r}", path=path)
         return kind(**{key: tuple(bits) for key, bits in values.items()})
     return kind(**{key: number(path, f"{name}.{key}", value) for key, value in values.items()})
-
-
-def _folder() -> Path:
-    """Folder of the memories: package data when installed, the checkout's otherwise."""
-    spec = find_spec("bitxdata")
-    for root in (spec.submodule_search_locations or []) if spec else []:
-        if (Path(root) / "dram").is_dir():
-            return Path(root) / "dram"
-    return Path(__file__).resolve().parents[2] / "data" / "dram"

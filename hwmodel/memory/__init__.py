@@ -1,5 +1,6 @@
 """What the memory makes of a layer: tiles in double-buffered SRAMs, DRAM traffic, waits and energy.
 
-`nest` sees a layer as loops, `tiling` finds the tiles that move fewest bytes, `schedule` overlaps their
-transfers with the machine's work, and `applying` adds all that to a result, the same way for every machine.
+`nest` sees a layer as loops, `tiling` finds the tiles that move fewest bytes, `transfers` lists what each
+tile moves, `channels` prices that, `overlap` puts it beside the machine's work, and `traffic` is the whole:
+stored bits, buffers, DRAM and clock in, the memory's part of a layer's result out.
 """

@@ -77,7 +77,7 @@ class OperandWidths:
     partial_sum: int = PARTIAL_SUM_BITS
 
     def integers(self) -> tuple[_Scaled, int]:
-        """OperandWidths in units of 1/n bit, and n: exact if n is at most 256, else rounded up."""
+        """Scale to units of 1/n bit, and n: exact if n is at most 256, else rounded up."""
         n = min(256, lcm(Fraction(self.activation).denominator, Fraction(self.output).denominator))
         activation, output = ceil(self.activation * n), ceil(self.output * n)
         every = (self.weights * n, self.held_weights * n, activation, output)

@@ -11,11 +11,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from math import prod
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
-from bitxcore.errors import BitxError
+from bitxcore.errors import OptionError
 
 DEFAULT_ACTIVATIONS = "relu-normal"
 DEFAULT_WEIGHTS = "normal"
@@ -75,11 +76,11 @@ class Distribution:
 
     def __post_init__(self) -> None:
         if self.name not in _DRAWS:
-            raise BitxError(f"distribution {self.name!r} is none of {', '.join(_DRAWS)}")
+            raise OptionError(f"distribution {self.name!r} is none of {', '.join(_DRAWS)}")
         if self.zeros is not None and not 0 <= self.zeros <= 1:
-            raise BitxError(f"distribution {self.name!r}: zeros must be from 0 to 1, got {self.zeros!r}")
+            raise OptionError(f"distribution {self.name!r}: zeros must be from 0 to 1, got {self.zeros!r}")
         if isinstance(self.seed, bool) or not isinstance(self.seed, int) or self.seed < 0:
-            raise BitxError(
+            raise OptionError(
                 f"distribution {self.name!r}: seed must be an integer of at least 0, got {self.seed!r}"
             )
 
@@ -122,7 +123,7 @@ def distribution(text: str | Distribution) -> Distribution:
 
     Raises
     ------
-    BitxError
+    OptionError
         For another name, key or value.
     """
     if isinstance(text, Distribution):
@@ -134,7 +135,40 @@ def distribution(text: str | Distribution) -> Distribution:
         try:
             values[key] = {"zeros": float, "seed": int}[key](value)
         except (KeyError, ValueError):
-            raise BitxError(
+            raise OptionError(
                 f"distribution {text!r} is not of the form NAME:zeros=0.5,seed=0: {setting!r}"
             ) from None
     return Distribution(name, values.get("zeros"), int(values.get("seed", 0)))
+
+
+SYNTHETIC = "synthetic"
+"""What the text of drawn weights may begin with."""
+
+
+def weight_distribution(given: object) -> Distribution | None:
+    """Read what may be given as weights: the distribution that they are drawn from; None if they are stored.
+
+    Parameters
+    ----------
+    given : Distribution, str or anything else
+        ``synthetic``, ``synthetic:laplace`` or a distribution's own text draws; all else says where a dump
+        is.
+
+    Examples
+    --------
+    >>> weight_distribution("synthetic:laplace,zeros=0.5").label
+    'laplace, zeros 0.5, seed 0'
+    >>> weight_distribution("model.safetensors") is None
+    True
+    """
+    if isinstance(given, Distribution):
+        return given
+    if not isinstance(given, str):
+        return None
+    name, _, rest = given.partition(":")
+    if name == SYNTHETIC:
+        return distribution(rest or DEFAULT_WEIGHTS)
+    # A mistyped name is no file either: say which names there are.
+    if name in _DRAWS or not (Path(given).suffix or Path(given).exists()):
+        return distribution(given)
+    return None

@@ -1,73 +1,22 @@
-"""What a simulation returns: one record a layer and accelerator, and their totals.
+"""What a simulation returns: one record per layer and accelerator, and their totals.
 
-Every field's unit stands in `UNITS`. A layer that an accelerator does not run has a `reason` and
-no numbers; it never counts as zero.
+The attributes of the records are the columns of `hwmodel.simulation.columns`, where their units and meanings
+stand. A layer that an accelerator does not run has a `reason` and no numbers; it never counts as zero.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from math import fsum
 from typing import TYPE_CHECKING, Any
 
-from bitxcore.errors import TensorError
+from bitxcore.errors import MissingExtraError, OptionError
 from hwmodel.accelerators.cycle_attribution import CAUSES
+from hwmodel.simulation.columns import COLUMNS, DRAM_TRAFFIC, LAYER_COLUMNS, TOTAL_COLUMNS, Column, units_of
 
 if TYPE_CHECKING:
     from hwmodel.networks.network import NotSimulated
-
-DRAM_TRAFFIC = (
-    "dram_weight_bytes",
-    "dram_activation_bytes",
-    "dram_output_bytes",
-    "dram_partial_sum_bytes",
-)
-"""Columns of bytes that cross the memory's bus, by what they are."""
-
-_MEASURES: dict[str, str] = {
-    "macs": "1",
-    "parameters": "1",
-    **dict.fromkeys(CAUSES, "cycles"),
-    "cycles": "cycles",
-    "on_chip_cycles": "cycles",
-    "bound_by": "",
-    "utilisation": "1",
-    "seconds": "s",
-    "energy_j": "J",
-    "power_w": "W",
-    "area_mm2": "mm2",
-    "dram_bytes": "B",
-    **dict.fromkeys(DRAM_TRAFFIC, "B"),
-    "dram_weight_bytes_plain": "B",
-    "dram_seconds": "s",
-    "unpruned_all_rows_cycles": "cycles",
-    "unpruned_nonempty_rows_cycles": "cycles",
-    "speedup_over_all_rows": "1",
-    "speedup_over_nonempty_rows": "1",
-    "on_chip_speedup_over_all_rows": "1",
-    "on_chip_speedup_over_nonempty_rows": "1",
-}
-
-UNITS: dict[str, str] = {
-    "layer": "",
-    "operation": "",
-    "accelerator": "",
-    "reason": "",
-    "notes": "",
-    "peak_macs_per_cycle": "1/cycle",
-    **_MEASURES,
-    "tiling": "",
-    "filter_tiles": "1",
-    "position_tiles": "1",
-    "groups": "1",
-    "kept_rows_mean": "1",
-}
-"""Unit of each column of `LayerResult.columns`; ``""`` for text."""
-
-TOTAL_UNITS: dict[str, str] = {"accelerator": "", "layers": "1", "not_applicable": "1", **_MEASURES}
-"""Unit of each column of `NetworkTotal.columns`."""
-
 
 BOUNDS: dict[str, str] = {
     "compute_cycles": "compute",
@@ -85,42 +34,22 @@ def _ratio(over: int | None, cycles: int | None) -> float | None:
     return None if over is None or cycles is None or cycles == 0 else over / cycles
 
 
+def _values(record: object, columns: tuple[Column, ...]) -> dict[str, Any]:
+    return {column.name: getattr(record, column.name) for column in columns}
+
+
 @dataclass(frozen=True, kw_only=True)
 class Measures:
     """What is told of a layer and of a whole network alike.
 
     Attributes
     ----------
-    accelerator : str
-        Label of the accelerator: its name and the options that differ from the defaults.
-    macs, parameters : int
-        Of the layers counted; padding counts, biases do not.
-    compute_cycles, imbalance_cycles, fifo_full_cycles, fill_cycles : int or None
-        Cycles by cause, as `hwmodel.accelerators.cycle_attribution.CAUSES` describes them. A machine that
-        does not tell stalls apart counts them as compute.
-    weight_wait_cycles, activation_wait_cycles, output_wait_cycles : int or None
-        Cycles in which only a buffer's port or the DRAM is busy.
-    on_chip_cycles : int or None
-        Cycles with a memory without limits.
-    utilisation : float or None
-        Share of the machine's slots, over all cycles, that did useful work.
-    clock_hz : float or None
-        Cycles a second.
     energy_parts_j : mapping of str to float, or None
         Energy by part of the machine, DRAM included, in joules; None if it has no cost model.
-    area_mm2 : float or None
-        Of the whole machine; without DRAM.
-    dram_weight_bytes, dram_activation_bytes, dram_output_bytes, dram_partial_sum_bytes : int or None
-        What crosses the DRAM's bus: weights (or a second operand) and activations in, outputs out, spilled
-        partial sums out and in. In whole bytes, not in whole bursts.
-    dram_weight_bytes_plain : int or None
-        What weights would move if they were not kept compressed; None if they are not.
-    dram_seconds : float or None
-        Time in which the DRAM is busy; None if it has no limits.
-    unpruned_all_rows_cycles, unpruned_nonempty_rows_cycles : int or None
-        Total cycles of the same machine without pruning, in both readings.
-    on_chip_unpruned_all_rows_cycles, on_chip_unpruned_nonempty_rows_cycles : int or None
-        The same with a memory without limits.
+    clock_hz : float or None
+        Cycles per second.
+    accelerator, macs, ...
+        The columns of `hwmodel.simulation.columns`; None where there is no number.
     """
 
     accelerator: str
@@ -211,26 +140,12 @@ class LayerResult(Measures):
 
     Attributes
     ----------
-    layer, operation : str
-        The layer's name and kind.
     options : mapping
         Every option of the accelerator.
-    peak_macs_per_cycle : float
-        Of the accelerator, at 16 bits.
-    reason : str or None
-        Why the accelerator does not run the layer; then all measures are None.
-    standing_w : mapping of str to float, or None
-        Of the energy, by part, what is spent in every cycle, in watts.
-    tiling : str or None
-        Loops over tiles in DRAM, outermost first, as ``name trips x size``.
-    filter_tiles, position_tiles : int or None
-        Tiles the layer is cut into; each pair of them is one pass over the filters' weights.
-    groups : int or None
-        Weight groups, each counted once.
     kept_rows_histogram : tuple of int or None
         Entry r: the groups with r kept rows.
-    notes : tuple of str
-        Assumptions that apply to this row only.
+    layer, operation, reason, ...
+        The columns of `hwmodel.simulation.columns.LAYER_COLUMNS`.
     """
 
     layer: str
@@ -238,7 +153,6 @@ class LayerResult(Measures):
     options: Mapping[str, Any] = field(hash=False)
     peak_macs_per_cycle: float
     reason: str | None = None
-    standing_w: Mapping[str, float] | None = field(default=None, hash=False)
     tiling: str | None = None
     filter_tiles: int | None = None
     position_tiles: int | None = None
@@ -254,30 +168,27 @@ class LayerResult(Measures):
     @property
     def kept_rows_mean(self) -> float | None:
         """Mean of the kept rows over groups."""
-        if not self.kept_rows_histogram or not self.groups:
-            return None
-        return sum(r * n for r, n in enumerate(self.kept_rows_histogram)) / sum(self.kept_rows_histogram)
+        return kept_rows_mean([self])
 
     def columns(self) -> dict[str, Any]:
-        """Return one table row: a value, or None, for each name in `UNITS`."""
-        row = {name: getattr(self, name) for name in UNITS}
-        row["notes"] = "; ".join(self.notes)
-        return row
+        """Return one table row: a value, or None, for each of `LAYER_COLUMNS`."""
+        return _values(self, LAYER_COLUMNS) | {"notes": "; ".join(self.notes)}
 
     def with_notes(self, notes: tuple[str, ...]) -> LayerResult:
         """Return the same result with `notes` added."""
         return replace(self, notes=self.notes + notes) if notes else self
 
 
+def kept_rows_mean(rows: Sequence[LayerResult]) -> float | None:
+    """Mean of the kept rows over all groups of some layers; None where no rows are pruned."""
+    counts = [row.kept_rows_histogram for row in rows if row.kept_rows_histogram]
+    groups = sum(map(sum, counts))
+    return sum(n * kept for c in counts for kept, n in enumerate(c)) / groups if groups else None
+
+
 @dataclass(frozen=True, kw_only=True)
 class NetworkTotal(Measures):
-    """Sum over the layers that an accelerator runs; of the utilisation the mean over cycles.
-
-    Attributes
-    ----------
-    layers, not_applicable : int
-        Layers counted and left out.
-    """
+    """All layers that an accelerator runs, together: `hwmodel.simulation.columns.TOTAL_COLUMNS`."""
 
     layers: int
     not_applicable: int
@@ -288,24 +199,20 @@ class NetworkTotal(Measures):
         return super().cycles or 0
 
     def columns(self) -> dict[str, Any]:
-        """Return one table row: a value, or None, for each name in `TOTAL_UNITS`.
+        """Return one table row: a value, or None, for each of `TOTAL_COLUMNS`.
 
         Where no layer runs there are no cycles to tell, not 0 of them.
         """
-        row = {name: getattr(self, name) for name in TOTAL_UNITS}
+        row = _values(self, TOTAL_COLUMNS)
         return row if self.layers else row | {"compute_cycles": None, "cycles": None}
 
 
-_SUMMED = (
-    "on_chip_cycles",
-    *DRAM_TRAFFIC,
-    "dram_weight_bytes_plain",
-    "dram_seconds",
-    "unpruned_all_rows_cycles",
-    "unpruned_nonempty_rows_cycles",
-    "on_chip_unpruned_all_rows_cycles",
-    "on_chip_unpruned_nonempty_rows_cycles",
-)
+# -- totals ------------------------------------------------------------------------------------
+
+
+def _count(rows: Sequence[LayerResult], name: str) -> int:
+    """Sum of a column that every layer has."""
+    return sum(getattr(r, name) for r in rows)
 
 
 def _sum(rows: Sequence[LayerResult], name: str) -> Any:
@@ -316,10 +223,31 @@ def _sum(rows: Sequence[LayerResult], name: str) -> Any:
     return fsum(values) if isinstance(values[0], float) else sum(values)
 
 
-def _cause(rows: Sequence[LayerResult], cause: str) -> int | None:
+def _told(rows: Sequence[LayerResult], name: str) -> int | None:
     """Cycles of a cause in the layers that tell it apart; None if none does."""
-    told = [getattr(r, cause) for r in rows if getattr(r, cause) is not None]
-    return sum(told) if told or cause == "compute_cycles" else None
+    told = [getattr(r, name) for r in rows if getattr(r, name) is not None]
+    return sum(told) if told or name == "compute_cycles" else None
+
+
+def _mean(rows: Sequence[LayerResult], name: str) -> float | None:
+    """Mean over cycles."""
+    cycles = sum(r.cycles or 0 for r in rows)
+    weighted = sum((getattr(r, name) or 0.0) * (r.cycles or 0) for r in rows)
+    return weighted / cycles if cycles else None
+
+
+def _first(rows: Sequence[LayerResult], name: str) -> Any:
+    return getattr(rows[0], name) if rows else None
+
+
+_RULES: dict[str, Callable[[Sequence[LayerResult], str], Any]] = {
+    "count": _count,
+    "sum": _sum,
+    "told": _told,
+    "mean": _mean,
+    "first": _first,
+}
+"""How a network's value comes of its layers', by `Column.total`."""
 
 
 def _energy(rows: Sequence[LayerResult]) -> dict[str, float] | None:
@@ -329,6 +257,19 @@ def _energy(rows: Sequence[LayerResult]) -> dict[str, float] | None:
         return None
     names = dict.fromkeys(name for p in parts if p is not None for name in p)
     return {name: fsum(p.get(name, 0.0) for p in parts if p is not None) for name in names}
+
+
+def total_of(accelerator: str, rows: Sequence[LayerResult]) -> NetworkTotal:
+    """Sum the rows of one accelerator over the layers that it runs."""
+    run = [r for r in rows if r.applicable]
+    combined = {c.name: _RULES[c.total](run, c.name) for c in COLUMNS if c.total in _RULES}
+    return NetworkTotal(
+        **(combined | {"accelerator": accelerator}),
+        layers=len(run),
+        not_applicable=len(rows) - len(run),
+        clock_hz=_first(run, "clock_hz"),
+        energy_parts_j=_energy(run),
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -358,28 +299,12 @@ class NetworkResult:
         """Rows of one accelerator, by its label."""
         if accelerator not in self.accelerators:
             known = ", ".join(self.accelerators)
-            raise TensorError(f"accelerator {accelerator!r} is not in this run; it has {known}")
+            raise OptionError(f"accelerator {accelerator!r} is not in this run; it has {known}")
         return tuple(r for r in self.layers if r.accelerator == accelerator)
 
     def total(self, accelerator: str) -> NetworkTotal:
         """Sum over the layers that `accelerator` runs."""
-        rows = self.of(accelerator)
-        run = [r for r in rows if r.applicable]
-        cycles = sum(r.cycles or 0 for r in run)
-        used = sum((r.utilisation or 0.0) * (r.cycles or 0) for r in run)
-        return NetworkTotal(
-            accelerator=accelerator,
-            layers=len(run),
-            not_applicable=len(rows) - len(run),
-            macs=sum(r.macs for r in run),
-            parameters=sum(r.parameters for r in run),
-            **{cause: _cause(run, cause) for cause in CAUSES},
-            **{name: _sum(run, name) for name in _SUMMED},
-            utilisation=used / cycles if cycles else None,
-            clock_hz=run[0].clock_hz if run else None,
-            energy_parts_j=_energy(run),
-            area_mm2=run[0].area_mm2 if run else None,
-        )
+        return total_of(accelerator, self.of(accelerator))
 
     @property
     def totals(self) -> tuple[NetworkTotal, ...]:
@@ -394,3 +319,24 @@ class NetworkResult:
             if a.cycles is not None and b.cycles is not None
         ]
         return _ratio(sum(b for _, b in pairs), sum(a for a, _ in pairs))
+
+    def to_pandas(self) -> Any:
+        """Return the layers as a data frame; its ``attrs["units"]`` has the unit of each column.
+
+        Returns
+        -------
+        pandas.DataFrame
+
+        Raises
+        ------
+        MissingExtraError
+            If pandas is not installed.
+        """
+        try:
+            import pandas as pd
+        except ImportError as error:
+            raise MissingExtraError("pandas", "tables") from error
+        units = units_of(LAYER_COLUMNS)
+        frame = pd.DataFrame([row.columns() for row in self.layers], columns=list(units))
+        frame.attrs["units"] = units
+        return frame

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from hwmodel.accelerators.base import Accelerator
-from hwmodel.simulation.results import TOTAL_UNITS, UNITS, NetworkResult
+from hwmodel.simulation.columns import LAYER_COLUMNS, TOTAL_COLUMNS, dtypes_of, units_of
+from hwmodel.simulation.results import NetworkResult
 
 if TYPE_CHECKING:
     from bitxcore.store import StoreWriter
@@ -29,13 +30,17 @@ def write_run(writer: StoreWriter, result: NetworkResult, accelerators: Sequence
     attrs = {f"assumptions of {a.label}": "\n".join(a.assumptions) for a in accelerators}
     attrs |= {"network": result.network, "notes": "\n".join(result.notes)}
     writer.write_table(
-        "simulation", (r.columns() for r in result.layers), units=UNITS, dtypes=_dtypes(UNITS), attrs=attrs
+        "simulation",
+        (r.columns() for r in result.layers),
+        units=units_of(LAYER_COLUMNS),
+        dtypes=dtypes_of(LAYER_COLUMNS),
+        attrs=attrs,
     )
     writer.write_table(
         "networks",
         ({"network": result.network, **t.columns()} for t in result.totals),
-        units={"network": "", **TOTAL_UNITS},
-        dtypes=_dtypes(TOTAL_UNITS),
+        units={"network": "", **units_of(TOTAL_COLUMNS)},
+        dtypes=dtypes_of(TOTAL_COLUMNS),
     )
     writer.write_table(
         "kept_rows",
@@ -96,15 +101,3 @@ def write_run(writer: StoreWriter, result: NetworkResult, accelerators: Sequence
         units={"operation": "", "count": "1", "reason": "", "multiplies": ""},
         dtypes={"operation": str, "count": np.int64, "reason": str, "multiplies": bool},
     )
-
-
-_FLOATS = ("peak_macs_per_cycle", "utilisation", "kept_rows_mean", "speedup", "on_chip_speedup")
-_FLOAT_UNITS = ("s", "J", "W", "mm2")
-
-
-def _dtypes(units: Mapping[str, str]) -> dict[str, Any]:
-    """Dtypes of the columns, whether or not a run has values for them."""
-    return {
-        name: str if not unit else float if unit in _FLOAT_UNITS or name.startswith(_FLOATS) else np.int64
-        for name, unit in units.items()
-    }

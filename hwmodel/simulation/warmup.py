@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import gc
 from collections.abc import Iterator, Mapping
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from multiprocessing import get_context
 from typing import Any
 
-from bitxcore.jit import threads
-from hwmodel.accelerators import accelerator
+from bitxcore.warming import in_processes
+from hwmodel.accelerators.registry import accelerator, accelerator_class, accelerator_names
 from hwmodel.networks.layers import Conv, Linear, MatMul
 from hwmodel.networks.network import Network, NetworkLayer
-from hwmodel.simulation.simulate import simulate_network
-from hwmodel.studies.comparison.contenders import entries
+from hwmodel.simulation.run import simulate_network
 
 LAYERS = (
     Conv("conv", in_channels=16, out_channels=32, in_size=(6, 6), kernel=3, padding=1, stride=2),
@@ -36,7 +32,9 @@ def warm(name: str, options: Mapping[str, Any]) -> str:
 
 def tasks() -> list[tuple[str, dict[str, Any]]]:
     """List accelerators, with the options of the variants that a comparison has."""
-    return [(name, dict(options)) for name, options in entries()]
+    return [
+        (name, dict(options)) for name in accelerator_names() for options in accelerator_class(name).variants
+    ]
 
 
 def warmup() -> Iterator[str]:
@@ -47,7 +45,4 @@ def warmup() -> Iterator[str]:
     str
         Label of the accelerator that was made ready.
     """
-    with ProcessPoolExecutor(threads(), get_context("spawn"), initializer=gc.disable) as pool:
-        waiting = [pool.submit(warm, name, options) for name, options in tasks()]
-        for task in as_completed(waiting):
-            yield task.result()
+    yield from in_processes(warm, tasks())

@@ -11,17 +11,15 @@ import csv
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import cache
-from importlib.util import find_spec
 from itertools import product
 from math import fsum
-from pathlib import Path
 from typing import Any
 
-from bitxcore.errors import BitxError
-from hwmodel.accelerators import accelerator, accelerator_names
+from bitxcore.data import data_folder
 from hwmodel.accelerators.bitx.machine import BitX
-from hwmodel.networks.network import Network
-from hwmodel.simulation.simulate import Source, simulate_network
+from hwmodel.accelerators.registry import accelerator, accelerator_names
+from hwmodel.operands.workload import DumpSource, NetworkSource, Workload
+from hwmodel.simulation.run import simulate_network
 from hwmodel.studies.comparison import ComparisonResult
 
 SOURCE = "Li et al., BitX, ICPP 2021 (abstract): TSMC 28 nm"
@@ -82,14 +80,18 @@ def nearest_in_area(basis: str, clock_hz: float) -> BitX:
     return min(machines, key=lambda m: (abs(logic_area_mm2(m) - AREA_MM2), -m.peak_macs_per_cycle))
 
 
-def compare(
-    network: Network, *, dump: Source = None, basis: str = "aladdin", clock_hz: float = 1e9
+def area_and_power(
+    network: NetworkSource | Workload,
+    *,
+    dump: DumpSource = None,
+    basis: str = "aladdin",
+    clock_hz: float = 1e9,
 ) -> tuple[BitX, tuple[Comparison, ...]]:
     """Run a network on the machine nearest the published area, in both formats.
 
     Parameters
     ----------
-    network : Network
+    network : Network, str, path or Workload
     dump : optional
         As for `hwmodel.simulate_network`.
     basis : str
@@ -101,12 +103,13 @@ def compare(
     BitX, tuple of Comparison
         The machine; its area and its power, buffers left out of both.
     """
+    load = Workload.of(network, dump=dump)
     machine = nearest_in_area(basis, clock_hz)
     found = [
         Comparison(quantity="area", unit="mm2", ours=logic_area_mm2(machine), published=AREA_MM2),
     ]
     runs = [replace(machine, format=form) for form in POWER_W]
-    result = simulate_network(runs, network, dump=dump)
+    result = simulate_network(runs, load)
     for run, form in zip(runs, POWER_W, strict=True):
         total = result.total(run.label)
         assert total.energy_parts_j is not None
@@ -186,11 +189,7 @@ def averages() -> tuple[Average, ...]:
     BitxError
         If the data are not installed.
     """
-    spec = find_spec("bitxdata")
-    if spec is None or not spec.submodule_search_locations:
-        raise BitxError("the data of this package are not installed")
-    path = Path(next(iter(spec.submodule_search_locations))) / "published" / "averages.csv"
-    with path.open(encoding="utf-8", newline="") as file:
+    with (data_folder("published") / "averages.csv").open(encoding="utf-8", newline="") as file:
         return tuple(_average(row) for row in csv.DictReader(file))
 
 

@@ -1,8 +1,8 @@
-"""Many machines on one network, a layer at a time; one that fails gets a reason and stops no other."""
+"""Many machines on one network; one that fails gets a reason and stops no other."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from math import hypot
 from typing import Any
@@ -10,13 +10,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from bitxcore.errors import BitxError, DumpError
+from bitxcore.progress import Progress
 from hwmodel.accelerators.base import Accelerator
-from hwmodel.accelerators.memo import shared
-from hwmodel.networks.network import Network, NetworkLayer
-from hwmodel.operands.sources import FedLayer, Feed
-from hwmodel.simulation.results import LayerResult, NetworkResult, NetworkTotal
-from hwmodel.simulation.simulate import simulate_entry
+from hwmodel.networks.network import Network
+from hwmodel.operands.sources import OperandSource
+from hwmodel.simulation.results import LayerResult, NetworkTotal, kept_rows_mean, total_of
+from hwmodel.simulation.walk import Visit, walk
 
 _BLOCK_VALUES = 1 << 16
 
@@ -43,17 +42,12 @@ class Variant:
     @property
     def total(self) -> NetworkTotal | None:
         """Sum over the layers that the machine runs; None with a `reason`."""
-        if self.reason is not None:
-            return None
-        result = NetworkResult(network="", accelerators=(self.machine.label,), layers=tuple(self.rows))
-        return result.totals[0]
+        return None if self.reason is not None else total_of(self.machine.label, self.rows)
 
     @property
     def kept_rows_mean(self) -> float | None:
         """Mean over all groups of all layers; None where no rows are pruned."""
-        counts = [r.kept_rows_histogram for r in self.rows if r.kept_rows_histogram]
-        groups = sum(sum(c) for c in counts)
-        return sum(n * rows for c in counts for rows, n in enumerate(c)) / groups if groups else None
+        return kept_rows_mean(self.rows)
 
     @property
     def relative_error(self) -> float | None:
@@ -76,9 +70,9 @@ class Variant:
 def simulate_variants(
     machines: Sequence[Accelerator],
     network: Network,
-    feed: Feed,
+    source: OperandSource,
     *,
-    each: Callable[[], None] | None = None,
+    progress: Progress | None = None,
 ) -> list[Variant]:
     """Simulate every layer on every machine; each weight tensor is read once.
 
@@ -87,10 +81,9 @@ def simulate_variants(
     machines : sequence of Accelerator
         All different. Neighbours that prune alike share the pruning.
     network : Network
-    feed : Feed
-        From `hwmodel.operands.sources.opened`.
-    each : callable, optional
-        Called before each layer.
+    source : OperandSource
+    progress : callable, optional
+        As of `hwmodel.simulation.walk.walk`.
 
     Returns
     -------
@@ -105,46 +98,29 @@ def simulate_variants(
     """
     variants = [Variant(machine) for machine in machines]
     counted: set[Any] = set()
-    for entry in network.layers:
-        if each:
-            each()
-        running = [
-            v.machine for v in variants if v.reason is None and not v.machine.not_applicable(entry.layer)
-        ]
-        fed = feed.layer(
-            entry,
-            weights=any(m.needs_weights for m in running),
-            activations=any(m.needs_activations for m in running),
-        )
-        with shared():
-            for variant in variants:
-                if variant.reason is None:
-                    _run(variant, entry, fed)
-            key = (entry.weight, entry.index) if entry.weight is not None else entry.layer.name
-            if key not in counted:
-                counted.add(key)
-                _add_errors(variants, entry, fed)
+    for visit in walk(machines, network, source, tolerant=True, progress=progress):
+        for variant, row in zip(variants, visit.rows, strict=True):
+            if isinstance(row, LayerResult):
+                variant.rows.append(row)
+            elif row is not None:
+                variant.reason = str(row)
+        entry = visit.entry
+        key = (entry.weight, entry.index) if entry.weight is not None else entry.layer.name
+        if key not in counted:
+            counted.add(key)
+            _add_errors(variants, visit)
     return variants
 
 
-def _run(variant: Variant, entry: NetworkLayer, fed: FedLayer) -> None:
-    try:
-        variant.rows.append(simulate_entry(variant.machine, entry, fed.for_machine(variant.machine)))
-    except DumpError:
-        raise
-    except BitxError as error:
-        variant.reason = str(error)
-
-
-def _add_errors(variants: Sequence[Variant], entry: NetworkLayer, fed: FedLayer) -> None:
+def _add_errors(variants: Sequence[Variant], visit: Visit) -> None:
     last: tuple[Any, Any, float, float] | None = None
     for variant in variants:
         if variant.reason is not None or not variant.rows[-1].applicable:
             continue
-        operands = fed.for_machine(variant.machine)
+        operands = visit.operands.of(variant.machine)
         if operands.weights is None:
             continue
-        pair = variant.machine.weights_used(entry.layer, operands)
+        pair = variant.machine.weights_used(visit.entry.layer, operands)
         if pair is None:
             variant._unknown = True
             continue

@@ -7,17 +7,13 @@ weights and 16-bit activations; synthesis with five open cell libraries gives 3,
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
+from hwmodel.accelerators.on_chip import ChipEnergy
 from hwmodel.costs.area_energy import port_j
-from hwmodel.costs.figures import Cost, Costs, Figure, Sram, costs
-
-if TYPE_CHECKING:
-    from hwmodel.accelerators.bitx.machine import BitX
-
-SUM_GUARD_BITS = 16
-"""Bits of an accumulator above a product: reductions of up to 65,536 weights can't overflow."""
+from hwmodel.costs.components import SUM_GUARD_BITS, adder_tree
+from hwmodel.costs.figures import Cost, Costs, Figure, Sram
 
 
 @dataclass(frozen=True)
@@ -45,11 +41,6 @@ class Datapath:
     def is_float(self) -> bool:
         """Whether numbers are aligned first and sums converted after."""
         return self.exponent_bits > 0
-
-    @property
-    def sum_bits(self) -> int:
-        """Bits of the sum of one row."""
-        return self.parallel_bits + (self.group - 1).bit_length()
 
     @property
     def accumulator_bits(self) -> int:
@@ -80,12 +71,8 @@ class Datapath:
     def lane(self, c: Costs) -> Cost:
         """Apply one row: gate, sign and sum G activations, shift the sum to the row's place."""
         bits = self.group * self.parallel_bits
-        cost = c.gates("and", bits) + c.gates("xor", bits)
-        left, width = self.group, self.parallel_bits
-        while left > 1:
-            width += 1
-            cost += (left // 2) * c.adder(width)
-            left -= left // 2
+        gates = c.gates("and", bits) + c.gates("xor", bits)
+        cost = adder_tree(c, self.group, self.parallel_bits, onto=gates)
         return cost + c.shifter(self.accumulator_bits, self.window)
 
     def accumulate(self, c: Costs) -> Cost:
@@ -138,51 +125,52 @@ class Events:
     cycles: int
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Hardware:
     """A BitX machine in components.
 
     Parameters
     ----------
-    machine : BitX
+    costs : Costs
+        Figures of its basis.
+    buffers : mapping of str to Sram
+        SRAMs by part.
+    path : Datapath
+        As it is built: for floats, whatever runs on it.
+    compute_units, processing_elements, lanes : int
+        C, P and L.
+    fifo_depth : int or None
+        D.
+    clock_hz : float
     """
 
-    machine: BitX
-
-    @property
-    def costs(self) -> Costs:
-        """Figures of the machine's basis."""
-        return costs(self.machine.cost_basis)
-
-    @property
-    def buffers(self) -> dict[str, Sram]:
-        """SRAMs by part."""
-        m = self.machine
-        return {
-            "weight_buffer": self.costs.sram(m.weight_buffer_bytes),
-            "activation_buffer": self.costs.sram(m.activation_buffer_bytes),
-            "output_buffer": self.costs.sram(m.output_buffer_bytes),
-        }
+    costs: Costs
+    buffers: Mapping[str, Sram]
+    path: Datapath
+    compute_units: int
+    processing_elements: int
+    lanes: int
+    fifo_depth: int | None
+    clock_hz: float
 
     def inventory(self) -> dict[str, Cost]:
-        """Areas and registers of the parts; the datapath is built for floats, whatever runs on it."""
-        m, c = self.machine, self.costs
-        path = m.built_datapath
-        units, pes = m.compute_units, m.compute_units * m.processing_elements
-        fifo_groups = 0 if m.fifo_depth is None else (m.fifo_depth + 1) * m.processing_elements
+        """Areas and registers of the parts."""
+        c, path = self.costs, self.path
+        units, pes = self.compute_units, self.compute_units * self.processing_elements
+        fifo_groups = 0 if self.fifo_depth is None else (self.fifo_depth + 1) * self.processing_elements
         parts = {
             "e_align": units * path.align(c, path.window)
-            + m.processing_elements * path.align(c, path.parallel_bits),
-            "extractor": units * (path.count(c) + m.lanes * path.emit(c)),
+            + self.processing_elements * path.align(c, path.parallel_bits),
+            "extractor": units * (path.count(c) + self.lanes * path.emit(c)),
             "activation_fifo": c.register(fifo_groups * path.group * (path.parallel_bits + 1)),
-            "lanes": pes * m.lanes * path.lane(c),
+            "lanes": pes * self.lanes * path.lane(c),
             "accumulators": pes
-            * (m.lanes * path.accumulate(c) + 2 * path.accumulator(c) + path.end_group(c)),
+            * (self.lanes * path.accumulate(c) + 2 * path.accumulator(c) + path.end_group(c)),
         }
         return parts | {part: Cost(0.0, sram.area_mm2) for part, sram in self.buffers.items()}
 
-    def energy_parts_j(self, path: Datapath, events: Events) -> dict[str, float]:
-        """Energy of a layer by part, in joules.
+    def energy(self, path: Datapath, events: Events) -> ChipEnergy:
+        """Energy of a layer by part.
 
         Parameters
         ----------
@@ -209,8 +197,7 @@ class Hardware:
         }
         for part, (read, written) in moved.items():
             parts[part] = port_j(self.buffers[part], read, written)
-        seconds = e.cycles / self.machine.clock_hz
-        return parts | {part: watts * seconds for part, watts in self.standing_w(path).items()}
+        return ChipEnergy(parts, self.standing_w(path))
 
     def standing_w(self, path: Datapath) -> dict[str, float]:
         """Power that every cycle of a layer takes, in watts: leakage of what is not gated, and the clock."""
@@ -220,7 +207,7 @@ class Hardware:
         registers = sum(cost.register_bits for cost in inventory.values())
         return {
             "leakage": powered * c.leakage_w_per_mm2,
-            "clock": registers * c.clock_j_per_bit * self.machine.clock_hz,
+            "clock": registers * c.clock_j_per_bit * self.clock_hz,
         }
 
     def figures(self) -> tuple[Figure, ...]:

@@ -9,6 +9,7 @@ choice is an option or stands in `BitX.assumptions`.
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from math import ceil, log2
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -18,20 +19,23 @@ import numpy.typing as npt
 
 from bitxcore.criteria import ROUNDINGS
 from bitxcore.criteria import criterion as check_criterion
-from bitxcore.errors import TensorError
 from bitxcore.formats import NumberFormat, format_of, number_format
 from bitxcore.groups import GROUPINGS, MAX_GROUP, Grouping
-from hwmodel.accelerators.base import Accelerator, dense_bits, whole_words
+from hwmodel.accelerators.base import FIXED_POINT, Accelerator
 from hwmodel.accelerators.bitx.hardware import Datapath, Events, Hardware
 from hwmodel.accelerators.bitx.job import SERIAL, Job, job_of, serial_format
 from hwmodel.accelerators.bitx.row_counts import RowCounts, count_rows, leave_out_zeros
+from hwmodel.accelerators.bitx.tuning import changes_of
+from hwmodel.accelerators.changes import Change
 from hwmodel.accelerators.cycle_attribution import Passes, port_cycles
 from hwmodel.accelerators.memo import once
-from hwmodel.costs.area_energy import StoredBits
-from hwmodel.costs.figures import Figure
+from hwmodel.accelerators.on_chip import OnChip
+from hwmodel.costs.area_energy import buffer_srams
+from hwmodel.costs.figures import Figure, costs
+from hwmodel.memory.stored import StoredBits, dense_bits, whole_words
 from hwmodel.networks.layers import Conv, Layer, Linear
 from hwmodel.operands.operands import Operands
-from hwmodel.simulation.results import LayerResult
+from hwmodel.operands.reads import Reads
 
 if TYPE_CHECKING:
     from bitxcore import Pruned
@@ -126,6 +130,16 @@ class BitX(Accelerator):
     source: ClassVar[str] = (
         "Li et al., BitX: Empower Versatile Inference with Hardware Runtime Pruning, ICPP 2021"
     )
+    remarks: ClassVar[tuple[str, ...]] = (
+        "x all rows, x non-empty: gain over the same machine unpruned, which spends a slot on every row of"
+        " the window, or on non-empty rows only",
+    )
+    variants: ClassVar[tuple[Mapping[str, Any], ...]] = ({}, {"format": "fixed16"})
+    # What decides which bits are kept.
+    sharing_options: ClassVar[tuple[str, ...]] = (
+        "serial", "format", "window", "group", "grouping", "pack_zeros", "criterion", "threshold", "budget",
+        "rounding", "rows",
+    )  # fmt: skip
     assumptions: ClassVar[tuple[str, ...]] = (
         "A compute unit works on one filter and P output positions; C units share the activations.",
         "A lane applies one kept row to G activations in a cycle; a group of r rows costs"
@@ -159,29 +173,36 @@ class BitX(Accelerator):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self._check_at_least(1, "compute_units", "processing_elements", "lanes", "group")
+        self.check_at_least(1, "compute_units", "processing_elements", "lanes", "group")
         if self.group > MAX_GROUP:
-            raise TensorError(f"group must be an integer from 1 to {MAX_GROUP}, got {self.group}")
-        if self.grouping not in GROUPINGS:
-            raise TensorError(f"grouping must be one of {', '.join(GROUPINGS)}, got {self.grouping!r}")
-        if self.serial not in SERIAL:
-            raise TensorError(f"serial must be one of {', '.join(SERIAL)}, got {self.serial!r}")
-        if self.weights_in_dram not in IN_DRAM:
-            raise TensorError(
-                f"weights_in_dram must be one of {', '.join(IN_DRAM)}, got {self.weights_in_dram!r}"
-            )
+            raise self.refusal(f"group must be an integer from 1 to {MAX_GROUP}, got {self.group}")
+        self.check_one_of(GROUPINGS, "grouping")
+        self.check_one_of(SERIAL, "serial")
+        self.check_one_of(IN_DRAM, "weights_in_dram")
         if self.weights_in_dram == "packed" and self.serial != "weights":
-            raise TensorError(
+            raise self.refusal(
                 "weights_in_dram='packed' needs serial='weights': only pruned weights are packed"
             )
         if self.format is not None:
             number_format(self.format)
-        if self.rounding not in ROUNDINGS:
-            raise TensorError(f"rounding must be one of {', '.join(ROUNDINGS)}, got {self.rounding!r}")
+        self.check_one_of(ROUNDINGS, "rounding")
         for option, minimum in _MINIMA.items():
             if getattr(self, option) is not None:
-                self._check_at_least(minimum, option)
+                self.check_at_least(minimum, option)
         check_criterion(self.criterion, self.rows, self.threshold, self.budget, self.window or MAX_WINDOW)
+
+    @property
+    def reads(self) -> Reads:
+        """Weights; activations, as they are, where these are pruned."""
+        by_activations = self.serial == "activations"
+        return Reads(activations=by_activations, float_activations=by_activations)
+
+    @property
+    def number_format(self) -> str:
+        """Numbers it computes with, in words."""
+        if self.format is None:
+            return "the tensors' own"
+        return self.format if number_format(self.format).is_float else FIXED_POINT
 
     @property
     def peak_macs_per_cycle(self) -> float:
@@ -208,7 +229,7 @@ class BitX(Accelerator):
         packed, _ = once(leave_out_zeros, job.values, grouping=self.grouping)
         return packed, self._prune(packed, job.format, grouping="flat").values
 
-    def run(self, layer: Layer, operands: Operands) -> LayerResult:
+    def run(self, layer: Layer, operands: Operands) -> OnChip:
         """Count the cycles of `layer`."""
         job = job_of(layer, operands, self.serial, self.compute_units, self.format)
         # The unpruned machine, in the two readings.
@@ -237,8 +258,7 @@ class BitX(Accelerator):
         slots = events.cycles * self.compute_units * self.processing_elements * self.lanes
         tiles = (job.tiles, job.use_tiles(self.processing_elements))
         filter_tiles, position_tiles = tiles if self.serial == "weights" else tiles[::-1]
-        return self.result(
-            layer,
+        return self.on_chip(
             **causes,
             utilisation=events.rows_applied / slots,
             filter_tiles=filter_tiles,
@@ -247,13 +267,11 @@ class BitX(Accelerator):
             kept_rows_histogram=tuple(histogram.tolist()),
             unpruned_all_rows_cycles=dense_passes.cycles(all_rows),
             unpruned_nonempty_rows_cycles=dense_passes.cycles(nonempty),
-            clock_hz=self.clock_hz,
-            energy_parts_j=Hardware(self).energy_parts_j(path, events),
-            standing_w=Hardware(self).standing_w(path),
+            energy=self._hardware.energy(path, events),
             notes=(f"zero {self.serial} packed away",) if packs else (),
         )
 
-    def stored_bits(self, layer: Layer, operands: Operands, result: LayerResult) -> StoredBits:
+    def stored_bits(self, layer: Layer, operands: Operands, on_chip: OnChip) -> StoredBits:
         """Every value at its format's width; packed weights as `_packed_bits` counts them.
 
         The other operand takes words of that format, whatever its precision.
@@ -266,19 +284,19 @@ class BitX(Accelerator):
         if self.weights_in_dram == "plain":
             return plain
         assert operands.weights is not None
-        packed = self._packed_bits(result, fmt)
+        packed = self._packed_bits(on_chip, fmt)
         if self._packs(operands.weights):
             packed += layer.parameters  # a bit a weight says where the packed-away zeros were
         return replace(plain, weights=packed, plain_weights=plain.weights)
 
-    def _packed_bits(self, result: LayerResult, fmt: NumberFormat) -> int:
+    def _packed_bits(self, on_chip: OnChip, fmt: NumberFormat) -> int:
         """Bits of `bitxcore.Packed`: exponent, row mask and signs of each group, G bits of each kept row."""
-        assert result.groups is not None
-        assert result.kept_rows_histogram is not None
+        assert on_chip.groups is not None
+        assert on_chip.kept_rows_histogram is not None
         signs = self.group if fmt.is_float or fmt.encoding == "sign-magnitude" else 0
-        rows = sum(rows * groups for rows, groups in enumerate(result.kept_rows_histogram))
+        rows = sum(rows * groups for rows, groups in enumerate(on_chip.kept_rows_histogram))
         a_group = fmt.exponent_bits + (self.window or fmt.default_window) + signs
-        return result.groups * a_group + rows * self.group
+        return on_chip.groups * a_group + rows * self.group
 
     def _events(
         self,
@@ -319,6 +337,21 @@ class BitX(Accelerator):
         fmt = own if own is not None and own.is_float else number_format("float32")
         return Datapath(self.group, self.window or fmt.default_window, ACTIVATION_WINDOW, fmt.exponent_bits)
 
+    @property
+    def _hardware(self) -> Hardware:
+        """Its components."""
+        figures = costs(self.cost_basis)
+        return Hardware(
+            costs=figures,
+            buffers=buffer_srams(self, figures),
+            path=self.built_datapath,
+            compute_units=self.compute_units,
+            processing_elements=self.processing_elements,
+            lanes=self.lanes,
+            fifo_depth=self.fifo_depth,
+            clock_hz=self.clock_hz,
+        )
+
     def _datapath(self, fmt: NumberFormat, window: int, widths: _BitWidths) -> Datapath:
         """Part of the datapath that one layer's numbers use."""
         bits = ACTIVATION_WINDOW if fmt.is_float else widths.parallel
@@ -327,12 +360,12 @@ class BitX(Accelerator):
     @property
     def area_parts_mm2(self) -> dict[str, float]:
         """Area by part, in mm2; an unbounded FIFO has none."""
-        return {part: cost.area_mm2 for part, cost in Hardware(self).inventory().items()}
+        return {part: cost.area_mm2 for part, cost in self._hardware.inventory().items()}
 
     @property
     def cost_figures(self) -> tuple[Figure, ...]:
         """Every cost figure that enters, with its source."""
-        return Hardware(self).figures()
+        return self._hardware.figures()
 
     def _passes(self, job: Job, lengths: npt.NDArray[np.int64], groups: int, widths: _BitWidths) -> Passes:
         """Describe the passes of a job; `lengths`: groups of each vector, `groups`: before packing."""
@@ -395,6 +428,18 @@ class BitX(Accelerator):
         if self.pack_zeros is not None:
             return self.pack_zeros
         return bool(1 - np.count_nonzero(weights) / weights.size >= PACK_ZEROS_FROM)
+
+    def changes(self) -> Iterator[Change]:
+        """List what might save cycles; packed weights, too, where they cross a DRAM with limits."""
+        yield from super().changes()
+        if self.dram is not None and self.weights_in_dram == "plain":
+            yield Change(
+                "weights packed in DRAM (beyond the paper)", "equal peak", {"weights_in_dram": "packed"}
+            )
+
+    def own_changes(self) -> Iterator[Change]:
+        """List changes of its organisation, and of what it prunes."""
+        return changes_of(self.options)
 
 
 @dataclass(frozen=True)

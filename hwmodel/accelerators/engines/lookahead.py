@@ -28,7 +28,6 @@ from bitxcore.kernels.vectors import (
 from hwmodel.accelerators.engines.bricks import Bricks, GridPlan, present
 
 Array = npt.NDArray[Any]
-MAX_LANES = 64
 BLOCK = 32
 """Columns worked off at once."""
 
@@ -53,7 +52,7 @@ def _masks(weights, masks):
 
 @kernel
 def _schedule(weights, held, lanes, steps_ahead, lanes_aside, most_first, entries, counts):
-    """WeightSchedule the filters of one tile; return the number of time steps executed.
+    """Schedule the filters of one tile; return the number of time steps executed.
 
     `weights` and `held`: lanes with a weight other than 0, and with any weight, (filters, steps).
     """

@@ -14,7 +14,7 @@ from bitxcore.errors import TensorError
 from bitxcore.jit import kernel
 
 
-def _fifo_ladder(costs, lengths, bounds, depth, units, ladder):  # type: ignore[no-untyped-def]
+def _fifo_ladder(costs, lengths, bounds, depth, units, ladder):
     """Fill `ladder`, one row a tile of filters ``bounds[t]:bounds[t + 1]``."""
     finish = np.empty(np.max(bounds[1:] - bounds[:-1]), np.int64)
     all_finished = np.empty(depth + 1, np.int64)
@@ -61,7 +61,7 @@ def skewed_fifo(
     """Cycles of compute units that are fed groups by broadcast through a FIFO.
 
     Unit c starts its group g once it has finished group g - 1 and every unit of its tile has
-    finished group g - D - 1 (SPEC §5.4)::
+    finished group g - D - 1 ::
 
         start(c, g) = max(finish(c, g - 1), max over c' of finish(c', g - D - 1))
         finish(c, g) = start(c, g) + cost(c, g)

@@ -5,17 +5,16 @@ from __future__ import annotations
 from abc import abstractmethod
 from dataclasses import dataclass, replace
 from math import prod
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
 
 from bitxcore.errors import TensorError
-from hwmodel.accelerators.base import Accelerator, whole_words
+from hwmodel.accelerators.base import Accelerator
 from hwmodel.accelerators.families.grid import SECOND_OPERAND
 from hwmodel.accelerators.memo import once
-from hwmodel.costs.area_energy import StoredBits
-from hwmodel.costs.figures import Cost, Costs
+from hwmodel.memory.stored import StoredBits, whole_words
 from hwmodel.networks.layers import Conv, ConvTranspose, Layer
 from hwmodel.operands.operands import FIXED_POINT_BITS, Operands
 
@@ -66,14 +65,16 @@ class BitColumns(Accelerator):
     word_bits: int = 8
     arrays: int = 1
 
+    width_options: ClassVar[frozenset[str]] = frozenset({"precision", "word_bits"})
+
     def __post_init__(self) -> None:
         super().__post_init__()
-        self._check_at_least(1, "word_bits", "arrays")
+        self.check_at_least(1, "word_bits", "arrays")
         if self.precision is not None:
-            self._check_at_least(2, "precision")
+            self.check_at_least(2, "precision")
         if max(self.precision or 0, self.word_bits) > FIXED_POINT_BITS:
-            raise TensorError(
-                f"accelerator {self.name!r}: precision and word_bits must be at most {FIXED_POINT_BITS},"
+            raise self.refusal(
+                f"precision and word_bits must be at most {FIXED_POINT_BITS},"
                 f" got {self.precision} and {self.word_bits}"
             )
 
@@ -195,13 +196,3 @@ def position_steps(layer: Layer, width: int, copies: int) -> int:
 def divisions(arrays: int) -> list[tuple[int, int]]:
     """Ways to give arrays other filters and other positions: how many of each, fewest filters first."""
     return [(f, arrays // f) for f in range(1, arrays + 1) if arrays % f == 0]
-
-
-def adder_tree(costs: Costs, inputs: int, bits: int) -> Cost:
-    """Sum of `inputs` numbers, one bit wider after each level."""
-    cost, left = Cost(), inputs
-    while left > 1:
-        bits += 1
-        cost += (left // 2) * costs.adder(bits)
-        left -= left // 2
-    return cost

@@ -5,15 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from bitxcore.errors import TensorError
 from hwmodel.accelerators.base import Accelerator
 from hwmodel.accelerators.engines.bricks import GridPlan, plan
+from hwmodel.accelerators.on_chip import OnChip
 from hwmodel.costs.area_energy import Part
 from hwmodel.costs.components import accumulator, accumulator_bits, serialiser
 from hwmodel.costs.figures import Costs
 from hwmodel.networks.layers import Layer
 from hwmodel.operands.operands import Operands
-from hwmodel.simulation.results import LayerResult
 
 GRID_ASSUMPTIONS = (
     "The walk is the public simulator's (isakedo/DNNsim 4748a60): a channel block never straddles two"
@@ -66,16 +65,15 @@ class Grid(Accelerator):
     word_bits: int = 16
     fold_first_layer: bool = True
 
+    width_options: ClassVar[frozenset[str]] = frozenset({"word_bits"})
     slot_cycles_per_mac: ClassVar[int] = 16
     """Cycles of one lane that a 16-bit multiply-accumulate takes, nothing skipped."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self._check_at_least(1, "lanes", "columns", "rows", "tiles", "word_bits")
+        self.check_at_least(1, "lanes", "columns", "rows", "tiles", "word_bits")
         if self.word_bits > 16:
-            raise TensorError(
-                f"accelerator {self.name!r}: word_bits must be at most 16, got {self.word_bits}"
-            )
+            raise self.refusal(f"word_bits must be at most 16, got {self.word_bits}")
 
     @property
     def stored_word_bits(self) -> int:
@@ -126,10 +124,9 @@ class Grid(Accelerator):
             fold_first_layer=self.fold_first_layer,
         )
 
-    def _grid_result(self, p: GridPlan, cycles: int, useful: float, **fields: Any) -> LayerResult:
+    def _grid_result(self, p: GridPlan, cycles: int, useful: float, **fields: Any) -> OnChip:
         """Make the result of a layer from its cycles and its useful slot cycles."""
-        return self.result(
-            p.layer,
+        return self.on_chip(
             compute_cycles=int(cycles),
             fill_cycles=0,
             utilisation=useful / (cycles * self.slots) if cycles else 0.0,

@@ -20,12 +20,13 @@ import numpy.typing as npt
 from hwmodel.accelerators.engines.booth_terms import magnitude_words
 from hwmodel.accelerators.engines.bricks import GridPlan, held_lanes, weight_bricks
 from hwmodel.accelerators.families.grid import SECOND_OPERAND, Grid
-from hwmodel.costs.area_energy import Part, StoredBits, Work
+from hwmodel.accelerators.on_chip import OnChip
+from hwmodel.costs.area_energy import Part, Work
 from hwmodel.costs.components import SUM_GUARD_BITS, adder_tree, selector
 from hwmodel.costs.figures import Costs
+from hwmodel.memory.stored import StoredBits
 from hwmodel.networks.layers import Layer
 from hwmodel.operands.operands import Operands
-from hwmodel.simulation.results import LayerResult
 
 Array = npt.NDArray[Any]
 
@@ -81,11 +82,11 @@ class SplitAccumulate(Grid):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.fifo_depth is not None:
-            self._check_at_least(0, "fifo_depth")
+            self.check_at_least(0, "fifo_depth")
 
-    def stored_bits(self, layer: Layer, operands: Operands, result: LayerResult) -> StoredBits:
+    def stored_bits(self, layer: Layer, operands: Operands, on_chip: OnChip) -> StoredBits:
         """Count the bits in DRAM: plain words; two weights a word where splitters take two at once."""
-        stored = super().stored_bits(layer, operands, result)
+        stored = super().stored_bits(layer, operands, on_chip)
         return replace(stored, weights=stored.weights // self._splits(operands))
 
     @property
@@ -106,7 +107,7 @@ class SplitAccumulate(Grid):
         """Refuse products of two activations: there is nothing to prepare."""
         return None if layer.has_weights else SECOND_OPERAND
 
-    def run(self, layer: Layer, operands: Operands) -> LayerResult:
+    def run(self, layer: Layer, operands: Operands) -> OnChip:
         """Count the cycles of `layer`."""
         from hwmodel.accelerators.engines.skewed_fifo import fifo_ladder
 
@@ -128,8 +129,7 @@ class SplitAccumulate(Grid):
         even, unequal, waiting = (p.window_sets * np.diff(ladder, prepend=0)).tolist()
         cycles = even + unequal + waiting
         ones = int(np.bitwise_count(streams).sum(dtype=np.int64)) * layer.positions
-        return self.result(
-            layer,
+        return self.on_chip(
             work=self._work(p, operands, costs, ones),
             compute_cycles=even,
             imbalance_cycles=unequal,

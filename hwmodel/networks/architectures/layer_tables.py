@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from hwmodel.networks.layers import Conv, Layer
-from hwmodel.networks.network import NO_TENSOR, Network, NetworkLayer, network_to_table
+from hwmodel.networks.network import Network, NetworkLayer
+from hwmodel.networks.tables import NO_TENSOR, network_to_table
 
 
 def square_conv(

@@ -12,7 +12,7 @@ from hwmodel.networks.onnx.graph import Graph
 from hwmodel.networks.onnx.left_out import why_not
 from hwmodel.networks.onnx.model_file import read_model
 from hwmodel.networks.onnx.operators import converter_of
-from hwmodel.networks.onnx.sizes import set_input_sizes
+from hwmodel.networks.onnx.sizes import input_sizes, set_input_sizes
 
 
 def network_from_onnx(
@@ -50,6 +50,7 @@ def network_from_onnx(
         path=path,
         not_simulated=tuple(NotSimulated(op, n, why, macs) for (op, why, macs), n in left_out.items()),
         notes=assumed + graph.notes,
+        input_sizes=input_sizes(model),
     )
 
 

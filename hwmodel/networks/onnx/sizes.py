@@ -11,6 +11,10 @@ import numpy as np
 from bitxcore.errors import TensorError
 
 
+class SizeError(TensorError):
+    """The size of a graph's input is not known; `hint` says how to give it."""
+
+
 def graph_inputs(model: Any) -> list[tuple[str, tuple[int | str | None, ...], np.dtype[Any]]]:
     """Name, sizes and dtype of each input; the size of an open dimension is its name, or None."""
     import onnx
@@ -26,6 +30,16 @@ def graph_inputs(model: Any) -> list[tuple[str, tuple[int | str | None, ...], np
         if value.name not in stored
         for tensor in [value.type.tensor_type]
     ]
+
+
+def input_sizes(model: Any) -> dict[str, tuple[int, ...]]:
+    """Shape of each input of a model whose sizes are set."""
+    stored = {t.name for t in model.graph.initializer}
+    return {
+        value.name: tuple(dim.dim_value for dim in value.type.tensor_type.shape.dim)
+        for value in model.graph.input
+        if value.name not in stored
+    }
 
 
 def set_input_sizes(
@@ -50,9 +64,10 @@ def set_input_sizes(
     elif len(inputs) == 1:
         given = {next(iter(inputs)): tuple(input_size)}
     else:
-        raise TensorError(
-            f"the graph has inputs {', '.join(inputs)}; give input_size as a mapping from their names",
+        raise SizeError(
+            f"the graph has inputs {', '.join(inputs)}",
             path=path,
+            hint="give input_size as a mapping from their names",
         )
     if unknown := set(given) - set(inputs):
         raise TensorError(f"there is no input {sorted(unknown)[0]!r}; it has {', '.join(inputs)}", path=path)
@@ -66,7 +81,9 @@ def set_input_sizes(
                 tensor.shape.dim.add()
         dims = tensor.shape.dim
         if not tensor.HasField("shape"):
-            raise TensorError(f"input {name!r} has no shape; give input_size={{{name!r}: (...)}}", path=path)
+            raise SizeError(
+                f"input {name!r} has no shape", path=path, hint=f"give input_size={{{name!r}: (...)}}"
+            )
         if shape is not None and len(shape) != len(dims):
             raise TensorError(
                 f"input {name!r} has {len(dims)} dimensions, input_size gives {shape}", path=path
@@ -81,10 +98,11 @@ def set_input_sizes(
                 assumed[f"the batch dimension {label!r} is open: 1 was assumed"] = None
             if size is None:
                 example = tuple(d.dim_value or "…" for d in dims)
-                raise TensorError(
-                    f"input {name!r} has the dynamic dimension {label!r} (axis {axis}); set it with"
-                    f" sizes={{{label!r}: …}} or input_size={{{name!r}: ({', '.join(map(str, example))})}}",
+                raise SizeError(
+                    f"input {name!r} has the dynamic dimension {label!r} (axis {axis})",
                     path=path,
+                    hint=f"set it with sizes={{{label!r}: …}}"
+                    f" or input_size={{{name!r}: ({', '.join(map(str, example))})}}",
                 )
             if size < 1 or (fixed is not None and size != fixed):
                 raise TensorError(

@@ -104,7 +104,7 @@ def trace(
     """
     from bitxcore.dumps import open_dump
     from bitxcore.store import Store
-    from hwmodel.networks.network import load_network
+    from hwmodel.networks.loading import load_network
 
     path = Path(model)
     if path.suffix != ".onnx":

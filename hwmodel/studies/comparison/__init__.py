@@ -5,12 +5,11 @@ each pair of machines is compared on the layers that both run, so that what a de
 for nobody.
 """
 
-from hwmodel.studies.comparison.comparing import ComparisonResult, compare, summarise, write_comparison
-from hwmodel.studies.comparison.comparison_rows import UNITS, ComparisonRow
+from hwmodel.studies.comparison.comparing import ComparisonResult, compare
+from hwmodel.studies.comparison.comparison_rows import COMPARISON_COLUMNS, ComparisonRow
 from hwmodel.studies.comparison.contenders import (
     BASELINE,
     PEAK_MACS_PER_CYCLE,
-    VARIANTS,
     Contender,
     conditions,
     contenders,
@@ -20,9 +19,8 @@ from hwmodel.studies.comparison.contenders import (
 
 __all__ = [
     "BASELINE",
+    "COMPARISON_COLUMNS",
     "PEAK_MACS_PER_CYCLE",
-    "UNITS",
-    "VARIANTS",
     "ComparisonResult",
     "ComparisonRow",
     "Contender",
@@ -31,6 +29,4 @@ __all__ = [
     "contenders",
     "entries",
     "split",
-    "summarise",
-    "write_comparison",
 ]

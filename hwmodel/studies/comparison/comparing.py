@@ -2,31 +2,33 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from os import PathLike
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from bitxcore.errors import TensorError
+from bitxcore.errors import OptionError
+from bitxcore.progress import Progress
 from hwmodel.accelerators.base import Accelerator
-from hwmodel.networks.network import Network
 from hwmodel.operands.distributions import DEFAULT_ACTIVATIONS
 from hwmodel.operands.precisions import Precisions
-from hwmodel.operands.sources import Named, Source, TraceSource
+from hwmodel.operands.workload import DumpSource, NetworkSource, StandIns, TraceSource, WeightSource, Workload
+from hwmodel.simulation.columns import dtypes_of, units_of
 from hwmodel.simulation.results import NetworkResult
-from hwmodel.simulation.simulate import Progress, input_files, open_store, simulate_network
-from hwmodel.studies.comparison.comparison_rows import UNITS, ComparisonRow, row_of
-from hwmodel.studies.comparison.contenders import BASELINE, Contender, conditions, contenders, entries, split
+from hwmodel.simulation.run import open_store, simulate_network
+from hwmodel.studies.comparison.comparison_rows import COMPARISON_COLUMNS, ComparisonRow, row_of
+from hwmodel.studies.comparison.contenders import (
+    BASELINE,
+    Contender,
+    Entry,
+    conditions,
+    contenders,
+    entries,
+    split,
+)
 
 if TYPE_CHECKING:
     from bitxcore.store import StoreWriter
-
-_DTYPES: dict[str, Any] = {
-    name: str if not unit else np.int64 if name in ("layers", "not_applicable", "cycles") else float
-    for name, unit in UNITS.items()
-} | {"common_layers": np.int64, "best_other_layers": np.int64}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,7 +40,7 @@ class ComparisonResult:
     run : NetworkResult
         Every layer on every machine that takes part.
     rows : tuple of ComparisonRow
-        One a machine; those that take no part come last.
+        One per machine; those that take no part come last.
     conditions : mapping
         Options that all machines share: clock, cost basis, buffers, DRAM.
     machines : tuple of Accelerator
@@ -56,108 +58,91 @@ class ComparisonResult:
             if row.accelerator == accelerator:
                 return row
         known = ", ".join(row.accelerator for row in self.rows)
-        raise TensorError(f"accelerator {accelerator!r} is not in this comparison; it has {known}")
+        raise OptionError(f"accelerator {accelerator!r} is not in this comparison; it has {known}")
 
 
 def compare(
-    network: Network,
+    network: NetworkSource | Workload,
     *,
     accelerators: Sequence[str] | None = None,
+    also: Sequence[Entry | Accelerator] = (),
     options: Mapping[str, Any] | None = None,
-    dump: Source = None,
+    settings: Mapping[str, Mapping[str, Any]] | None = None,
+    dump: DumpSource = None,
     traces: TraceSource = None,
-    weights: Named = None,
-    activations: Named = DEFAULT_ACTIVATIONS,
-    precisions: Precisions | str | PathLike[str] = None,
-    store: str | PathLike[str] | StoreWriter | None = None,
+    weights: WeightSource = None,
+    activations: StandIns = DEFAULT_ACTIVATIONS,
+    precisions: Precisions | str | os.PathLike[str] = None,
+    store: str | os.PathLike[str] | StoreWriter | None = None,
+    parameters: Mapping[str, Any] | None = None,
     progress: Progress | None = None,
 ) -> ComparisonResult:
     """Compare accelerators on a network, at equal peak, clock and memory.
 
     Parameters
     ----------
-    network : Network
+    network : Network, str, path or Workload
+        As of `hwmodel.simulate_network`.
     accelerators : sequence of str, optional
-        By default all that are registered.
+        Those that enter, with all their variants; by default all that are registered.
+    also : sequence of (str, mapping) or Accelerator, optional
+        Further machines: a name with options, made under the common conditions; or a machine as it is.
     options : mapping, optional
         Of all machines: clock, buffers, DRAM (see `conditions`).
+    settings : mapping of str to mapping, optional
+        By accelerator: options of all its variants that do not set them themselves.
     dump, traces, weights, activations, precisions, progress
-        As for `simulate_network`. A machine whose operands are missing takes no part, and its row says
-        so.
+        As for `hwmodel.simulate_network`. A machine whose operands are missing takes no part, and its row
+        says so.
     store : path or StoreWriter, optional
         HDF5 file that receives the run, and the table ``comparison``.
+    parameters : mapping, optional
+        What else to record in the store's provenance.
 
     Returns
     -------
     ComparisonResult
+
+    Examples
+    --------
+    >>> import hwmodel as hw
+    >>> found = hw.compare("resnet20-cifar10", accelerators=["dadiannao", "stripes"], precisions=8)
+    >>> round(found.row("stripes").speedup_on_chip, 2)
+    1.94
     """
-    common = conditions(**(options or {}))
-    everyone = contenders(entries(accelerators), common)
-    source = dump if dump is not None or weights is not None else network.path
-    playing, absent = split(
-        everyone,
-        weights=source is not None or weights is not None,
-        activations=traces is not None or activations is not None,
+    load = Workload.of(
+        network, dump=dump, traces=traces, weights=weights, activations=activations, precisions=precisions
     )
-    machines = [c.machine for c in playing]
-    with open_store(store, machines, source, *input_files(traces, precisions)) as writer:
-        run = simulate_network(
-            machines,
-            network,
-            dump=dump,
-            traces=traces,
-            weights=weights,
-            activations=activations,
-            precisions=precisions,
-            store=writer,
-            progress=progress,
-        )
-        result = summarise(run, playing, absent, common)
+    common = conditions(**(options or {}))
+    playing, absent = split(contenders([*entries(accelerators), *also], common, settings), load)
+    machines = tuple(c.machine for c in playing)
+    with open_store(store, machines, load, parameters) as writer:
+        run = simulate_network(machines, load, store=writer, progress=progress)
+        layers = {c.name: run.of(c.machine.label) for c in playing}
+        rows = [row_of(c, playing, layers) for c in playing]
+        rows += [_absent_row(c, reason) for c, reason in absent.values()]
+        result = ComparisonResult(run=run, rows=tuple(rows), conditions=common, machines=machines)
         if writer is not None:
-            write_comparison(writer, result)
+            _write(writer, result)
     return result
 
 
-def summarise(
-    run: NetworkResult,
-    playing: Sequence[Contender],
-    absent: Mapping[str, tuple[Contender, str]],
-    common: Mapping[str, Any],
-) -> ComparisonResult:
-    """Compare the machines of a finished run.
-
-    Parameters
-    ----------
-    run : NetworkResult
-        On the machines of `playing`.
-    playing, absent
-        From `split`.
-    common : mapping
-        From `conditions`.
-    """
-    layers = {c.name: run.of(c.machine.label) for c in playing}
-    rows = [row_of(c, playing, layers) for c in playing]
-    rows += [
-        ComparisonRow(
-            accelerator=name,
-            label=c.machine.label,
-            reason=reason,
-            peak_macs_per_cycle=c.machine.peak_macs_per_cycle,
-        )
-        for name, (c, reason) in absent.items()
-    ]
-    return ComparisonResult(
-        run=run, rows=tuple(rows), conditions=common, machines=tuple(c.machine for c in playing)
+def _absent_row(c: Contender, reason: str) -> ComparisonRow:
+    return ComparisonRow(
+        accelerator=c.name,
+        label=c.machine.label,
+        reason=reason,
+        peak_macs_per_cycle=c.machine.peak_macs_per_cycle,
     )
 
 
-def write_comparison(writer: StoreWriter, result: ComparisonResult) -> None:
+def _write(writer: StoreWriter, result: ComparisonResult) -> None:
     """Write the table ``comparison``; its attributes are the conditions."""
     writer.write_table(
         "comparison",
         (asdict(row) for row in result.rows),
-        units=UNITS,
-        dtypes=_DTYPES,
+        units=units_of(COMPARISON_COLUMNS),
+        dtypes=dtypes_of(COMPARISON_COLUMNS),
         attrs={"network": result.run.network, "baseline": BASELINE}
         | {name: "none" if value is None else value for name, value in result.conditions.items()},
     )

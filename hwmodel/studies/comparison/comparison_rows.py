@@ -7,70 +7,40 @@ from dataclasses import dataclass
 from math import exp, fsum, log
 from typing import Any
 
+from hwmodel.simulation.columns import INTEGER, REAL, TEXT, Column
 from hwmodel.simulation.results import LayerResult
 from hwmodel.studies.comparison.contenders import BASELINE, Contender
 
 _Layers = Sequence[LayerResult]
 
-UNITS: dict[str, str] = {
-    "accelerator": "",
-    "label": "",
-    "reason": "",
-    "peak_macs_per_cycle": "1/cycle",
-    "layers": "1",
-    "not_applicable": "1",
-    "cycles": "cycles",
-    "common_layers": "1",
-    "speedup": "1",
-    "speedup_mean": "1",
-    "speedup_on_chip": "1",
-    "best_other": "",
-    "best_other_layers": "1",
-    "speedup_over_best_other": "1",
-    "energy_j": "J",
-    "energy_ratio": "1",
-    "area_mm2": "mm2",
-    "speedup_per_area": "1",
-}
-"""Unit of each column of the table ``comparison``."""
+COMPARISON_COLUMNS: tuple[Column, ...] = (
+    Column("accelerator", "", TEXT, "name, and the options of the variant"),
+    Column("label", "", TEXT, "of the machine, as in the run: every option that differs from its defaults"),
+    Column("reason", "", TEXT, "why it takes no part; then there are no numbers"),
+    Column("peak_macs_per_cycle", "1/cycle", REAL, "at 16 bits, nothing skipped"),
+    Column("layers", "1", INTEGER, "layers it runs"),
+    Column("not_applicable", "1", INTEGER, "layers it does not run"),
+    Column("cycles", "cycles", INTEGER, "of all layers it runs"),
+    Column("common_layers", "1", INTEGER, "layers that the baseline runs, too"),
+    Column("speedup", "1", REAL, "over the baseline on the common layers, of all cycles"),
+    Column("speedup_mean", "1", REAL, "the same, geometric mean over layers"),
+    Column("speedup_on_chip", "1", REAL, "the same of all cycles, with a memory without limits"),
+    Column("best_other", "", TEXT, "fastest machine of another design that runs half of its MACs or more"),
+    Column("best_other_layers", "1", INTEGER, "layers that both run"),
+    Column("speedup_over_best_other", "1", REAL, "over it, on these"),
+    Column("energy_j", "J", REAL, "of all layers it runs"),
+    Column(
+        "energy_ratio", "1", REAL, "the baseline's energy over its own on the common layers: speed per watt"
+    ),
+    Column("area_mm2", "mm2", REAL, "without DRAM"),
+    Column("speedup_per_area", "1", REAL, "`speedup`, by the ratio of the areas"),
+)
+"""Of the table ``comparison``: one row per machine."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ComparisonRow:
-    """What a comparison says of one machine.
-
-    Attributes
-    ----------
-    accelerator : str
-        Name, and the options of the variant.
-    label : str
-        Of the machine, as in the run: every option that differs from its defaults.
-    reason : str or None
-        Why it takes no part; then there are no numbers below.
-    peak_macs_per_cycle : float
-    layers, not_applicable : int or None
-        Layers it runs, and does not.
-    cycles : int or None
-        Of all layers it runs.
-    common_layers : int or None
-        Layers that the baseline runs, too.
-    speedup, speedup_mean, speedup_on_chip : float or None
-        Over the baseline, on these: of all cycles; geometric mean over layers; of all cycles with a memory
-        without limits.
-    best_other : str or None
-        Fastest machine of another design, among those that run half of its multiply-accumulates or more.
-    best_other_layers : int or None
-        Layers that both run.
-    speedup_over_best_other : float or None
-        Over it, on these.
-    energy_j : float or None
-        Of all layers it runs.
-    energy_ratio : float or None
-        The baseline's energy over its own on the common layers: speed per watt.
-    area_mm2 : float or None
-    speedup_per_area : float or None
-        `speedup`, by the ratio of the areas.
-    """
+    """What a comparison says of one machine: `COMPARISON_COLUMNS`; None where there is nothing."""
 
     accelerator: str
     label: str

@@ -6,20 +6,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
-from bitxcore.errors import TensorError
-from hwmodel.accelerators import accelerator, accelerator_class, accelerator_names
+from bitxcore.errors import OptionError
 from hwmodel.accelerators.base import Accelerator
+from hwmodel.accelerators.registry import accelerator, accelerator_class, accelerator_names
+from hwmodel.operands.workload import Workload
 
 BASELINE = "dadiannao"
 PEAK_MACS_PER_CYCLE = 4096
 
-VARIANTS: Mapping[str, tuple[Mapping[str, Any], ...]] = {
-    "bit_tactical": ({}, {"back_end": "p"}),
-    "bitlet": ({}, {"double_buffered": True}),
-    "bitx": ({}, {"format": "fixed16"}),
-    "pragmatic": ({}, {"booth": False, "column_registers": 0}, {"booth": False, "column_registers": 1}),
-}
-"""Options of the designs that enter more than once: their papers tell results of each (Bitlet's is ours)."""
+Entry = tuple[str, Mapping[str, Any]]
+"""An accelerator's name, and options of its own."""
 
 
 @dataclass(frozen=True)
@@ -42,20 +38,20 @@ def conditions(**options: Any) -> dict[str, Any]:
 
     Raises
     ------
-    TensorError
+    OptionError
         For another option.
     """
     common = {field.name: field.default for field in fields(Accelerator)}
     for option in options:
         if option not in common:
-            raise TensorError(
+            raise OptionError(
                 f"{option!r} is not an option of every accelerator; these are {', '.join(common)}"
             )
     return common | options
 
 
-def entries(names: Sequence[str] | None = None) -> list[tuple[str, Mapping[str, Any]]]:
-    """List who enters: accelerators, with the options of each variant.
+def entries(names: Sequence[str] | None = None) -> list[Entry]:
+    """List who enters: accelerators, with the options of each of their `Accelerator.variants`.
 
     Parameters
     ----------
@@ -65,23 +61,33 @@ def entries(names: Sequence[str] | None = None) -> list[tuple[str, Mapping[str, 
     """
     chosen = list(dict.fromkeys(accelerator_names() if names is None else names))
     chosen.sort(key=lambda name: name != BASELINE)
-    return [(name, variant) for name in chosen for variant in VARIANTS.get(name, ({},))]
+    return [(name, variant) for name in chosen for variant in accelerator_class(name).variants]
 
 
 def contenders(
-    entered: Sequence[tuple[str, Mapping[str, Any]]], common: Mapping[str, Any]
+    entered: Sequence[Entry | Accelerator],
+    common: Mapping[str, Any],
+    settings: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> tuple[Contender, ...]:
     """Make machines that are equal in peak, clock and memory.
 
     Parameters
     ----------
-    entered : sequence of (str, mapping)
-        Accelerators and options of their own; of equal machines the first stays.
+    entered : sequence of (str, mapping) or Accelerator
+        Accelerators and options of their own, or machines that are taken as they are; of equal machines the
+        first stays.
     common : mapping
         From `conditions`.
+    settings : mapping of str to mapping, optional
+        By accelerator: options of all its variants that do not set them themselves.
     """
     made: dict[str, Contender] = {}
-    for name, own in entered:
+    for entry in entered:
+        if isinstance(entry, Accelerator):
+            made.setdefault(entry.label, Contender(entry.label, entry))
+            continue
+        name, own = entry
+        own = {**(settings or {}).get(name, {}), **own}
         machine = accelerator(name, **{**accelerator_class(name).comparison, **common, **own})
         shown = ", ".join(f"{option}={value}" for option, value in own.items())
         made.setdefault(machine.label, Contender(f"{name}({shown})" if shown else name, machine))
@@ -89,15 +95,14 @@ def contenders(
 
 
 def split(
-    everyone: Sequence[Contender], *, weights: bool, activations: bool
+    everyone: Sequence[Contender], load: Workload
 ) -> tuple[tuple[Contender, ...], dict[str, tuple[Contender, str]]]:
-    """Tell machines whose operands are there from those that must stay out, and why.
+    """Tell machines whose operands a workload has from those that must stay out, and why.
 
     Parameters
     ----------
     everyone : sequence of Contender
-    weights, activations : bool
-        Which operands there are.
+    load : Workload
 
     Returns
     -------
@@ -112,17 +117,12 @@ def split(
     """
     absent: dict[str, tuple[Contender, str]] = {}
     for c in everyone:
-        needs = [
-            what
-            for what, needed, there in (
-                ("weights", c.machine.needs_weights, weights),
-                ("activations", c.machine.needs_activations, activations),
-            )
-            if needed and not there
-        ]
+        reads = c.machine.reads
+        needs = ["weights"] * (reads.weights and not load.has_weights)
+        needs += ["activations"] * (reads.activations and not load.has_activations)
         if needs:
             absent[c.name] = (c, f"needs {' and '.join(needs)}, which are not given")
     playing = tuple(c for c in everyone if c.name not in absent)
     if not playing:
-        raise TensorError("; ".join(f"{name} {reason}" for name, (_, reason) in absent.items()))
+        raise OptionError("; ".join(f"{name} {reason}" for name, (_, reason) in absent.items()))
     return playing, absent

@@ -4,7 +4,7 @@ Two views of every layer: the causes of its cycles, and its place under a roofli
 bring is not estimated: each is simulated.
 """
 
-from hwmodel.studies.explaining.candidates import KINDS, Change, changes
+from hwmodel.accelerators.changes import KINDS, Change
 from hwmodel.studies.explaining.explanation import EFFORT_S, Explanation, explain
 from hwmodel.studies.explaining.rooflines import ROOFLINE_UNITS, Cause, Roofline
 from hwmodel.studies.explaining.trials import Trial
@@ -18,6 +18,5 @@ __all__ = [
     "Explanation",
     "Roofline",
     "Trial",
-    "changes",
     "explain",
 ]

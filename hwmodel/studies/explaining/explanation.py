@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import inf
-from os import PathLike
-from typing import Any
 
 from hwmodel.accelerators.base import Accelerator
-from hwmodel.networks.network import Network
+from hwmodel.accelerators.registry import as_accelerator
 from hwmodel.operands.distributions import DEFAULT_ACTIVATIONS
 from hwmodel.operands.precisions import Precisions
-from hwmodel.operands.sources import Named, Source, TraceSource, opened
+from hwmodel.operands.workload import DumpSource, NetworkSource, StandIns, TraceSource, WeightSource, Workload
 from hwmodel.simulation.results import LayerResult
-from hwmodel.simulation.simulate import simulate_network
-from hwmodel.studies.explaining.candidates import changes
+from hwmodel.simulation.run import simulate_network
 from hwmodel.studies.explaining.rooflines import Cause, Roofline, causes_of, roofline_of
 from hwmodel.studies.explaining.trials import Trial, heaviest, try_changes
 
@@ -59,14 +57,14 @@ class Explanation:
 
 
 def explain(
-    machine: Accelerator,
-    network: Network,
+    machine: Accelerator | str,
+    network: NetworkSource | Workload,
     *,
-    dump: Source = None,
+    dump: DumpSource = None,
     traces: TraceSource = None,
-    weights: Named = None,
-    activations: Named = DEFAULT_ACTIVATIONS,
-    precisions: Precisions | str | PathLike[str] = None,
+    weights: WeightSource = None,
+    activations: StandIns = DEFAULT_ACTIVATIONS,
+    precisions: Precisions | str | os.PathLike[str] = None,
     rows: Sequence[LayerResult] | None = None,
     effort_s: float = EFFORT_S,
 ) -> Explanation:
@@ -74,8 +72,8 @@ def explain(
 
     Parameters
     ----------
-    machine : Accelerator
-    network : Network
+    machine : Accelerator or str
+    network : Network, str, path or Workload
     dump, traces, weights, activations, precisions : optional
         As in `hwmodel.simulate_network`.
     rows : sequence of LayerResult, optional
@@ -87,15 +85,24 @@ def explain(
     Returns
     -------
     Explanation
+
+    Examples
+    --------
+    >>> import hwmodel as hw
+    >>> found = hw.explain("dadiannao", "resnet20-cifar10", effort_s=1)
+    >>> found.causes[0].name
+    'compute_cycles'
     """
-    operands: dict[str, Any] = {"dump": dump, "traces": traces, "weights": weights}
-    operands |= {"activations": activations, "precisions": precisions}
+    machine = as_accelerator(machine)
+    load = Workload.of(
+        network, dump=dump, traces=traces, weights=weights, activations=activations, precisions=precisions
+    )
     if rows is None:
-        rows = simulate_network(machine, network, **operands).layers
+        rows = simulate_network(machine, load).layers
     run = [row for row in rows if row.cycles]
-    tried = heaviest(network, run, effort_s / (1 + len(list(changes(machine)))))
-    with opened(network, **operands, machines=[machine]) as feed:
-        trials = list(try_changes(machine, tried, feed))
+    tried = heaviest(load.network, run, effort_s / (1 + len(list(machine.changes()))))
+    with load.open([machine]) as source:
+        trials = list(try_changes(machine, tried, source))
     cycles = sum(row.cycles or 0 for row in run)
     names = {layer.name for layer in tried}
     return Explanation(

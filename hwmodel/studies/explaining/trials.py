@@ -6,12 +6,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from bitxcore.errors import BitxError
-from hwmodel.accelerators import accelerator
 from hwmodel.accelerators.base import Accelerator
+from hwmodel.accelerators.changes import Change
 from hwmodel.networks.network import Network
-from hwmodel.operands.sources import Feed
+from hwmodel.operands.sources import OperandSource
 from hwmodel.simulation.results import LayerResult
-from hwmodel.studies.explaining.candidates import Change, changes
 from hwmodel.studies.variants import Variant, simulate_variants
 
 
@@ -59,18 +58,18 @@ def heaviest(network: Network, run: Sequence[LayerResult], seconds: float) -> Ne
     return replace(network, layers=tuple(e for name, e in entries.items() if name in chosen))
 
 
-def try_changes(machine: Accelerator, network: Network, feed: Feed) -> Iterator[Trial]:
+def try_changes(machine: Accelerator, network: Network, source: OperandSource) -> Iterator[Trial]:
     """Simulate all changes, and the machine as it is beside them."""
     possible: list[tuple[Change, Accelerator]] = []
-    for change in changes(machine):
+    for change in machine.changes():
         try:
-            changed = accelerator(machine.name, **{**machine.options, **change.options})
+            changed = replace(machine, **change.options)
         except BitxError as error:
             yield Trial(change, change.kind, reason=str(error))
         else:
             possible.append((change, changed))
     machines = [machine, *(changed for _, changed in possible)]
-    base, *variants = simulate_variants(machines, network, feed)
+    base, *variants = simulate_variants(machines, network, source)
     for (change, _), variant in zip(possible, variants, strict=True):
         yield _trial(change, base, variant)
 

@@ -1,5 +1,6 @@
 """Design-space sweeps: one machine at every combination of option values, on all cores, resumable."""
 
-from hwmodel.studies.sweeps.running import Sweep, sweep
+from hwmodel.studies.sweeps.points import Sweep
+from hwmodel.studies.sweeps.running import sweep
 
 __all__ = ["Sweep", "sweep"]

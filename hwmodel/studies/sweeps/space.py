@@ -4,18 +4,12 @@ from __future__ import annotations
 
 import random
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from math import isfinite, prod
 from typing import Any
 
-from bitxcore.errors import TensorError
-from hwmodel.accelerators import accelerator_class
-
-_PRUNING = (
-    "serial", "format", "window", "group", "grouping", "pack_zeros", "criterion", "threshold", "budget",
-    "rounding", "rows",
-)  # fmt: skip
-"""Options that decide which bits are kept; machines that share these share the pruning."""
+from bitxcore.errors import OptionError
+from hwmodel.accelerators.registry import accelerator_class, check_options
 
 
 @dataclass(frozen=True)
@@ -62,9 +56,10 @@ class Space:
             return range(len(self))
         return sorted(random.Random(seed).sample(range(len(self)), sample))  # noqa: S311
 
-    def by_pruning(self, points: Sequence[int]) -> list[int]:
-        """Order points so that those that keep the same bits are neighbours."""
-        names = [name for name in _PRUNING if name in self.varied]
+    def by_shared_work(self, points: Sequence[int]) -> list[int]:
+        """Order points so that machines that share work are neighbours (`Accelerator.sharing_options`)."""
+        shared = accelerator_class(self.accelerator).sharing_options
+        names = [name for name in shared if name in self.varied]
 
         def key(point: int) -> tuple[int, ...]:
             places = self.places(point)
@@ -78,31 +73,26 @@ def checked_space(accelerator: str, varied: Mapping[str, Sequence[Any]], fixed: 
 
     Raises
     ------
-    TensorError
+    OptionError
         For an unknown accelerator or option, an option without values or with one value twice, a value that
         is no plain one, or an option that is both varied and fixed.
     """
-    known = [f.name for f in fields(accelerator_class(accelerator))]
-    for option in (*varied, *fixed):
-        if option not in known:
-            raise TensorError(
-                f"accelerator {accelerator!r} has no option {option!r}; known: {', '.join(known)}"
-            )
+    check_options(accelerator, (*varied, *fixed))
     if not varied:
-        raise TensorError("a sweep needs at least one option that varies")
+        raise OptionError("a sweep needs at least one option that varies")
     if both := set(varied) & set(fixed):
-        raise TensorError(f"option {sorted(both)[0]!r} is varied and fixed at once")
+        raise OptionError(f"option {sorted(both)[0]!r} is varied and fixed at once")
     values = {name: tuple(given) for name, given in varied.items()}
     for name, given in values.items():
         if not given:
-            raise TensorError(f"option {name!r}: no values to vary over")
+            raise OptionError(f"option {name!r}: no values to vary over")
         for i, value in enumerate(given):
             if not (value is None or isinstance(value, (bool, int, str)) or _is_finite(value)):
-                raise TensorError(
+                raise OptionError(
                     f"option {name!r}: values must be None, bools, numbers or text, got {value!r}"
                 )
             if value in given[:i]:
-                raise TensorError(f"option {name!r}: value {value!r} is given twice")
+                raise OptionError(f"option {name!r}: value {value!r} is given twice")
     return Space(accelerator, values, dict(fixed))
 
 

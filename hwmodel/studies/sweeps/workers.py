@@ -6,7 +6,7 @@ import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Generator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
@@ -14,11 +14,10 @@ from multiprocessing.synchronize import Event
 from typing import Any
 
 from bitxcore.errors import BitxError
-from hwmodel.accelerators import accelerator
 from hwmodel.accelerators.base import Accelerator
-from hwmodel.networks.network import Network
-from hwmodel.operands.sources import opened
-from hwmodel.simulation.results import TOTAL_UNITS
+from hwmodel.accelerators.registry import accelerator
+from hwmodel.operands.workload import Workload
+from hwmodel.simulation.columns import TOTAL_COLUMNS
 from hwmodel.studies.sweeps.space import Space
 from hwmodel.studies.variants import Variant, simulate_variants
 
@@ -28,7 +27,7 @@ POINTS_AT_ONCE = 32
 """Most points that share a reading of the weights: what is lost, at most, when a worker is killed."""
 
 METRICS = {
-    **{name: unit for name, unit in TOTAL_UNITS.items() if name != "accelerator"},
+    **{column.name: column.unit for column in TOTAL_COLUMNS if column.name != "accelerator"},
     "kept_rows_mean": "1",
     "relative_error": "1",
     "reason": "",
@@ -42,15 +41,12 @@ class SweepTask:
 
     Parameters
     ----------
-    network : Network
-    operands : mapping of str to value
-        Where they come from: the arguments of `hwmodel.operands.sources.opened`. Each process opens
-        files itself.
+    load : Workload
+        With more than one process, its files by their paths: each opens them itself.
     space : Space
     """
 
-    network: Network
-    operands: Mapping[str, Any]
+    load: Workload
     space: Space
 
     def rows(self, points: Sequence[int], stop: Event | None = None) -> list[Row]:
@@ -76,14 +72,14 @@ class SweepTask:
             except BitxError as error:
                 rows[point] = {"point": point, **dict.fromkeys(METRICS), "reason": str(error)}
 
-        def check() -> None:
+        def check(*_: object) -> None:
             if stop is not None and stop.is_set():
                 raise InterruptedError("the sweep was stopped")
 
         if machines:
             every = list(machines.values())
-            with opened(self.network, **self.operands, machines=every) as feed:
-                variants = simulate_variants(every, self.network, feed, each=check)
+            with self.load.open(every) as source:
+                variants = simulate_variants(every, self.load.network, source, progress=check)
             rows |= {point: _row(point, v) for point, v in zip(machines, variants, strict=True)}
         return [rows[point] for point in points]
 
@@ -99,12 +95,12 @@ def _row(point: int, variant: Variant) -> Row:
     return row | {"kept_rows_mean": variant.kept_rows_mean, "relative_error": variant.relative_error}
 
 
-def run_points(work: SweepTask, points: Sequence[int], jobs: int) -> Generator[list[Row], None, None]:
+def run_points(task: SweepTask, points: Sequence[int], jobs: int) -> Generator[list[Row], None, None]:
     """Simulate points in no certain order.
 
     Parameters
     ----------
-    work : SweepTask
+    task : SweepTask
         With more than one job, no file of its operands may be open.
     points : sequence of int
     jobs : int
@@ -120,15 +116,15 @@ def run_points(work: SweepTask, points: Sequence[int], jobs: int) -> Generator[l
     BitxError
         If the weights can't be read, or a process died.
     """
-    ordered = work.space.by_pruning(points)
+    ordered = task.space.by_shared_work(points)
     size = max(1, min(POINTS_AT_ONCE, -(-len(ordered) // (8 * jobs))))
     chunks = [ordered[start : start + size] for start in range(0, len(ordered), size)]
     if jobs == 1:
-        yield from map(work.rows, chunks)
+        yield from map(task.rows, chunks)
         return
     context = multiprocessing.get_context("spawn")
     stop = context.Event()
-    pool = ProcessPoolExecutor(jobs, mp_context=context, initializer=_start, initargs=(work, stop))
+    pool = ProcessPoolExecutor(jobs, mp_context=context, initializer=_start, initargs=(task, stop))
     try:
         waiting = iter(chunks)
         running: set[Future[list[Row]]] = set()
@@ -155,17 +151,17 @@ def run_points(work: SweepTask, points: Sequence[int], jobs: int) -> Generator[l
 
 # -- in a worker -------------------------------------------------------------------------------
 
-_work: SweepTask
+_task: SweepTask
 _stop: Event
 
 
-def _start(work: SweepTask, stop: Event) -> None:
+def _start(task: SweepTask, stop: Event) -> None:
     """Prepare a process: one thread, no interrupts of its own, and an end when its parent is killed."""
-    global _work, _stop
+    global _task, _stop
     os.environ["BITX_THREADS"] = os.environ["NUMBA_NUM_THREADS"] = "1"
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_follow_parent, daemon=True).start()
-    _work, _stop = work, stop
+    _task, _stop = task, stop
 
 
 def _follow_parent() -> None:
@@ -176,4 +172,4 @@ def _follow_parent() -> None:
 
 
 def _run(points: Sequence[int]) -> list[Row]:
-    return _work.rows(points, _stop)
+    return _task.rows(points, _stop)

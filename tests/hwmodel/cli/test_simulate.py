@@ -134,7 +134,8 @@ def test_tables_need_a_dump(bitx):
 
 def table(tmp_path):
     """A table of two layers whose tensors are in the test dumps."""
-    from hwmodel.networks.network import Network, NetworkLayer, network_to_table
+    from hwmodel.networks.network import Network, NetworkLayer
+    from hwmodel.networks.tables import network_to_table
 
     conv = hw.Conv("c", in_channels=4, out_channels=8, in_size=(6, 6), kernel=(3, 3), padding=1)
     fc = hw.Linear("f", in_features=72, out_features=10)

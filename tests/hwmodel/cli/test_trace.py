@@ -152,7 +152,8 @@ def test_precisions(bitx, sample, traces, out):
 
 def table(tmp_path, layers=3):
     """A table of equal layers but for the last."""
-    from hwmodel.networks.network import Network, NetworkLayer, network_to_table
+    from hwmodel.networks.network import Network, NetworkLayer
+    from hwmodel.networks.tables import network_to_table
 
     entries = [
         NetworkLayer(hw.Linear(f"l{i}", in_features=8, out_features=6 + i), f"l{i}.weight")

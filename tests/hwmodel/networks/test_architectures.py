@@ -8,7 +8,7 @@ import pytest
 
 import hwmodel as hw
 from hwmodel.networks import architectures
-from hwmodel.networks.network import NO_TENSOR, network_to_table
+from hwmodel.networks.tables import NO_TENSOR, network_to_table
 
 TABLES = Path(__file__).parents[3] / "data" / "networks"
 

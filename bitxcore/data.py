@@ -1,0 +1,31 @@
+"""The files that are installed beside the packages: network tables, cost figures, DRAM parts, samples."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+from pathlib import Path
+
+from bitxcore.errors import BitxError
+
+
+def data_folder(name: str) -> Path:
+    """Folder of ``data/`` with a name.
+
+    Raises
+    ------
+    BitxError
+        If the data are not installed.
+
+    Examples
+    --------
+    >>> data_folder("networks").joinpath("resnet50.json").is_file()
+    True
+    """
+    spec = find_spec("bitxdata")
+    # An editable install lists a hook beside the folder, which importlib.resources stumbles over; a checkout
+    # that is not installed has `data`.
+    places = [Path(place) for place in (spec.submodule_search_locations or [])] if spec else []
+    for place in (*places, Path(__file__).parents[1] / "data"):
+        if (folder := place / name).is_dir():
+            return folder
+    raise BitxError(f"the data of this package are not installed: there is no folder bitxdata/{name}")

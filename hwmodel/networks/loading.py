@@ -1,0 +1,120 @@
+"""Networks by name, from a file, or from a dump that tells no shapes but its tensors'."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from fnmatch import fnmatchcase
+from os import PathLike
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bitxcore.errors import OptionError
+from bitxcore.formats import supported
+from hwmodel.networks.layers import Linear
+from hwmodel.networks.network import Network, NetworkLayer, NotSimulated
+from hwmodel.networks.tables import network_names, read_table, table_path
+
+if TYPE_CHECKING:
+    from bitxcore.dumps.base import Dump
+
+
+def load_network(
+    source: str | PathLike[str],
+    *,
+    input_size: Sequence[int] | Mapping[str, Sequence[int]] | None = None,
+    sizes: Mapping[str, int] | None = None,
+) -> Network:
+    """Load a network by name, or from a file.
+
+    Parameters
+    ----------
+    source : str or path
+        One of `network_names`; or a path that ends in ``.onnx`` or ``.json`` (a table).
+    input_size : tuple of int, or mapping of input name to tuple of int, optional
+        Shape of an ONNX graph's input, batch included.
+    sizes : mapping of str to int, optional
+        Values of an ONNX graph's named dynamic dimensions. An open batch (axis 0) is 1, and noted.
+
+    Returns
+    -------
+    Network
+
+    Raises
+    ------
+    DumpError
+        If the file is missing or damaged.
+    OptionError
+        If a name is unknown.
+    TensorError
+        If a dynamic dimension has no size (the message names it).
+    MissingExtraError
+        If the package onnx is needed and missing.
+    """
+    path = Path(source)
+    if path.suffix == ".onnx":
+        from hwmodel.networks.onnx import network_from_onnx
+
+        return network_from_onnx(path, input_size=input_size, sizes=sizes)
+    if input_size is not None or sizes is not None:
+        raise OptionError("input_size and sizes are for ONNX graphs only", path=source)
+    if path.suffix == ".json":
+        return read_table(path)
+    if str(source) in network_names():
+        return read_table(table_path(str(source)))
+    known = ", ".join(network_names())
+    raise OptionError(f"network {str(source)!r} is neither a file (.onnx, .json) nor one of {known}")
+
+
+def network_from_dump(
+    dump: Dump, *, positions: int = 1, exclude: Sequence[str] = (), name: str | None = None
+) -> Network:
+    """Make a network of a dump that tells no shapes but its tensors'.
+
+    Each weight tensor becomes a `Linear` layer of the same number of positions, an assumption
+    that results repeat. Where the container can't tell weights apart, every tensor of two or
+    more dimensions counts as weights.
+
+    Parameters
+    ----------
+    dump : Dump
+    positions : int
+        Output positions of every layer.
+    exclude : sequence of str
+        Patterns (as in `fnmatch`) of tensors that are no layers, e.g. ``"*embeddings*"``.
+    name : str, optional
+        By default the file's.
+    """
+    layers: list[NetworkLayer] = []
+    left_out: dict[str, list[str]] = {}
+    for tensor in dump.values():
+        if tensor.ndim == 0 or tensor.is_weight is False or (tensor.is_weight is None and tensor.ndim < 2):
+            reason = "no weights of a layer"
+        elif any(fnmatchcase(tensor.name, pattern) for pattern in exclude):
+            reason = "excluded by name"
+        elif not supported(tensor.dtype):
+            reason = f"dtype {tensor.dtype} has no number format"
+        elif not tensor.size:
+            reason = "empty"
+        else:
+            axis = tensor.layout.filter_axis if tensor.ndim > 1 else None
+            if tensor.layout.conv_groups > 1:
+                filters = tensor.shape[1] * tensor.layout.conv_groups
+            else:
+                filters = 1 if axis is None else tensor.shape[axis]
+            linear = Linear(
+                tensor.name, in_features=tensor.size // filters, out_features=filters, positions=positions
+            )
+            layers.append(NetworkLayer(linear, tensor.name, tensor.layout))
+            continue
+        left_out.setdefault(reason, []).append(tensor.name)
+    return Network(
+        name=name or dump.path.stem,
+        layers=tuple(layers),
+        source=str(dump.path),
+        path=dump.path,
+        not_simulated=tuple(NotSimulated("tensor", len(n), r) for r, n in left_out.items()),
+        notes=(
+            f"no layer shapes: {positions} output position(s) assumed for every weight tensor,"
+            " all filters of a tensor taken to share their activations",
+        ),
+    )

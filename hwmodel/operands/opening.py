@@ -1,0 +1,107 @@
+"""Opening what a user names: a model or a dump, where its layers and its operands come from."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+from bitxcore.dumps import Dump, open_dump
+from bitxcore.dumps.trust import parsing
+from bitxcore.errors import OptionError, TensorError
+from hwmodel.networks.loading import load_network, network_from_dump
+from hwmodel.networks.network import Network
+from hwmodel.operands.distributions import DEFAULT_ACTIVATIONS, weight_distribution
+from hwmodel.operands.precisions import Precisions
+from hwmodel.operands.traces import open_traces
+from hwmodel.operands.workload import StandIns, WeightSource, Workload, is_network
+
+InputSize = Sequence[int] | Mapping[str, Sequence[int]] | None
+
+
+@contextmanager
+def open_workload(
+    model: str | os.PathLike[str],
+    *,
+    network: str | os.PathLike[str] | None = None,
+    weights: WeightSource = None,
+    traces: str | os.PathLike[str] | None = None,
+    activations: StandIns = None,
+    precisions: Precisions | str | os.PathLike[str] = None,
+    positions: int | None = None,
+    exclude: Sequence[str] = (),
+    input_size: InputSize = None,
+    sizes: Mapping[str, int] | None = None,
+) -> Iterator[Workload]:
+    """Open a model and the operands of its layers; every file is closed at the end.
+
+    Parameters
+    ----------
+    model : str or path-like
+        An ONNX model (layers and weights), a dump of weights (layers from `network`, or one matrix product
+        per tensor), or the name or file of a network table.
+    network : str or path-like, optional
+        Where the layers of a dump come from: a table or an ONNX model.
+    weights : Distribution, str, Dump, mapping or path, optional
+        Where weights come from, if not from `model`; as of `Workload.of`.
+    traces, activations, precisions : optional
+        As of `Workload.of`; stand-ins for activations are ``relu-normal`` if nothing is said.
+    positions : int, optional
+        Output positions of every layer of a dump without shapes.
+    exclude : sequence of str
+        Patterns of tensors of such a dump that are no layers.
+    input_size, sizes : optional
+        Of an ONNX model's inputs, as of `hwmodel.load_network`; by default those of the traces.
+
+    Yields
+    ------
+    Workload
+
+    Raises
+    ------
+    BitxError
+        For what can't be read or does not go together; it names the file.
+    """
+    path = Path(network or model)
+    elsewhere = weights is not None
+    with ExitStack() as stack:
+        opened = None if traces is None else stack.enter_context(open_traces(traces))
+        if opened is not None and Path(model).suffix == ".onnx" and not input_size and not sizes:
+            input_size = opened.input_sizes
+        dump = None
+        if not elsewhere and (network is not None or Path(model).suffix == ".onnx" or not is_network(model)):
+            dump = stack.enter_context(open_dump(model))
+        stored = weights
+        if elsewhere and weight_distribution(weights) is None and isinstance(weights, (str, os.PathLike)):
+            stored = stack.enter_context(open_dump(weights))
+        with parsing(path):
+            if elsewhere or network is not None or dump is None or dump.container == "onnx":
+                if positions is not None or exclude:
+                    raise OptionError("positions and exclude are for dumps without layer shapes")
+                net = load_network(path if network or dump else model, input_size=input_size, sizes=sizes)
+            else:
+                net = _of_dump(dump, positions, exclude, input_size or sizes)
+            _check_layers(net)
+        load = Workload.of(
+            net,
+            dump=dump,
+            weights=stored,
+            traces=opened,
+            activations=DEFAULT_ACTIVATIONS if activations is None else activations,
+            precisions=precisions,
+        )
+        yield replace(load, files=(*load.files, path) if path.is_file() else load.files)
+
+
+def _of_dump(dump: Dump, positions: int | None, exclude: Sequence[str], shaped: object) -> Network:
+    if shaped:
+        raise OptionError("input_size and sizes are for ONNX models")
+    return network_from_dump(dump, positions=positions or 1, exclude=exclude)
+
+
+def _check_layers(network: Network) -> None:
+    if not network.layers:
+        reasons = "; ".join(f"{n.count} x {n.operation}: {n.reason}" for n in network.not_simulated)
+        raise TensorError(f"has no layer to simulate ({reasons or 'it is empty'})")

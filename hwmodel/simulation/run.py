@@ -1,0 +1,126 @@
+"""A whole network on accelerators, into a result and a store."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from bitxcore.errors import OptionError
+from bitxcore.progress import Progress
+from hwmodel.accelerators.base import Accelerator
+from hwmodel.accelerators.registry import as_accelerator
+from hwmodel.operands.distributions import DEFAULT_ACTIVATIONS
+from hwmodel.operands.precisions import Precisions
+from hwmodel.operands.workload import DumpSource, NetworkSource, StandIns, TraceSource, WeightSource, Workload
+from hwmodel.simulation.results import NetworkResult
+from hwmodel.simulation.walk import walk
+
+if TYPE_CHECKING:
+    from bitxcore.store import StoreWriter
+
+Machines = Accelerator | str | Sequence[Accelerator | str]
+"""One accelerator or several; a name is that of an accelerator with its default options."""
+
+
+def simulate_network(
+    accelerators: Machines,
+    network: NetworkSource | Workload,
+    *,
+    dump: DumpSource = None,
+    traces: TraceSource = None,
+    weights: WeightSource = None,
+    activations: StandIns = DEFAULT_ACTIVATIONS,
+    precisions: Precisions | str | os.PathLike[str] = None,
+    store: str | os.PathLike[str] | StoreWriter | None = None,
+    parameters: Mapping[str, Any] | None = None,
+    progress: Progress | None = None,
+) -> NetworkResult:
+    """Simulate every layer of a network on every accelerator.
+
+    One layer's weights and activations are in memory at a time.
+
+    Parameters
+    ----------
+    accelerators : Accelerator, str, or sequence of these
+        A name is an accelerator with its default options.
+    network : Network, str, path or Workload
+        A `Workload` says where its operands are; a name or a path is loaded.
+    dump, traces, weights, activations, precisions : optional
+        Where the operands are, as of `Workload.of`.
+    store : path or StoreWriter, optional
+        HDF5 file that receives the rows, the totals and what was not simulated.
+    parameters : mapping, optional
+        What else to record in the store's provenance.
+    progress : callable, optional
+        ``progress(done, total, next_layer)``, before each layer and once at the end.
+
+    Returns
+    -------
+    NetworkResult
+
+    Raises
+    ------
+    OptionError
+        For a name or an option that is not known.
+    TensorError
+        If a tensor is missing from the dump or does not fit its layer.
+
+    Examples
+    --------
+    >>> import hwmodel as hw
+    >>> run = hw.simulate_network(["bitx", "dadiannao"], "resnet20-cifar10", weights="laplace")
+    >>> run.accelerators, len(run.of("bitx"))
+    (('bitx', 'dadiannao'), 20)
+    """
+    machines = as_machines(accelerators)
+    load = Workload.of(
+        network, dump=dump, traces=traces, weights=weights, activations=activations, precisions=precisions
+    )
+    with load.open(machines) as source, open_store(store, machines, load, parameters) as writer:
+        rows = [
+            row for visit in walk(machines, load.network, source, progress=progress) for row in visit.results
+        ]
+        result = NetworkResult(
+            network=load.network.name,
+            accelerators=tuple(machine.label for machine in machines),
+            layers=tuple(rows),
+            not_simulated=load.network.not_simulated,
+            notes=load.network.notes + source.notes(load.network, machines),
+        )
+        if writer is not None:
+            from hwmodel.simulation.storing import write_run
+
+            write_run(writer, result, machines)
+    return result
+
+
+def as_machines(accelerators: Machines) -> tuple[Accelerator, ...]:
+    """Look up names, and check that there is a machine, and none twice."""
+    given = (accelerators,) if isinstance(accelerators, (Accelerator, str)) else tuple(accelerators)
+    machines = tuple(map(as_accelerator, given))
+    if not machines:
+        raise OptionError("at least one accelerator is needed")
+    labels = [machine.label for machine in machines]
+    if len(set(labels)) < len(labels):
+        raise OptionError(f"the same accelerator is given twice: {', '.join(labels)}")
+    return machines
+
+
+@contextmanager
+def open_store(
+    store: str | os.PathLike[str] | StoreWriter | None,
+    machines: Sequence[Accelerator],
+    load: Workload,
+    parameters: Mapping[str, Any] | None = None,
+) -> Iterator[StoreWriter | None]:
+    """Open a new store before the work begins, so that a bad path costs no time; None stays None."""
+    if not isinstance(store, (str, os.PathLike)):
+        yield store
+        return
+    from bitxcore.store import Store
+
+    recorded = {**(parameters or {}), "accelerators": {m.label: m.options for m in machines}}
+    with Store.create(store, parameters=recorded, inputs=load.inputs) as writer:
+        yield writer

@@ -1,0 +1,159 @@
+"""Points of a sweep as one record, their Pareto front, and their table in a store."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from bitxcore.dumps import Dump
+from hwmodel.accelerators.registry import accelerator_class
+from hwmodel.operands.workload import Workload
+from hwmodel.studies.sweeps.pareto import nondominated
+from hwmodel.studies.sweeps.space import Space
+from hwmodel.studies.sweeps.workers import METRICS
+
+OBJECTIVES = ("seconds", "energy_j", "relative_error")
+"""What the Pareto front minimises."""
+
+
+@dataclass(frozen=True, eq=False)
+class Sweep:
+    """Results of a sweep, a column at a time.
+
+    Attributes
+    ----------
+    network, accelerator : str
+    varied : mapping of str to tuple
+        By option: its values.
+    fixed : mapping of str to value
+    columns : dict of str to list
+        By name: a value a point; the varied options, then the metrics, then ``on_front``. None where
+        there is no number (and where it is the option's value).
+    units : dict of str to str
+        Of every column; ``""`` for text and flags.
+    objectives : tuple of str
+        Those of `OBJECTIVES` that the front is of; others had no value on this machine.
+    resumed : int
+        Points that an earlier, interrupted run had finished.
+    notes : tuple of str
+        Assumptions of the first point that is possible.
+    """
+
+    network: str
+    accelerator: str
+    varied: Mapping[str, tuple[Any, ...]]
+    fixed: Mapping[str, Any]
+    columns: dict[str, list[Any]] = field(repr=False)
+    units: dict[str, str] = field(repr=False)
+    objectives: tuple[str, ...]
+    resumed: int
+    notes: tuple[str, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.columns["point"])
+
+    def row(self, index: int) -> dict[str, Any]:
+        """Row `index` as a mapping."""
+        return {name: values[index] for name, values in self.columns.items()}
+
+    @property
+    def front(self) -> tuple[int, ...]:
+        """Rows of the Pareto front, in the order of the first objective."""
+        rows = [i for i, on in enumerate(self.columns["on_front"]) if on]
+        return tuple(sorted(rows, key=lambda i: [self.columns[name][i] for name in self.objectives]))
+
+
+def sweep_of(
+    network: str, space: Space, rows: Sequence[dict[str, Any]], resumed: int, notes: tuple[str, ...]
+) -> Sweep:
+    """Make the columns of all points, and find the front."""
+    points = [row["point"] for row in rows]
+    options = [space.options(point) for point in points]
+    columns: dict[str, list[Any]] = {"point": points}
+    columns |= {name: [chosen[name] for chosen in options] for name in space.varied}
+    columns |= {name: [row[name] for row in rows] for name in METRICS}
+    objectives, columns["on_front"] = _front(columns)
+    units = {"point": "1", **{name: option_unit(name, v) for name, v in space.varied.items()}}
+    units |= {**METRICS, "on_front": ""}
+    return Sweep(
+        network=network,
+        accelerator=space.accelerator,
+        varied=space.varied,
+        fixed=space.fixed,
+        columns=columns,
+        units=units,
+        objectives=objectives,
+        resumed=resumed,
+        notes=notes,
+    )
+
+
+def _front(columns: Mapping[str, list[Any]]) -> tuple[tuple[str, ...], list[bool]]:
+    """Find the front among the points that run as many layers as any does."""
+    most = max((n for n in columns["layers"] if n is not None), default=0)
+    able = [
+        i
+        for i, (layers, reason) in enumerate(zip(columns["layers"], columns["reason"], strict=True))
+        if reason is None and layers == most
+    ]
+    objectives = tuple(name for name in OBJECTIVES if any(columns[name][i] is not None for i in able))
+    able = [i for i in able if all(columns[name][i] is not None for name in objectives)]
+    found = [False] * len(columns["point"])
+    if able and objectives:
+        values = np.array([[columns[name][i] for name in objectives] for i in able])
+        for i, on in zip(able, nondominated(values).tolist(), strict=True):
+            found[i] = on
+    return objectives, found
+
+
+_SUFFIX_UNITS = {"_bytes_per_cycle": "B/cycle", "_bytes": "B", "_hz": "Hz", "_bits": "bit"}
+
+
+def option_unit(name: str, values: Sequence[Any]) -> str:
+    """Name the unit of an option's column; ``""`` for text."""
+    if not _is_number(values):
+        return ""
+    return next((unit for suffix, unit in _SUFFIX_UNITS.items() if name.endswith(suffix)), "1")
+
+
+def _is_number(values: Sequence[Any]) -> bool:
+    given = [v for v in values if v is not None]
+    return bool(given) and all(isinstance(v, (int, float)) and not isinstance(v, bool) for v in given)
+
+
+def _stored(values: list[Any]) -> list[Any]:
+    """Values of an option as one column: numbers, or text where there is anything else."""
+    if _is_number(values):
+        return values
+    return [None if v is None else str(v).lower() if isinstance(v, bool) else str(v) for v in values]
+
+
+def write_sweep(
+    store: str | os.PathLike[str], result: Sweep, load: Workload, parameters: Mapping[str, Any]
+) -> None:
+    """Write the table ``sweep``; its attributes are what the sweep is of."""
+    from bitxcore.store import Store
+
+    text = {name for name, unit in result.units.items() if not unit and name != "on_front"}
+    columns = {
+        name: _stored(values) if name in result.varied else values for name, values in result.columns.items()
+    }
+    inputs = [load.weights] if isinstance(load.weights, Dump) else []
+    with Store.create(store, parameters=parameters, inputs=inputs) as writer:
+        writer.write_table(
+            "sweep",
+            columns,
+            units=result.units,
+            dtypes=dict.fromkeys(text, str),
+            attrs={
+                "network": result.network,
+                "accelerator": result.accelerator,
+                "objectives": ", ".join(result.objectives),
+                "notes": "\n".join(result.notes),
+                "assumptions": "\n".join(accelerator_class(result.accelerator).assumptions),
+            },
+        )
