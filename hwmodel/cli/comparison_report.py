@@ -8,8 +8,6 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-import click
-
 from hwmodel.cli import output as out
 from hwmodel.cli.simulation_report import is_of_one_layer
 
@@ -19,29 +17,7 @@ if TYPE_CHECKING:
     from hwmodel.studies.comparison import ComparisonResult, ComparisonRow
     from hwmodel.studies.published import Beside, Comparison
 
-ALL = "all"
 _NUMBER = re.compile(r"\d[\d,.]*")
-
-Given = tuple[tuple[str, dict[str, Any]], ...]
-
-
-def asked_for(given: Given, of_bitx: dict[str, Any]) -> dict[str, Any] | None:
-    """Say what `hwmodel.compare` is to compare; None if ``all`` was not asked for.
-
-    Parameters
-    ----------
-    given : tuple of (str, dict)
-        What ``-a`` was. Options of ``all`` are conditions for everybody; other machines enter besides.
-    of_bitx : dict
-        Options of every bitx that does not set them itself.
-    """
-    asked = [options for name, options in given if name == ALL]
-    if not asked:
-        return None
-    if len(asked) > 1:
-        raise click.UsageError("-a all is given twice")
-    also = [(name, options) for name, options in given if name != ALL]
-    return {"options": asked[0], "also": also, "settings": {"bitx": of_bitx}}
 
 
 def show(

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from hwmodel.cli.comparison_report import ALL
 from hwmodel.cli.options import json_option
 from hwmodel.cli.values import Depth, Format, Machine
 from hwmodel.cli.workload_options import Asked, matching_document, workload_options
@@ -21,6 +20,9 @@ SHORTCUTS_OF = "bitx"
 """Whose options ``--rows``, ``--group`` and so on are."""
 
 DEFAULT_ACCELERATORS = (SHORTCUTS_OF, "dadiannao")
+ALL = "all"
+"""For ``-a``: every accelerator, in a comparison."""
+
 Given = tuple[tuple[str, dict[str, Any]], ...]
 
 
@@ -83,7 +85,7 @@ def command(
     from hwmodel.studies.published import area_and_power
 
     asked_options = _bitx_options(accelerators, shortcuts)
-    comparison = comparison_report.asked_for(accelerators, asked_options)
+    comparison = _comparison(accelerators, asked_options)
     if comparison is not None and explained:
         raise click.UsageError("--explain is for single machines, not for -a all")
     machines = () if comparison is not None else _machines(accelerators, asked_options)
@@ -141,6 +143,25 @@ def _bitx_options(given: Given, shortcuts: dict[str, Any]) -> dict[str, Any]:
         option = next(iter(set_shortcuts)).replace("_", "-")
         raise click.UsageError(f"--{option} is an option of {SHORTCUTS_OF}, which is not simulated")
     return set_shortcuts
+
+
+def _comparison(given: Given, of_bitx: dict[str, Any]) -> dict[str, Any] | None:
+    """Say what `hwmodel.compare` is to compare; None if ``all`` was not asked for.
+
+    Parameters
+    ----------
+    given : tuple of (str, dict)
+        What ``-a`` was. Options of ``all`` are conditions for everybody; other machines enter besides.
+    of_bitx : dict
+        Options of every bitx that does not set them itself.
+    """
+    asked = [options for name, options in given if name == ALL]
+    if not asked:
+        return None
+    if len(asked) > 1:
+        raise click.UsageError("-a all is given twice")
+    also = [(name, options) for name, options in given if name != ALL]
+    return {"options": asked[0], "also": also, "settings": {SHORTCUTS_OF: of_bitx}}
 
 
 def _machines(given: Given, of_bitx: dict[str, Any]) -> tuple[Accelerator, ...]:

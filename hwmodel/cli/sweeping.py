@@ -13,6 +13,9 @@ from hwmodel.cli.workload_options import Asked, workload_options
 if TYPE_CHECKING:
     from hwmodel.studies.sweeps import Sweep
 
+OWN = ("positions", "exclude", "input_size", "sizes")
+"""Options whose names a sweep's definition does not use for what they stand for."""
+
 
 @click.command(name="sweep")
 @click.argument("model", metavar="MODEL")
@@ -70,9 +73,8 @@ def command(
     varied = dict(vary)
     if len(varied) < len(vary):
         raise click.UsageError("--vary names an option twice")
-    # The definition's own keys are the sweep's; these say what it was asked with.
     parameters: dict[str, Any] = {"command": "sweep", "model": model, "sample": sample}
-    parameters["asked"] = asked.parameters
+    parameters |= {name if name in OWN else f"{name}_option": v for name, v in asked.parameters.items()}
     with asked.open(model) as load:
         start = perf_counter()
         with progress(None, "sweep") as bar:

@@ -58,11 +58,11 @@ class Asked:
         model : str
             The argument MODEL.
         """
-        from hwmodel.operands.opening import open_workload
+        from hwmodel.operands.opening import SurplusError, open_workload
 
         if self.weights is not None and self.network is not None:
             raise click.UsageError("--weights and --network both say what MODEL is not: give one of them")
-        with open_workload(
+        opened = open_workload(
             model,
             network=self.network,
             weights=self.weights,
@@ -73,8 +73,17 @@ class Asked:
             exclude=self.exclude,
             input_size=input_shapes(self.input_size),
             sizes=dict(self.sizes) or None,
-        ) as load:
-            yield load
+        )
+        try:
+            with opened as load:
+                yield load
+        except SurplusError as error:
+            options = " and ".join(_FLAGS.get(name, f"--{name}") for name in error.options)
+            raise click.UsageError(f"{options} {error.reason}") from error
+
+
+_FLAGS = {"input_size": "--input-size", "sizes": "--size"}
+"""Options of the command whose names differ from the library's."""
 
 
 def input_shapes(given: Sizes) -> dict[str, tuple[int, ...]] | tuple[int, ...] | None:

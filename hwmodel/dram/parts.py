@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bitxcore.data import data_folder
-from bitxcore.errors import BitxError
+from bitxcore.errors import BitxError, OptionError
 
 PART_VERSION = 1
 STANDARDS = ("DDR3", "DDR4")
@@ -319,7 +319,7 @@ def load_part(source: str | PathLike[str]) -> DramPart:
     elif Path(source).suffix == ".json":
         path = Path(source)
     else:
-        raise BitxError(
+        raise OptionError(
             f"DRAM part {str(source)!r} is neither a .json file nor one of {', '.join(part_names())}"
         )
     table = read_json(path)

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from bitxcore.dumps import Dump, open_dump
 from bitxcore.dumps.trust import parsing
@@ -19,6 +20,25 @@ from hwmodel.operands.traces import open_traces
 from hwmodel.operands.workload import StandIns, WeightSource, Workload, is_network
 
 InputSize = Sequence[int] | Mapping[str, Sequence[int]] | None
+
+
+class SurplusError(OptionError):
+    """Options that mean nothing for the model they are given with.
+
+    Parameters
+    ----------
+    options : sequence of str
+        Parameters of `open_workload`.
+    reason : str
+        What they are for.
+    """
+
+    def __init__(self, options: Sequence[str], reason: str) -> None:
+        super().__init__(f"{' and '.join(options)} {reason}")
+        self.options, self.reason = tuple(options), reason
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.options, self.reason)
 
 
 @contextmanager
@@ -79,7 +99,7 @@ def open_workload(
         with parsing(path):
             if elsewhere or network is not None or dump is None or dump.container == "onnx":
                 if positions is not None or exclude:
-                    raise OptionError("positions and exclude are for dumps without layer shapes")
+                    raise SurplusError(("positions", "exclude"), "are for dumps without layer shapes")
                 net = load_network(path if network or dump else model, input_size=input_size, sizes=sizes)
             else:
                 net = _of_dump(dump, positions, exclude, input_size or sizes)
@@ -97,7 +117,7 @@ def open_workload(
 
 def _of_dump(dump: Dump, positions: int | None, exclude: Sequence[str], shaped: object) -> Network:
     if shaped:
-        raise OptionError("input_size and sizes are for ONNX models")
+        raise SurplusError(("input_size", "sizes"), "are for ONNX models")
     return network_from_dump(dump, positions=positions or 1, exclude=exclude)
 
 

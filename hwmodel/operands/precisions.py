@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from bitxcore.errors import DumpError, TensorError
+from bitxcore.errors import DumpError, OptionError
 from hwmodel.operands.operands import FIXED_POINT_BITS
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ class Precision:
             value = getattr(self, name)
             whole = isinstance(value, (int, np.integer)) and not isinstance(value, bool)
             if value is not None and not (whole and 1 <= value <= FIXED_POINT_BITS):
-                raise TensorError(f"{name} must be an integer from 1 to {FIXED_POINT_BITS}, got {value!r}")
+                raise OptionError(f"{name} must be an integer from 1 to {FIXED_POINT_BITS}, got {value!r}")
 
     @property
     def note(self) -> str:
@@ -78,7 +78,7 @@ class Profile:
 
     def __post_init__(self) -> None:
         if not 0 < self.error < 1:
-            raise TensorError(f"the bound on the relative error must be between 0 and 1, got {self.error!r}")
+            raise OptionError(f"the bound on the relative error must be between 0 and 1, got {self.error!r}")
 
     def of(self, weights: npt.NDArray[Any] | None, activations: npt.NDArray[Any] | None) -> Precision:
         """Find the precision of one layer; None for an operand that is not there."""
@@ -179,7 +179,7 @@ def precisions_of(given: Precisions | str | os.PathLike[str]) -> Precisions:
 
     Raises
     ------
-    DumpError, TensorError
+    DumpError, OptionError
         For a file that can't be read, a number that is no precision.
     """
     if isinstance(given, str):
@@ -188,7 +188,7 @@ def precisions_of(given: Precisions | str | os.PathLike[str]) -> Precisions:
             try:
                 return Profile(float(bound) if bound else DEFAULT_ERROR)
             except ValueError as error:
-                raise TensorError(f"precisions {given!r}: {error}") from error
+                raise OptionError(f"precisions {given!r}: {error}") from error
         if given.isdecimal():
             given = int(given)
     if isinstance(given, (str, os.PathLike)):
@@ -215,7 +215,7 @@ def read_precisions(path: str | os.PathLike[str]) -> dict[str, Precision]:
     ------
     DumpError
         If the file can't be read, or has another form.
-    TensorError
+    OptionError
         For a value that is no precision, naming the layer.
     """
     path = Path(path)
@@ -235,8 +235,8 @@ def read_precisions(path: str | os.PathLike[str]) -> dict[str, Precision]:
             raise DumpError(f"layer {layer!r} is there twice", path=path)
         try:
             found[layer] = Precision(**entry)
-        except TensorError as error:
-            raise TensorError(f"{error}", path=path, layer=layer) from error
+        except OptionError as error:
+            raise OptionError(str(error), path=path, layer=layer) from error
     return found
 
 

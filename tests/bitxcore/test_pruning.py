@@ -49,7 +49,7 @@ def test_a_weight_that_loses_all_bits_keeps_its_sign():
     {"rows": 3, "rounding": "up"}, {"rows": 3, "grouping": "rows"}, {"rows": 3, "format": "float31"},
     {"rows": 3, "format": "int8"}, {"criterion": "threshold"}, {"criterion": "energy", "budget": 2.0},
     {"rows": 3, "threshold": 0.5}, {"rows": 3, "nonfinite": "drop"}, {"rows": 3, "format": "fixed1"},
-    {"rows": 3, "out": np.empty(3, np.float32)},
+    {"rows": 3, "out": np.zeros(3, np.float32)},
 ], ids=str)  # fmt: skip
 def test_bad_options_are_one_line(options):
     with pytest.raises(BitxError) as caught:

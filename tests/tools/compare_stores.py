@@ -1,9 +1,8 @@
 """Say whether stores hold the same results: ``python -m tests.tools.compare_stores BEFORE AFTER``.
 
 Two stores, or two folders of stores of equal names. Every group, dataset and attribute has to be there on
-both sides with the same dtype, shape and value; only the provenance (who wrote it, when, with which command) and
-the seal of the whole file, which covers it, may differ. For moves that must not change a result: write stores
-before and after, then run this.
+both sides with the same dtype, shape and value; only the provenance (who wrote it, when, with which command)
+may differ. For moves that must not change a result: write stores before and after, then run this.
 """
 
 from __future__ import annotations

@@ -13,8 +13,7 @@ from typing import ClassVar
 import numpy as np
 
 import hwmodel as hw
-from hwmodel.costs.area_energy import Part, Work
-from hwmodel.costs.figures import Costs
+from hwmodel.costs import Costs, Part, Work
 
 WORD_BITS = 16
 SUM_BITS = 48
@@ -47,7 +46,7 @@ class ZeroSkippingColumns(hw.Accelerator):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self._check_at_least(1, "rows", "columns")
+        self.check_at_least(1, "rows", "columns")
 
     @property
     def peak_macs_per_cycle(self) -> float:
@@ -58,7 +57,7 @@ class ZeroSkippingColumns(hw.Accelerator):
         """Refuse layers that have no weights to leave out."""
         return None if layer.has_weights else "both operands are activations: no weights to leave out"
 
-    def run(self, layer: hw.Layer, operands: hw.Operands) -> hw.LayerResult:
+    def run(self, layer: hw.Layer, operands: hw.Operands) -> hw.OnChip:
         """Count the cycles of `layer`: for every load of the columns, one a position and the way through."""
         used = np.count_nonzero(operands.integer_weights.reshape(layer.filters, -1), axis=1)
         by_group = used.reshape(layer.conv_groups, -1)
@@ -67,8 +66,7 @@ class ZeroSkippingColumns(hw.Accelerator):
         fill = (self.rows + self.columns - 2) * layer.steps * loads
         work = int(used.sum()) * layer.positions
         cycles = layer.positions * loads + fill
-        return self.result(
-            layer,
+        return self.on_chip(
             compute_cycles=layer.positions * loads,
             fill_cycles=fill,
             utilisation=work / (cycles * self.peak_macs_per_cycle) if cycles else 0.0,

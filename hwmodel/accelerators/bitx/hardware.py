@@ -110,7 +110,6 @@ class Events:
         Groups that entered the FIFO: activations, once a position and filter tile (or weights).
     weight_bits_read, activation_bits_read, output_bits_written : int
         Moved by the buffers' inner ports.
-    cycles : int
     """
 
     serial_groups: int
@@ -122,7 +121,6 @@ class Events:
     weight_bits_read: int
     activation_bits_read: int
     output_bits_written: int
-    cycles: int
 
 
 @dataclass(frozen=True, kw_only=True)

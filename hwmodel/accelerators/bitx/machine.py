@@ -253,9 +253,9 @@ class BitX(Accelerator):
         dense_passes = self._passes(job, all_lengths, groups, widths)
         passes = self._passes(job, lengths, groups, widths)
         causes: dict[str, Any] = dict(passes.causes(self._ladder(kept, job.bounds, lengths)))
-        events = self._events(layer, job, widths, lengths, histogram, groups, sum(causes.values()))
+        events = self._events(layer, job, widths, lengths, histogram, groups)
         path = self._datapath(dense.format, dense.window, widths)
-        slots = events.cycles * self.compute_units * self.processing_elements * self.lanes
+        slots = sum(causes.values()) * self.compute_units * self.processing_elements * self.lanes
         tiles = (job.tiles, job.use_tiles(self.processing_elements))
         filter_tiles, position_tiles = tiles if self.serial == "weights" else tiles[::-1]
         return self.on_chip(
@@ -306,7 +306,6 @@ class BitX(Accelerator):
         lengths: npt.NDArray[np.int64],
         histogram: npt.NDArray[np.int64],
         groups: int,
-        cycles: int,
     ) -> Events:
         passes, uses = job.use_tiles(self.processing_elements), job.uses * job.steps
         gathered = int(lengths.sum())
@@ -327,7 +326,6 @@ class BitX(Accelerator):
             weight_bits_read=serial_read if weights_serial else parallel_read,
             activation_bits_read=parallel_read if weights_serial else serial_read,
             output_bits_written=layer.filters * layer.positions * widths.activation,
-            cycles=cycles,
         )
 
     @property

@@ -5,7 +5,7 @@ each pair of machines is compared on the layers that both run, so that what a de
 for nobody.
 """
 
-from hwmodel.studies.comparison.comparing import ComparisonResult, compare
+from hwmodel.studies.comparison.comparing import ComparisonResult, compare, summarise
 from hwmodel.studies.comparison.comparison_rows import COMPARISON_COLUMNS, ComparisonRow
 from hwmodel.studies.comparison.contenders import (
     BASELINE,
@@ -29,4 +29,5 @@ __all__ = [
     "contenders",
     "entries",
     "split",
+    "summarise",
 ]

@@ -118,13 +118,34 @@ def compare(
     machines = tuple(c.machine for c in playing)
     with open_store(store, machines, load, parameters) as writer:
         run = simulate_network(machines, load, store=writer, progress=progress)
-        layers = {c.name: run.of(c.machine.label) for c in playing}
-        rows = [row_of(c, playing, layers) for c in playing]
-        rows += [_absent_row(c, reason) for c, reason in absent.values()]
-        result = ComparisonResult(run=run, rows=tuple(rows), conditions=common, machines=machines)
+        result = summarise(run, playing, absent, common)
         if writer is not None:
             _write(writer, result)
     return result
+
+
+def summarise(
+    run: NetworkResult,
+    playing: Sequence[Contender],
+    absent: Mapping[str, tuple[Contender, str]],
+    common: Mapping[str, Any],
+) -> ComparisonResult:
+    """Compare the machines of a finished run.
+
+    Parameters
+    ----------
+    run : NetworkResult
+        On the machines of `playing`.
+    playing, absent
+        From `split`.
+    common : mapping
+        From `conditions`.
+    """
+    layers = {c.name: run.of(c.machine.label) for c in playing}
+    rows = [row_of(c, playing, layers) for c in playing]
+    rows += [_absent_row(c, reason) for c, reason in absent.values()]
+    machines = tuple(c.machine for c in playing)
+    return ComparisonResult(run=run, rows=tuple(rows), conditions=common, machines=machines)
 
 
 def _absent_row(c: Contender, reason: str) -> ComparisonRow:

@@ -40,7 +40,7 @@ class Sweep:
     resumed : int
         Points that an earlier, interrupted run had finished.
     notes : tuple of str
-        Assumptions of the first point that is possible.
+        Assumptions of the machines that are visited.
     """
 
     network: str

@@ -112,11 +112,11 @@ def sweep(
     with ExitStack() as opened:
         if isinstance(load.weights, (str, os.PathLike)):
             load = replace(load, weights=opened.enter_context(open_dump(load.weights)))
-        machine = [_first_machine(whole, points)]
-        with load.open(machine) as source:
+        machines = _one_of_each(whole, points)
+        with load.open(machines) as source:
             for entry in load.network.layers:  # what does not fit fails now, not at every point
                 source.layer(entry, ())
-            notes = load.network.notes + source.notes(load.network, machine)
+            notes = load.network.notes + source.notes(load.network, machines)
         defined = definition(whole, load, len(points), seed)
         rows: dict[int, dict[str, Any]] = {}
         with _journal(store, load.weights, defined, restart) as journal:
@@ -149,12 +149,20 @@ def _at_least_1(what: str, value: int | None) -> int | None:
     return value
 
 
-def _first_machine(space: Space, points: Sequence[int]) -> Accelerator:
-    """Make the machine of the first point that has one."""
+def _one_of_each(space: Space, points: Sequence[int]) -> list[Accelerator]:
+    """Make the first machine that is possible, and one with each value of each option, where that is."""
+    found: list[Accelerator] = []
+    first: dict[str, Any] = {}
     for point in points:
+        first = {**space.fixed, **space.options(point)}
         with suppress(BitxError):
-            return make_accelerator(space.accelerator, **{**space.fixed, **space.options(point)})
-    return make_accelerator(space.accelerator)
+            found.append(make_accelerator(space.accelerator, **first))
+            break
+    for option, values in space.varied.items():
+        for value in values:
+            with suppress(BitxError):
+                found.append(make_accelerator(space.accelerator, **{**first, option: value}))
+    return found or [make_accelerator(space.accelerator)]
 
 
 def _jobs(jobs: int | None, points: int) -> int:

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from test_stepped_machines import layers
 
 import hwmodel as hw
-from bitxcore.errors import TensorError
+from bitxcore.errors import BitxError, OptionError
 from hwmodel.accelerators.engines.column_pruning import Chunks, average, flip, shift
 from hwmodel.costs.figures import costs
 
@@ -94,7 +94,7 @@ def test_bitwave_equals_its_naive_simulation(case, options, array):
     given_options, unrollings = array
     machine = hw.accelerator("bitwave", **options, **given_options)
     if options["zero_columns"] >= stepped.width_of(w, bits) - 1:
-        with pytest.raises(TensorError, match="zero_columns must be less than"):
+        with pytest.raises(OptionError, match="zero_columns must be less than"):
             hw.simulate(machine, layer, o)
         return
     r = hw.simulate(machine, layer, o)
@@ -355,11 +355,11 @@ def test_products_of_activations():
     ],
 )
 def test_bad_options_are_refused(name, options, message):
-    with pytest.raises(TensorError, match=message):
+    with pytest.raises(OptionError, match=message):
         hw.accelerator(name, **options)
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_weights_that_are_too_wide_are_refused(name):
-    with pytest.raises(TensorError, match=r"layer 'fc': accelerator .* 16"):
+    with pytest.raises(BitxError, match=r"layer 'fc': accelerator .* 16"):
         hw.simulate(hw.accelerator(name), FC, hw.Operands(np.full((30, 100), 1 << 20)))

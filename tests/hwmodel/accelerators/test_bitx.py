@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 import bitxcore as bx
 import hwmodel as hw
-from bitxcore.errors import BitxError, TensorError
-from hwmodel import accelerators
+from bitxcore.errors import BitxError, OptionError, TensorError
+from hwmodel.accelerators import registry
 from hwmodel.accelerators.engines.skewed_fifo import skewed_fifo
 
 RNG = np.random.default_rng(3)
@@ -37,10 +37,10 @@ def test_accelerators_are_frozen_records_of_their_options():
 
 
 def test_unknown_names_and_options_list_the_known_ones():
-    with pytest.raises(TensorError, match=r"'bitz' is not known; known: .*bitx, .*dadiannao"):
+    with pytest.raises(OptionError, match=r"'bitz' is not known; known: .*bitx, .*dadiannao"):
         hw.accelerator("bitz")
     with pytest.raises(
-        TensorError, match=r"'dadiannao' has no option 'row'; known: clock_hz, .*lanes, columns, rows, tiles"
+        OptionError, match=r"'dadiannao' has no option 'row'; known: clock_hz, .*lanes, columns, rows, tiles"
     ):
         hw.accelerator("dadiannao", row=3)
     assert {"bitx", "dadiannao"} <= set(hw.accelerator_names())
@@ -73,14 +73,17 @@ class Ideal(hw.Accelerator):
     macs_per_cycle: int = 10
     name = "ideal"
     title = source = "a test"
-    needs_weights = False
+
+    @property
+    def reads(self):
+        return hw.Reads(weights=False)
 
     @property
     def peak_macs_per_cycle(self):
         return self.macs_per_cycle
 
     def run(self, layer, operands):
-        return self.result(layer, compute_cycles=ceil(layer.macs / self.macs_per_cycle))
+        return self.on_chip(compute_cycles=ceil(layer.macs / self.macs_per_cycle))
 
 
 class EntryPoint:
@@ -99,13 +102,13 @@ def test_other_packages_add_accelerators(monkeypatch):
         "broken": EntryPoint("broken", "pkg:Gone", AttributeError("no Gone")),
         "wrong": EntryPoint("wrong", "pkg:dict", dict),
     }
-    monkeypatch.setattr(accelerators, "_third_party", lambda: points)
+    monkeypatch.setattr(registry, "_third_party", lambda: points)
     assert "ideal" in hw.accelerator_names()
     acc = hw.accelerator("ideal", macs_per_cycle=7, dram=None)
     assert hw.simulate(acc, hw.Linear("l", 3, 5)).cycles == 3
-    with pytest.raises(TensorError, match="'pkg:Gone' fails: no Gone"):
+    with pytest.raises(OptionError, match="'pkg:Gone' fails: no Gone"):
         hw.accelerator("broken")
-    with pytest.raises(TensorError, match="no subclass"):
+    with pytest.raises(OptionError, match="no subclass"):
         hw.accelerator("wrong")
 
 

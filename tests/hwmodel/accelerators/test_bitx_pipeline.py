@@ -9,7 +9,7 @@ import stepped_bitx as stepped
 
 import bitxcore as bx
 import hwmodel as hw
-from bitxcore.errors import TensorError
+from bitxcore.errors import OptionError, TensorError
 from bitxcore.formats import number_format
 from hwmodel.accelerators.cycle_attribution import CAUSES
 from hwmodel.operands.im2col import windows
@@ -226,7 +226,7 @@ def test_sixteen_bits_without_a_sign_are_refused():
 def test_serial_activations_need_activations():
     acc = hw.accelerator("bitx", serial="activations")
     w = np.ones((2, 4), np.float32)
-    with pytest.raises(TensorError, match="layer 'l': serial='activations' needs activations"):
+    with pytest.raises(TensorError, match="layer 'l': bitx needs activations, none were given"):
         hw.simulate(acc, hw.Linear("l", 4, 2), hw.Operands(w))
     up = hw.ConvTranspose("up", in_channels=2, out_channels=2, in_size=(3, 3), kernel=2)
     assert "conv_transpose" in acc.not_applicable(up)
@@ -402,5 +402,5 @@ def test_depthwise_layers_show_their_fill_and_their_empty_units():
 
 
 def test_refuses_ports_without_width():
-    with pytest.raises(TensorError, match="output_bytes_per_cycle must be an integer of at least 1, got 0"):
+    with pytest.raises(OptionError, match="output_bytes_per_cycle must be an integer of at least 1, got 0"):
         hw.accelerator("bitx", output_bytes_per_cycle=0)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from test_stepped_machines import integers, layers
 
 import hwmodel as hw
-from bitxcore.errors import TensorError
+from bitxcore.errors import OptionError, TensorError
 from hwmodel.accelerators.engines.bit_rows import fixed_cycles, float_cycles, moves
 
 GRIDS = {
@@ -336,7 +336,7 @@ def test_layers_that_floats_do_not_run():
     ],
 )
 def test_bad_options_are_refused(name, options, message):
-    with pytest.raises(TensorError, match=message):
+    with pytest.raises(OptionError, match=message):
         hw.accelerator(name, **options)
 
 

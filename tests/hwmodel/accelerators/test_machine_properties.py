@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import hwmodel as hw
-from bitxcore.errors import TensorError
+from bitxcore.errors import OptionError, TensorError
 from hwmodel.accelerators.engines.booth_terms import booth_table, width_table
 
 GRID = {"lanes": 8, "columns": 4, "rows": 4, "tiles": 2}
@@ -240,7 +240,7 @@ def test_missing_activations_are_named():
     ],
 )
 def test_bad_options_are_refused(name, options, message):
-    with pytest.raises(TensorError, match=message):
+    with pytest.raises(OptionError, match=message):
         hw.accelerator(name, **options)
 
 

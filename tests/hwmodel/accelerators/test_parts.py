@@ -65,14 +65,14 @@ def watched(monkeypatch):
 
     def simulate(acc, layer, given):
         seen = []
-        whole = base.energy_parts_j
+        whole = base.events_j
 
-        def watching(parts, buffers, work, **rest):
+        def watching(parts, buffers, work):
             seen.append(work)
-            return whole(parts, buffers, work, **rest)
+            return whole(parts, buffers, work)
 
         with monkeypatch.context() as patch:
-            patch.setattr(base, "energy_parts_j", watching)
+            patch.setattr(base, "events_j", watching)
             result = hw.simulate(acc, layer, given)
         (work,) = seen
         return result, work

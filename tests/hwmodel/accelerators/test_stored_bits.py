@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import hwmodel as hw
-from bitxcore.errors import TensorError
+from bitxcore.errors import OptionError
 from hwmodel.accelerators.families.compressed import group_width_bits, run_length_entries
-from hwmodel.costs.area_energy import StoredBits
+from hwmodel.memory.stored import StoredBits
 
 FC = hw.Linear("fc", 32, 4, positions=2)
 CONV = hw.Conv("conv", in_channels=20, out_channels=6, in_size=(9, 9), kernel=3, padding=1)
@@ -171,7 +171,7 @@ def test_shapeshifter_groups_run_along_channels():
     assert found.activations == 2 * 4 + 4 + 2 * 7  # groups (100, 100) and (0, 0)
     assert found.weights == 4 + 2 + 2 * 2
     assert found.outputs == ceil(found.activations * 2 / 4)
-    with pytest.raises(TensorError, match="stored_group must be an integer of at least 1, got 0"):
+    with pytest.raises(OptionError, match="stored_group must be an integer of at least 1, got 0"):
         hw.accelerator("shapeshifter", stored_group=0)
 
 

@@ -12,7 +12,7 @@ from onnx import TensorProto as T
 
 import hwmodel as hw
 from bitxcore.dumps.base import Dump, Tensor
-from bitxcore.errors import DumpError, TensorError
+from bitxcore.errors import DumpError, OptionError, TensorError
 from bitxcore.groups import Layout
 
 RNG = np.random.default_rng(7)
@@ -332,9 +332,9 @@ def test_damaged_files(tmp_path):
         table.write_text(text)
         with pytest.raises(DumpError, match=message):
             hw.load_network(table)
-    with pytest.raises(TensorError, match=r"'nonet' is neither a file.*efficientnet-lite0"):
+    with pytest.raises(OptionError, match=r"'nonet' is neither a file.*efficientnet-lite0"):
         hw.load_network("nonet")
-    with pytest.raises(TensorError, match="ONNX graphs only"):
+    with pytest.raises(OptionError, match="ONNX graphs only"):
         hw.load_network("minilm-l6", input_size=(1,))
 
 

@@ -7,7 +7,7 @@ import pytest
 
 import bitxcore as bx
 import hwmodel as hw
-from bitxcore.errors import BitxError, DumpError, TensorError
+from bitxcore.errors import BitxError, DumpError, OptionError, TensorError
 from hwmodel.operands.precisions import fixed_point, precisions_of
 
 RNG = np.random.default_rng(8)
@@ -54,7 +54,7 @@ def test_limits_of_profiling():
     assert hw.needed_bits(RNG.standard_normal(100), 1e-9) == 16
     with pytest.raises(TensorError, match=r"\[1\]|index 1|1"):
         hw.needed_bits(np.array([1.0, np.nan], np.float32))
-    with pytest.raises(TensorError, match="between 0 and 1, got 0"):
+    with pytest.raises(OptionError, match="between 0 and 1, got 0"):
         hw.Profile(0)
 
 
@@ -167,7 +167,7 @@ def test_other_bad_precisions(tmp_path):
         ("profile:2", "between 0 and 1"),
         ({"x": hw.Precision(3)}, "no layer 'x'"),
     ):
-        with pytest.raises(TensorError, match=part):
+        with pytest.raises(OptionError, match=part):
             hw.simulate_network(machine, NETWORK, precisions=given)
     with pytest.raises(DumpError, match=r"none\.json: can't be read"):
         hw.simulate_network(machine, NETWORK, precisions=str(tmp_path / "none.json"))

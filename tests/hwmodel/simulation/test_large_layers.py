@@ -8,7 +8,7 @@ import pytest
 
 import hwmodel as hw
 from bitxcore.errors import TensorError
-from hwmodel.accelerators import bitx_rows
+from hwmodel.accelerators.bitx import row_counts as bitx_rows
 
 MILLION = 1 << 20
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import hwmodel as hw
-from bitxcore.errors import DumpError, TensorError
+from bitxcore.errors import DumpError, OptionError, TensorError
 from bitxcore.store import Store
 
 RNG = np.random.default_rng(5)
@@ -106,7 +106,7 @@ def test_a_network_on_several_machines(network):
     # Layers that one of the two does not run are left out of both sides.
     dense = run.of("dadiannao")
     assert run.speedup("bitx", over="dadiannao") == (dense[0].cycles + dense[2].cycles) / total.cycles
-    with pytest.raises(TensorError, match=r"'x' is not in this run; it has bitx, bitx\(rows=3\)"):
+    with pytest.raises(OptionError, match=r"'x' is not in this run; it has bitx, bitx\(rows=3\)"):
         run.of("x")
 
 
@@ -123,11 +123,11 @@ def test_what_is_missing_is_named(network):
         hw.simulate_network(MACHINES, network, dump={"c.w": WEIGHTS["c.w"]})
     with pytest.raises(TensorError, match=r"tensor 'c.w'.*needs weights of shape"):
         hw.simulate_network(MACHINES, network, dump=WEIGHTS | {"c.w": floats(6, 4, 9)})
-    with pytest.raises(TensorError, match="at least one accelerator"):
+    with pytest.raises(OptionError, match="at least one accelerator"):
         hw.simulate_network([], network)
-    with pytest.raises(TensorError, match="given twice"):
+    with pytest.raises(OptionError, match="given twice"):
         hw.simulate_network([MACHINES[0]] * 2, network, dump=WEIGHTS)
-    with pytest.raises(TensorError, match="no layer 'x'"):
+    with pytest.raises(OptionError, match="no layer 'x'"):
         hw.simulate_network(MACHINES, network, dump=WEIGHTS, traces={"x": floats(1)})
 
 
@@ -139,7 +139,7 @@ def test_weights_from_a_file(network, tmp_path):
     with Store.open(tmp_path / "run.h5") as store:
         provenance = store.provenance
         assert provenance.inputs[0].path == str(path)
-        assert provenance.parameters["bitx(rows=3)"]["rows"] == 3
+        assert provenance.parameters["accelerators"]["bitx(rows=3)"]["rows"] == 3
     with pytest.raises(DumpError):
         hw.simulate_network(MACHINES, network, dump=tmp_path / "none.npz")
 

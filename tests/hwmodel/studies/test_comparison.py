@@ -13,14 +13,14 @@ import numpy as np
 import pytest
 
 import hwmodel as hw
-from bitxcore.errors import TensorError
+from bitxcore.errors import OptionError
 from bitxcore.store import Store
-from hwmodel.accelerators import accelerator_class
+from hwmodel.accelerators import ChipEnergy, accelerator_class
+from hwmodel.simulation.columns import units_of
 from hwmodel.studies.comparison import (
     BASELINE,
+    COMPARISON_COLUMNS,
     PEAK_MACS_PER_CYCLE,
-    UNITS,
-    VARIANTS,
     Contender,
     conditions,
     contenders,
@@ -43,7 +43,10 @@ class Counted(hw.Accelerator):
     name: ClassVar[str] = BASELINE
     title: ClassVar[str] = "made up"
     source: ClassVar[str] = "this test"
-    needs_weights: ClassVar[bool] = False
+
+    @property
+    def reads(self):
+        return hw.Reads(weights=False)
 
     @property
     def peak_macs_per_cycle(self):
@@ -58,9 +61,8 @@ class Counted(hw.Accelerator):
 
     def run(self, layer, operands):
         cycles = self.cycles_per_input * layer.channels
-        return self.result(
-            layer, compute_cycles=cycles, utilisation=1.0, energy_parts_j={"all": cycles * self.area}
-        )
+        energy = ChipEnergy({"all": cycles * self.area}, {})
+        return self.on_chip(compute_cycles=cycles, utilisation=1.0, energy=energy)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,6 +87,9 @@ NETWORK = hw.Network(
     ),
     "this test",
 )
+
+
+NOTHING = hw.Workload(network=hw.Network("none", (), source="a test"))
 
 
 def compared(*machines):
@@ -115,7 +120,7 @@ def test_pairs_are_compared_on_the_layers_that_both_run():
     assert dense.speedup_over_best_other == pytest.approx(1 / 3)
     assert (third.best_other, third.speedup_over_best_other) == (whole.label, 1.5)
     assert result.row(whole.label) is rival
-    with pytest.raises(TensorError, match=r"'nobody' is not in this comparison; it has dadiannao"):
+    with pytest.raises(OptionError, match=r"'nobody' is not in this comparison; it has dadiannao"):
         result.row("nobody")
 
 
@@ -125,7 +130,7 @@ def test_means_over_layers_are_geometric():
         name: ClassVar[str] = "uneven"
 
         def run(self, layer, operands):
-            return self.result(layer, compute_cycles=25 if layer.name == "a" else 400, utilisation=1.0)
+            return self.on_chip(compute_cycles=25 if layer.name == "a" else 400, utilisation=1.0)
 
     result = compared(Counted(dram=None), Uneven(dram=None, refused="matmul"))
     row = result.rows[1]
@@ -160,11 +165,11 @@ def test_everybody_enters_under_equal_conditions():
         assert {name: c.machine.options[name] for name in common} == common
         if type(c.machine).__module__.startswith("hwmodel."):
             assert c.machine.peak_macs_per_cycle == pytest.approx(PEAK_MACS_PER_CYCLE, rel=0.01)
-    for name, variants in VARIANTS.items():
-        assert sum(c.machine.name == name for c in field) == len(variants)
-        for own in variants:
-            set_by_comparison = accelerator_class(name).comparison
-            assert not set(own) & set(set_by_comparison)
+    for name in hw.accelerator_names():
+        cls = accelerator_class(name)
+        assert sum(c.machine.name == name for c in field) == len(cls.variants)
+        for own in cls.variants:
+            assert not set(own) & set(cls.comparison)
 
 
 def test_equal_machines_enter_once():
@@ -173,18 +178,18 @@ def test_equal_machines_enter_once():
 
 
 def test_conditions_are_those_that_all_machines_have():
-    with pytest.raises(TensorError, match="'rows' is not an option of every accelerator; these are clock_hz"):
+    with pytest.raises(OptionError, match="'rows' is not an option of every accelerator; these are clock_hz"):
         conditions(rows=4)
 
 
 def test_who_lacks_operands_takes_no_part_and_says_so():
     field = contenders(entries(["bitx", "stripes", "scnn", "dadiannao"]), conditions())
-    playing, absent = split(field, weights=False, activations=False)
+    playing, absent = split(field, NOTHING)
     assert [c.name for c in playing] == ["dadiannao", "stripes"]
     assert absent["scnn"][1] == "needs weights and activations, which are not given"
     assert absent["bitx"][1] == "needs weights, which are not given"
-    with pytest.raises(TensorError, match="scnn needs weights and activations"):
-        split([c for c in field if c.name == "scnn"], weights=False, activations=False)
+    with pytest.raises(OptionError, match="scnn needs weights and activations"):
+        split([c for c in field if c.name == "scnn"], NOTHING)
     network = hw.load_network("resnet20-cifar10")
     result = hw.compare(network, accelerators=["bitx", "stripes", "dadiannao"])
     assert [r.accelerator for r in result.rows] == ["dadiannao", "stripes", "bitx", "bitx(format=fixed16)"]
@@ -199,7 +204,7 @@ def test_the_store_has_the_table(tmp_path):
     )
     with Store.open(tmp_path / "run.h5") as store:
         table = store.table("comparison")
-        assert store.units("comparison") == UNITS
+        assert store.units("comparison") == units_of(COMPARISON_COLUMNS)
         assert store.table("simulation")["cycles"].size == 3 * len(network)
     assert list(table["accelerator"]) == ["dadiannao", "bitx", "bitx(format=fixed16)"]
     np.testing.assert_array_equal(table["cycles"], [row.cycles for row in result.rows])
@@ -208,7 +213,7 @@ def test_the_store_has_the_table(tmp_path):
         == result.row("bitx").speedup
         == result.run.speedup("bitx(dram=None)", result.row(BASELINE).label)
     )
-    assert set(asdict(result.rows[0])) == set(UNITS)
+    assert set(asdict(result.rows[0])) == set(units_of(COMPARISON_COLUMNS))
 
 
 def test_a_machine_that_runs_no_layer_has_no_cycles(tmp_path):

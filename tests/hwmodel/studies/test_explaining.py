@@ -7,7 +7,7 @@ import pytest
 
 import hwmodel as hw
 from hwmodel.accelerators.cycle_attribution import CAUSES
-from hwmodel.studies.explaining import EFFORT_S, KINDS, changes
+from hwmodel.studies.explaining import EFFORT_S, KINDS
 
 SAMPLE = Path(__file__).parents[3] / "data" / "samples" / "digits_resnet.onnx"
 MACHINES = {
@@ -32,7 +32,7 @@ def case(request, network):
 def test_every_gain_is_that_of_a_simulation_of_its_own(case, network):
     machine, run, found = case
     (before,) = run.totals
-    assert len(found.trials) == len(list(changes(machine))) >= 4
+    assert len(found.trials) == len(list(machine.changes())) >= 4
     for trial in found.trials:
         assert trial.reason is None
         options = machine.options | dict(trial.change.options)
@@ -112,10 +112,10 @@ def test_only_the_heaviest_layers_where_the_network_is_large(network):
 
 def test_widths_are_not_doubled():
     for name in ("dadiannao", "pragmatic", "stripes"):
-        tried = [change.options for change in changes(hw.accelerator(name, dram=None))]
+        tried = [change.options for change in hw.accelerator(name, dram=None).changes()]
         assert {"columns": 2 * hw.accelerator(name).columns} in tried
         assert not any({"word_bits", "weight_buffer_bytes", "dram_channels"} & set(o) for o in tried)
-    assert {"first_stage_bits": 4} in [c.options for c in changes(hw.accelerator("pragmatic"))]
+    assert {"first_stage_bits": 4} in [c.options for c in hw.accelerator("pragmatic").changes()]
 
 
 def test_what_is_not_possible_is_said(network):

@@ -21,7 +21,7 @@ from hypothesis.extra.numpy import arrays
 
 import bitxcore as bx
 import hwmodel as hw
-from bitxcore.errors import BitxError, TensorError
+from bitxcore.errors import BitxError, OptionError, TensorError
 from bitxcore.store import Store
 from hwmodel.accelerators.memo import once, shared
 from hwmodel.studies.sweeps.journal import Journal
@@ -88,7 +88,7 @@ def test_points_are_the_full_product_in_order():
 
 def test_neighbours_share_their_pruning():
     space = checked_space("bitx", SPACE, {})
-    order = space.by_pruning(range(len(space)))
+    order = space.by_shared_work(range(len(space)))
     assert sorted(order) == list(range(len(space)))
     kinds = [(space.options(i)["format"], space.options(i)["rows"]) for i in order]
     assert len(list(itertools.groupby(kinds))) == 6
@@ -116,7 +116,7 @@ def test_sample_is_seeded_and_without_repetition():
     ],
 )
 def test_bad_spaces(network, varied, fixed, part):
-    with pytest.raises(TensorError) as error:
+    with pytest.raises(OptionError) as error:
         hw.sweep(network, varied, fixed=fixed)
     assert part in str(error.value)
 
@@ -164,7 +164,7 @@ def test_what_is_not_possible_has_a_reason(network):
 
 
 def test_what_fails_in_a_layer_has_a_reason(network):
-    result = hw.sweep(network, {"serial": ("weights", "activations")}, jobs=1)
+    result = hw.sweep(network, {"serial": ("weights", "activations")}, activations=None, jobs=1)
     assert result.columns["reason"][0] is None
     assert "needs activations" in result.columns["reason"][1]
 
@@ -247,7 +247,7 @@ def test_an_open_mapping_stays_in_this_process(network):
         weights = {name: tensor.read() for name, tensor in dump.items()}
     by_mapping = hw.sweep(network, {"rows": (3, 4)}, dump=weights)
     assert by_mapping.columns == hw.sweep(network, {"rows": (3, 4)}).columns
-    with pytest.raises(TensorError, match="can't be shared among processes"):
+    with pytest.raises(OptionError, match="can't be shared among processes"):
         hw.sweep(network, {"rows": (3, 4)}, dump=weights, jobs=2)
 
 
