@@ -11,6 +11,8 @@ from hwmodel.cli import output as out
 from hwmodel.networks.matching import MATCH_NOTE
 from hwmodel.networks.network import Network
 from hwmodel.operands.precisions import PRECISION_NOTE
+from hwmodel.simulation.columns import BY_NAME, INTEGER, TEXT, Column
+from hwmodel.simulation.joining import WAITS
 from hwmodel.simulation.results import LayerResult, NetworkResult, NetworkTotal
 from hwmodel.studies.comparison import BASELINE
 
@@ -39,14 +41,21 @@ def print_run(net: Network, run: NetworkResult, machines: tuple[Accelerator, ...
         _print_layers(run, machine, baseline)
     causes = _causes(run.totals)
     out.print_table(
-        ["network total", "peak\nMAC/cyc", "layers", "cycles", *(heading for heading, _ in causes), "util."],
+        [
+            "network total",
+            "peak\nMAC/cyc",
+            "layers",
+            "cycles",
+            *(BY_NAME[cause].heading for cause in causes),
+            "util.",
+        ],
         (
             [
                 total.accelerator,
                 f"{machine.peak_macs_per_cycle:,.10g}",
                 f"{total.layers}/{len(net)}",
                 out.count(total.cycles if total.layers else None),
-                *(out.count(getattr(total, cause)) for _, cause in causes),
+                *(out.count(getattr(total, cause)) for cause in causes),
                 out.percent(total.utilisation),
             ]
             for machine, total in zip(machines, run.totals, strict=True)
@@ -119,10 +128,10 @@ def _print_layers(run: NetworkResult, machine: Accelerator, baseline: str | None
     if baseline is not None and baseline != machine.label:
         base = run.of(baseline)
     pairs = list(zip(rows, base, strict=True))
-    columns: list[tuple[str, list[str]]] = [
-        ("cycles", [out.count(r.cycles) for r in rows]),
-        *((heading, [out.count(getattr(r, cause)) for r in rows]) for heading, cause in _causes(rows)),
-        ("util.", [out.percent(r.utilisation) for r in rows]),
+    columns = [
+        _column("cycles", rows),
+        *(_column(cause, rows) for cause in _causes(rows)),
+        _column("utilisation", rows),
     ]
     names = [r.layer for r in rows]
     shown = _with_values(columns)
@@ -131,56 +140,68 @@ def _print_layers(run: NetworkResult, machine: Accelerator, baseline: str | None
         zip(names, *(cells for _, cells in shown), strict=True),
         title=f"{machine.label}: peak {machine.peak_macs_per_cycle:,.10g} MACs a cycle (16 bit)",
     )
-    shown = _gains(rows, [_over(r, b) for r, b in pairs], [out.number(r.kept_rows_mean) for r in rows])
+    shown = _gains(rows, [_over(r, b) for r, b in pairs])
     out.print_table(
         ["layer", *(heading for heading, _ in shown)],
         zip(names, *(cells for _, cells in shown), strict=True),
     )
 
 
-def _gains(
-    rows: Sequence[LayerResult | NetworkTotal],
-    over_baseline: Sequence[float | None],
-    rows_mean: Sequence[str] = (),
-) -> list[tuple[str, list[str]]]:
-    """Columns of traffic and of gains, with the memory and on the chip; those that have values."""
-    columns: list[tuple[str, list[str]]] = [
-        ("on chip\ncycles", [out.count(r.on_chip_cycles) for r in rows]),
-        ("DRAM\nMB", [_megabytes(r.dram_bytes) for r in rows]),
-        ("plain weights\nMB", [_megabytes(r.dram_weight_bytes_plain) for r in rows]),
-        ("bound by", [r.bound_by or "–" for r in rows]),
-        ("rows\nmean", list(rows_mean)),
-        ("x all\nrows", [out.times(r.speedup_over_all_rows) for r in rows]),
-        ("on\nchip", [out.times(r.on_chip_speedup_over_all_rows) for r in rows]),
-        ("x non-\nempty", [out.times(r.speedup_over_nonempty_rows) for r in rows]),
-        ("on\nchip", [out.times(r.on_chip_speedup_over_nonempty_rows) for r in rows]),
-        ("x Da-\nDianNao", [out.times(gain) for gain in over_baseline]),
-    ]
-    return _with_values(columns)
+_GAINS = (
+    "on_chip_cycles",
+    "dram_bytes",
+    "dram_weight_bytes_plain",
+    "bound_by",
+    "kept_rows_mean",
+    "speedup_over_all_rows",
+    "on_chip_speedup_over_all_rows",
+    "speedup_over_nonempty_rows",
+    "on_chip_speedup_over_nonempty_rows",
+)
+"""Columns of traffic and of gains, with the memory and on the chip."""
+
+_Columns = list[tuple[str, list[str]]]
+"""Headings, and their cells as text."""
 
 
-def _with_values(columns: list[tuple[str, list[str]]]) -> list[tuple[str, list[str]]]:
+def _gains(rows: Sequence[LayerResult | NetworkTotal], over_baseline: Sequence[float | None]) -> _Columns:
+    """Those of `_GAINS` that have values, and the gain over the baseline."""
+    columns = [_column(name, rows) for name in _GAINS if hasattr(rows[0], name)] if rows else []
+    return _with_values([*columns, ("x Da-\nDianNao", [out.times(gain) for gain in over_baseline])])
+
+
+def _column(name: str, rows: Sequence[LayerResult | NetworkTotal]) -> tuple[str, list[str]]:
+    """Heading and cells of a column of results."""
+    column = BY_NAME[name]
+    return column.heading, [_cell(column, getattr(row, name)) for row in rows]
+
+
+def _cell(column: Column, value: Any) -> str:
+    """Write a value as its unit is written: cycles, megabytes, shares, gains, plain numbers, text."""
+    if value is None:
+        return "–"
+    if column.unit == "B":
+        return f"{value / 1e6:,.3f}"
+    if column.dtype is TEXT:
+        return str(value)
+    if column.dtype is INTEGER:
+        return out.count(value)
+    if "speedup" in column.name:
+        return out.times(value)
+    return out.percent(value) if column.name == "utilisation" else out.number(value)
+
+
+def _with_values(columns: _Columns) -> _Columns:
     return [(heading, cells) for heading, cells in columns if any(cell != "–" for cell in cells)]
 
 
-def _megabytes(moved: int | None) -> str:
-    return "–" if moved is None else f"{moved / 1e6:,.3f}"
+_CAUSES = ("compute_cycles", "imbalance_cycles", "fifo_full_cycles", "fill_cycles", *WAITS)
+"""In the order of tables: first what is work."""
 
 
-_HEADINGS = {
-    "compute_cycles": "compute",
-    "imbalance_cycles": "imbal-\nance",
-    "fifo_full_cycles": "FIFO\nfull",
-    "fill_cycles": "fill",
-    "weight_wait_cycles": "weight\nwait",
-    "activation_wait_cycles": "activ.\nwait",
-    "output_wait_cycles": "output\nwait",
-}
-
-
-def _causes(rows: Sequence[LayerResult | NetworkTotal]) -> list[tuple[str, str]]:
-    """Heading and name of the causes that any of the rows has cycles of."""
-    return [(h, cause) for cause, h in _HEADINGS.items() if any(getattr(r, cause) for r in rows)]
+def _causes(rows: Sequence[LayerResult | NetworkTotal]) -> list[str]:
+    """Causes that any of the rows has cycles of."""
+    return [cause for cause in _CAUSES if any(getattr(row, cause) for row in rows)]
 
 
 def _over(row: LayerResult, base: LayerResult | None) -> float | None:

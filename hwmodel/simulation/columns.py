@@ -39,6 +39,8 @@ class Column:
         Whether layers have it.
     stored : bool
         Whether it is a column of tables; else it only enters others.
+    heading : str
+        In tables for people, lines separated; empty: it is in none.
     """
 
     name: str
@@ -48,14 +50,32 @@ class Column:
     total: Total | None = None
     layer: bool = True
     stored: bool = True
+    heading: str = ""
 
 
-def _cycles(name: str, meaning: str, total: Total = "sum", *, stored: bool = True) -> Column:
-    return Column(name, "cycles", INTEGER, meaning, total, stored=stored)
+def _cycles(
+    name: str, meaning: str, total: Total = "sum", *, stored: bool = True, heading: str = ""
+) -> Column:
+    return Column(name, "cycles", INTEGER, meaning, total, stored=stored, heading=heading)
 
 
-def _bytes(name: str, meaning: str, total: Total = "sum") -> Column:
-    return Column(name, "B", INTEGER, meaning, total)
+def _bytes(name: str, meaning: str, total: Total = "sum", *, heading: str = "") -> Column:
+    return Column(name, "B", INTEGER, meaning, total, heading=heading)
+
+
+def _gain(name: str, meaning: str, heading: str) -> Column:
+    return Column(name, "1", REAL, meaning, "derived", heading=heading)
+
+
+_CAUSE_HEADINGS = {
+    "fill_cycles": "fill",
+    "compute_cycles": "compute",
+    "imbalance_cycles": "imbal-\nance",
+    "fifo_full_cycles": "FIFO\nfull",
+    "weight_wait_cycles": "weight\nwait",
+    "activation_wait_cycles": "activ.\nwait",
+    "output_wait_cycles": "output\nwait",
+}
 
 
 COLUMNS: tuple[Column, ...] = (
@@ -69,46 +89,49 @@ COLUMNS: tuple[Column, ...] = (
     Column("not_applicable", "1", INTEGER, "layers that it does not run", "derived", layer=False),
     Column("macs", "1", INTEGER, "multiply-accumulates; padding counts", "count"),
     Column("parameters", "1", INTEGER, "weights; biases do not count", "count"),
-    *(_cycles(name, words, "told") for name, words in CAUSES.items()),
-    _cycles("cycles", "all causes together", "derived"),
-    _cycles("on_chip_cycles", "cycles with a memory without limits"),
-    Column("bound_by", "", TEXT, "cause of most cycles", "derived"),
+    *(_cycles(name, words, "told", heading=_CAUSE_HEADINGS[name]) for name, words in CAUSES.items()),
+    _cycles("cycles", "all causes together", "derived", heading="cycles"),
+    _cycles("on_chip_cycles", "cycles with a memory without limits", heading="on chip\ncycles"),
+    Column("bound_by", "", TEXT, "cause of most cycles", "derived", heading="bound by"),
     Column(
         "utilisation",
         "1",
         REAL,
         "share of the machine's slots, over all cycles, that did useful work",
         "mean",
+        heading="util.",
     ),
     Column("seconds", "s", REAL, "time at the machine's clock", "derived"),
     Column("energy_j", "J", REAL, "all parts together, DRAM included", "derived"),
     Column("power_w", "W", REAL, "mean power", "derived"),
     Column("area_mm2", "mm2", REAL, "the whole machine without DRAM", "first"),
-    _bytes("dram_bytes", "all that crosses the DRAM's bus", "derived"),
+    _bytes("dram_bytes", "all that crosses the DRAM's bus", "derived", heading="DRAM\nMB"),
     _bytes("dram_weight_bytes", "weights, or a second operand, in; whole bytes, not whole bursts"),
     _bytes("dram_activation_bytes", "activations in"),
     _bytes("dram_output_bytes", "outputs out"),
     _bytes("dram_partial_sum_bytes", "spilled partial sums, out and in"),
-    _bytes("dram_weight_bytes_plain", "what weights would move if they were not kept compressed"),
+    _bytes(
+        "dram_weight_bytes_plain",
+        "what weights would move if they were not kept compressed",
+        heading="plain weights\nMB",
+    ),
     Column("dram_seconds", "s", REAL, "time in which the DRAM is busy; nothing if it has no limits", "sum"),
     _cycles("unpruned_all_rows_cycles", "the same machine unpruned, a slot for every row of the window"),
     _cycles("unpruned_nonempty_rows_cycles", "the same machine unpruned, empty rows skipped"),
     _cycles("on_chip_unpruned_all_rows_cycles", "the same with a memory without limits", stored=False),
     _cycles("on_chip_unpruned_nonempty_rows_cycles", "the same with a memory without limits", stored=False),
-    Column("speedup_over_all_rows", "1", REAL, "gain over the unpruned machine, every row", "derived"),
-    Column(
-        "speedup_over_nonempty_rows", "1", REAL, "gain over the unpruned machine, non-empty rows", "derived"
-    ),
-    Column("on_chip_speedup_over_all_rows", "1", REAL, "the same with a memory without limits", "derived"),
-    Column(
-        "on_chip_speedup_over_nonempty_rows", "1", REAL, "the same with a memory without limits", "derived"
-    ),
+    _gain("speedup_over_all_rows", "gain over the unpruned machine, every row", "x all\nrows"),
+    _gain("speedup_over_nonempty_rows", "gain over the unpruned machine, non-empty rows", "x non-\nempty"),
+    _gain("on_chip_speedup_over_all_rows", "the same with a memory without limits", "on\nchip"),
+    _gain("on_chip_speedup_over_nonempty_rows", "the same with a memory without limits", "on\nchip"),
     Column("tiling", "", TEXT, "loops over tiles in DRAM, outermost first, as `name trips x size`"),
     Column("filter_tiles", "1", INTEGER, "tiles of filters"),
     Column("position_tiles", "1", INTEGER, "tiles of output positions; with each tile of filters one pass"),
     Column("groups", "1", INTEGER, "weight groups, each counted once"),
-    Column("kept_rows_mean", "1", REAL, "mean of the kept rows over groups"),
+    Column("kept_rows_mean", "1", REAL, "mean of the kept rows over groups", heading="rows\nmean"),
 )
+
+BY_NAME = {column.name: column for column in COLUMNS}
 
 LAYER_COLUMNS = tuple(c for c in COLUMNS if c.layer and c.stored)
 """Of the table ``simulation``: one row per layer and accelerator."""
