@@ -10,7 +10,7 @@ OUT = out
 .PHONY: help run test slow lint bench clean
 help:
 	@echo 'make run    inspect, prune, simulate and compare the sample network; results in $(OUT)/'
-	@echo 'make test   lint, type check, and the tests that take minutes'
+	@echo 'make test   lint, type check, and the tests: minutes, on two cores'
 	@echo 'make slow   the tests that take longer'
 	@echo 'make lint   lint and type check only'
 	@echo 'make bench  measure the kernels against a copy of the same bytes, and beside other libraries'
@@ -51,7 +51,7 @@ lint: $(VENV)/test.stamp
 	$(PY) -m mypy
 
 test: lint
-	$(PY) -m pytest
+	$(PY) -m pytest -n 2
 
 slow: $(VENV)/test.stamp
 	$(PY) -m pytest -m slow

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -46,6 +48,27 @@ def test_installed_package_is_listed_and_runs(installed: Path) -> None:
     model = "data/samples/digits_resnet.onnx"
     printed = bitx(installed, "simulate", model, "--size", "N=1", "-a", f"{NAME}:rows=16")
     assert f"{NAME}(rows=16)" in printed
+
+
+def test_its_knowledge_is_found_in_its_class(installed: Path) -> None:
+    """Variants, changes, what lowers accuracy and what a report says: nothing of it stands in our files."""
+    options = ("data/samples/digits_resnet.onnx", "--size", "N=1")
+    printed = bitx(installed, "simulate", *options, "-a", f"{NAME}:dram=none", "--explain")
+    assert "cycles follow the filter with most weights" in printed
+    assert re.search(r"half the columns, twice as long +equal peak", printed)
+    assert re.search(r"rows=128 instead of 64 +adds hardware", printed)
+    assert re.search(r"dropped=1 instead of 0 +lowers accuracy", printed)
+    assert "index_bits=" not in printed
+    compared = json.loads(bitx(installed, "simulate", *options, "-a", "all", "--json"))["comparison"]["rows"]
+    rows = {row["accelerator"]: row for row in compared}
+    assert {NAME, f"{NAME}(dropped=8)"} <= set(rows)
+    assert rows[f"{NAME}(dropped=8)"]["cycles"] <= rows[NAME]["cycles"]
+    assert f"number format, {NAME}: 16-bit fixed point" in bitx(installed, "simulate", *options, "-a", "all")
+    command = ("sweep", *options, "-a", NAME, "--vary", "dropped=0,4", "--vary", "rows=16,64", "-j", "1")
+    points = json.loads(bitx(installed, *command, "--json"))["points"]
+    errors = {point["dropped"]: point["relative_error"] for point in points}
+    assert errors[0] == 0 < errors[4]
+    assert all(point["reason"] is None for point in points)
 
 
 def test_cycles_are_those_of_the_description(monkeypatch: pytest.MonkeyPatch) -> None:
