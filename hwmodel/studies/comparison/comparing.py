@@ -108,7 +108,7 @@ def compare(
     >>> import hwmodel as hw
     >>> found = hw.compare("resnet20-cifar10", accelerators=["dadiannao", "stripes"], precisions=8)
     >>> round(found.row("stripes").speedup_on_chip, 2)
-    1.94
+    2.0
     """
     load = Workload.of(
         network, dump=dump, traces=traces, weights=weights, activations=activations, precisions=precisions
