@@ -19,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bitxcore.jit import kernel
+from hwmodel.accelerators.engines.planes import Plane
 
 Array = npt.NDArray[Any]
 NOTHING = 8
@@ -231,31 +232,6 @@ def _axis_classes(
     bits = (out >> 1 & 1) << high | (out & 1) << low
     found: npt.NDArray[np.int64] = np.where((out >= 0) & (out < outputs), bits, NOTHING)
     return found
-
-
-@dataclass(frozen=True)
-class Plane:
-    """A convolution over a padded plane, as SCNN's PEs share it.
-
-    Attributes
-    ----------
-    outputs, stride : (int, int)
-    kernel, dilation : (int, int)
-    padding : (int, int)
-        In front of each axis.
-    pes : (int, int)
-        PEs along each axis.
-    phase_shift : bool
-        Whether phases of the stride are compared after moving kernel positions by the padding.
-    """
-
-    outputs: tuple[int, int]
-    stride: tuple[int, int]
-    kernel: tuple[int, int]
-    dilation: tuple[int, int]
-    padding: tuple[int, int]
-    pes: tuple[int, int]
-    phase_shift: bool
 
 
 def plane_cycles(
