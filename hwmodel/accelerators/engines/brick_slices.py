@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from hwmodel.accelerators.engines.bricks import Bricks, GridPlan
+from hwmodel.accelerators.engines.bricks import Bricks
+from hwmodel.accelerators.engines.grid_plan import GridPlan
 
 Array = npt.NDArray[Any]
 AT_ONCE = 1 << 20

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bitxcore.jit import kernel
-from hwmodel.accelerators.engines.bricks import GridPlan
+from hwmodel.accelerators.engines.grid_plan import GridPlan
 
 Array = npt.NDArray[Any]
 

@@ -8,7 +8,8 @@ import numpy as np
 import numpy.typing as npt
 
 from bitxcore.jit import kernel
-from hwmodel.accelerators.engines.bricks import Bricks, GridPlan
+from hwmodel.accelerators.engines.bricks import Bricks
+from hwmodel.accelerators.engines.grid_plan import GridPlan
 
 
 @kernel
