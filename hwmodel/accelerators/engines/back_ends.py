@@ -34,9 +34,12 @@ BLOCK = 32
 @kernel
 def _columns(table, base, offset, words, column, first, last, origin, block):
     """OR the activations of columns `first` to `last` into `block`, column fastest."""
+    # Entry (time step, lane) of the block is a vector of 32 columns, which the kernels below load in one
+    # piece. Columns are sorted by window; words of a value that share a width meet in one place.
     block[:] = 0
     depth = table.shape[1]
     for c in range(first, last):
+        # `column`: of each (window, word), its place in the order of window sets and columns.
         place = column[c] - origin
         word = c % words
         for k in range(len(offset)):
@@ -53,17 +56,22 @@ def _any(mask):
 @kernel
 def _drain(buffer, n, reach):
     """Cycles of Bit-Pragmatic's two stages on `n` lanes of each column; uses up `buffer`."""
+    # Terms of a lane that are not applied yet are set bits; one vector element per column.
     union = load(buffer, 0, 32)
     zero = like(union, 0)
     for i in range(1, n):
         union = union | load(buffer, i * 32, 32)
+    # With no first stage, each cycle applies one position of the shift, whichever lanes have a term there.
     if reach == 1:
         return popcount(union)
     count = zero
     while _any(union > zero):
+        # Positions from the lowest term of any lane up to `reach` - 1 above it, which the first stage can
+        # shift to. Columns that are done have no bits left and are not counted.
         window = ((union & (zero - union)) << reach) - like(union, 1)
         count = count + where(union > zero, like(union, 1), zero)
         union = zero
+        # A lane applies its lowest term if that lies within the window.
         for i in range(n):
             left = load(buffer, i * 32, 32)
             left = left ^ (left & (zero - left) & window)
@@ -79,23 +87,29 @@ def _terms(tiles, steps, entries, counts, members, member_counts, block, ones, r
     More lanes never take fewer cycles. So a tile takes at least the most terms of any lane, and at most what
     one filter would take that read all that its filters read; where the two meet, no filter need be tried.
     """
+    # Tiles run side by side, so `costs` of a step only rises from tile to tile.
     for i in range(len(steps)):
         for row in range(steps[i]):
+            # Lower bound: the lane with most terms, of all that the tile reads.
             n = np.int64(member_counts[i, row])
             cost = load(costs, row * 32, 32)
             for j in range(n):
                 at = np.int64(members[i, row, j]) * 32
                 cost = umax(cost, load(ones, at, 32))
                 store(buffer, j * 32, load(block, at, 32))
+            # Upper bound: all of it on one filter. With the widest first stage the lower bound is exact.
             if n > 0 and reach < 32:
                 most = _drain(buffer, n, reach)
                 if _any(most > cost):
                     for f in range(tiles[i], tiles[i + 1]):
+                        # A filter that reads all of it takes just that.
                         if counts[f, row] == n:
                             cost = umax(cost, most)
                 for f in range(tiles[i], tiles[i + 1]):
+                    # The bounds have met in all 32 columns.
                     if not _any(most > cost):
                         break
+                    # Otherwise each filter drains what it reads itself.
                     lanes = np.int64(counts[f, row])
                     if lanes > 0:
                         for j in range(lanes):
@@ -111,11 +125,14 @@ def _widths(steps, members, member_counts, block, signed, minor_bit, costs):
         for row in range(steps[i]):
             cost = load(costs, row * 32, 32)
             zero = like(cost, 0)
+            # Set bits of the union are bits that some activation needs.
             union = zero
             for j in range(np.int64(member_counts[i, row])):
                 union = union | load(block, np.int64(members[i, row, j]) * 32, 32)
+            # One's complements have no leading ones, so the highest bit gives the width.
             width = like(cost, 16) - leading_zeros(union)
             if minor_bit:
+                # Zeros below the lowest one are left out, too; a group of zeros has none to leave out.
                 below = popcount((union & (zero - union)) - like(cost, 1))
                 width = width - where(union > zero, below, zero)
             store(costs, row * 32, umax(cost, umax(width, like(cost, 1)) + like(cost, signed)))
@@ -225,22 +242,28 @@ def step_costs(
     array of uint8, shape (window sets, steps of all rounds, columns)
         0 where there is no window.
     """
+    # (positions, lanes of all channel blocks, words), as wide as the back end's vectors want it.
     flat = np.ascontiguousarray(table.reshape(len(table), -1, table.shape[-1]), back_end.dtype)
     exists = present(p, together)
     sets, _, width = exists.shape
+    # Where the entries of each (pass, window, word) go: window sets x columns, numbered through. A set that
+    # is cut short leaves columns without a window.
     set_of, place = np.divmod(np.arange(p.windows), p.columns)
     physical = place[:, None] * p.activation_words + np.arange(p.activation_words)
     column = (set_of[:, None] * width + physical // together).reshape(-1)
     column = (np.arange(p.passes)[:, None] * (sets // p.passes * width) + column).reshape(-1)
     base = bricks.base.reshape(-1)
+    # Executed steps of all rounds follow one another.
     ends = np.cumsum([0] + [s.length for s in schedules])
     found = np.zeros((ends[-1], -(-sets * width // BLOCK) * BLOCK), np.uint8)
     block = np.empty(p.steps * p.lanes * BLOCK, back_end.dtype)
+    # A block of columns is laid out once and then read by every round's schedule.
     for origin in range(0, found.shape[1], BLOCK):
         first, last = np.searchsorted(column, [origin, origin + BLOCK])
         _columns(flat, base, bricks.offset, p.activation_words, column, first, last, origin, block)
         back_end.prepare(block)
         for s, a, b in zip(schedules, ends[:-1], ends[1:], strict=True):
+            # Every step takes a cycle at least.
             costs = np.ones((b - a) * BLOCK, back_end.dtype)
             back_end.cost(s, costs)
             found[a:b, origin : origin + BLOCK] = costs.reshape(-1, BLOCK)

@@ -62,6 +62,8 @@ def activation_bricks(p: GridPlan, activations: Array) -> Bricks:
         shaped = activations.reshape(p.groups, layer.positions, layer.channels)
         values = shaped.transpose(1, 0, 2).reshape(layer.positions, -1)
         base, offset = np.arange(layer.positions), np.zeros(1, np.int64)
+    # A group's lanes are the channels of its filters: repeated where a channel has several, and 0 in the
+    # lanes that the last group leaves empty.
     if p.depthwise:
         channel = np.arange(layer.filters) // (layer.filters // layer.conv_groups)
         values = np.pad(values[:, channel], ((0, 0), (0, p.groups * p.lanes - layer.filters)))
@@ -71,6 +73,7 @@ def activation_bricks(p: GridPlan, activations: Array) -> Bricks:
 
 def _in_lanes(p: GridPlan, values: Array) -> Array:
     """Cut the last axis, a filter's channels, into (channel blocks, lanes)."""
+    # The last channel block may leave lanes empty; their activations are 0.
     missing = p.channel_blocks * p.lanes - values.shape[-1]
     if missing:
         values = np.pad(values, ((0, 0),) * (values.ndim - 1) + ((0, missing),))
@@ -88,11 +91,14 @@ def _spatial_bricks(
         padding: Any = layer.padding
         x = np.pad(x, ((0, 0), (0, 0), *padding))
     stride = axes(layer.stride)
+    # From here on sizes are those of the padded, folded input.
     if p.folded:
         x, stride = _fold(x, stride), (1,) * len(stride)
+    # Channels last; axes reversed, so that the first axis is the fastest of the position numbers.
     last_axis_first = tuple(range(x.ndim - 1, 1, -1))
     x = x.transpose(0, *last_axis_first, 1)
     sizes = x.shape[1:-1]
+    # Position numbers that one step along each axis is worth.
     weight = [prod(sizes[d + 1 :]) for d in range(len(sizes))]
     if transposed:
         # Every kernel position meets the same input.
@@ -102,6 +108,7 @@ def _spatial_bricks(
             np.zeros(prod(p.kernel), np.int64),
         )
     base = _grid(layer.out_size[::-1], [w * s for w, s in zip(weight, stride[::-1], strict=True)])
+    # Windows of all images of the batch, image after image.
     base = (np.arange(layer.batch)[:, None] * prod(sizes) + base).reshape(-1)
     dilation = axes(layer.dilation)[::-1]
     offset = _grid(p.kernel[::-1], [w * d for w, d in zip(weight, dilation, strict=True)])
@@ -121,6 +128,7 @@ def _fold(x: Array, stride: tuple[int, ...]) -> Array:
     fill = [(0, -size % s) for size, s in zip(x.shape[2:], stride, strict=True)]
     x = np.pad(x, ((0, 0), (0, 0), *fill))
     n, channels, *sizes = x.shape
+    # Each axis becomes (places, phases); phases join the channels, the last axis's outermost.
     split = [v for size, s in zip(sizes, stride, strict=True) for v in (size // s, s)]
     phases = tuple(3 + 2 * d for d in reversed(range(len(sizes))))
     places = tuple(2 + 2 * d for d in range(len(sizes)))
@@ -141,9 +149,11 @@ def weight_bricks(p: GridPlan, weights: Array) -> Array:
     if p.folded:
         assert isinstance(layer, Conv)
         w = _fold(w, axes(layer.stride))
+    # Kernel positions in time order, last axis outermost; channels innermost.
     walk = (0, *range(w.ndim - 1, 1, -1), 1)
     w = w.transpose(walk).reshape(layer.filters, prod(p.kernel), -1)
     if p.depthwise:
+        # Filter f of a group has its only channel in lane f; the other lanes multiply nothing.
         spread = np.zeros((p.groups * p.lanes, w.shape[1], p.lanes), w.dtype)
         f = np.arange(layer.filters)
         spread[f, :, f % p.lanes] = w[:, :, 0]
@@ -186,11 +196,13 @@ def stream(p: GridPlan, bricks: Bricks, table: Array, columns_at_once: int = 1) 
     array, shape (window sets, steps, ceil(physical columns / columns_at_once))
         0 where there is no window.
     """
+    # What every window reads, in time order.
     entries = table[bricks.index]  # passes, windows, kernel positions, channel blocks, words
     sets = p.window_sets // p.passes
     missing = sets * p.columns - p.windows
     if missing:
         entries = np.pad(entries, ((0, 0), (0, missing), (0, 0), (0, 0), (0, 0)))
+    # A window set takes a step together: columns innermost, words of a value in neighbouring columns.
     entries = entries.reshape(p.window_sets, p.columns, p.steps, p.activation_words)
     entries = entries.transpose(0, 2, 1, 3).reshape(p.window_sets, p.steps, p.physical_columns)
     if columns_at_once == 1:
@@ -203,6 +215,7 @@ def stream(p: GridPlan, bricks: Bricks, table: Array, columns_at_once: int = 1) 
 def present(p: GridPlan, columns_at_once: int = 1) -> npt.NDArray[np.bool_]:
     """Which entries of `stream` belong to a window, shape (window sets, 1, columns)."""
     sets = p.window_sets // p.passes
+    # Window of each entry's first column; only the last set of a pass may lack some.
     first = np.arange(0, p.physical_columns, columns_at_once) // p.activation_words
     exists = np.arange(sets)[:, None] * p.columns + first < p.windows
     return np.tile(exists, (p.passes, 1))[:, None, :]

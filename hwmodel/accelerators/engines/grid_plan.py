@@ -142,6 +142,7 @@ def plan(
     TensorError
         If one operand is wider than all columns or rows together.
     """
+    # An operand that is wider than a word takes neighbouring columns (activations) or rows (weights).
     activation_words = -(-activation_bits // word_bits)
     weight_words = -(-weight_bits // word_bits)
     columns, rows = columns // activation_words, rows // weight_words
@@ -161,12 +162,16 @@ def plan(
         and max(axes(layer.stride)) > 1
         and max(axes(layer.dilation)) == 1
     )
+    # Phases of the stride become channels, and the kernel has a position per stride: 3 channels of a 7 x 7
+    # kernel with stride 2 become 12 of a 4 x 4 kernel with stride 1.
     if folded:
         assert isinstance(layer, Conv)
         strides = axes(layer.stride)
         channels *= prod(strides)
         kernel = tuple(-(-k // s) for k, s in zip(kernel, strides, strict=True))
     depthwise = layer.has_weights and channels == 1 and groups > 1
+    # Filters share no channel: lane i holds filter i's only channel, so lanes, rows and filters of a group
+    # are the same number, and only the diagonal of lanes and rows is at work.
     if depthwise:
         lanes = rows = filters = min(lanes, rows)
         channels = lanes

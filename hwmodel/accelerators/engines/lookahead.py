@@ -30,6 +30,7 @@ def offsets(pattern: str, lookahead: int, lookaside: int) -> tuple[tuple[int, in
 def _masks(weights, masks):
     for f in range(weights.shape[0]):
         for t in range(weights.shape[1]):
+            # Bit i: lane i has a weight to multiply at this step.
             mask = np.uint64(0)
             for i in range(weights.shape[2]):
                 mask |= np.uint64(weights[f, t, i] != 0) << np.uint64(i)
@@ -43,15 +44,20 @@ def _schedule(weights, held, lanes, steps_ahead, lanes_aside, most_first, entrie
     `weights` and `held`: lanes with a weight other than 0, and with any weight, (filters, steps).
     """
     filters, steps = weights.shape
+    # Steps that are staged beside the current one; they bound how many may be skipped in a row.
     ahead = 0
     for o in range(len(steps_ahead)):
         ahead = max(ahead, steps_ahead[o])
     one, full = np.uint64(1), np.uint64(0xFFFFFFFFFFFFFFFF) >> np.uint64(64 - lanes)
     here = held.copy()  # slots that were not swapped away
+    # promoted[h]: slots of step t + h that are read in this step, by their own lane.
     promoted = np.empty(ahead + 1, np.uint64)
+    # Candidates of every lane, bit-sliced: bit i of plane[b] is bit b of lane i's count, at most 255.
     plane = np.empty(8, np.uint64)
     skipped, row = 0, 0
     for t in range(steps):
+        # A step in which no filter of the tile has a weight left is not executed, so long as the next one is
+        # staged already.
         if skipped < ahead:
             used = np.uint64(0)
             for f in range(filters):
@@ -62,6 +68,8 @@ def _schedule(weights, held, lanes, steps_ahead, lanes_aside, most_first, entrie
         skipped = 0
         for f in range(filters):
             promoted[:] = 0
+            # Filters choose by themselves: a weight never leaves its filter. Each round of the loop fills one
+            # lane; counts change with every weight that moves, so they are made anew.
             empty = full & ~weights[f, t]
             while empty != 0:
                 # Candidates of every lane, counted in bit planes.
@@ -71,11 +79,14 @@ def _schedule(weights, held, lanes, steps_ahead, lanes_aside, most_first, entrie
                     if t + steps_ahead[o] >= steps:
                         continue
                     source = weights[f, t + steps_ahead[o]]
+                    # Turn the word so that bit i is the slot that lane i would take from; lanes wrap around.
                     aside = np.uint64(lanes_aside[o])
                     found = source
                     if aside != 0:
                         found = ((source >> aside) | (source << (np.uint64(lanes) - aside))) & full
                     found &= empty
+                    # Empty lanes with a candidate at this place: add one to the counts of all of them at
+                    # once, a ripple of carries through the planes.
                     some |= found
                     for b in range(8):
                         carry = plane[b] & found
@@ -85,14 +96,19 @@ def _schedule(weights, held, lanes, steps_ahead, lanes_aside, most_first, entrie
                             break
                 if some == 0:
                     break
+                # Compare the counts from their highest bit down, and keep the lanes with the better bit,
+                # unless no lane has it: lanes with most candidates are left, or with fewest.
                 chosen = some
                 for b in range(7, -1, -1):
                     better = chosen & (plane[b] if most_first else ~plane[b])
                     if better != 0:
                         chosen = better
+                # On a tie the lowest lane goes first.
                 lane = 0
                 while chosen >> np.uint64(lane) & one == 0:
                     lane += 1
+                # It takes its first candidate in order of preference. Slots are swapped whole: what is taken
+                # is neither weight nor activation of its own step any more.
                 for o in range(len(steps_ahead)):
                     if t + steps_ahead[o] >= steps:
                         continue
@@ -107,6 +123,7 @@ def _schedule(weights, held, lanes, steps_ahead, lanes_aside, most_first, entrie
             promoted[0] = weights[f, t] | (here[f, t] & empty)
             if t == 0 and empty & ~held[f, 0] != 0:
                 promoted[0] |= one
+            # By time step and lane, which is how the back ends look activations up.
             n = 0
             for h in range(ahead + 1):
                 for i in range(lanes):
@@ -122,6 +139,7 @@ def _schedule(weights, held, lanes, steps_ahead, lanes_aside, most_first, entrie
 def _join(entries, counts, first, last, rows, seen, members, member_counts):
     """List, for every executed step, what any of the filters reads."""
     for row in range(rows):
+        # `seen` is cleared by what this row has set, so that no row pays for all slots of the layer.
         n = 0
         for f in range(first, last):
             for i in range(counts[f, row]):
@@ -196,11 +214,13 @@ def schedule(
     _masks(np.ascontiguousarray(weights), used)
     _masks(np.ascontiguousarray(held), there)
     there = np.ascontiguousarray(np.broadcast_to(there, used.shape))
+    # Lanes aside become turns to the right, from 0 to lanes - 1.
     ahead = np.array([h for h, _ in places], np.int64)
     aside = np.array([d % lanes for _, d in places], np.int64)
     tiles = np.append(np.arange(0, filters, rows), filters).astype(np.int64)
     place = np.uint16 if steps * lanes <= 1 << 16 else np.uint32
     entries, counts = np.empty((filters, steps, lanes), place), np.zeros((filters, steps), np.uint8)
+    # One filter reads at most a slot a lane; all filters of a tile together, all that is staged.
     reach = (1 + max(ahead)) * lanes
     members = np.empty((len(tiles) - 1, steps, reach), place)
     member_counts = np.zeros((len(tiles) - 1, steps), np.uint16)
