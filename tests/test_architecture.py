@@ -160,3 +160,12 @@ def test_picture_is_the_scripts() -> None:
     draw = namespace["draw"]
     assert callable(draw)
     assert draw() == text("docs/bit-matrix.svg")
+
+
+def test_every_accelerator_has_a_test_file_of_its_name() -> None:
+    from hwmodel.accelerators.registry import accelerator_class, accelerator_names
+
+    own = {name for name in accelerator_names() if accelerator_class(name).__module__.startswith("hwmodel.")}
+    tested = {file.stem.removeprefix("test_") for file in ROOT.glob("tests/hwmodel/accelerators/test_*.py")}
+    assert len(own) >= 20
+    assert not own - tested
