@@ -243,3 +243,12 @@ def test_type_checkers_see_the_machines(tmp_path: Path) -> None:
     )  # fmt: skip
     assert 'script.py:4: error: Argument "rows" to "BitX"' in done.stdout
     assert "Found 1 error" in done.stdout
+
+
+def test_every_accelerator_has_a_test_file_of_its_name() -> None:
+    from hwmodel.accelerators.registry import accelerator_class, accelerator_names
+
+    own = {name for name in accelerator_names() if accelerator_class(name).__module__.startswith("hwmodel.")}
+    tested = {file.stem.removeprefix("test_") for file in ROOT.glob("tests/hwmodel/accelerators/test_*.py")}
+    assert len(own) >= 20
+    assert not own - tested

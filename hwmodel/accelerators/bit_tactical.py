@@ -25,7 +25,6 @@ from hwmodel.accelerators.engines.booth_terms import (
     width_table,
 )
 from hwmodel.accelerators.engines.bricks import (
-    GridPlan,
     activation_bricks,
     held_lanes,
     meetings,
@@ -33,6 +32,7 @@ from hwmodel.accelerators.engines.bricks import (
     weight_bricks,
     words,
 )
+from hwmodel.accelerators.engines.grid_plan import GridPlan
 from hwmodel.accelerators.families.grid import GRID_ASSUMPTIONS, Grid
 from hwmodel.accelerators.families.grid_work import GridWork, columns_at_work, times_used
 from hwmodel.accelerators.on_chip import OnChip
@@ -47,7 +47,8 @@ from hwmodel.operands.operands import Operands
 from hwmodel.operands.reads import Reads
 
 if TYPE_CHECKING:
-    from hwmodel.accelerators.engines.lookahead import BackEnd, WeightSchedule
+    from hwmodel.accelerators.engines.back_ends import BackEnd
+    from hwmodel.accelerators.engines.lookahead import WeightSchedule
 
 BACK_ENDS = ("p", "e", None)
 PATTERNS = ("T", "L")
@@ -149,7 +150,7 @@ class BitTactical(Grid):
         sent = {"e": bits.bit_length() + 1, "p": 1, None: bits}[self.back_end]
         parts = {"selectors": Part(selector(costs, self._places, sent), self.slots)}
         if self.back_end:
-            parts["weight_sets"] = self._weight_sets(costs, self._column_registers)
+            parts["weight_sets"] = self.weight_sets(costs, self._column_registers)
         if self.back_end == "e":
             parts |= term_parts(self, costs, self.first_stage_bits)
             parts |= generator_parts(self, costs, self.booth, staged)
@@ -158,14 +159,14 @@ class BitTactical(Grid):
             groups = self.tiles * self.columns // self.group_columns
             parts |= serial_parts(self, costs)
             parts |= {
-                "dispatcher": Part(self._dispatcher(costs).cost, inputs),
+                "dispatcher": Part(self.dispatcher(costs).cost, inputs),
                 "width_detectors": Part(detector, groups),
             }
         else:
             parts |= {
                 "multipliers": Part(costs.multiplier(bits), self.slots),
                 "adder_trees": Part(adder_tree(costs, self.lanes, 2 * bits), self.units),
-                "accumulators": self._accumulators(costs),
+                "accumulators": self.accumulators(costs),
                 "weight_registers": Part(costs.register(bits), self.lanes * self.rows * self.tiles),
                 "activation_registers": Part(costs.register(bits), inputs),
             }
@@ -177,10 +178,9 @@ class BitTactical(Grid):
         self.check_at_least(0, "lookaside", "first_stage_bits")
         if self.column_registers is not None:
             self.check_at_least(0, "column_registers")
-        for option, known in (("back_end", BACK_ENDS), ("pattern", PATTERNS), ("order", ORDERS)):
-            if getattr(self, option) not in known:
-                one_of = ", ".join(map(str, known))
-                raise self.refusal(f"{option} must be one of {one_of}, got {getattr(self, option)!r}")
+        self.check_one_of(BACK_ENDS, "back_end")
+        self.check_one_of(PATTERNS, "pattern")
+        self.check_one_of(ORDERS, "order")
         if self.pattern == "T" and (self.lookahead, self.lookaside) != (2, 5):
             raise self.refusal("pattern 'T' needs lookahead=2 and lookaside=5")
         if self.lanes > 64 or self.lookahead + self.lookaside > 255:
@@ -188,8 +188,7 @@ class BitTactical(Grid):
                 f"lanes must be at most 64 and lookahead + lookaside at most 255,"
                 f" got {self.lanes} and {self.lookahead} + {self.lookaside}"
             )
-        if self.columns % self.group_columns:
-            raise self.refusal(f"group_columns must divide columns {self.columns}, got {self.group_columns}")
+        self.check_divides("group_columns", "columns")
 
     @property
     def peak_macs_per_cycle(self) -> float:
@@ -203,7 +202,7 @@ class BitTactical(Grid):
     def stored_bits(self, layer: Layer, operands: Operands, on_chip: OnChip) -> StoredBits:
         """Count the bits in DRAM: weights as scheduled, each with the number of its place; whole words."""
         assert on_chip.groups is not None
-        p = self._plan(layer, operands)
+        p = self.plan_of(layer, operands)
         entry = p.weight_words * self.word_bits + self._place_bits
         weights = on_chip.groups * (1 if p.depthwise else p.lanes) * entry
         return replace(super().stored_bits(layer, operands, on_chip), weights=weights)
@@ -215,7 +214,7 @@ class BitTactical(Grid):
 
     def run(self, layer: Layer, operands: Operands) -> OnChip:
         """Count the cycles of `layer`."""
-        p = self._plan(layer, operands)
+        p = self.plan_of(layer, operands)
         weights = weight_bricks(p, operands.integer_weights)
         weights = weights.reshape(*weights.shape[:2], p.steps, p.lanes)
         schedules = [self._schedules(p, weights, g) for g in range(p.groups)]
@@ -231,10 +230,10 @@ class BitTactical(Grid):
             uses = self._whole_uses(w, useful * w.word_pairs, steps * layer.positions * w.word_pairs)
             work = w.work(uses | {"weight_registers": weight_words}, weight_bits_read=bits_read)
             cycles = p.window_sets * sum(s.length for group in schedules for s in group)
-            return self._grid_result(p, cycles, useful, groups=steps, work=work)
+            return self.grid_result(p, cycles, useful, groups=steps, work=work)
 
+        from hwmodel.accelerators.engines.back_ends import step_costs
         from hwmodel.accelerators.engines.column_sync import waiting
-        from hwmodel.accelerators.engines.lookahead import step_costs
 
         together = self.group_columns if self.back_end == "p" and not p.staggered else 1
         activations = operands.integer_activations
@@ -275,7 +274,7 @@ class BitTactical(Grid):
         uses["weight_registers"] = lane_steps * layer.positions * w.word_pairs * w.weight_share
         uses["weight_sets"] = weight_words * (self._column_registers > 0)
         work = w.work(uses, weight_bits_read=bits_read)
-        return self._grid_result(p, columns.cycles, useful, groups=steps, work=work)
+        return self.grid_result(p, columns.cycles, useful, groups=steps, work=work)
 
     @staticmethod
     def _whole_uses(w: GridWork, products: int, unit_steps: int) -> dict[str, float]:
@@ -318,7 +317,7 @@ class BitTactical(Grid):
         self, p: GridPlan, values: npt.NDArray[Any], signed: bool
     ) -> tuple[BackEnd, npt.NDArray[Any], npt.NDArray[Any]]:
         """Back end, what it takes of each activation, and the cycles of each alone."""
-        from hwmodel.accelerators.engines.lookahead import PrecisionBackEnd, TermBackEnd
+        from hwmodel.accelerators.engines.back_ends import PrecisionBackEnd, TermBackEnd
 
         if self.back_end == "p":
             cut = ones_complement(words(values, p.activation_words, p.word_bits), p.word_bits, signed)

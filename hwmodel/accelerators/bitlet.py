@@ -17,32 +17,30 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
-import numpy.typing as npt
 
-from bitxcore.errors import TensorError
 from hwmodel.accelerators.base import WORDS_IN_DRAM, Accelerator
+from hwmodel.accelerators.engines.float_parts import SIGNIFICAND_BITS
 from hwmodel.accelerators.families.grid import SECOND_OPERAND
 from hwmodel.accelerators.on_chip import OnChip
 from hwmodel.costs.area_energy import Part, Work
-from hwmodel.costs.components import SUM_GUARD_BITS, adder_tree, leading_one, selector
+from hwmodel.costs.components import SUM_GUARD_BITS, accumulator, adder_tree, leading_one, selector
 from hwmodel.costs.figures import Costs
 from hwmodel.memory.stored import StoredBits, dense_bits
 from hwmodel.networks.layers import Conv, Layer, Linear
-from hwmodel.operands.im2col import windows
 from hwmodel.operands.operands import Operands
 from hwmodel.operands.reads import Reads
 
-Array = npt.NDArray[Any]
+if TYPE_CHECKING:
+    from hwmodel.accelerators.engines.bit_row_passes import Counts
 
 NUMBERS = ("fixed", "float")
 MAX_GROUP = 64
 MAX_LOOK = 12
 MAX_ROWS = 24
 FLOAT_BITS = 32
-SIGNIFICAND_BITS = 24
 EXPONENT_BITS = 8
 STAGES = {"float": 16, "fixed": 13}
 """Cycles of a group besides loading it, finding its largest exponent, and C."""
@@ -123,11 +121,9 @@ class Bitlet(Accelerator):
         self.check_at_least(1, "pe_rows", "pe_columns", "group", "look", "beat", "bit_rows")
         if self.fifo_depth is not None:
             self.check_at_least(0, "fifo_depth")
-        if self.numbers not in NUMBERS:
-            raise self.refusal(f"numbers must be one of {', '.join(NUMBERS)}, got {self.numbers!r}")
+        self.check_one_of(NUMBERS, "numbers")
         for option, most in (("group", MAX_GROUP), ("look", MAX_LOOK), ("bit_rows", MAX_ROWS)):
-            if getattr(self, option) > most:
-                raise self.refusal(f"{option} must be at most {most}, got {getattr(self, option)}")
+            self.check_at_most(most, option)
 
     @property
     def reads(self) -> Reads:
@@ -171,7 +167,20 @@ class Bitlet(Accelerator):
 
     def run(self, layer: Layer, operands: Operands) -> OnChip:
         """Count the cycles of `layer`."""
-        count = self._count_float if self.numbers == "float" else self._count_fixed
+        from hwmodel.accelerators.engines.bit_row_passes import BitRowArray
+
+        array = BitRowArray(
+            pe_rows=self.pe_rows,
+            pe_columns=self.pe_columns,
+            group=self.group,
+            look=self.look,
+            bit_rows=self.bit_rows,
+            load_cycles=self.load_cycles,
+            latency_cycles=self.latency_cycles,
+            double_buffered=self.double_buffered,
+            fifo_depth=self.fifo_depth,
+        )
+        count = array.count_float if self.numbers == "float" else array.count_fixed
         counts = count(layer, operands)
         fill, even, unequal, waiting = np.diff(counts.ladder, prepend=0).tolist()
         cycles = fill + even + unequal + waiting
@@ -192,92 +201,6 @@ class Bitlet(Accelerator):
     def _groups(self, layer: Layer) -> int:
         """Count the groups of a filter."""
         return -(-layer.reduction // self.group)
-
-    def _count_fixed(self, layer: Layer, operands: Operands) -> _Counts:
-        """Count a layer whose cycles do not depend on activations: PEs of a row are alike."""
-        from hwmodel.accelerators.engines.bit_rows import fixed_cycles
-
-        magnitudes = np.abs(operands.integer_weights.reshape(layer.filters, -1).astype(np.int64))
-        largest = int(magnitudes.max())
-        if largest >> self.bit_rows:
-            raise TensorError(f"weights of magnitude {largest} have more bits than bit_rows={self.bit_rows}")
-        cycles, ones = fixed_cycles(
-            magnitudes.astype(np.uint32), group=self.group, look=self.look, bit_rows=self.bit_rows
-        )
-        per_group = layer.filters // layer.conv_groups
-        starts = np.arange(layer.conv_groups)[:, None] * per_group + np.arange(0, per_group, self.pe_rows)
-        bounds = np.append(starts.reshape(-1), layer.filters)
-        ladder = self._ladder(cycles, bounds, self.pe_rows) * layer.position_tiles(self.pe_columns)
-        return _Counts(ladder, ones * layer.positions, int(cycles.sum(dtype=np.int64)) * layer.positions)
-
-    def _count_float(self, layer: Layer, operands: Operands) -> _Counts:
-        """Count a layer one tile of positions after the other: every PE aligns differently."""
-        from hwmodel.accelerators.engines.bit_rows import float_cycles
-
-        assert operands.weights is not None
-        assert operands.activations is not None
-        exponents, significands = _float32("weights", operands.weights.reshape(layer.filters, -1))
-        others, _ = _float32("activations", operands.activations)
-        others = windows(layer, others).reshape(layer.conv_groups, layer.positions, -1)
-        significands >>= np.uint32(SIGNIFICAND_BITS - self.bit_rows)
-        per_group = layer.filters // layer.conv_groups
-        at_once = layer.positions // layer.steps
-        tiles = [
-            slice(first, min(first + self.pe_columns, step + at_once))
-            for step in range(0, layer.positions, at_once)
-            for first in range(step, step + at_once, self.pe_columns)
-        ]
-        bounds = np.append(np.arange(0, per_group, self.pe_rows), per_group)
-        ladder, ones, pe_cycles = np.zeros(4, np.int64), 0, 0
-        for g in range(layer.conv_groups):
-            mine = slice(g * per_group, (g + 1) * per_group)
-            for tile in tiles:
-                cycles, found = float_cycles(
-                    significands[mine],
-                    exponents[mine],
-                    others[g, tile],
-                    group=self.group,
-                    look=self.look,
-                    bit_rows=self.bit_rows,
-                )
-                positions = cycles.shape[1]
-                ladder += self._ladder(
-                    cycles.reshape(-1, cycles.shape[2]), bounds * positions, self.pe_rows * self.pe_columns
-                )
-                ones += found
-                pe_cycles += int(cycles.sum(dtype=np.int64))
-        return _Counts(ladder, ones, pe_cycles)
-
-    def _ladder(self, cycles: Array, bounds: Array, units: int) -> npt.NDArray[np.int64]:
-        """Cycles of some passes that run one after another, each rung held up by one thing more.
-
-        Parameters
-        ----------
-        cycles : array of int, shape (units at work, groups)
-            C of each group.
-        bounds : array of int
-            Units where passes begin, and the end.
-        units : int
-            Units that there are.
-
-        Returns
-        -------
-        array of int64, shape (4,)
-            Overhead of the groups; with work that all units share evenly; with each unit's own; with waiting.
-        """
-        from hwmodel.accelerators.engines.skewed_fifo import fifo_ladder
-
-        groups, passes = cycles.shape[1], len(bounds) - 1
-        if self.double_buffered:
-            cycles = np.maximum(cycles, self.load_cycles)
-            apart, fill = 0, self.latency_cycles
-        else:
-            apart = self.latency_cycles + 1
-            fill = groups * apart
-        ladder = fifo_ladder(cycles + apart, fifo_depth=self.fifo_depth, bounds=bounds) - groups * apart
-        work = np.add.reduceat(cycles.sum(axis=1, dtype=np.int64), bounds[:-1])
-        ladder[:, 0] = -(-work // units)
-        return np.append(passes * fill, passes * fill + ladder.sum(axis=0))
 
     def parts(self, costs: Costs) -> Mapping[str, Part]:
         """Components, by the blocks of the RTL; built for floats, whatever runs on it.
@@ -305,13 +228,11 @@ class Bitlet(Accelerator):
             "row_adders": Part(
                 adder_tree(costs, self.bit_rows, product) + costs.adder(total) + costs.register(total), pes
             ),
-            "group_sums": Part(
-                costs.adder(total + SUM_GUARD_BITS) + costs.register(total + SUM_GUARD_BITS), pes
-            ),
+            "group_sums": Part(accumulator(costs, total + SUM_GUARD_BITS), pes),
             "float_packers": Part(costs.shifter(total, total) + costs.float32_adder(), pes),
         }
 
-    def _work(self, layer: Layer, operands: Operands, counts: _Counts, tiles: tuple[int, int]) -> Work:
+    def _work(self, layer: Layer, operands: Operands, counts: Counts, tiles: tuple[int, int]) -> Work:
         """Count the uses of the parts; `tiles`: of filters and of positions."""
         is_float = self.numbers == "float"
         weight_bits, activation_bits = self._widths(operands)
@@ -338,26 +259,3 @@ class Bitlet(Accelerator):
                 "output_buffer": layer.filters * layer.positions * activation_bits,
             },
         )
-
-
-@dataclass(frozen=True)
-class _Counts:
-    """What the engine found in a layer, over all PEs: rungs of cycles, essential bits applied, sum of C."""
-
-    ladder: npt.NDArray[np.int64]
-    ones: int
-    pe_cycles: int
-
-
-def _float32(what: str, x: Array) -> tuple[npt.NDArray[np.int16], npt.NDArray[np.uint32]]:
-    """Biased exponents and significands of the values as float32; 0 has exponent 0, subnormals have 1."""
-    with np.errstate(over="ignore"):
-        bits = np.ascontiguousarray(x, np.float32).view(np.uint32)
-    exponents = (bits >> np.uint32(23) & np.uint32(0xFF)).astype(np.int16)
-    if bits.size and exponents.max() == 0xFF:
-        index = int(np.argmax(exponents))
-        raise TensorError(f"{what} [{index}] = {x.reshape(-1)[index]} is not finite in float32")
-    fractions = bits & np.uint32(0x7FFFFF)
-    significands = fractions | (exponents > 0).astype(np.uint32) << np.uint32(23)
-    exponents[(exponents == 0) & (fractions > 0)] = 1
-    return exponents, significands

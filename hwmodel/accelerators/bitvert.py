@@ -29,7 +29,7 @@ from hwmodel.accelerators.families.bit_columns import (
 )
 from hwmodel.accelerators.on_chip import OnChip
 from hwmodel.costs.area_energy import Part, Work
-from hwmodel.costs.components import adder_tree
+from hwmodel.costs.components import adder_tree, tree_bits
 from hwmodel.costs.figures import Costs
 from hwmodel.memory.stored import StoredBits
 from hwmodel.networks.layers import Layer
@@ -126,8 +126,7 @@ class BitVert(BitColumns):
                 )
         if self.lanes > self.subgroup:
             raise self.refusal(f"lanes must be at most subgroup {self.subgroup}, got {self.lanes}")
-        if self.method not in METHODS:
-            raise self.refusal(f"method must be one of {', '.join(METHODS)}, got {self.method!r}")
+        self.check_one_of(METHODS, "method")
         if isinstance(self.sensitive, bool) or not 0 <= self.sensitive <= 1:
             raise self.refusal(f"sensitive must be a share from 0 to 1, got {self.sensitive!r}")
 
@@ -139,19 +138,19 @@ class BitVert(BitColumns):
     @property
     def peak_macs_per_cycle(self) -> float:
         """Multiply-accumulates a cycle at 16 bits, nothing skipped."""
-        return self.slots / FIXED_POINT_BITS / self._word_passes
+        return self.slots / FIXED_POINT_BITS / self.word_passes
 
     def run(self, layer: Layer, operands: Operands) -> OnChip:
         """Count the cycles of `layer`."""
         from hwmodel.accelerators.engines.column_pruning import slowest_together
 
-        weights = self._weights(layer, operands)
+        weights = self.column_weights(layer, operands)
         keeps = self._keeps(weights)
         costs, added = self._costs(weights, keeps)
         groups = layer.conv_groups
         order = np.argsort(~keeps.reshape(groups, -1), axis=1, kind="stable")
         costs = np.take_along_axis(costs.reshape(groups, order.shape[1], -1), order[:, :, None], axis=1)
-        activation_bits = self._activation_bits(operands)
+        activation_bits = self.activation_bits(operands)
         passes = -(-activation_bits // self.word_bits)
         options = []
         for f, p in divisions(self.arrays):
@@ -186,8 +185,8 @@ class BitVert(BitColumns):
 
     def stored_bits(self, layer: Layer, operands: Operands, on_chip: OnChip) -> StoredBits:
         """Count the bits in DRAM: columns that are left, and the metadata of groups that are pruned."""
-        weights = self._weights(layer, operands)
-        return self._stored(layer, operands, self._weight_bits(layer, weights, self._keeps(weights)))
+        weights = self.column_weights(layer, operands)
+        return self.stored_columns(layer, operands, self._weight_bits(layer, weights, self._keeps(weights)))
 
     def _dropped(self, weights: ColumnWeights) -> int:
         """Columns that are pruned; narrow weights keep two."""
@@ -263,7 +262,7 @@ class BitVert(BitColumns):
         """Yield filters and their weights after binary pruning."""
         from hwmodel.accelerators.engines.column_pruning import restore
 
-        weights = self._weights(layer, operands)
+        weights = self.column_weights(layer, operands)
         for filters, _, stored in self._blocks(weights, self._keeps(weights)):
             values = stored.values
             if self.method == "shift":
@@ -277,13 +276,13 @@ class BitVert(BitColumns):
         total = 2 * word + GUARD_BITS
         selection = costs.gates("multiplexer", (choices - 1) * word) + costs.gates("and", word)
         tree = adder_tree(costs, self.lanes, word)
-        level = word + (self.lanes - 1).bit_length()
+        level = tree_bits(self.lanes, word)
         one = self.lanes * selection + tree + costs.adder(level + 1) + costs.gates("multiplexer", level + 1)
         pe = (
             subgroups * one
             + adder_tree(costs, subgroups, level + 1)
             + costs.shifter(total, word)
-            + costs.multiplier(3, word + (self.pe_weights - 1).bit_length())
+            + costs.multiplier(3, tree_bits(self.pe_weights, word))
             + 2 * costs.adder(total)
             + costs.register(total)
         )
@@ -294,9 +293,7 @@ class BitVert(BitColumns):
             + costs.gates("xor", self.pe_weights)
             + costs.gates("and", subgroups * self.lanes * choices * 2)
         )
-        sums = adder_tree(costs, self.pe_weights, word) + costs.register(
-            word + (self.pe_weights - 1).bit_length()
-        )
+        sums = adder_tree(costs, self.pe_weights, word) + costs.register(tree_bits(self.pe_weights, word))
         return {
             "pes": Part(pe, self.arrays * self.rows * self.columns),
             "schedulers": Part(scheduler, self.arrays * self.rows),

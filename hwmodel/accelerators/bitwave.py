@@ -176,13 +176,13 @@ class BitWave(BitColumns):
     @property
     def peak_macs_per_cycle(self) -> float:
         """Multiply-accumulates a cycle at 16 bits, nothing skipped."""
-        return self.slots / FIXED_POINT_BITS / self._word_passes
+        return self.slots / FIXED_POINT_BITS / self.word_passes
 
     def run(self, layer: Layer, operands: Operands) -> OnChip:
         """Count the cycles of `layer` on its best unrolling."""
         found = self._best(layer, operands)
         u, columns = found.unrolling, found.columns
-        activation_bits = self._activation_bits(operands)
+        activation_bits = self.activation_bits(operands)
         passes = -(-activation_bits // self.word_bits)
         steps = found.position_steps * passes
         applied = columns.applied * layer.positions * passes
@@ -206,7 +206,7 @@ class BitWave(BitColumns):
 
     def stored_bits(self, layer: Layer, operands: Operands, on_chip: OnChip) -> StoredBits:
         """Count the bits in DRAM: columns that are not empty, signs, and a mask of columns a group."""
-        return self._stored(layer, operands, self._best(layer, operands).columns.stored_bits)
+        return self.stored_columns(layer, operands, self._best(layer, operands).columns.stored_bits)
 
     def _best(self, layer: Layer, operands: Operands) -> _Mapping:
         """Unrolling of fewest cycles."""
@@ -216,7 +216,7 @@ class BitWave(BitColumns):
             machine=self,
             layer=layer,
             weight_bits=operands.weight_bits,
-            passes=-(-self._activation_bits(operands) // self.word_bits),
+            passes=-(-self.activation_bits(operands) // self.word_bits),
         )
 
     def _columns(self, layer: Layer, weights: ColumnWeights, channels: int) -> _Columns:
@@ -258,7 +258,7 @@ class BitWave(BitColumns):
         """Yield filters and their weights, saturated and with bits flipped."""
         from hwmodel.accelerators.engines.column_pruning import flip, restore
 
-        weights = self._weights(layer, operands)
+        weights = self.column_weights(layer, operands)
         channels = self._best(layer, operands).unrolling.channels
         columns = weights.width - 1
         for filters, whole in weights.blocks(channels):
@@ -299,7 +299,7 @@ def _map(
     """Try all unrollings."""
     from hwmodel.accelerators.engines.column_pruning import slowest_together
 
-    integers = machine._weights(layer, Operands(weights, weight_bits=weight_bits))
+    integers = machine.column_weights(layer, Operands(weights, weight_bits=weight_bits))
     columns: dict[int, _Columns] = {}
     kernels: dict[tuple[int, int], int] = {}
     best: _Mapping | None = None

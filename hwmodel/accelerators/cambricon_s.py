@@ -19,7 +19,8 @@ import numpy as np
 import numpy.typing as npt
 
 from hwmodel.accelerators.base import Accelerator
-from hwmodel.accelerators.engines.bricks import Bricks, activation_bricks, plan
+from hwmodel.accelerators.engines.bricks import Bricks, activation_bricks
+from hwmodel.accelerators.engines.grid_plan import plan
 from hwmodel.accelerators.on_chip import OnChip
 from hwmodel.costs.area_energy import Part, Work
 from hwmodel.costs.components import (

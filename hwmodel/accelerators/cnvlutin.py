@@ -16,7 +16,8 @@ from typing import ClassVar
 
 from hwmodel.accelerators.base import Accelerator
 from hwmodel.accelerators.engines.brick_slices import Drained, drain
-from hwmodel.accelerators.engines.bricks import activation_bricks, plan
+from hwmodel.accelerators.engines.bricks import activation_bricks
+from hwmodel.accelerators.engines.grid_plan import plan
 from hwmodel.accelerators.families.grid_work import GridWork
 from hwmodel.accelerators.on_chip import OnChip
 from hwmodel.costs.area_energy import Part, Work
@@ -28,6 +29,7 @@ from hwmodel.operands.operands import Operands
 from hwmodel.operands.reads import Reads
 
 WORD_BITS = 16
+SLICES = ("bricks", "channels")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,8 +91,7 @@ class Cnvlutin(Accelerator):
     def __post_init__(self) -> None:
         super().__post_init__()
         self.check_at_least(1, "lanes", "rows", "tiles", "brick")
-        if self.slices not in ("bricks", "channels"):
-            raise self.refusal(f"slices must be one of bricks, channels, got {self.slices!r}")
+        self.check_one_of(SLICES, "slices")
 
     @property
     def reads(self) -> Reads:

@@ -63,14 +63,14 @@ class DaDianNao(Grid):
         return {
             "multipliers": Part(costs.multiplier(bits), self.slots),
             "adder_trees": Part(adder_tree(costs, self.lanes, 2 * bits), self.units),
-            "accumulators": self._accumulators(costs),
+            "accumulators": self.accumulators(costs),
             "weight_registers": Part(costs.register(bits), self.lanes * self.rows * self.tiles),
             "activation_registers": Part(costs.register(bits), self.lanes * self.columns * self.tiles),
         }
 
     def run(self, layer: Layer, operands: Operands) -> OnChip:
         """Count the cycles of `layer`: one a time step."""
-        p = self._plan(layer, operands)
+        p = self.plan_of(layer, operands)
         w = GridWork.of(p, operands)
         uses = {
             "multipliers": w.products * w.weight_share * w.activation_share,
@@ -79,4 +79,4 @@ class DaDianNao(Grid):
             "weight_registers": w.weights_read * p.weight_words * w.weight_share,
             "activation_registers": w.tile_activations * w.activation_share,
         }
-        return self._grid_result(p, p.all_steps, layer.macs, work=w.work(uses))
+        return self.grid_result(p, p.all_steps, layer.macs, work=w.work(uses))

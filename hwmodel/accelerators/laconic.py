@@ -91,7 +91,7 @@ class Laconic(Grid):
             "decoders": Part(one_hot_decoder(costs, lines), self.slots),
             "histograms": Part(lines * ones_counter(costs, self.lanes), self.units),
             "count_adders": Part(adder_tree(costs, count, 2 * bits), self.units),
-            "accumulators": self._accumulators(costs),
+            "accumulators": self.accumulators(costs),
             "booth_encoders": Part(booth_encoder(costs, bits), inputs * self.booth),
             "term_generators": Part(generator, inputs),
         }
@@ -105,7 +105,7 @@ class Laconic(Grid):
         from hwmodel.accelerators.engines.column_sync import waiting
         from hwmodel.accelerators.engines.pairs import slowest_pairs
 
-        p = self._plan(layer, operands)
+        p = self.plan_of(layer, operands)
         bricks = activation_bricks(p, operands.integer_activations)
         a = self._counts(bricks.values, p.activation_words, p.word_bits)
         w = self._counts(weight_bricks(p, operands.integer_weights), p.weight_words, p.word_bits)
@@ -134,7 +134,7 @@ class Laconic(Grid):
             "booth_encoders": words * self.booth,
             "term_generators": terms,
         }
-        return self._grid_result(p, columns.cycles, work, work=events.work(uses))
+        return self.grid_result(p, columns.cycles, work, work=events.work(uses))
 
     def _counts(self, values: npt.NDArray[Any], count: int, bits: int) -> npt.NDArray[np.uint8]:
         """Terms of each word, on a new last axis."""

@@ -19,9 +19,11 @@ import numpy as np
 import numpy.typing as npt
 
 from hwmodel.accelerators.engines.booth_terms import width_table, word_unions
-from hwmodel.accelerators.engines.bricks import GridPlan, activation_bricks, present, stream, weight_bricks
+from hwmodel.accelerators.engines.bricks import present, weight_bricks
+from hwmodel.accelerators.engines.grid_plan import GridPlan
+from hwmodel.accelerators.families.activation_widths import ActivationWidths
 from hwmodel.accelerators.families.grid import GRID_ASSUMPTIONS, SECOND_OPERAND, Grid
-from hwmodel.accelerators.families.grid_work import GridWork, times_used
+from hwmodel.accelerators.families.grid_work import GridWork
 from hwmodel.accelerators.on_chip import OnChip
 from hwmodel.costs.area_energy import Part
 from hwmodel.costs.components import accumulator, adder_tree, tree_bits, width_detector
@@ -96,9 +98,9 @@ class Loom(Grid):
             "and_gates": Part(costs.gates("and", serial), self.slots),
             "adder_trees": Part(adder_tree(costs, self.lanes, serial), self.units),
             "activation_accumulators": Part(accumulator(costs, inner), self.units),
-            "accumulators": self._accumulators(costs),
+            "accumulators": self.accumulators(costs),
             "weight_registers": Part(costs.register(1), self.slots),
-            "dispatcher": self._dispatcher(costs),
+            "dispatcher": self.dispatcher(costs),
             "width_detectors": Part(
                 width_detector(costs, self.lanes * self.group_columns, bits),
                 self.columns // self.group_columns,
@@ -112,11 +114,7 @@ class Loom(Grid):
     def __post_init__(self) -> None:
         super().__post_init__()
         self.check_at_least(1, "serial_bits", "group_columns")
-        for option in ("columns", "rows"):
-            if getattr(self, option) % self.group_columns:
-                raise self.refusal(
-                    f"group_columns must divide {option} {getattr(self, option)}, got {self.group_columns}"
-                )
+        self.check_divides("group_columns", "columns", "rows")
 
     @property
     def peak_macs_per_cycle(self) -> float:
@@ -131,27 +129,21 @@ class Loom(Grid):
         """Count the cycles of `layer`."""
         from hwmodel.accelerators.engines.column_sync import waiting
 
-        p = self._plan(layer, operands)
-        activations = operands.integer_activations
-        signed = bool(activations.min() < 0)
-        bricks = activation_bricks(p, activations)
-        unions = word_unions(bricks.values, p.activation_words, p.word_bits, signed)
-        widths = width_table(signed, self.minor_bit)
-        exists = present(p, self.group_columns)
+        p = self.plan_of(layer, operands)
+        activations = ActivationWidths.of(p, operands.integer_activations, self.minor_bit)
         weight_widths = self._weight_widths(p, operands)
         columns = waiting(p)
-        w, used = GridWork.of(p, operands), times_used(bricks)
+        w = GridWork.of(p, operands)
         # A wide weight's bits are shared out to its words' rows, unless each row finds its own.
         words = 1 if self.dynamic_weights else p.weight_words
         windows = present(p)[:, 0].sum(axis=-1)
         work = unit_cycles = lane_cycles = unit_weight_bits = lane_weight_bits = 0
         for g in range(p.groups):
-            width = (widths[stream(p, bricks, unions[:, g], self.group_columns)] * exists).max(axis=-1)
+            width = activations.columns(g, self.group_columns).max(axis=-1)
             cost = -(-width.astype(np.int64) // self.serial_bits)
             costs = cost[:, None, :] * weight_widths[g]
             columns.feed(costs.reshape(len(costs), -1, 1))
-            alone = used @ widths[unions[:, g]].sum(axis=-1, dtype=np.int64)
-            work += int(alone @ p.lanes_at_work(g)) * p.filters_at_work
+            work += int(activations.alone(g) @ p.lanes_at_work(g)) * p.filters_at_work
             filters = [w.filters_in_round(g, r) for r in range(p.rounds)]
             weight_bits = np.array(filters) @ weight_widths[g]
             lanes = np.tile(w.lanes_of_unit(g), p.steps // p.channel_blocks)
@@ -168,9 +160,9 @@ class Loom(Grid):
             "accumulators": (unit_weight_bits / words + w.partial_sums) * w.sum_share,
             "weight_registers": lane_weight_bits / words,
             "dispatcher": w.activations_read * p.activation_words * w.activation_share,
-            "width_detectors": int(exists.sum()) * p.groups * p.steps * p.rounds,
+            "width_detectors": int(present(p, self.group_columns).sum()) * p.groups * p.steps * p.rounds,
         }
-        return self._grid_result(p, columns.cycles, work * per_bit, work=w.work(uses))
+        return self.grid_result(p, columns.cycles, work * per_bit, work=w.work(uses))
 
     def _weight_widths(self, p: GridPlan, operands: Operands) -> npt.NDArray[Any]:
         """Weight bits that each step takes, shape (groups, rounds, steps)."""

@@ -45,8 +45,8 @@ def term_parts(grid: Grid, c: Costs, first_stage_bits: int) -> dict[str, Part]:
         "lane_shifters": Part(lane, grid.slots),
         "adder_trees": Part(adder_tree(c, grid.lanes, shifted), grid.units),
         "sum_shifters": Part(c.shifter(tree_bits(grid.lanes, shifted) + places - reach, second), grid.units),
-        "accumulators": grid._accumulators(c),
-        "weight_registers": grid._weight_registers(c),
+        "accumulators": grid.accumulators(c),
+        "weight_registers": grid.weight_registers(c),
     }
 
 
@@ -125,7 +125,7 @@ class Pragmatic(Grid):
         return {
             **term_parts(self, costs, self.first_stage_bits),
             **generator_parts(self, costs, self.booth, 1),
-            "weight_sets": self._weight_sets(costs, self.column_registers),
+            "weight_sets": self.weight_sets(costs, self.column_registers),
         }
 
     def run(self, layer: Layer, operands: Operands) -> OnChip:
@@ -133,7 +133,7 @@ class Pragmatic(Grid):
         from hwmodel.accelerators.engines.column_sync import waiting
         from hwmodel.accelerators.engines.two_stage import two_stage_cycles
 
-        p = self._plan(layer, operands)
+        p = self.plan_of(layer, operands)
         bricks = activation_bricks(p, operands.integer_activations)
         magnitudes = magnitude_words(bricks.values, p.activation_words, p.word_bits)
         terms = magnitude_terms(magnitudes, self.booth)
@@ -155,4 +155,4 @@ class Pragmatic(Grid):
             "lowest_offset": column_cycles,
             "weight_sets": w.weights_read * p.weight_words * w.weight_share * (self.column_registers > 0),
         }
-        return self._grid_result(p, columns.cycles, work * p.filters_at_work, work=w.work(uses))
+        return self.grid_result(p, columns.cycles, work * p.filters_at_work, work=w.work(uses))

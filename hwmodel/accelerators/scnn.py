@@ -15,27 +15,22 @@ from collections.abc import Iterator, Mapping
 from dataclasses import astuple, dataclass, replace
 from itertools import chain
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
 
 from hwmodel.accelerators.base import Accelerator
+from hwmodel.accelerators.engines.planes import Arranged, arrange, conv_outputs, input_planes, output_tile
 from hwmodel.accelerators.families.compressed import run_length_entries
 from hwmodel.accelerators.on_chip import OnChip
 from hwmodel.costs.area_energy import Part, Work
-from hwmodel.costs.components import crossbar, memory
+from hwmodel.costs.components import accumulator, crossbar, memory
 from hwmodel.costs.figures import Costs
 from hwmodel.memory.stored import StoredBits, whole_words
 from hwmodel.networks.layers import Conv, Layer, Linear
 from hwmodel.operands.operands import Operands
 from hwmodel.operands.reads import Reads
-
-if TYPE_CHECKING:
-    from hwmodel.accelerators.engines.cartesian import Plane
-
-FC_PLANE = 16
-"""Side of the plane that a fully connected layer's inputs are arranged in."""
 
 WORD_BITS, SUM_BITS, RUN_BITS = 16, 24, 4
 """Bits of an operand, of a partial sum, and of the zeros in front of a value that is not zero."""
@@ -67,10 +62,6 @@ class _Walk:
 
     def __add__(self, other: _Walk) -> _Walk:
         return _Walk(*(a + b for a, b in zip(astuple(self), astuple(other), strict=True)))
-
-
-_Arranged: TypeAlias = "tuple[Plane, npt.NDArray[Any], npt.NDArray[Any], int, int]"
-"""Plane, activations (inputs, channels, x, y) with padding, weights, groups, a channel's halo."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -178,7 +169,7 @@ class SCNN(Accelerator):
         if isinstance(layer, Conv):
             if len(layer.weight_shape) > 4:
                 return "planar tiles: no convolution in three dimensions"
-            tile = self._output_tile(self._conv_outputs(layer))
+            tile = output_tile(conv_outputs(layer), (self.pe_rows, self.pe_columns))
             if tile > self.accumulator_entries:
                 return f"an output tile has {tile} sums, the accumulators hold {self.accumulator_entries}"
         return None
@@ -191,6 +182,7 @@ class SCNN(Accelerator):
     def parts(self, costs: Costs) -> dict[str, Part]:
         """PEs of multipliers, coordinate computation, crossbar, accumulator banks and weight FIFO."""
         multipliers = self.weight_width * self.activation_width
+        operands = self.pes * (self.weight_width + self.activation_width)
         address = (self.accumulator_entries - 1).bit_length()
         bank_bytes = -(-self.accumulator_entries // self.banks) * SUM_BITS // 8
         block = self.weight_width * (WORD_BITS + RUN_BITS)
@@ -199,13 +191,8 @@ class SCNN(Accelerator):
         return {
             "multipliers": Part(costs.multiplier(WORD_BITS), self.pes * multipliers),
             "coordinates": Part(coordinates, self.pes * multipliers),
-            "index_decoders": Part(
-                costs.adder(address) + costs.register(address),
-                self.pes * (self.weight_width + self.activation_width),
-            ),
-            "operand_registers": Part(
-                costs.register(WORD_BITS + RUN_BITS), self.pes * (self.weight_width + self.activation_width)
-            ),
+            "index_decoders": Part(accumulator(costs, address), operands),
+            "operand_registers": Part(costs.register(WORD_BITS + RUN_BITS), operands),
             "weight_fifos": Part(memory(costs, WEIGHT_FIFO_ENTRIES * block // 8, block), self.pes),
             "crossbars": Part(crossbar(costs, multipliers, self.banks, SUM_BITS + address), self.pes),
             "accumulator_banks": Part(memory(costs, bank_bytes, SUM_BITS), self.pes * self.banks),
@@ -247,7 +234,7 @@ class SCNN(Accelerator):
     def run(self, layer: Layer, operands: Operands) -> OnChip:
         """Count the cycles of `layer`."""
         a, w = operands.integer_activations != 0, operands.integer_weights != 0
-        walk = self._planes(*self._arranged(layer, a, w))
+        walk = self._walk(self._arranged(layer, a, w))
         everything = walk.cycles + walk.halo
         return self.on_chip(
             compute_cycles=everything,
@@ -260,19 +247,19 @@ class SCNN(Accelerator):
     def stored_bits(self, layer: Layer, operands: Operands, on_chip: OnChip) -> StoredBits:
         """Count the bits in DRAM: values that are not zero, each with the zeros before it."""
         a, w = operands.integer_activations != 0, operands.integer_weights != 0
-        plane, planes, w, groups, _ = self._arranged(layer, a, w)
-        if isinstance(layer, Conv):
-            planes = a.reshape(layer.batch, layer.in_channels, *_pair(layer.in_size, 1))
+        arranged = self._arranged(layer, a, w)
+        # A convolution's padding is not stored.
+        planes = input_planes(layer, a) if isinstance(layer, Conv) else arranged.activations
         word = whole_words(operands.activation_precision, WORD_BITS) + RUN_BITS
         activations = self._activation_entries(planes) * word
         word = whole_words(operands.weight_precision, WORD_BITS) + RUN_BITS
-        weights = self._weight_entries(plane, w, groups) * word
+        weights = self._weight_entries(arranged) * word
         return StoredBits(weights, activations, -(-activations * layer.output_count // layer.input_count))
 
-    def _weight_entries(self, plane: Plane, w: npt.NDArray[np.bool_], groups: int) -> int:
+    def _weight_entries(self, arranged: Arranged) -> int:
         """Entries of the weights; a block has those of an input channel and the filters at work together."""
-        entries, at_once = 0, self._filters_at_once(plane, w, groups)
-        for _, filters in chain.from_iterable(self._shares(len(w), groups)):
+        w, entries, at_once = arranged.weights, 0, self._filters_at_once(arranged)
+        for _, filters in chain.from_iterable(self._shares(len(w), arranged.groups)):
             for first in range(filters.start, filters.stop, at_once):
                 block = w[first : min(first + at_once, filters.stop)].swapaxes(0, 1)
                 entries += run_length_entries(block.reshape(len(block), -1), RUN_BITS)
@@ -294,86 +281,44 @@ class SCNN(Accelerator):
                     entries += run_length_entries(tiles.swapaxes(2, 3).reshape(-1, x * y), RUN_BITS)
         return entries
 
-    def _output_tile(self, outputs: tuple[int, int]) -> int:
-        return -(-outputs[0] // self.pe_rows) * -(-outputs[1] // self.pe_columns)
-
-    @staticmethod
-    def _conv_outputs(layer: Conv) -> tuple[int, int]:
-        x, y = (*layer.out_size, 1)[:2]
-        return x, y
-
-    def _arranged(self, layer: Layer, a: npt.NDArray[Any], w: npt.NDArray[Any]) -> _Arranged:
+    def _arranged(self, layer: Layer, a: npt.NDArray[Any], w: npt.NDArray[Any]) -> Arranged:
         """See a layer as planes that the PEs share."""
-        if isinstance(layer, Conv):
-            return self._conv(layer, a, w)
-        assert isinstance(layer, Linear)
-        return self._linear(layer, a, w)
-
-    def _conv(self, layer: Conv, a: npt.NDArray[Any], w: npt.NDArray[Any]) -> _Arranged:
-        from hwmodel.accelerators.engines.cartesian import Plane
-
-        padding = _pair(layer.padding, (0, 0))
-        a = a.reshape(layer.batch, layer.in_channels, *_pair(layer.in_size, 1))
-        a = np.pad(a, ((0, 0), (0, 0), *padding))
-        kernel = _pair(layer.weight_shape[2:], 1)
-        w = w.reshape(*layer.weight_shape[:2], *kernel)
-        plane = Plane(
-            outputs=self._conv_outputs(layer),
-            stride=_pair(layer.stride, 1),
-            kernel=kernel,
-            dilation=_pair(layer.dilation, 1),
-            padding=(padding[0][0], padding[1][0]),
-            pes=(self.pe_rows, self.pe_columns),
-            phase_shift=self.phase_shift,
-        )
-        return plane, a, w, layer.groups, self._halo(plane, a.shape[2:])
-
-    def _linear(self, layer: Linear, a: npt.NDArray[Any], w: npt.NDArray[Any]) -> _Arranged:
-        from hwmodel.accelerators.engines.cartesian import Plane
-
-        a = a.reshape(layer.steps, -1, layer.in_features)
-        w = w.reshape(layer.out_features, layer.in_features)
-        at_once = layer.positions // layer.steps
         pes = (self.pe_rows, self.pe_columns)
-        if at_once > 1:
-            rows = -(-at_once // self.pe_columns)
-            a = np.pad(a, ((0, 0), (0, rows * self.pe_columns - at_once), (0, 0)))
-            a = a.transpose(0, 2, 1).reshape(layer.steps, layer.in_features, rows, self.pe_columns)
-            one = (1, 1)
-            plane = Plane((rows, self.pe_columns), one, one, one, (0, 0), pes, self.phase_shift)
-            return plane, a, w[:, :, None, None], 1, 0
-        square = FC_PLANE * FC_PLANE
-        missing = -layer.in_features % square
-        a = np.pad(a, ((0, 0), (0, 0), (0, missing))).reshape(len(a), -1, FC_PLANE, FC_PLANE)
-        w = np.pad(w, ((0, 0), (0, missing))).reshape(len(w), -1, FC_PLANE, FC_PLANE)
-        plane = Plane((1, 1), (1, 1), (FC_PLANE, FC_PLANE), (1, 1), (0, 0), pes, self.phase_shift)
-        return plane, a, w, 1, 1
+        return arrange(layer, a, w, pes=pes, phase_shift=self.phase_shift)
 
-    def _filters_at_once(self, plane: Plane, w: npt.NDArray[Any], groups: int) -> int:
+    def _filters_at_once(self, arranged: Arranged) -> int:
         """Count the filters whose output tiles the accumulators hold together."""
-        if groups > 1 and w.shape[1] == 1:
+        if arranged.groups > 1 and arranged.weights.shape[1] == 1:
             return 1
-        return max(1, self.accumulator_entries // self._output_tile(plane.outputs))
+        return max(1, self.accumulator_entries // arranged.plane.output_tile)
 
-    def _planes(self, plane: Any, a: npt.NDArray[Any], w: npt.NDArray[Any], groups: int, halo: int) -> _Walk:
+    def _walk(self, arranged: Arranged) -> _Walk:
         """Walk through all inputs and groups."""
         from hwmodel.accelerators.engines.cartesian import Multipliers, plane_cycles
 
+        plane, w = arranged.plane, arranged.weights
         multipliers = Multipliers(self.activation_width, self.weight_width, self.banks)
-        at_once = self._filters_at_once(plane, w, groups)
+        at_once = self._filters_at_once(arranged)
         channels = w.shape[1]
         walks = []
-        for share in self._shares(len(w), groups):
+        for share in self._shares(len(w), arranged.groups):
             walk = _Walk()
             for g, filters in share:
                 weights = w[filters.start : filters.stop]
-                for x in a:
-                    mine = x[g * channels : (g + 1) * channels], weights
-                    cycles, useful = plane_cycles(plane, *mine, filters.start, at_once, multipliers)
-                    read = _operands_read(plane, *mine)
-                    turns = -(-len(filters) // at_once)
-                    halos = halo * len(filters)
-                    walk += _Walk(cycles, halos, useful, read[0], read[1], read[2] * turns)
+                turns = -(-len(filters) // at_once)
+                for x in arranged.activations:
+                    activations = x[g * channels : (g + 1) * channels]
+                    cycles, useful = plane_cycles(
+                        plane, activations, weights, filters.start, at_once, multipliers
+                    )
+                    walk += _Walk(
+                        cycles=cycles,
+                        halo=arranged.halo * len(filters),
+                        useful=useful,
+                        products=plane.products(activations, weights),
+                        weights=int(np.count_nonzero(weights)),
+                        activations=int(np.count_nonzero(activations)) * turns,
+                    )
             walks.append(walk)
         slowest = max(walks, key=lambda walk: walk.cycles + walk.halo)
         return replace(sum(walks, _Walk()), cycles=slowest.cycles, halo=slowest.halo)
@@ -385,52 +330,3 @@ class SCNN(Accelerator):
             first, last = (filters * u // self.units for u in (unit, unit + 1))
             parts = ((g, range(max(first, g * size), min(last, (g + 1) * size))) for g in range(groups))
             yield [(g, part) for g, part in parts if part]
-
-    def _halo(self, plane: Any, size: tuple[int, ...]) -> int:
-        """Partial sums of the largest halo, for one output channel."""
-        sides = []
-        for d in (0, 1):
-            reach = (plane.kernel[d] - 1) * plane.dilation[d] - plane.padding[d]
-            sides.append((max(reach, 0), -(-size[d] // plane.pes[d]), plane.padding[d]))
-        around = [x * y for i, x in enumerate(sides[0]) for j, y in enumerate(sides[1]) if (i, j) != (1, 1)]
-        return int(max(around))
-
-
-def _pair(sizes: Any, other: Any) -> Any:
-    """Sizes along two axes; `other` along a second one that is missing."""
-    return tuple((*sizes, other)[:2])
-
-
-def _operands_read(
-    plane: Plane, activations: npt.NDArray[np.bool_], weights: npt.NDArray[np.bool_]
-) -> tuple[int, int, int]:
-    """Products of a group's walk, and the weights and activations that are not zero.
-
-    Each weight meets each activation of its channel and phase of the stride, wherever they fall.
-    """
-    a_phase = [np.arange(n) % s for n, s in zip(activations.shape[1:], plane.stride, strict=True)]
-    shift = plane.padding if plane.phase_shift else (0, 0)
-    w_phase = [
-        (np.arange(k) * d + moved) % s
-        for k, d, moved, s in zip(plane.kernel, plane.dilation, shift, plane.stride, strict=True)
-    ]
-    products = 0
-    for px in range(plane.stride[0]):
-        for py in range(plane.stride[1]):
-            a, w = (
-                _in_phase(x, phases[0] == px, phases[1] == py)
-                for x, phases in ((activations, a_phase), (weights, w_phase))
-            )
-            of_activations = a.reshape(len(a), -1).sum(axis=1, dtype=np.int32).astype(np.int64)
-            of_weights = w.sum(axis=0, dtype=np.int32).sum(axis=(1, 2), dtype=np.int64)
-            products += int(of_activations @ of_weights)
-    return products, int(np.count_nonzero(weights)), int(np.count_nonzero(activations))
-
-
-def _in_phase(
-    x: npt.NDArray[np.bool_], rows: npt.NDArray[np.bool_], columns: npt.NDArray[np.bool_]
-) -> npt.NDArray[np.bool_]:
-    """Entries of the chosen rows and columns of the last two axes."""
-    if rows.all() and columns.all():
-        return x
-    return x[..., rows, :][..., columns]

@@ -18,11 +18,12 @@ from typing import Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 
-from hwmodel.accelerators.engines.booth_terms import width_table, word_unions
-from hwmodel.accelerators.engines.bricks import GridPlan, activation_bricks, present, stream
+from hwmodel.accelerators.engines.bricks import present
+from hwmodel.accelerators.engines.grid_plan import GridPlan
+from hwmodel.accelerators.families.activation_widths import ActivationWidths
 from hwmodel.accelerators.families.compressed import group_width_bits
 from hwmodel.accelerators.families.grid import GRID_ASSUMPTIONS, Grid
-from hwmodel.accelerators.families.grid_work import GridWork, by_block, columns_at_work, times_used
+from hwmodel.accelerators.families.grid_work import GridWork, by_block, columns_at_work
 from hwmodel.accelerators.on_chip import OnChip
 from hwmodel.accelerators.stripes import SERIAL_UNITS, serial_parts, serial_uses
 from hwmodel.costs.area_energy import Part
@@ -97,15 +98,14 @@ class ShapeShifter(Grid):
         return {
             **serial_parts(self, costs),
             "width_detectors": Part(width_detector(costs, self.lanes * self.group_columns, bits), groups),
-            "weight_sets": self._weight_sets(costs, self.column_registers),
+            "weight_sets": self.weight_sets(costs, self.column_registers),
         }
 
     def __post_init__(self) -> None:
         super().__post_init__()
         self.check_at_least(1, "group_columns", "stored_group")
         self.check_at_least(0, "column_registers")
-        if self.columns % self.group_columns:
-            raise self.refusal(f"group_columns must divide columns {self.columns}, got {self.group_columns}")
+        self.check_divides("group_columns", "columns")
 
     def stored_bits(self, layer: Layer, operands: Operands, on_chip: OnChip) -> StoredBits:
         """Count the bits in DRAM: groups of values, each group as wide as its widest, without zeros."""
@@ -136,34 +136,29 @@ class ShapeShifter(Grid):
         """Count the cycles of `layer`."""
         from hwmodel.accelerators.engines.column_sync import Staggered, waiting
 
-        p = self._plan(layer, operands)
-        activations = operands.integer_activations
-        signed = bool(activations.min() < 0)
-        bricks = activation_bricks(p, activations)
-        unions = word_unions(bricks.values, p.activation_words, p.word_bits, signed)
-        widths = width_table(signed, self.minor_bit)
+        p = self.plan_of(layer, operands)
+        activations = ActivationWidths.of(p, operands.integer_activations, self.minor_bit)
         turns = p.staggered and self.fc_turns and self.group_columns > 1
         together = 1 if p.staggered and not turns else self.group_columns
-        exists = present(p, together)
         columns = waiting(p, self.column_registers, together)
         if turns:
             columns = Staggered(-(-p.columns // self.group_columns))
-        w, used = GridWork.of(p, operands), times_used(bricks)
+        w = GridWork.of(p, operands)
         work = unit_cycles = lane_cycles = 0
         for g in range(p.groups):
-            costs = widths[stream(p, bricks, unions[:, g], together)] * exists
+            costs = activations.columns(g, together)
             if turns:
-                costs = self._in_turns(p, g, costs, int(widths[0]))
+                costs = self._in_turns(p, g, costs, activations.of_zeros)
             columns.feed(costs, 1 if turns else p.rounds)
-            alone = used @ widths[unions[:, g]].sum(axis=-1, dtype=np.int64)
+            alone = activations.alone(g)
             work += int(alone @ p.lanes_at_work(g)) * p.filters_at_work
             shared = alone if together == 1 else self._together(p, costs, together)
             units, lanes = w.cycles_at_work(g, shared)
             unit_cycles, lane_cycles = unit_cycles + units, lane_cycles + lanes
         uses = serial_uses(w, unit_cycles, lane_cycles)
-        uses["width_detectors"] = int(exists.sum()) * p.groups * p.steps * p.rounds
+        uses["width_detectors"] = int(present(p, together).sum()) * p.groups * p.steps * p.rounds
         uses["weight_sets"] = w.weights_read * p.weight_words * w.weight_share * (self.column_registers > 0)
-        return self._grid_result(p, columns.cycles, work, work=w.work(uses))
+        return self.grid_result(p, columns.cycles, work, work=w.work(uses))
 
     @staticmethod
     def _together(p: GridPlan, costs: npt.NDArray[Any], together: int) -> npt.NDArray[np.int64]:

@@ -34,9 +34,9 @@ def serial_parts(grid: Grid, c: Costs) -> dict[str, Part]:
     return {
         "and_gates": Part(c.gates("and", bits), grid.slots),
         "adder_trees": Part(adder_tree(c, grid.lanes, bits), grid.units),
-        "accumulators": grid._accumulators(c),
-        "weight_registers": grid._weight_registers(c),
-        "dispatcher": grid._dispatcher(c),
+        "accumulators": grid.accumulators(c),
+        "weight_registers": grid.weight_registers(c),
+        "dispatcher": grid.dispatcher(c),
     }
 
 
@@ -85,7 +85,7 @@ class Stripes(Grid):
 
     def run(self, layer: Layer, operands: Operands) -> OnChip:
         """Count the cycles of `layer`: its precision a time step."""
-        p = self._plan(layer, operands)
+        p = self.plan_of(layer, operands)
         cost = min(operands.activation_precision, p.word_bits)
         cycles = p.all_steps * cost
         if p.staggered:
@@ -94,4 +94,4 @@ class Stripes(Grid):
             cycles = whole * max(cost, p.columns) + part + cost
         w = GridWork.of(p, operands)
         uses = serial_uses(w, w.unit_steps * cost, w.products * cost)
-        return self._grid_result(p, cycles, layer.macs * cost, work=w.work(uses))
+        return self.grid_result(p, cycles, layer.macs * cost, work=w.work(uses))

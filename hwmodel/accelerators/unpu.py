@@ -90,16 +90,12 @@ class UNPU(Accelerator):
         self.check_at_least(1, "cores", "pes", "tables", "table_inputs", "outputs")
         if self.weight_bits is not None:
             self.check_at_least(1, "weight_bits")
-            self._check_fits(self.weight_bits)
+            self.check_at_most(FIXED_POINT_BITS, "weight_bits")
 
     @property
     def reads(self) -> Reads:
         """Weights, whose precision is the layer's, unless it is given."""
         return Reads(weights=self.weight_bits is None)
-
-    def _check_fits(self, bits: int) -> None:
-        if bits > FIXED_POINT_BITS:
-            raise self.refusal(f"weight_bits must be at most {FIXED_POINT_BITS}, got {bits}")
 
     @property
     def all_pes(self) -> int:
@@ -125,7 +121,8 @@ class UNPU(Accelerator):
             bits = operands.activation_precision
         else:
             bits = self.weight_bits or operands.weight_precision
-        self._check_fits(bits)
+        if bits > FIXED_POINT_BITS:
+            raise self.refusal(f"weight_bits must be at most {FIXED_POINT_BITS}, got {bits}")
         return bits
 
     def run(self, layer: Layer, operands: Operands) -> OnChip:

@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from bitxcore.errors import TensorError
 from bitxcore.formats import NumberFormat, format_of, number_format
+from hwmodel.accelerators.engines.tiles import tile_bounds
 from hwmodel.networks.layers import Layer
 from hwmodel.operands.im2col import windows
 from hwmodel.operands.operands import Operands
@@ -70,19 +71,13 @@ def job_of(layer: Layer, operands: Operands, serial: str, units: int, form: str 
     if serial == "weights":
         assert operands.weights is not None
         values, own = _at_precision("weights", operands.weights, operands.weight_bits, form)
-        bounds = _bounds(layer.conv_groups, filters, units)
+        bounds = tile_bounds(layer.conv_groups, filters, units)
         return Job(values, own, bounds, positions, layer.steps, operands.activation_bits)
     if operands.activations is None:
         raise TensorError("serial='activations' needs activations, none were given", layer=layer.name)
     values, own = _at_precision("activations", operands.activations, operands.activation_bits, form)
-    bounds = _bounds(layer.conv_groups * layer.steps, positions, units)
+    bounds = tile_bounds(layer.conv_groups * layer.steps, positions, units)
     return Job(windows(layer, values), own, bounds, filters, 1, operands.weight_bits)
-
-
-def _bounds(parts: int, vectors: int, units: int) -> npt.NDArray[np.int64]:
-    """Tiles of up to `units` of the `vectors` of each part."""
-    starts = np.arange(parts)[:, None] * vectors + np.arange(0, vectors, units)
-    return np.append(starts.reshape(-1), parts * vectors)
 
 
 def _at_precision(

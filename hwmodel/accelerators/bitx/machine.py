@@ -10,35 +10,31 @@ choice is an option or stands in `BitX.assumptions`.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
-from math import ceil, log2
-from typing import TYPE_CHECKING, Any, ClassVar
+from dataclasses import dataclass, fields, replace
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
 
 from bitxcore.criteria import ROUNDINGS
 from bitxcore.criteria import criterion as check_criterion
-from bitxcore.formats import NumberFormat, format_of, number_format
+from bitxcore.formats import NumberFormat, number_format
 from bitxcore.groups import GROUPINGS, MAX_GROUP, Grouping
 from hwmodel.accelerators.base import FIXED_POINT, Accelerator
-from hwmodel.accelerators.bitx.hardware import Datapath, Events, Hardware
-from hwmodel.accelerators.bitx.job import SERIAL, Job, job_of, serial_format
-from hwmodel.accelerators.bitx.row_counts import RowCounts, count_rows, leave_out_zeros
+from hwmodel.accelerators.bitx.hardware import Datapath, Hardware
+from hwmodel.accelerators.bitx.job import SERIAL, job_of, serial_format
+from hwmodel.accelerators.bitx.pruning import PACK_ZEROS_FROM, Pruning
+from hwmodel.accelerators.bitx.stored import packed_bits, plain_bits
 from hwmodel.accelerators.bitx.tuning import changes_of
+from hwmodel.accelerators.bitx.work import BitWidths, LayerWork
 from hwmodel.accelerators.changes import Change
-from hwmodel.accelerators.cycle_attribution import Passes, port_cycles
-from hwmodel.accelerators.memo import once
 from hwmodel.accelerators.on_chip import OnChip
 from hwmodel.costs.area_energy import buffer_srams
 from hwmodel.costs.figures import Figure, costs
-from hwmodel.memory.stored import StoredBits, dense_bits, whole_words
+from hwmodel.memory.stored import StoredBits
 from hwmodel.networks.layers import Conv, Layer, Linear
 from hwmodel.operands.operands import Operands
 from hwmodel.operands.reads import Reads
-
-if TYPE_CHECKING:
-    from bitxcore import Pruned
 
 MAX_WINDOW = 64
 
@@ -56,13 +52,10 @@ _MINIMA = {
     "output_bytes_per_cycle": 1,
 }
 
-PACK_ZEROS_FROM = 0.3
-"""Share of zero weights from which a tensor counts as pruned by software."""
-
 
 @dataclass(frozen=True, kw_only=True)
 class BitX(Accelerator):
-    """The BitX machine of SPEC §5, items 1 to 5; its cycles by cause.
+    """Units that prune groups of weights to a few bit rows while they run; cycles by cause.
 
     Parameters
     ----------
@@ -224,36 +217,33 @@ class BitX(Accelerator):
         if self.serial != "weights":
             return None
         job = job_of(layer, operands, self.serial, self.compute_units, self.format)
-        if not self._packs(job.values):
-            return job.values, self._prune(job.values, job.format).values
-        packed, _ = once(leave_out_zeros, job.values, grouping=self.grouping)
-        return packed, self._prune(packed, job.format, grouping="flat").values
+        return self._pruning.before_and_after(job.values, job.format)
 
     def run(self, layer: Layer, operands: Operands) -> OnChip:
         """Count the cycles of `layer`."""
         job = job_of(layer, operands, self.serial, self.compute_units, self.format)
         # The unpruned machine, in the two readings.
-        dense = self._nonempty(job.values, job.format)
+        dense = self._pruning.nonempty(job.values, job.format)
         vectors, groups = dense.kept_rows.shape
-        all_lengths = np.full(vectors, groups)
         every_row = groups * -(-dense.window // self.lanes)
         all_rows = np.full((job.tiles, 3), every_row, np.int64)
         nonempty = self._ladder(dense.kept_rows, job.bounds, None)
-        if packs := self._packs(job.values):
-            packed, counts = once(leave_out_zeros, job.values, grouping=self.grouping)
-            lengths = -(-counts // self.group)
-            kept = self._kept(packed, job.format, grouping="flat").kept_rows
-            exists = np.arange(kept.shape[1]) < lengths[:, None]
-            histogram = np.bincount(kept[exists], minlength=dense.window + 1)
-        else:
-            lengths = all_lengths
-            kept = self._kept(job.values, job.format).kept_rows
-            histogram = np.bincount(kept.reshape(-1), minlength=dense.window + 1)
-        widths = _BitWidths.of(dense.format, job.other_bits, self.serial)
-        dense_passes = self._passes(job, all_lengths, groups, widths)
-        passes = self._passes(job, lengths, groups, widths)
-        causes: dict[str, Any] = dict(passes.causes(self._ladder(kept, job.bounds, lengths)))
-        events = self._events(layer, job, widths, lengths, histogram, groups)
+        found = self._pruning.gather(job.values, job.format, dense)
+        widths = BitWidths.of(dense.format, job.other_bits, self.serial)
+        work = LayerWork(
+            layer=layer,
+            job=job,
+            widths=widths,
+            serial=self.serial,
+            processing_elements=self.processing_elements,
+            lanes=self.lanes,
+            group=self.group,
+        )
+        ports = (self.weight_bytes_per_cycle, self.activation_bytes_per_cycle, self.output_bytes_per_cycle)
+        dense_passes = work.passes(np.full(vectors, groups), groups, ports)
+        passes = work.passes(found.lengths, groups, ports)
+        causes: dict[str, Any] = dict(passes.causes(self._ladder(found.kept_rows, job.bounds, found.lengths)))
+        events = work.events(found.lengths, found.histogram, groups)
         path = self._datapath(dense.format, dense.window, widths)
         slots = sum(causes.values()) * self.compute_units * self.processing_elements * self.lanes
         tiles = (job.tiles, job.use_tiles(self.processing_elements))
@@ -263,70 +253,30 @@ class BitX(Accelerator):
             utilisation=events.rows_applied / slots,
             filter_tiles=filter_tiles,
             position_tiles=position_tiles,
-            groups=int(histogram.sum()),
-            kept_rows_histogram=tuple(histogram.tolist()),
+            groups=int(found.histogram.sum()),
+            kept_rows_histogram=tuple(found.histogram.tolist()),
             unpruned_all_rows_cycles=dense_passes.cycles(all_rows),
             unpruned_nonempty_rows_cycles=dense_passes.cycles(nonempty),
             energy=self._hardware.energy(path, events),
-            notes=(f"zero {self.serial} packed away",) if packs else (),
+            notes=(f"zero {self.serial} packed away",) if found.packed else (),
         )
 
     def stored_bits(self, layer: Layer, operands: Operands, on_chip: OnChip) -> StoredBits:
-        """Every value at its format's width; packed weights as `_packed_bits` counts them.
+        """Every value at its format's width, or packed weights.
 
         The other operand takes words of that format, whatever its precision.
         """
         fmt = serial_format(operands, self.serial, self.format)
-        own, by_rows = fmt.storage_bits, self.serial == "weights"
-        other = (operands.activation_bits if by_rows else operands.weight_bits) or 16
-        other = own if fmt.is_float else whole_words(other, own)
-        plain = dense_bits(layer, *((own, other) if by_rows else (other, own)))
+        plain = plain_bits(layer, operands, fmt, self.serial)
         if self.weights_in_dram == "plain":
             return plain
         assert operands.weights is not None
-        packed = self._packed_bits(on_chip, fmt)
-        if self._packs(operands.weights):
+        assert on_chip.kept_rows_histogram is not None
+        window = self.window or fmt.default_window
+        packed = packed_bits(fmt, on_chip.kept_rows_histogram, window=window, group=self.group)
+        if self._pruning.packs(operands.weights):
             packed += layer.parameters  # a bit a weight says where the packed-away zeros were
         return replace(plain, weights=packed, plain_weights=plain.weights)
-
-    def _packed_bits(self, on_chip: OnChip, fmt: NumberFormat) -> int:
-        """Bits of `bitxcore.Packed`: exponent, row mask and signs of each group, G bits of each kept row."""
-        assert on_chip.groups is not None
-        assert on_chip.kept_rows_histogram is not None
-        signs = self.group if fmt.is_float or fmt.encoding == "sign-magnitude" else 0
-        rows = sum(rows * groups for rows, groups in enumerate(on_chip.kept_rows_histogram))
-        a_group = fmt.exponent_bits + (self.window or fmt.default_window) + signs
-        return on_chip.groups * a_group + rows * self.group
-
-    def _events(
-        self,
-        layer: Layer,
-        job: Job,
-        widths: _BitWidths,
-        lengths: npt.NDArray[np.int64],
-        histogram: npt.NDArray[np.int64],
-        groups: int,
-    ) -> Events:
-        passes, uses = job.use_tiles(self.processing_elements), job.uses * job.steps
-        gathered = int(lengths.sum())
-        rows = np.arange(len(histogram))
-        turns = int(-(-rows // self.lanes) @ histogram)
-        emitted = int(rows @ histogram)
-        broadcast = job.tiles * groups * uses
-        serial_read = gathered * passes * self.group * widths.serial
-        parallel_read = broadcast * self.group * widths.parallel
-        weights_serial = self.serial == "weights"
-        return Events(
-            serial_groups=gathered * passes,
-            rows_emitted=emitted * passes,
-            rows_applied=emitted * uses,
-            pe_cycles=turns * uses,
-            group_sums=gathered * uses,
-            parallel_groups=broadcast,
-            weight_bits_read=serial_read if weights_serial else parallel_read,
-            activation_bits_read=parallel_read if weights_serial else serial_read,
-            output_bits_written=layer.filters * layer.positions * widths.activation,
-        )
 
     @property
     def built_datapath(self) -> Datapath:
@@ -350,7 +300,7 @@ class BitX(Accelerator):
             clock_hz=self.clock_hz,
         )
 
-    def _datapath(self, fmt: NumberFormat, window: int, widths: _BitWidths) -> Datapath:
+    def _datapath(self, fmt: NumberFormat, window: int, widths: BitWidths) -> Datapath:
         """Part of the datapath that one layer's numbers use."""
         bits = ACTIVATION_WINDOW if fmt.is_float else widths.parallel
         return Datapath(self.group, window, bits, fmt.exponent_bits)
@@ -365,46 +315,10 @@ class BitX(Accelerator):
         """Every cost figure that enters, with its source."""
         return self._hardware.figures()
 
-    def _passes(self, job: Job, lengths: npt.NDArray[np.int64], groups: int, widths: _BitWidths) -> Passes:
-        """Describe the passes of a job; `lengths`: groups of each vector, `groups`: before packing."""
-        last = (job.uses - 1) % self.processing_elements + 1
-        at_once = np.array([self.processing_elements, last])
-        serial = np.add.reduceat(lengths, job.bounds[:-1])[:, None] * _bytes(self.group * widths.serial)
-        parallel = at_once * groups * _bytes(self.group * widths.parallel)
-        outputs = np.diff(job.bounds)[:, None] * at_once * _bytes(widths.activation)
-        weights, activations = (serial, parallel) if self.serial == "weights" else (parallel, serial)
-        ports = (
-            (weights, self.weight_bytes_per_cycle),
-            (activations, self.activation_bytes_per_cycle),
-            (outputs, self.output_bytes_per_cycle),
-        )
-        latency = ceil(log2(self.group)) + 1
-        return Passes(
-            fill_cycles=latency * (2 if widths.is_float else 1),
-            repeats=(job.use_tiles(self.processing_elements) - job.steps, job.steps),
-            port_cycles=np.stack(
-                [np.broadcast_to(port_cycles(moved, width), (job.tiles, 2)) for moved, width in ports], axis=2
-            ),
-        )
-
-    def _prune(self, weights: npt.NDArray[Any], fmt: str | None, grouping: str | None = None) -> Pruned:
-        import bitxcore as bx
-
-        return once(bx.prune, weights, format=fmt, **self._pruning(grouping))
-
-    def _kept(self, weights: npt.NDArray[Any], fmt: str | None, grouping: str | None = None) -> RowCounts:
-        """Rows that `_prune` keeps."""
-        return count_rows(weights, format=fmt, **self._pruning(grouping))
-
-    def _nonempty(self, weights: npt.NDArray[Any], fmt: str | None) -> RowCounts:
-        """Rows of the unpruned machine."""
-        own = format_of(weights.dtype) if fmt is None else number_format(fmt)
-        cut: dict[str, Any] = {"window": self.window, "group": self.group, "grouping": self.grouping}
-        return count_rows(weights, format=fmt, rows=self.window or own.default_window, **cut)
-
-    def _pruning(self, grouping: str | None) -> dict[str, Any]:
-        names = ("rows", "window", "group", "criterion", "rounding", "threshold", "budget")
-        return {name: getattr(self, name) for name in names} | {"grouping": grouping or self.grouping}
+    @property
+    def _pruning(self) -> Pruning:
+        """Options that say what is pruned."""
+        return Pruning(**{field.name: getattr(self, field.name) for field in fields(Pruning)})
 
     def _ladder(
         self, kept: npt.NDArray[Any], bounds: npt.NDArray[np.int64], lengths: npt.NDArray[np.int64] | None
@@ -422,11 +336,6 @@ class BitX(Accelerator):
             lengths=lengths,
         )
 
-    def _packs(self, weights: npt.NDArray[Any]) -> bool:
-        if self.pack_zeros is not None:
-            return self.pack_zeros
-        return bool(1 - np.count_nonzero(weights) / weights.size >= PACK_ZEROS_FROM)
-
     def changes(self) -> Iterator[Change]:
         """List what might save cycles; packed weights, too, where they cross a DRAM with limits."""
         yield from super().changes()
@@ -438,25 +347,3 @@ class BitX(Accelerator):
     def own_changes(self) -> Iterator[Change]:
         """List changes of its organisation, and of what it prunes."""
         return changes_of(self.options)
-
-
-@dataclass(frozen=True)
-class _BitWidths:
-    """Bits of the numbers that move through one layer."""
-
-    serial: int
-    parallel: int
-    activation: int
-    is_float: bool
-
-    @classmethod
-    def of(cls, fmt: NumberFormat, other_bits: int | None, serial: str) -> _BitWidths:
-        own = fmt.storage_bits
-        if not fmt.is_float:
-            own = fmt.significand_bits + (fmt.encoding == "sign-magnitude")
-        other = other_bits or (fmt.storage_bits if fmt.is_float else 16)
-        return cls(own, other, other if serial == "weights" else own, fmt.is_float)
-
-
-def _bytes(bits: int) -> int:
-    return -(-bits // 8)

@@ -32,6 +32,7 @@ def moves(look: int) -> npt.NDArray[np.uint8]:
 @kernel
 def _ones(word):
     """Count the ones of a 64-bit word."""
+    # Sums of 2, 4 and 8 neighbouring bits, side by side; the product adds all bytes up in its highest.
     word -= (word >> np.uint64(1)) & np.uint64(0x5555555555555555)
     word = (word & np.uint64(0x3333333333333333)) + ((word >> np.uint64(2)) & np.uint64(0x3333333333333333))
     word = (word + (word >> np.uint64(4))) & np.uint64(0x0F0F0F0F0F0F0F0F)
@@ -45,11 +46,13 @@ def _most_empty(row, members, look):
     One more if its last window may be cut short.
     """
     zeros = ~row & (np.uint64(0xFFFFFFFFFFFFFFFF) >> np.uint64(64 - members))
+    # Bit i stays set if `length` zeros begin at member i: doubling the length takes log2(look) steps.
     length = 1
     while 2 * length <= look:
         zeros &= zeros >> np.uint64(length)
         length *= 2
     zeros &= zeros >> np.uint64(look - length)  # where a window of zeros can begin
+    # In a run of r such places at most (r + look - 1) // look windows fit without overlap.
     runs = zeros & ~(zeros << np.uint64(1))
     return (_ones(zeros) + (look - 1) * _ones(runs)) // look + (members % look > 0)
 
@@ -57,12 +60,15 @@ def _most_empty(row, members, look):
 @kernel
 def _slowest(rows, members, look, table):
     """Cycles of the slowest row, and the ones of all rows."""
+    # A row spends a cycle on each of its ones, and one on each window without a one. So none is faster than
+    # its ones, nor than moving on by `look` members per cycle.
     ones = np.empty(len(rows), np.int64)
     for b in range(len(rows)):
         ones[b] = _ones(rows[b])
     slowest = max((members + look - 1) // look, ones.max())
     mask = np.uint64(len(table) - 1)
     for b in range(len(rows)):
+        # Only a row that could be slower than the slowest so far is walked through.
         if ones[b] + _most_empty(rows[b], members, look) > slowest:
             cycles = at = 0
             while at < members:
@@ -75,10 +81,12 @@ def _slowest(rows, members, look, table):
 @kernel
 def _turn(members, rows):
     """Transpose 64 members of 32 bits into 32 rows of 64 bits, both halves at once."""
+    # Rows of two 32 x 32 matrices, side by side: members 0 to 31 in the low halves, the others above.
     for j in range(32):
         rows[j] = np.uint64(members[j]) | np.uint64(members[j + 32]) << np.uint64(32)
     half = 16
     mask = np.uint64(0x0000FFFF0000FFFF)
+    # Swap off-diagonal quarters of ever smaller blocks: 16 x 16, 8 x 8, ... 1 x 1 bits.
     while half:
         for first in range(0, 32, 2 * half):
             for j in range(first, first + half):
@@ -91,6 +99,7 @@ def _turn(members, rows):
 
 @kernel
 def _fixed(magnitudes, group, look, bit_rows, table, cycles):
+    # Members of one group, one bit row per word after turning; missing members are 0.
     members = np.zeros(64, np.uint32)
     rows = np.empty(32, np.uint64)
     ones = np.int64(0)
@@ -108,6 +117,7 @@ def _fixed(magnitudes, group, look, bit_rows, table, cycles):
 
 @kernel
 def _float(significands, exponents, others, group, look, bit_rows, table, cycles):
+    # As in `_fixed`, with significands that are aligned for one position.
     members = np.zeros(64, np.uint32)
     rows = np.empty(32, np.uint64)
     sums = np.empty(group, np.int32)
@@ -117,11 +127,13 @@ def _float(significands, exponents, others, group, look, bit_rows, table, cycles
             for g in range(cycles.shape[2]):
                 first = g * group
                 count = min(group, significands.shape[1] - first)
+                # Biased exponents of the products; an activation's significand does not enter.
                 largest = np.int32(0)
                 for j in range(count):
                     sums[j] = np.int32(exponents[f, first + j]) + np.int32(others[p, first + j])
                     largest = max(largest, sums[j])
                 for j in range(count):
+                    # Nothing is left of 24 bits beyond a shift of 24; Numba's shift by 32 or more would wrap.
                     shift = np.uint32(min(largest - sums[j], 31))
                     members[j] = significands[f, first + j] >> shift
                 members[count:] = 0
@@ -195,5 +207,6 @@ def float_cycles(
             _float(weights[part], own[part], activations, group, look, bit_rows, moves(look), cycles[part])
         )
 
+    # Filters are shared out to threads, in pieces of about a million weight-activation pairs.
     step = max(1, _PAIRS_PER_TASK // max(1, reduction * len(others)))
     return cycles, sum(parallel(some, filters, step))

@@ -38,6 +38,7 @@ def kept_blocks(held: Array, sizes: tuple[int, ...]) -> npt.NDArray[np.bool_]:
     sizes : tuple of int
         Of a block along each axis; blocks at the end of an axis may be shorter.
     """
+    # Reduce to one entry per block along each axis, then spread it over the block again.
     kept = held
     for axis, size in enumerate(sizes):
         kept = reduce_blocks(kept, axis, size)
@@ -50,14 +51,20 @@ def kept_blocks(held: Array, sizes: tuple[int, ...]) -> npt.NDArray[np.bool_]:
 @kernel
 def _cut(index, neuron_window, synapse_window, words, masks, ends, bounds):
     """Cut each row of `index` into pieces of segments, none of which straddles a word; `bounds`: of rows."""
+    # A piece n is a part of a segment: `masks` names its inputs in word `words` of a window, `ends` says
+    # whether the segment ends with it. `held` counts the inputs of the segment so far.
     n, one = 0, np.uint64(1)
     for t in range(index.shape[0]):
         bounds[t] = n
         for first in range(0, index.shape[1], neuron_window):
+            # The neuron selector's window begins: both selectors are empty. Without any input in it, one
+            # piece with an empty mask remains, which still takes a cycle.
             words[n], masks[n], held = first // WORD, np.uint64(0), 0
             for i in range(first, min(first + neuron_window, index.shape[1])):
                 if not index[t, i]:
                     continue
+                # Close the piece if the synapse selector is full, which ends the segment, or if the input
+                # lies in another word, which does not.
                 full = held == synapse_window
                 if masks[n] != 0 and (full or i // WORD != words[n]):
                     ends[n] = full
@@ -68,6 +75,7 @@ def _cut(index, neuron_window, synapse_window, words, masks, ends, bounds):
                 words[n] = i // WORD
                 masks[n] |= one << np.uint64(i % WORD)
                 held += 1
+            # The end of a neuron window ends the segment.
             ends[n] = True
             n += 1
     bounds[index.shape[0]] = n
@@ -75,6 +83,7 @@ def _cut(index, neuron_window, synapse_window, words, masks, ends, bounds):
 
 @kernel
 def _ones(x):
+    # As in `bit_rows`: a kernel calls functions of its own file only.
     x -= (x >> np.uint64(1)) & np.uint64(0x5555555555555555)
     x = (x & np.uint64(0x3333333333333333)) + ((x >> np.uint64(2)) & np.uint64(0x3333333333333333))
     x = (x + (x >> np.uint64(4))) & np.uint64(0x0F0F0F0F0F0F0F0F)
@@ -84,12 +93,15 @@ def _ones(x):
 @kernel
 def _select(neurons, words, masks, ends, bounds, multipliers, cycles, selected):
     for w in range(neurons.shape[0]):
+        # Bits of the window's neurons that are not 0.
         row = neurons[w]
         for t in range(len(bounds) - 1):
+            # Cycles and neurons of this tile of outputs; `count`: needed neurons of the segment so far.
             spent, picked, count = 0, 0, 0
             for i in range(bounds[t], bounds[t + 1]):
                 count += _ones(row[words[i]] & masks[i])
                 if ends[i]:
+                    # A segment without a neuron still takes the cycle in which it is looked at.
                     spent += max(1, (count + multipliers - 1) // multipliers)
                     picked += count
                     count = 0
@@ -130,6 +142,7 @@ class Selectors:
         """
         index = np.ascontiguousarray(index, np.bool_)
         tiles, reduction = index.shape
+        # Room for the pieces: each ends at a word, a full segment, or a window of the neuron selector.
         chunks = -(-reduction // self.neuron_window)
         most = tiles * (-(-reduction // WORD) + -(-reduction // self.synapse_window) + 2 * chunks) + 1
         words, masks = np.zeros(most, np.int64), np.zeros(most, np.uint64)
@@ -137,6 +150,7 @@ class Selectors:
         _cut(index, self.neuron_window, self.synapse_window, words, masks, ends, bounds)
         cycles, selected = np.empty((len(at), tiles), np.int64), np.zeros(tiles, np.int64)
         step = max(1, BITS_AT_ONCE // reduction)
+        # Windows are gathered some at a time, which bounds memory.
         for first in range(0, len(at), step):
             part = slice(first, first + step)
             _select(

@@ -26,13 +26,18 @@ def booth_table() -> npt.NDArray[np.uint32]:
     v = np.arange(1 << 16, dtype=np.uint32)
     terms = np.zeros_like(v)
     run = np.zeros(len(v), bool)
+    # All magnitudes at once, from the highest bit down; `run`: within a run of ones. Each turn looks at bit j
+    # and the two below it.
     for j in range(16, -1, -1):
         bits = (v << np.uint32(2)) >> np.uint32(j) & np.uint32(7)
         terms <<= np.uint32(1)
+        # Outside of a run a one is a term, within it a zero is; a one before two zeros is a term in either
+        # case, and ends the run.
         ends = bits == 4
         terms |= (ends | (((bits == 2) | (bits == 3)) & run) | (((bits == 5) | (bits == 6)) & ~run)).astype(
             np.uint32
         )
+        # Three ones begin a run: a term one position above.
         starts = (bits == 7) & ~run
         terms |= starts.astype(np.uint32) << np.uint32(1)
         run = (run & ~ends) | starts
@@ -94,6 +99,8 @@ def width_table(signed: bool, minor_bit: bool) -> npt.NDArray[np.uint8]:
     From the highest one down to bit 0, or with `minor_bit` to the lowest one; plus the sign.
     A group of zeros takes one bit plus the sign.
     """
+    # By the value of the union. Smearing sets all bits below the highest one, so that a count of ones is the
+    # width.
     masks = np.arange(1 << 16, dtype=np.uint32)
     low = masks & -masks
     width = np.bitwise_count(_smear(masks)).astype(np.int64)

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from hwmodel.accelerators.engines.bricks import Bricks, GridPlan
+from hwmodel.accelerators.engines.bricks import Bricks
+from hwmodel.accelerators.engines.grid_plan import GridPlan
 
 Array = npt.NDArray[Any]
 AT_ONCE = 1 << 20
@@ -60,6 +61,7 @@ def drain(p: GridPlan, bricks: Bricks, group: int, lanes: int, *, by_channel: bo
     by_channel : bool
         A lane takes the same channels at every kernel position, instead of every `lanes`-th brick.
     """
+    # Activations of each brick that are not 0, (positions, channel blocks).
     held = np.count_nonzero(bricks.values[:, group], axis=-1)
     return sum((_drained(part, lanes, by_channel) for part in _windows(bricks, held)), Drained())
 
@@ -75,11 +77,14 @@ def _windows(bricks: Bricks, held: Array) -> Iterator[Array]:
 def _drained(held: Array, lanes: int, by_channel: bool) -> Drained:
     costs = np.maximum(held, 1)  # a brick of zeros is a bubble
     windows, positions, blocks = costs.shape
+    # Deal bricks to the lanes: in walk order, or by channel block after summing over kernel positions, so
+    # that a lane keeps its channels.
     if by_channel:
         slices, turns = costs.sum(axis=1), -(-blocks // lanes)
     else:
         slices, turns = costs.reshape(windows, -1), -(-positions * blocks // lanes)
     slices = np.pad(slices, ((0, 0), (0, turns * lanes - slices.shape[1])))
+    # Cycles of each lane in each window; lanes without a brick in the last turn have none.
     lane_cycles = slices.reshape(windows, turns, lanes).sum(axis=1)
     return Drained(
         cycles=int(lane_cycles.max(axis=1).sum()),

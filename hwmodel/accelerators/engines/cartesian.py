@@ -19,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bitxcore.jit import kernel
+from hwmodel.accelerators.engines.planes import Plane
 
 Array = npt.NDArray[Any]
 NOTHING = 8
@@ -36,6 +37,8 @@ def bank(activation: int, weight: int, banks: int) -> int:
 def _multisets(size: int) -> tuple[npt.NDArray[np.uint16], npt.NDArray[np.int64]]:
     """Enumerate multisets of classes: their numbers by sequence of `size`, and how often each has a class."""
     sets = list(combinations_with_replacement(range(NOTHING + 1), size))
+    # A sequence of classes is a number in base 9, first member in the highest digit; the order within a block
+    # does not change what its banks get, so sequences of one multiset share its number.
     number = np.zeros(9**size, np.uint16)
     counts = np.zeros((len(sets), 8), np.int64)
     for i, members in enumerate(sets):
@@ -53,6 +56,7 @@ def _table(activations: int, weights: int, banks: int) -> npt.NDArray[np.uint8]:
     a, w = _multisets(activations)[1], _multisets(weights)[1]
     cycles = np.ones((len(w), len(a)), np.uint8)
     for b in range(banks):
+        # Pairs of classes whose products go to bank b; weights x meet x activations is how many there are.
         meet = np.array([[bank(i, k, banks) == b for i in range(8)] for k in range(8)], np.int64)
         if meet.any():
             np.maximum(cycles, w @ meet @ a.T, out=cycles, casting="unsafe")
@@ -90,12 +94,16 @@ class Multipliers:
 def _count(taps, filters, size, members, blocks, bank_of, filled, fullest):
     """Fill the banks with the products of one weight block and every activation block; keep the fullest."""
     filled[:, :blocks] = 0
+    # filled[bank, activation block]: products of one weight block that go to the bank. `members` says how
+    # many activations of each class a block has at the weight's kernel position (tap). The innermost loops
+    # run over all activation blocks, so that they vectorise.
     for i in range(size):
         banks = bank_of[filters[i] & 7]
         for c in range(8):
             into, of = filled[banks[c]], members[taps[i], c]
             for b in range(blocks):
                 into[b] += of[b]
+    # A bank takes one product per cycle, so a pair of blocks lasts as long as its fullest bank has work.
     for b in range(blocks):
         fullest[b] = 1
     for n in range(filled.shape[0]):
@@ -130,22 +138,31 @@ def _channel(
     """
     pe_rows, pe_columns, tw, th = grid
     width, block = block_sizes
+    # Blocks of activations there can be, if no activation is 0. A PE has a tile of tw x th inputs.
     most = pe_rows * pe_columns * ((tw * th + width - 1) // width)
     taps = len(tap_phase)
+    # Of each activation block: where its members lie, how many there are, and which PE holds it.
     xs, ys = np.empty((most, width), np.int64), np.empty((most, width), np.int64)
     size, owner = np.empty(most, np.int64), np.empty(most, np.int64)
+    # By tap, as the output coordinates that decide about banks depend on it: the block's multiset, its
+    # members of each class, and how many activations of all blocks meet an output.
     number = np.empty((taps, most), np.int64)
     members = np.empty((taps, 8, most), np.uint8)
     meets = np.empty(taps, np.int64)
+    # Cycles that an activation block of each multiset spends on the weight blocks at one tap, from the table.
+    # Adding a row of the table takes as long however many activation blocks there are.
     by_number = np.zeros((taps, table.shape[1]), np.uint32)
     filled, fullest = np.empty((bank_of.max() + 1, most), np.uint8), np.empty(most, np.uint8)
+    # Cycles of each activation block on weight blocks that straddle taps.
     direct = np.empty(most, np.int64)
     at_tap, at_filter = np.empty(block, np.int64), np.empty(block, np.int64)
     useful = np.int64(0)
+    # With a stride only inputs and taps of one phase meet, so phase after phase is worked off.
     for phase in range(stride[0] * stride[1]):
         px, py = phase // stride[1], phase % stride[1]
         blocks = 0
         for pe in range(pe_rows * pe_columns):
+            # First stage: a PE packs the activations of its tile that are not 0 into blocks of `width`.
             x0, y0 = pe // pe_columns * tw, pe % pe_columns * th
             held = 0
             for x in range(x0 + (px - x0) % stride[0], x0 + tw, stride[0]):
@@ -159,6 +176,7 @@ def _channel(
                         held += 1
         if blocks == 0:
             continue
+        # Second stage: classes of all activations at every tap of this phase.
         for tap in range(taps):
             if tap_phase[tap] != phase:
                 continue
@@ -167,6 +185,8 @@ def _channel(
             for b in range(blocks):
                 code = 0
                 for i in range(width):
+                    # Places of a block that is cut short, and products that meet no output, have class 8.
+                    # Both axes give the high bit of a class, which is why they are joined by an exclusive or.
                     c = 8
                     if i < size[b]:
                         c = x_class[tap, xs[b, i]] ^ y_class[tap, ys[b, i]]
@@ -178,6 +198,8 @@ def _channel(
                     code = code * 9 + c
                 if tabled:
                     number[tap, b] = a_number[code]
+        # Third stage: the weights of as many filters as the accumulators hold pass all activation blocks, tap
+        # by tap, filters innermost, in blocks of those that are not 0.
         for q in range(cycles.shape[0]):
             first = q * filters_at_once
             last = min(first + filters_at_once, weights.shape[1])
@@ -194,6 +216,7 @@ def _channel(
                         held += 1
                         total += 1
                         if held == block:
+                            # A full block at one tap is looked up, one that began at an earlier tap counted.
                             if tabled and at_tap[0] == tap:
                                 code = 0
                                 for i in range(block):
@@ -207,7 +230,9 @@ def _channel(
                                 for b in range(blocks):
                                     direct[b] += fullest[b]
                             held = 0
+                # Each weight meets each activation of its tap.
                 useful += (total - before) * meets[tap]
+            # The last block is cut short; the table knows full ones only.
             if held:
                 _count(at_tap, at_filter, held, members, blocks, bank_of, filled, fullest)
                 for b in range(blocks):
@@ -217,6 +242,7 @@ def _channel(
                     if tap_phase[tap] == phase:
                         for b in range(blocks):
                             direct[b] += by_number[tap, number[tap, b]]
+            # PEs wait for each other at the end of a channel only, so their blocks and phases add up.
             for b in range(blocks):
                 cycles[q, owner[b]] += direct[b]
     return useful
@@ -226,36 +252,12 @@ def _axis_classes(
     taps: npt.NDArray[np.int64], size: int, stride: int, outputs: int, high: int, low: int
 ) -> npt.NDArray[np.int64]:
     """Class bits of the output coordinate that each (tap, input coordinate) meets, `NOTHING` if none."""
+    # Input minus tap is the output coordinate times the stride, where it exists.
     apart = np.arange(size) - taps[:, None]
     out = np.where(apart < 0, -(-apart // stride), apart // stride)  # towards zero
     bits = (out >> 1 & 1) << high | (out & 1) << low
     found: npt.NDArray[np.int64] = np.where((out >= 0) & (out < outputs), bits, NOTHING)
     return found
-
-
-@dataclass(frozen=True)
-class Plane:
-    """A convolution over a padded plane, as SCNN's PEs share it.
-
-    Attributes
-    ----------
-    outputs, stride : (int, int)
-    kernel, dilation : (int, int)
-    padding : (int, int)
-        In front of each axis.
-    pes : (int, int)
-        PEs along each axis.
-    phase_shift : bool
-        Whether phases of the stride are compared after moving kernel positions by the padding.
-    """
-
-    outputs: tuple[int, int]
-    stride: tuple[int, int]
-    kernel: tuple[int, int]
-    dilation: tuple[int, int]
-    padding: tuple[int, int]
-    pes: tuple[int, int]
-    phase_shift: bool
 
 
 def plane_cycles(
@@ -281,10 +283,12 @@ def plane_cycles(
         Filters whose outputs the accumulators hold.
     multipliers : Multipliers
     """
+    # Tiles of all PEs have one size; inputs that fill up the last ones are 0.
     channels, *size = activations.shape
     patch = [-(-n // pes) for n, pes in zip(size, plane.pes, strict=True)]
     fill = [(0, p * pes - n) for n, p, pes in zip(size, patch, plane.pes, strict=True)]
     padded = np.pad(activations, ((0, 0), *fill))
+    # Coordinates of each tap, shape (2, taps), and the phase of the stride that it belongs to.
     tap = np.indices(plane.kernel).reshape(2, -1) * np.array(plane.dilation)[:, None]
     shift = np.array(plane.padding if plane.phase_shift else (0, 0))[:, None]
     phase = (tap + shift) % np.array(plane.stride)[:, None]
@@ -293,6 +297,7 @@ def plane_cycles(
         _axis_classes(tap[d], padded.shape[1 + d], plane.stride[d], plane.outputs[d], 2, 1 - d)
         for d in (0, 1)
     ]
+    # (channels, taps, filters): filters are innermost in the walk.
     by_channel = np.ascontiguousarray(weights.reshape(*weights.shape[:2], -1).transpose(1, 2, 0))
     tables = multipliers.tables()
     total = useful = 0
@@ -312,5 +317,6 @@ def plane_cycles(
             *tables,
             cycles,
         )
+        # The slowest PE decides about each channel and block of filters.
         total += int(cycles.max(axis=1).sum())
     return total, useful

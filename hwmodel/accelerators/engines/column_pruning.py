@@ -60,6 +60,7 @@ def chunks(weights: Array, size: int) -> Chunks:
         weights = weights.transpose(0, 2, 1)
     _, lines, length = weights.shape
     in_line = -(-length // size)
+    # A line is what chunks may not straddle: the channels at a kernel position, or the other way round.
     values = np.zeros((filters, lines, in_line * size), np.int32)
     values[:, :, :length] = weights
     members = np.minimum(length - size * np.arange(in_line), size)
@@ -116,13 +117,18 @@ def flip(magnitudes: npt.NDArray[np.int32], columns: int, zero_columns: int) -> 
     union = np.bitwise_or.reduce(magnitudes, axis=-1, keepdims=True)
     kept = np.full_like(union, columns - zero_columns)  # columns from the top that stay
     fixed = np.zeros_like(union)  # columns from the top that no rounding may touch
+    # From the top down: an empty column costs nothing, so one more of the columns below it may stay. Rounding
+    # may not carry into it, hence all columns down to it are fixed.
     for column in range(columns):
         empty = (union >> (columns - 1 - column) & 1 == 0) & (kept > column)
         kept += empty
         fixed[empty] = column + 1
+    # Columns to be emptied at the bottom; `free`: bits below the fixed columns; `most`: their largest value
+    # that leaves the bottom empty, in units of 2**low.
     low = np.maximum(columns - kept, 0)
     free = magnitudes & ((1 << (columns - fixed)) - 1)
     most = (1 << np.maximum(columns - fixed - low, 0)) - 1
+    # Half a unit less one is added before cutting, so that ties go down.
     nearest = np.minimum((free + ((1 << low) >> 1) - (low > 0)) >> low, most)
     return magnitudes - free + (nearest << low)
 
@@ -149,6 +155,8 @@ class Stored:
 
 def _redundant(values: npt.NDArray[np.int32], width: int) -> npt.NDArray[np.int32]:
     """Columns below the sign that equal it, in every weight of a group."""
+    # Negative values as their one's complement: bits that are set differ from the sign. frexp's exponent is
+    # the number of bits of the union.
     union = np.bitwise_or.reduce(values ^ (values >> 31), axis=-1)
     return np.minimum(width - 1 - np.frexp(union)[1], MOST_REDUNDANT).astype(np.int32)
 
@@ -167,6 +175,7 @@ def average(given: Chunks, width: int, columns: int) -> Stored:
     """
     redundant = np.minimum(_redundant(given.values, width), columns)
     pruned = columns - redundant
+    # The lowest columns give way to one mean for the group; the filling stays 0 and does not enter it.
     mask = ((1 << pruned) - 1)[:, :, None]
     low = given.values & mask
     means = np.rint(low.sum(axis=2) / given.members).astype(np.int32)
@@ -176,23 +185,29 @@ def average(given: Chunks, width: int, columns: int) -> Stored:
 
 @kernel
 def _shift(values, members, width, columns, constant_bits, stored, redundant, constants):
+    # Values are clipped to +-`most` after the constant is added.
     most = (1 << (width - 1)) - 1
     for f in range(values.shape[0]):
         for g in range(values.shape[1]):
             best = np.int64(-1)
+            # Try every constant; of equal errors the first, which is the smallest constant, stays.
             for offset in range(-(1 << (constant_bits - 1)), 1 << (constant_bits - 1)):
                 union = 0
                 for i in range(members[g]):
                     v = values[f, g, i] + offset
                     union |= min(abs(v), most)
+                # Columns below the sign that no magnitude reaches: redundant ones, which need not be stored.
                 spare = width - 1
                 while union:
                     union >>= 1
                     spare -= 1
                 spare = min(spare, MOST_REDUNDANT, columns)
+                # The rest of the columns to leave out are the lowest. Magnitudes are rounded to multiples of
+                # 2**low, ties down, and to no more than the columns in between can hold.
                 low = columns - spare
                 half = (1 << low >> 1) - (low > 0)
                 top = (1 << (width - 1 - columns)) - 1
+                # Squared error of the group; a constant that is no better already is given up.
                 error = np.int64(0)
                 for i in range(members[g]):
                     v = values[f, g, i] + offset
@@ -207,6 +222,7 @@ def _shift(values, members, width, columns, constant_bits, stored, redundant, co
                     best = error
                     redundant[f, g] = spare
                     constants[f, g] = offset
+            # Once more with the best constant, to store what it makes of the group.
             offset = constants[f, g]
             low = columns - redundant[f, g]
             half = (1 << low >> 1) - (low > 0)
@@ -245,11 +261,13 @@ def _effectual(values, first, last, subgroup, lanes, both_ways, costs):
     total = np.int64(0)
     for n in range(values.shape[0]):
         for column in range(first[n], last[n]):
+            # Sub-groups of a PE take a column together; a column takes a cycle even without a one.
             slowest = 1
             for start in range(0, values.shape[1], subgroup):
                 ones = 0
                 for i in range(start, start + subgroup):
                     ones += values[n, i] >> column & 1
+                # Adding the zeros instead, and subtracting from the sum of all, is as good.
                 if both_ways:
                     ones = min(ones, subgroup - ones)
                 total += ones

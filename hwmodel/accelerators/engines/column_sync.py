@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bitxcore.jit import kernel
-from hwmodel.accelerators.engines.bricks import GridPlan
+from hwmodel.accelerators.engines.grid_plan import GridPlan
 
 Array = npt.NDArray[Any]
 
@@ -48,10 +48,13 @@ class LockStep:
 
 @kernel
 def _run_ahead(costs, repeats, busy, ring, state):
+    # `ready`: when all columns have finished step n - 1 - registers, the gate of step n. `ring` holds the
+    # ends of the steps in between, the oldest at i; `busy`: until when each column works.
     ready, i = state
     for s in range(costs.shape[0]):
         for _ in range(repeats):
             for t in range(costs.shape[1]):
+                # Columns without a window cost 0 but wait at the gate as all do.
                 last = np.int64(0)
                 for c in range(costs.shape[2]):
                     busy[c] = max(busy[c], ready) + costs[s, t, c]
@@ -89,6 +92,8 @@ class ColumnRegisters:
 
 @kernel
 def _stagger(costs, repeats, free, state):
+    # `now`: first cycle in which the next step may begin, one after the step before; `free`: from when each
+    # column has nothing to do. Steps go round the columns.
     now, column = state
     for s in range(costs.shape[0]):
         for _ in range(repeats):
@@ -133,6 +138,7 @@ def waiting(p: GridPlan, registers: int = 0, columns_at_once: int = 1) -> Waitin
     columns_at_once : int
         Physical columns that share a cost.
     """
+    # A single window has no other columns to wait for: its steps are spread over all of them.
     if p.staggered:
         return Staggered(p.columns)
     if registers:

@@ -30,6 +30,8 @@ COLUMNS_AT_ONCE = 256
 @kernel
 def _count_entries(held, pes, index_bits, columns_at_once, entries):
     columns = held.shape[1]
+    # Row of a PE's last entry in each column. Some columns at a time, all rows: `held` is read row by row,
+    # and what is remembered of the columns stays in the cache.
     previous = np.empty((columns_at_once, pes), np.int32)
     for first in range(0, columns, columns_at_once):
         last = min(first + columns_at_once, columns)
@@ -38,6 +40,8 @@ def _count_entries(held, pes, index_bits, columns_at_once, entries):
             pe, row = i % pes, np.int32(i // pes)
             for j in range(first, last):
                 if held[i, j]:
+                    # An entry of value zero covers 2**index_bits rows: the zeros that its count tells, and
+                    # itself.
                     zeros = row - previous[j - first, pe] - 1
                     entries[j, pe] += 1 + (zeros >> index_bits)
                     previous[j - first, pe] = row
@@ -46,14 +50,18 @@ def _count_entries(held, pes, index_bits, columns_at_once, entries):
 @kernel
 def _feed(entries, columns, depth, finish, busy):
     """Broadcast some columns to empty queues; return when the last PE has finished."""
+    # ring[n % depth]: when the last PE finished activation n - depth, which makes room in the fullest queue;
+    # `finish`: when each PE is done with what it has got.
     ring = np.zeros(depth, np.int64)
     finish[:] = 0
     latest = np.int64(0)
     for n in range(len(columns)):
         work = entries[columns[n]]
+        # Broadcast in the cycle in which the room is there, worked on from the next.
         earliest = ring[n % depth] + 1
         latest = 0
         for p in range(len(finish)):
+            # A column without an entry still takes a PE a cycle.
             cycles = max(np.int64(work[p]), 1)
             finish[p] = max(finish[p], earliest) + cycles
             busy[p] += cycles
@@ -65,10 +73,12 @@ def _feed(entries, columns, depth, finish, busy):
 @kernel
 def _feed_all(entries, held, pes, depth, sums):
     """Run one position after another; add to `sums` the fields of `Fed`."""
+    # PEs without a row never hold anything up and are left out.
     used = entries.shape[1]
     finish, busy = np.empty(used, np.int64), np.empty(used, np.int64)
     columns = np.empty(held.shape[1], np.int64)
     for k in range(held.shape[0]):
+        # Columns whose activation is not 0: only those are broadcast.
         count = 0
         for j in range(held.shape[1]):
             if held[k, j]:
@@ -80,6 +90,8 @@ def _feed_all(entries, held, pes, depth, sums):
         latest = _feed(entries, columns[:count], depth, finish, busy)
         work, longest = busy.sum(), busy.max()
         shared = (work + pes - 1) // pes
+        # A ladder, each rung held up by one thing more: the first cycle, in which the first activation is
+        # broadcast; all PEs sharing the work; the PE with most; full queues. Then what energy follows from.
         sums[0] += 1
         sums[1] += shared
         sums[2] += longest - shared

@@ -12,22 +12,26 @@ from bitxcore.jit import kernel
 
 @kernel
 def _knead(streams, stride, leave_out_zeros, costs, lengths):
+    # Essential bits at each bit position of the group so far, which has `held` members.
     ones = np.empty(16, np.int64)
     for s in range(streams.shape[0]):
         group = held = 0
         ones[:] = 0
         for t in range(streams.shape[1]):
             weight = streams[s, t]
+            # Without a place in a group, a weight of 0 makes room for the next one.
             if leave_out_zeros and weight == 0:
                 continue
             for b in range(16):
                 ones[b] += (weight >> b) & 1
             held += 1
             if held == stride:
+                # Bits close up by position, so the fullest position says how many kneaded weights there are.
                 costs[s, group] = ones.max()
                 group += 1
                 held = 0
                 ones[:] = 0
+        # The last group of a lane.
         if held:
             costs[s, group] = ones.max()
             group += 1

@@ -8,17 +8,21 @@ import numpy as np
 import numpy.typing as npt
 
 from bitxcore.jit import kernel
-from hwmodel.accelerators.engines.bricks import Bricks, GridPlan
+from hwmodel.accelerators.engines.bricks import Bricks
+from hwmodel.accelerators.engines.grid_plan import GridPlan
 
 
 @kernel
 def _slowest_pairs(activations, weights, base, offset, columns, costs):
+    # Counts of terms throughout. The slowest lane of a step is the largest product of an activation's terms,
+    # over the windows of the set, and a weight's, over the filters of the round, lane by lane.
     rounds, positions, depth, lanes = weights.shape
     most = np.empty(depth * lanes, np.uint8)
     for s in range(costs.shape[0]):
         first = s * columns
         last = min(first + columns, len(base))
         for k in range(positions):
+            # Most terms of each lane's activation over the windows of the set, at one kernel position.
             most[:] = 0
             for w in range(first, last):
                 brick = activations[base[w] + offset[k]]
@@ -26,6 +30,8 @@ def _slowest_pairs(activations, weights, base, offset, columns, costs):
                     most[i] = max(most[i], brick[i])
             for r in range(rounds):
                 for b in range(depth):
+                    # `weights` has the maxima over the filters of a round already. 16 bits hold 17 x 17
+                    # terms.
                     slowest = np.uint16(1)
                     for i in range(lanes):
                         slowest = max(

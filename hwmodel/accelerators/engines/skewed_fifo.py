@@ -16,10 +16,13 @@ from bitxcore.jit import kernel
 
 def _fifo_ladder(costs, lengths, bounds, depth, units, ladder):
     """Fill `ladder`, one row a tile of filters ``bounds[t]:bounds[t + 1]``."""
+    # In cycles from the tile's start: when each unit is done with the group before, and, in a ring, when all
+    # units were done with the last depth + 1 groups.
     finish = np.empty(np.max(bounds[1:] - bounds[:-1]), np.int64)
     all_finished = np.empty(depth + 1, np.int64)
     for t in range(len(ladder)):
         first, last = bounds[t], bounds[t + 1]
+        # The first two rungs need sums only: all work of the tile, and that of the unit with most.
         groups = 0
         work = np.int64(0)
         longest = np.int64(0)
@@ -33,16 +36,19 @@ def _fifo_ladder(costs, lengths, bounds, depth, units, ladder):
             longest = max(longest, alone)
         for d in range(depth + 1):
             all_finished[d] = 0
+        # Third rung: the recurrence, group by group as they are broadcast.
         latest = 0
         for g in range(groups):
             # The slot that group g takes is the one that group g - depth - 1 leaves.
             gate = all_finished[g % (depth + 1)]
             latest = 0
             for c in range(last - first):
+                # A unit that has no group g any more is done with it when it is done at all.
                 if g < lengths[first + c]:
                     finish[c] = max(finish[c], gate) + costs[first + c, g]
                 latest = max(latest, finish[c])
             all_finished[g % (depth + 1)] = latest
+        # Units without a filter share the work of the first rung, too.
         ladder[t, 0] = (work + units - 1) // units
         ladder[t, 1] = longest
         ladder[t, 2] = latest
@@ -131,6 +137,7 @@ def fifo_ladder(
     largest = int(np.diff(ends).max())
     if units is not None and units < max(1, largest):
         raise TensorError(f"units must be at least {max(1, largest)}, got {units}")
+    # A FIFO for all groups is without bound, and the ring need not be longer.
     depth = groups if fifo_depth is None else min(fifo_depth, groups)
     ladder = np.zeros((len(ends) - 1, 3), np.int64)
     _fifo_ladder_compiled(costs, sizes, ends, depth, units or max(1, largest), ladder)

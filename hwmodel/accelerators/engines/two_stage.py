@@ -12,6 +12,8 @@ from bitxcore.jit import kernel
 
 @kernel
 def _two_stage(terms, first_stage_bits, cycles):
+    # Terms of a lane that are not applied yet are set bits of `left`; the union says which positions any lane
+    # still needs.
     reach = np.uint32(1) << np.uint32(first_stage_bits)
     lanes = terms.shape[1]
     left = np.empty(lanes, np.uint32)
@@ -22,16 +24,20 @@ def _two_stage(terms, first_stage_bits, cycles):
             union |= left[i]
         count = 0
         while union != 0:
+            # The second stage shifts all lanes to the lowest position; the first stage reaches a little
+            # above.
             lowest = union & np.uint32(~union + np.uint32(1))
             # Positions from the lowest term up to `reach` - 1 above it.
             window = np.uint32((np.uint64(lowest) << np.uint64(reach)) - np.uint64(1))
             union = np.uint32(0)
             for i in range(lanes):
+                # A lane applies its own lowest term, if it is in reach; others wait.
                 v = left[i]
                 v ^= v & np.uint32(~v + np.uint32(1)) & window
                 left[i] = v
                 union |= v
             count += 1
+        # A brick of zeros passes through in a cycle.
         cycles[n] = max(count, 1)
 
 

@@ -83,11 +83,12 @@ class BitColumns(Accelerator):
         return None if layer.has_weights else SECOND_OPERAND
 
     @property
-    def _word_passes(self) -> int:
+    def word_passes(self) -> int:
         """Passes of a 16-bit activation."""
         return -(-FIXED_POINT_BITS // self.word_bits)
 
-    def _activation_bits(self, operands: Operands) -> int:
+    def activation_bits(self, operands: Operands) -> int:
+        """Bits of an activation: `precision` for floats that come without one."""
         x = operands.activations
         if (
             self.precision is not None
@@ -97,8 +98,14 @@ class BitColumns(Accelerator):
             return self.precision
         return operands.activation_precision
 
-    def _weights(self, layer: Layer, operands: Operands) -> ColumnWeights:
-        """Weights in fixed point."""
+    def column_weights(self, layer: Layer, operands: Operands) -> ColumnWeights:
+        """Weights in fixed point: floats that come without a precision have `precision` bits.
+
+        Raises
+        ------
+        TensorError
+            If a weight needs more than 16 bits and a sign.
+        """
         w, bits = operands.weights, operands.weight_bits
         if self.precision is not None and bits is None and w is not None and w.dtype.kind not in "iu":
             bits = self.precision
@@ -118,9 +125,9 @@ class BitColumns(Accelerator):
         assert operands.weights is not None
         return once(_used, operands.weights, machine=self, layer=layer, bits=operands.weight_bits)
 
-    def _stored(self, layer: Layer, operands: Operands, weight_bits: int) -> StoredBits:
+    def stored_columns(self, layer: Layer, operands: Operands, weight_bits: int) -> StoredBits:
         """Bits in DRAM of a layer whose weights take `weight_bits` in all; activations take whole words."""
-        bits = whole_words(self._activation_bits(operands), self.word_bits)
+        bits = whole_words(self.activation_bits(operands), self.word_bits)
         return StoredBits(weight_bits, layer.input_count * bits, layer.output_count * bits)
 
 
@@ -168,7 +175,7 @@ def _used(
     weights: npt.NDArray[Any], *, machine: BitColumns, layer: Layer, bits: int | None
 ) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
     operands = Operands(weights, weight_bits=bits)
-    scale = machine._weights(layer, operands).scale
+    scale = machine.column_weights(layer, operands).scale
     dtype = np.int32 if scale is None else np.float32
     after = np.empty((layer.filters, layer.channels, layer.kernel_positions), dtype)
     for filters, values in machine._changed(layer, operands):

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from hwmodel.accelerators.base import Accelerator
-from hwmodel.accelerators.engines.bricks import GridPlan, plan
+from hwmodel.accelerators.engines.grid_plan import GridPlan, plan
 from hwmodel.accelerators.on_chip import OnChip
 from hwmodel.costs.area_energy import Part
 from hwmodel.costs.components import accumulator, accumulator_bits, serialiser
@@ -72,8 +72,21 @@ class Grid(Accelerator):
     def __post_init__(self) -> None:
         super().__post_init__()
         self.check_at_least(1, "lanes", "columns", "rows", "tiles", "word_bits")
-        if self.word_bits > 16:
-            raise self.refusal(f"word_bits must be at most 16, got {self.word_bits}")
+        self.check_at_most(16, "word_bits")
+
+    def check_divides(self, part: str, *wholes: str) -> None:
+        """Refuse an option that does not divide others.
+
+        Raises
+        ------
+        OptionError
+            Naming the accelerator, the options and their values.
+        """
+        value = getattr(self, part)
+        for option in wholes:
+            whole = getattr(self, option)
+            if whole % value:
+                raise self.refusal(f"{part} must divide {option} {whole}, got {value}")
 
     @property
     def stored_word_bits(self) -> int:
@@ -95,23 +108,30 @@ class Grid(Accelerator):
         """Multiply-accumulates a cycle at 16 bits, nothing skipped."""
         return self.slots / self.slot_cycles_per_mac
 
-    def _accumulators(self, c: Costs) -> Part:
+    def accumulators(self, c: Costs) -> Part:
         """Part of the running sums, one a unit."""
         return Part(accumulator(c, accumulator_bits(self.word_bits, self.word_bits)), self.units)
 
-    def _weight_registers(self, c: Costs) -> Part:
+    def weight_registers(self, c: Costs) -> Part:
         """Part of the weights that units hold while activations come serially."""
         return Part(c.register(self.word_bits), self.slots)
 
-    def _weight_sets(self, c: Costs, sets: int) -> Part:
+    def weight_sets(self, c: Costs, sets: int) -> Part:
         """Part of further weights of every row and lane, which let columns run ahead."""
         return Part(c.register(self.word_bits), self.lanes * self.rows * self.tiles * sets)
 
-    def _dispatcher(self, c: Costs) -> Part:
+    def dispatcher(self, c: Costs) -> Part:
         """Part that serialises activations for all tiles."""
         return Part(serialiser(c, self.word_bits), self.lanes * self.columns)
 
-    def _plan(self, layer: Layer, operands: Operands) -> GridPlan:
+    def plan_of(self, layer: Layer, operands: Operands) -> GridPlan:
+        """Lay a layer out on this grid.
+
+        Raises
+        ------
+        TensorError
+            If one operand is wider than all columns or rows together.
+        """
         return plan(
             layer,
             lanes=self.lanes,
@@ -124,7 +144,7 @@ class Grid(Accelerator):
             fold_first_layer=self.fold_first_layer,
         )
 
-    def _grid_result(self, p: GridPlan, cycles: int, useful: float, **fields: Any) -> OnChip:
+    def grid_result(self, p: GridPlan, cycles: int, useful: float, **fields: Any) -> OnChip:
         """Make the result of a layer from its cycles and its useful slot cycles."""
         return self.on_chip(
             compute_cycles=int(cycles),

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from hwmodel.accelerators.engines.bricks import Bricks, GridPlan, present
+from hwmodel.accelerators.engines.bricks import Bricks, present
+from hwmodel.accelerators.engines.grid_plan import GridPlan
 from hwmodel.costs.area_energy import Work
 from hwmodel.costs.components import accumulator_bits
 from hwmodel.operands.operands import Operands

@@ -18,7 +18,9 @@ import numpy as np
 import numpy.typing as npt
 
 from hwmodel.accelerators.engines.booth_terms import magnitude_words
-from hwmodel.accelerators.engines.bricks import GridPlan, held_lanes, weight_bricks
+from hwmodel.accelerators.engines.bricks import held_lanes, weight_bricks
+from hwmodel.accelerators.engines.grid_plan import GridPlan
+from hwmodel.accelerators.engines.tiles import tile_bounds
 from hwmodel.accelerators.families.grid import SECOND_OPERAND, Grid
 from hwmodel.accelerators.on_chip import OnChip
 from hwmodel.costs.area_energy import Part, Work
@@ -112,13 +114,12 @@ class SplitAccumulate(Grid):
         from hwmodel.accelerators.engines.skewed_fifo import fifo_ladder
 
         lanes = self.lanes * self._splits(operands)
-        p = replace(self, lanes=lanes)._plan(layer, operands)
+        p = replace(self, lanes=lanes).plan_of(layer, operands)
         streams = self._streams(p, operands.integer_weights)
         costs, entries = self._entries(streams.reshape(-1, p.steps))
         lengths = np.where(self._held(p), entries.reshape(streams.shape[:-1]), 0).reshape(-1)
         costs = np.where(np.arange(costs.shape[1]) < lengths[:, None], costs, 0)
-        starts = np.arange(p.groups)[:, None] * p.filters + np.arange(0, p.filters, p.rows * p.tiles)
-        bounds = np.append(starts.reshape(-1), p.groups * p.filters)
+        bounds = tile_bounds(p.groups, p.filters, p.rows * p.tiles)
         ladder = fifo_ladder(
             costs,
             fifo_depth=self.fifo_depth,

@@ -6,29 +6,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from layer_cases import DNNSIM_LAYERS
 
 import hwmodel as hw
 
 DATA = Path(__file__).parent / "data"
 GRID = {"lanes": 16, "columns": 16, "rows": 16, "tiles": 16}
 
-
-def conv(name, channels, filters, size, kernel, **options):
-    return hw.Conv(
-        name, in_channels=channels, out_channels=filters, in_size=(size, size), kernel=kernel, **options
-    )
-
-
-LAYERS = {
-    "conv1": conv("conv1", 64, 64, 56, 3, padding=1),
-    "conv2": conv("conv2", 128, 256, 28, 3, padding=1, stride=2),
-    "conv3": conv("conv3", 512, 256, 14, 1),
-    "fc1": hw.Linear("fc1", in_features=512, out_features=1000),
-}
 # (activations, weights), the sign bit included.
 PRECISIONS = {
     "16": {"conv1": (10, 10), "conv2": (9, 9), "conv3": (8, 9), "fc1": (9, 8)},
-    "8": dict.fromkeys(LAYERS, (8, 8)),
+    "8": dict.fromkeys(DNNSIM_LAYERS, (8, 8)),
 }
 TACTICAL = {"BitTactical": None, "TCLp": "p", "TCLe": "e"}
 HALO_SLIP = 15 * 15
@@ -73,7 +61,7 @@ def entries():
                 kind = experiment.split("_")[0]
                 cycles = int(row["compute_cycles"] or row["total_cycles"])
                 if layer == "fc1" and kind == "SCNN":
-                    cycles -= LAYERS[layer].filters * (HALO_SLIP - 1)
+                    cycles -= DNNSIM_LAYERS[layer].filters * (HALO_SLIP - 1)
                 if not (layer == "fc1" and TACTICAL.get(kind)):
                     yield bits, experiment, layer, cycles
 
@@ -91,4 +79,6 @@ def test_the_tables_are_whole():
 
 @pytest.mark.parametrize(("bits", "experiment", "layer", "cycles"), list(entries()))
 def test_cycles_equal_dnnsim(bits, experiment, layer, cycles):
-    assert hw.simulate(machine(experiment), LAYERS[layer], operands(bits, layer)).compute_cycles == cycles
+    assert (
+        hw.simulate(machine(experiment), DNNSIM_LAYERS[layer], operands(bits, layer)).compute_cycles == cycles
+    )
