@@ -12,7 +12,7 @@ from os import PathLike
 import numpy as np
 import numpy.typing as npt
 
-from bitxcore.errors import BitxError
+from bitxcore.errors import OptionError
 from bitxcore.files import atomic_file
 from hwmodel.dram.controller import Chunk, checked_chunks
 from hwmodel.dram.parts import DramPart
@@ -48,11 +48,15 @@ def write_stl(
     ------
     TensorError
         If an address lies outside the memory, or arrivals fall.
+    OptionError
+        If the clock's frequency is out of range.
     BitxError
         If the file can't be written.
     """
     if not 0 < initiator_clock_hz < 1e15:
-        raise BitxError(f"initiator_clock_hz must be from 0 to 1e15, got {initiator_clock_hz}")
+        raise OptionError(
+            f"initiator_clock_hz must be from 0 to 1e15, got {initiator_clock_hz}", value=initiator_clock_hz
+        )
     requests = 0
     with atomic_file(path) as temporary, temporary.open("w", encoding="ascii", newline="\n") as file:
         file.write(f"# {part.name}, clkMhz {initiator_clock_hz / 1e6:g}\n")
