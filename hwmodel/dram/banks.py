@@ -261,11 +261,11 @@ def advance(rules, state, arrival, bank, row, write, last, number, latency, serv
     i = 0
     done = 0
     while True:
-        # 1. Responses that have been given make room; the ring holds them in the order of their clocks.
+        # Responses that have been given make room; the ring holds them in the order of their clocks.
         while s[RESPONSES] and state.responses[s[OLDEST_RESPONSE]] <= t:
             s[OLDEST_RESPONSE] = (s[OLDEST_RESPONSE] + 1) % rules.max_in_flight
             s[RESPONSES] -= 1
-        # 2. At most one request is accepted; `accept_at`: when the next one could be.
+        # At most one request is accepted; `accept_at`: when the next one could be.
         accept_at = NEVER
         if i < len(bank):
             accept_at = _accept(rules, state, t, arrival[i], bank[i], row[i], write[i])
@@ -275,7 +275,7 @@ def advance(rules, state, arrival, bank, row, write, last, number, latency, serv
         if i == len(bank) and (not last or s[BUFFERED] == 0):
             break
 
-        # 3. One command is sent, of a due refresh or of the bank whose request is oldest. `soonest`: the next
+        # One command is sent, of a due refresh or of the bank whose request is oldest. `soonest`: the next
         # clock at which a command may be possible, this one if one was sent.
         if t >= s[NEXT_REFRESH]:
             soonest = _refresh(rules, state, t)
@@ -307,7 +307,7 @@ def advance(rules, state, arrival, bank, row, write, last, number, latency, serv
                     s[PRES] += 1
                 else:
                     end = _column(rules, state, t, chosen, command == WR)
-                    # Responses leave in the order of the data, one a clock.
+                    # Responses leave in the order of their data, one per clock.
                     response = max(end + rules.response, s[LAST_RESPONSE] + 1)
                     s[LAST_RESPONSE] = response
                     state.responses[(s[OLDEST_RESPONSE] + s[RESPONSES]) % rules.max_in_flight] = response
