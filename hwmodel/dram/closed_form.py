@@ -47,6 +47,12 @@ class Stream:
     ------
     OptionError
         If a size is not positive, or runs overlap.
+
+    Examples
+    --------
+    >>> Stream(1 << 20, write=True)
+    Stream(bytes=1048576, write=True, run_bytes=None, stride_bytes=None)
+    >>> rows_of_a_matrix = Stream(1 << 16, run_bytes=256, stride_bytes=4096)
     """
 
     bytes: int
@@ -107,6 +113,14 @@ class StreamModel:
     -----
     The first stream of a kind costs two runs of the bank-state model, some milliseconds; all further ones, of
     any length, a few operations.
+
+    Examples
+    --------
+    >>> from hwmodel.dram import load_part
+    >>> model = StreamModel(load_part("DDR4-2400_x64_brc"))
+    >>> cost = model.cost(Stream(1 << 20))
+    >>> f"{cost.bytes / cost.seconds / 1e9:.1f} GB/s"
+    '11.8 GB/s'
     """
 
     def __init__(self, part: DramPart) -> None:

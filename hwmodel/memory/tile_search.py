@@ -30,6 +30,15 @@ def best_tiling(nest: Nest, widths: OperandWidths, buffers: Buffers) -> Tiling:
     ------
     OptionError
         If not even the smallest tile fits: the buffer, its size and the tile's.
+
+    Examples
+    --------
+    >>> from hwmodel import Linear
+    >>> nest = Nest.of(Linear("fc", in_features=4096, out_features=1000))
+    >>> weight_bits = 4096 * 1000 * 16
+    >>> widths = OperandWidths(weight_bits, weight_bits, activation=16, output=16, burst=512)
+    >>> str(best_tiling(nest, widths, Buffers(1 << 19, 1 << 19, 1 << 18)))
+    'channels 32 x 128'
     """
     scaled, unit = widths.integers()
     found = [_fitting(nest, scaled, buffers, unit, sizes) for sizes in _searched(nest)]

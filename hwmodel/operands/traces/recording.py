@@ -102,6 +102,19 @@ def trace(
         If an input does not fit the model, or the model does not run.
     MissingExtraError
         If onnx, onnxruntime, or for pictures pillow, is missing.
+
+    Examples
+    --------
+    >>> from tempfile import TemporaryDirectory
+    >>> import numpy as np
+    >>> from bitxcore.data import data_folder
+    >>> from hwmodel import open_traces
+    >>> model = data_folder("samples") / "digits_resnet.onnx"
+    >>> with TemporaryDirectory() as folder:
+    ...     result = trace(model, np.ones((1, 1, 8, 8), np.float32), f"{folder}/traces.h5")
+    ...     with open_traces(f"{folder}/traces.h5") as traces:
+    ...         print(len(traces), traces["stem"].shape)
+    13 (1, 1, 8, 8)
     """
     from bitxcore.dumps import open_dump
     from bitxcore.store import Store
