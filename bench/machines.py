@@ -13,7 +13,9 @@ import numpy as np
 
 import hwmodel as hw
 from hwmodel.memory.nest import Nest
-from hwmodel.memory.tiling import Buffers, OperandWidths, best_tiling
+from hwmodel.memory.tile_search import best_tiling
+from hwmodel.memory.tiling import Buffers
+from hwmodel.memory.widths import OperandWidths
 from hwmodel.studies.comparison.contenders import entries
 
 CONV = hw.Conv("conv", in_channels=256, out_channels=256, in_size=(56, 56), kernel=3, padding=1)

@@ -28,7 +28,7 @@ from .operands.precisions import read_precisions as read_precisions
 from .operands.reads import Reads as Reads
 from .operands.synthetic import stand_ins as stand_ins
 from .operands.synthetic import synthetic_weights as synthetic_weights
-from .operands.traces.inputs import Scaling as Scaling
+from .operands.traces.pictures import Scaling as Scaling
 from .operands.traces.recorded import Traces as Traces
 from .operands.traces.recorded import open_traces as open_traces
 from .operands.traces.recording import TraceResult as TraceResult

@@ -91,11 +91,17 @@ class Costs:
     ------
     OptionError
         For a basis that is not known.
+
+    Examples
+    --------
+    >>> costs = Costs("aladdin")
+    >>> f"{costs.adder(16).energy_j * 1e12:.4f} pJ"
+    '0.0620 pJ'
     """
 
     def __init__(self, basis: str) -> None:
         if basis not in BASES:
-            raise OptionError(f"cost_basis must be one of {', '.join(BASES)}, got {basis!r}")
+            raise OptionError(f"cost_basis must be one of {', '.join(BASES)}, got {basis!r}", value=basis)
         self.basis = basis
         self._logic: dict[str, list[tuple[int, Cost, str]]] = defaultdict(list)
         for row in _rows("logic-28nm.csv"):

@@ -6,9 +6,9 @@ from .controller import Latencies as Latencies
 from .controller import simulate_trace as simulate_trace
 from .dramsys import part_from_dramsys as part_from_dramsys
 from .energy import EnergyParts as EnergyParts
-from .parts import Controller as Controller
+from .part_records import Controller as Controller
+from .part_records import Timing as Timing
 from .parts import DramPart as DramPart
-from .parts import Timing as Timing
 from .parts import load_part as load_part
 from .parts import part_names as part_names
 from .stl import write_stl as write_stl

@@ -25,12 +25,13 @@ import numpy as np
 import numpy.typing as npt
 
 from bitxcore.jit import kernel
-from hwmodel.dram.parts import DramPart
 
 ACT, PRE, RD, WR = range(4)
 NEVER = np.iinfo(np.int64).max
+"""A clock that does not come."""
 
-# Places in `State.scalars`.
+# Places in `State.scalars`: times in clocks, counts of commands. Rules, State and these names stay in this
+# file: Numba's cache looks at no other one before it takes a compiled kernel for up to date.
 CLOCK, NEXT_REFRESH, PREA_READY, REF_READY, LAST_ACCEPT, LAST_RESPONSE, ACCEPTED = range(7)
 OPEN_BANKS, ACTIVE_SINCE, ACTIVE_CLOCKS, BUFFERED, OLDEST_RESPONSE, RESPONSES, ACTIVATES = range(7, 14)
 ACTS, PRES, PREAS, REFS, RDS, WRS, LAST_BANK, SCALARS = range(14, 22)
@@ -100,61 +101,13 @@ class State(NamedTuple):
     responses: npt.NDArray[np.int64]
 
 
-def rules_of(part: DramPart, *, refresh: bool = True) -> Rules:
-    """Derive the delays between commands from a part's timing."""
-    t, burst = part.timing_clocks, part.burst_clocks
-    return Rules(
-        banks_of_group=part.organisation.banks // part.organisation.bank_groups,
-        activate_to_column=t.RCD - t.AL,
-        activate_to_precharge=t.RAS,
-        activate_to_activate=t.RC,
-        activate_s=t.RRD_S,
-        activate_l=t.RRD_L,
-        four_activates=t.FAW,
-        precharge_to_activate=t.RP,
-        read_to_precharge=t.AL + t.RTP,
-        write_to_precharge=t.WL + burst + t.WR,
-        column_s=t.CCD_S,
-        column_l=t.CCD_L,
-        read_to_write=t.RL + burst + 1 + t.WPRE - t.WL,
-        write_to_read_s=t.WL + burst + t.WTR_S - t.AL,
-        write_to_read_l=t.WL + burst + t.WTR_L - t.AL,
-        read_data_end=t.RL + burst,
-        write_data_end=t.WL + burst,
-        refresh_interval=t.REFI if refresh else 1 << 62,
-        refresh=t.RFC,
-        bank_buffer=part.controller.bank_buffer,
-        max_in_flight=part.controller.max_in_flight,
-        request=part.controller.request_clocks,
-        response=part.controller.response_clocks,
-    )
-
-
-def new_state(part: DramPart, rules: Rules) -> State:
-    """All banks precharged, clock 0, the first refresh one interval ahead."""
-    banks, groups = part.organisation.banks, part.organisation.bank_groups
-    state = State(
-        scalars=np.zeros(SCALARS, np.int64),
-        open_row=np.full(banks, -1, np.int64),
-        waiting=np.zeros(banks, np.int64),
-        candidate=np.zeros((banks, 2), np.int64),
-        bank_ready=np.zeros((banks, 4), np.int64),
-        group_ready=np.zeros((groups, 4), np.int64),
-        rank_ready=np.zeros(4, np.int64),
-        activates=np.zeros(4, np.int64),
-        buffer=np.zeros((banks, rules.bank_buffer, 5), np.int64),
-        responses=np.zeros(rules.max_in_flight, np.int64),
-    )
-    state.scalars[NEXT_REFRESH] = rules.refresh_interval
-    return state
-
-
 @kernel
 def _propose(state, b):  # type: ignore[no-untyped-def]
     """Choose the command of bank `b`, which has requests."""
     row = state.open_row[b]
     state.candidate[b, 0] = ACT if row < 0 else PRE
     state.candidate[b, 1] = 0
+    # The buffer is in the order of acceptance: the first request to the open row is the oldest.
     if row >= 0:
         for k in range(state.waiting[b]):
             if state.buffer[b, k, 1] == row:
@@ -165,12 +118,15 @@ def _propose(state, b):  # type: ignore[no-untyped-def]
 
 @kernel
 def _later(ready, command, clock):  # type: ignore[no-untyped-def]
+    """Let `command` wait for `clock`, if it does not wait longer."""
     ready[command] = max(ready[command], clock)
 
 
 @kernel
 def _activate(rules, state, t, b):  # type: ignore[no-untyped-def]
+    """Send ACT at clock `t`, for the request that bank `b` proposes."""
     s = state.scalars
+    # First clocks of what may follow: in this bank, in its group, in the whole rank.
     ready = state.bank_ready[b]
     _later(ready, ACT, t + rules.activate_to_activate)
     _later(ready, PRE, t + rules.activate_to_precharge)
@@ -180,11 +136,13 @@ def _activate(rules, state, t, b):  # type: ignore[no-untyped-def]
     _later(state.rank_ready, ACT, t + rules.activate_s)
     _later(s, PREA_READY, t + rules.activate_to_precharge)
     _later(s, REF_READY, t + rules.activate_to_activate)
+    # A ring of four: after its turn, the place at hand holds the oldest, FAW after which a fifth may come.
     state.activates[s[ACTIVATES] % 4] = t
     s[ACTIVATES] += 1
     if s[ACTIVATES] >= 4:
         _later(state.rank_ready, ACT, state.activates[s[ACTIVATES] % 4] + rules.four_activates)
     state.open_row[b] = state.buffer[b, state.candidate[b, 1], 1]
+    # Clocks with any bank open draw IDD3N; the energy model asks for their number.
     if s[OPEN_BANKS] == 0:
         s[ACTIVE_SINCE] = t
     s[OPEN_BANKS] += 1
@@ -193,6 +151,7 @@ def _activate(rules, state, t, b):  # type: ignore[no-untyped-def]
 
 @kernel
 def _precharge(rules, state, t, b):  # type: ignore[no-untyped-def]
+    """Close bank `b` at clock `t`; the caller counts the command."""
     s = state.scalars
     _later(state.bank_ready[b], ACT, t + rules.precharge_to_activate)
     _later(s, REF_READY, t + rules.precharge_to_activate)
@@ -206,6 +165,8 @@ def _precharge(rules, state, t, b):  # type: ignore[no-untyped-def]
 def _column(rules, state, t, b, write):  # type: ignore[no-untyped-def]
     """Send RD or WR; returns the clock at which the last beat has passed."""
     s = state.scalars
+    # The data bus and the array's column path belong to all banks: the group is told the long delays, the
+    # rank the short ones, which for a bank of the group are the weaker rule.
     group = state.group_ready[b // rules.banks_of_group]
     if write:
         precharge = t + rules.write_to_precharge
@@ -231,6 +192,7 @@ def _column(rules, state, t, b, write):  # type: ignore[no-untyped-def]
 def _refresh(rules, state, t):  # type: ignore[no-untyped-def]
     """Send PREA or REF if timing allows; returns the clock from which it does."""
     s = state.scalars
+    # First all banks are closed by one command, when the slowest of them may be.
     if s[OPEN_BANKS]:
         if s[PREA_READY] > t:
             return s[PREA_READY]
@@ -244,6 +206,8 @@ def _refresh(rules, state, t):  # type: ignore[no-untyped-def]
         return t
     if s[REF_READY] > t:
         return s[REF_READY]
+    # REF keeps the whole rank for RFC clocks; the next one is due an interval after this one was, not after
+    # it ran.
     s[REF_READY] = t + rules.refresh
     _later(state.rank_ready, ACT, t + rules.refresh)
     s[NEXT_REFRESH] += rules.refresh_interval
@@ -255,10 +219,13 @@ def _refresh(rules, state, t):  # type: ignore[no-untyped-def]
 def _accept(rules, state, t, arrival, b, row, write):  # type: ignore[no-untyped-def]
     """Accept a request if clock `t` allows; returns the clock from which it does, if known by now."""
     s = state.scalars
+    # A request stands at the port from its arrival, or from when the one before it was taken.
     presented = max(arrival, s[LAST_ACCEPT])
     ready = presented + rules.request
+    # Only the bank of the last request can have become full: with a full one, nothing else was accepted.
     if state.waiting[s[LAST_BANK]] == rules.bank_buffer:
         return NEVER  # until a column command frees a place
+    # In flight: requests in buffers, and those whose data moved but whose response is still under way.
     if s[BUFFERED] + s[RESPONSES] >= rules.max_in_flight:
         if s[RESPONSES] == 0:
             return NEVER
@@ -285,16 +252,20 @@ def advance(rules, state, arrival, bank, row, write, last, number, latency, serv
     """Run until all requests of a chunk are accepted, after the last chunk until all are answered.
 
     Fills `number`, `latency` (presentation to response) and `service` (acceptance to last beat) of
-    the requests that moved their data, in that order, and returns how many did.
+    the requests that moved their data, in that order, and returns how many did. All times are in clocks.
     """
+    # `i` requests of the chunk are accepted, `done` have moved their data. One turn of the loop is a clock in
+    # which something may happen.
     s = state.scalars
     t = s[CLOCK]
     i = 0
     done = 0
     while True:
+        # Responses that have been given make room; the ring holds them in the order of their clocks.
         while s[RESPONSES] and state.responses[s[OLDEST_RESPONSE]] <= t:
             s[OLDEST_RESPONSE] = (s[OLDEST_RESPONSE] + 1) % rules.max_in_flight
             s[RESPONSES] -= 1
+        # At most one request is accepted; `accept_at`: when the next one could be.
         accept_at = NEVER
         if i < len(bank):
             accept_at = _accept(rules, state, t, arrival[i], bank[i], row[i], write[i])
@@ -304,6 +275,8 @@ def advance(rules, state, arrival, bank, row, write, last, number, latency, serv
         if i == len(bank) and (not last or s[BUFFERED] == 0):
             break
 
+        # One command is sent, of a due refresh or of the bank whose request is oldest. `soonest`: the next
+        # clock at which a command may be possible, this one if one was sent.
         if t >= s[NEXT_REFRESH]:
             soonest = _refresh(rules, state, t)
         else:
@@ -313,6 +286,7 @@ def advance(rules, state, arrival, bank, row, write, last, number, latency, serv
             for b in range(len(state.open_row)):
                 if state.waiting[b]:
                     command = state.candidate[b, 0]
+                    # Bank, group and rank each keep a first clock for the command; the latest holds.
                     ready = max(
                         state.bank_ready[b, command],
                         state.group_ready[b // rules.banks_of_group, command],
@@ -333,10 +307,12 @@ def advance(rules, state, arrival, bank, row, write, last, number, latency, serv
                     s[PRES] += 1
                 else:
                     end = _column(rules, state, t, chosen, command == WR)
+                    # Responses leave in the order of their data, one per clock.
                     response = max(end + rules.response, s[LAST_RESPONSE] + 1)
                     s[LAST_RESPONSE] = response
                     state.responses[(s[OLDEST_RESPONSE] + s[RESPONSES]) % rules.max_in_flight] = response
                     s[RESPONSES] += 1
+                    # Take the request out of its bank's buffer, and close the gap.
                     entries = state.buffer[chosen]
                     k = state.candidate[chosen, 1]
                     number[done] = entries[k, 0]
@@ -349,6 +325,7 @@ def advance(rules, state, arrival, bank, row, write, last, number, latency, serv
                         entries[later] = entries[later + 1]
                 if state.waiting[chosen]:
                     _propose(state, chosen)
+        # Skip clocks in which neither the port nor the memory can do anything.
         t = max(t + 1, min(soonest, accept_at))
     s[CLOCK] = t
     return done

@@ -21,7 +21,7 @@ from functools import lru_cache
 import numpy as np
 import numpy.typing as npt
 
-from bitxcore.errors import BitxError
+from bitxcore.errors import OptionError
 from hwmodel.dram.energy import idle_power_w
 from hwmodel.dram.parts import DramPart
 
@@ -45,8 +45,14 @@ class Stream:
 
     Raises
     ------
-    BitxError
+    OptionError
         If a size is not positive, or runs overlap.
+
+    Examples
+    --------
+    >>> Stream(1 << 20, write=True)
+    Stream(bytes=1048576, write=True, run_bytes=None, stride_bytes=None)
+    >>> rows_of_a_matrix = Stream(1 << 16, run_bytes=256, stride_bytes=4096)
     """
 
     bytes: int
@@ -56,12 +62,14 @@ class Stream:
 
     def __post_init__(self) -> None:
         if self.bytes < 0 or (self.run_bytes is not None and self.run_bytes < 1):
-            raise BitxError(
-                f"a stream has bytes >= 0 in runs of at least 1, got {self.bytes}, {self.run_bytes}"
+            raise OptionError(
+                f"a stream has bytes >= 0 in runs of at least 1, got {self.bytes}, {self.run_bytes}",
+                value=(self.bytes, self.run_bytes),
             )
         if self.stride_bytes is not None and self.stride_bytes < (self.run_bytes or 1):
-            raise BitxError(
-                f"stride_bytes must be at least run_bytes {self.run_bytes}, got {self.stride_bytes}"
+            raise OptionError(
+                f"stride_bytes must be at least run_bytes {self.run_bytes}, got {self.stride_bytes}",
+                value=self.stride_bytes,
             )
 
 
@@ -105,6 +113,14 @@ class StreamModel:
     -----
     The first stream of a kind costs two runs of the bank-state model, some milliseconds; all further ones, of
     any length, a few operations.
+
+    Examples
+    --------
+    >>> from hwmodel.dram import load_part
+    >>> model = StreamModel(load_part("DDR4-2400_x64_brc"))
+    >>> cost = model.cost(Stream(1 << 20))
+    >>> f"{cost.bytes / cost.seconds / 1e9:.1f} GB/s"
+    '11.8 GB/s'
     """
 
     def __init__(self, part: DramPart) -> None:
@@ -138,13 +154,16 @@ class StreamModel:
         if stream.bytes == 0:
             return StreamCost(0.0, 0.0, 0)
         burst = self.part.burst_bytes
+        # Whole bursts: every run begins on one, the rest of the stream is a last, shorter run.
         run = min(stream.run_bytes or stream.bytes, stream.bytes)
         runs, rest = divmod(stream.bytes, run)
         bursts = runs * -(-run // burst) + -(-rest // burst)
+        # Runs without gaps between them are one run. `shape`: bursts of a run, bytes from run to run.
         joined = stream.stride_bytes == run and run % burst == 0
         shape: tuple[int | None, int | None] = (None, None)
         if not (joined or run == stream.bytes):
             shape = -(-run // burst), stream.stride_bytes
+        # Seconds and joules without refresh; requests that queue find the rows opened meanwhile.
         if bursts <= SHORT_BURSTS and not queued:
             busy_s, busy_j = _busy(self.part, stream.write, bursts, *shape)
         else:
@@ -152,6 +171,8 @@ class StreamModel:
             busy_s, busy_j = bursts * line.burst_s, bursts * line.burst_j
             if not queued:
                 busy_s, busy_j = busy_s + line.start_s, busy_j + line.start_j
+        # Refreshes come by the clock, so they delay each other too: of REFI clocks, the rest is for the
+        # stream.
         refresh_s, refresh_j = _refresh(self.part)
         refreshes = busy_s / (self._interval_s - refresh_s)
         return StreamCost(busy_s + refreshes * refresh_s, busy_j + refreshes * refresh_j, bursts * burst)
@@ -172,6 +193,7 @@ def stream_addresses(
     seed : int
         Of the random places.
     """
+    # Places count bursts from the begin of the memory.
     index = np.arange(bursts, dtype=np.int64)
     if run_bursts is None:
         place = index
@@ -190,6 +212,7 @@ def stream_addresses(
 def _fit(part: DramPart, write: bool, run_bursts: int | None, stride_bytes: int | None) -> _Line:
     short_s, short_j = _busy(part, write, SHORT_BURSTS, run_bursts, stride_bytes)
     long_s, long_j = _busy(part, write, LONG_BURSTS, run_bursts, stride_bytes)
+    # Slope between a piece long enough to fill every queue and one that the start still shows in.
     burst_s = (long_s - short_s) / (LONG_BURSTS - SHORT_BURSTS)
     burst_j = (long_j - short_j) / (LONG_BURSTS - SHORT_BURSTS)
     # A start too short to see against the pieces must not turn negative.
@@ -217,6 +240,9 @@ def _busy(
 def _refresh(part: DramPart) -> tuple[float, float]:
     """Seconds and joules of one refresh, with closing all banks before and opening one after it."""
     timing, current = part.timing_clocks, part.currents_a
+    # RFC at the refresh current and RP, RCD at standby; then what one activate and its precharge add to
+    # standby, as in `hwmodel.dram.energy`. Ampere times clocks, times volt and seconds per clock, for all
+    # devices.
     ampere_clocks = (
         timing.RFC * current.IDD5B
         + timing.RP * current.IDD2N

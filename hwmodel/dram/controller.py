@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from bitxcore.errors import TensorError
+from bitxcore.errors import OptionError, TensorError
 from hwmodel.dram.energy import EnergyParts, energy_parts
 from hwmodel.dram.parts import DramPart
 
@@ -137,14 +137,25 @@ def simulate_trace(
     TensorError
         If an address lies outside the memory, or arrivals fall or are not finite.
 
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from hwmodel.dram import load_part
+    >>> part = load_part("DDR4-2400_x64_brc")
+    >>> result = simulate_trace(part, np.arange(1000) * part.burst_bytes)
+    >>> result.bytes, result.commands["RD"], result.commands["ACT"]
+    (64000, 1000, 8)
+
     Notes
     -----
     Time is proportional to requests. See `hwmodel.dram.banks` for the controller's rules.
     """
     from hwmodel.dram import banks as engine
+    from hwmodel.dram.bank_setup import new_state, rules_of
 
-    rules = engine.rules_of(part, refresh=refresh)
-    state = engine.new_state(part, rules)
+    rules = rules_of(part, refresh=refresh)
+    state = new_state(part, rules)
+    # A chunk's requests may finish together with those that waited in the banks' buffers before it.
     room = CHUNK_REQUESTS + part.organisation.banks * rules.bank_buffer
     number, latency, service = (np.empty(room, np.int64) for _ in range(3))
     latencies, services = _Latency(), _Latency()
@@ -157,6 +168,7 @@ def simulate_trace(
             kept.append((number[:done].copy(), latency[:done].copy()))
     s = state.scalars
     total_clocks = int(s[engine.LAST_RESPONSE])
+    # Banks that are open at the end were active until then, and were never precharged.
     open_banks = int(s[engine.OPEN_BANKS])
     active = int(s[engine.ACTIVE_CLOCKS])
     if open_banks:
@@ -209,7 +221,7 @@ def checked_chunks(
             [(addresses, False if is_write is None else is_write, 0.0 if arrival_s is None else arrival_s)]
         )
     elif is_write is not None or arrival_s is not None:
-        raise TensorError("chunks bring is_write and arrival_s along; give them no second time")
+        raise OptionError("chunks bring is_write and arrival_s along; give them no second time")
     requests, latest_s = 0, 0.0
     for chunk in addresses:
         whole = np.asarray(chunk[0])
@@ -228,18 +240,23 @@ def checked_chunks(
         for start in range(0, len(whole), CHUNK_REQUESTS):
             piece = slice(start, start + CHUNK_REQUESTS)
             address, arrival = whole[piece], arrivals[piece]
+            # Positions within this piece; errors count requests from the begin of the trace.
             outside = (address < 0) | (address >= part.capacity_bytes)
             if outside.any():
                 i = int(outside.argmax())
                 raise TensorError(
                     f"request {requests + i}: addresses of {part.name} go from 0 to"
-                    f" {part.capacity_bytes - 1}, got {int(address[i])}"
+                    f" {part.capacity_bytes - 1}, got {int(address[i])}",
+                    index=requests + i,
+                    value=int(address[i]),
                 )
             rises = (np.diff(arrival, prepend=latest_s) >= 0) & (arrival < MAX_CLOCK * part.clock_period_s)
             if not rises.all():
                 i = int(rises.argmin())
                 raise TensorError(
-                    f"request {requests + i}: arrivals must be finite and rise from 0 on, got {arrival[i]} s"
+                    f"request {requests + i}: arrivals must be finite and rise from 0 on, got {arrival[i]} s",
+                    index=requests + i,
+                    value=float(arrival[i]),
                 )
             yield address.astype(np.int64), np.ascontiguousarray(writes[piece]), arrival
             requests += len(address)

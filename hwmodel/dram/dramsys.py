@@ -5,20 +5,10 @@ from __future__ import annotations
 from os import PathLike
 from pathlib import Path
 
-from bitxcore.errors import BitxError
-from hwmodel.dram.parts import (
-    AddressBits,
-    Controller,
-    Currents,
-    DramPart,
-    Organisation,
-    Timing,
-    Voltages,
-    mapping,
-    number,
-    read_json,
-    record,
-)
+from bitxcore.errors import DumpError
+from hwmodel.dram.part_json import mapping, number, read_json, record
+from hwmodel.dram.part_records import AddressBits, Controller, Currents, Organisation, Timing, Voltages
+from hwmodel.dram.parts import DramPart
 
 MODELLED: dict[str, dict[str, object]] = {
     "memarchitecturespec": {"nbrOfChannels": 1, "nbrOfRanks": 1, "dataRate": 2},
@@ -66,8 +56,10 @@ def part_from_dramsys(path: str | PathLike[str]) -> DramPart:
 
     Raises
     ------
-    BitxError
-        If the file is something else.
+    DumpError
+        If the file is something else, or asks for what is not modelled.
+    OptionError
+        If a figure breaks a rule of `DramPart`.
     """
     path = Path(path)
     table = read_json(path)
@@ -83,8 +75,10 @@ def part_from_dramsys(path: str | PathLike[str]) -> DramPart:
     for group, settings in MODELLED.items():
         for key, modelled in settings.items():
             if groups[group].get(key, modelled) != modelled:
-                raise BitxError(
-                    f"{key} must be {modelled!r}, which is modelled, got {groups[group][key]!r}", path=path
+                raise DumpError(
+                    f"{key} must be {modelled!r}, which is modelled, got {groups[group][key]!r}",
+                    path=path,
+                    value=groups[group][key],
                 )
     architecture, power = groups["memarchitecturespec"], groups["mempowerspec"]
     architecture = {"nbrOfDevices": 1, "nbrOfBankGroups": 1} | architecture

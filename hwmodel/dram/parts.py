@@ -7,137 +7,21 @@ is one rank of DDR3 or DDR4 devices side by side.
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict, dataclass, fields
 from os import PathLike
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from bitxcore.data import data_folder
-from bitxcore.errors import BitxError, OptionError
+from bitxcore.errors import DumpError, OptionError
+from hwmodel.dram.part_json import mapping, number, read_json, record
+from hwmodel.dram.part_records import AddressBits, Controller, Currents, Organisation, Timing, Voltages
 
 PART_VERSION = 1
 STANDARDS = ("DDR3", "DDR4")
-MAX_FILE_BYTES = 1 << 20
-
-
-class Timing(NamedTuple):
-    """Timing parameters of JESD79-3 and JESD79-4 in clocks, without their prefix t.
-
-    ``_S`` holds between bank groups, ``_L`` within one; DDR3 has one group, and both are equal.
-
-    Attributes
-    ----------
-    AL, RL, WL : int
-        Additive, read and write latency.
-    RCD, RP, RAS, RC : int
-        Activate to read or write; precharge; activate to precharge; activate to activate.
-    RTP, WR : int
-        Read to precharge; end of written data to precharge.
-    FAW : int
-        Window that holds at most four activates.
-    REFI, RFC : int
-        Interval and duration of a refresh of all banks.
-    CCD_S, CCD_L, RRD_S, RRD_L, WTR_S, WTR_L : int
-        Column to column command; activate to activate; end of written data to read.
-    WPRE : int
-        Write preamble; reads keep 1 + WPRE clocks of the data bus free before a write.
-    """
-
-    AL: int
-    RL: int
-    WL: int
-    RCD: int
-    RP: int
-    RAS: int
-    RC: int
-    RTP: int
-    WR: int
-    FAW: int
-    REFI: int
-    RFC: int
-    CCD_S: int
-    CCD_L: int
-    RRD_S: int
-    RRD_L: int
-    WTR_S: int
-    WTR_L: int
-    WPRE: int
-
-
-class Controller(NamedTuple):
-    """Settings of the memory controller.
-
-    Attributes
-    ----------
-    bank_buffer : int
-        Requests that each bank's buffer holds.
-    max_in_flight : int
-        Requests between acceptance and response.
-    request_clocks, response_clocks : int
-        Clocks from a request's arrival to its acceptance, and from its last beat of data to its response.
-    """
-
-    bank_buffer: int
-    max_in_flight: int
-    request_clocks: int
-    response_clocks: int
-
-
-class AddressBits(NamedTuple):
-    """Bits of a byte address that select each component, least significant first."""
-
-    byte: tuple[int, ...]
-    column: tuple[int, ...]
-    bank_group: tuple[int, ...]
-    bank: tuple[int, ...]
-    row: tuple[int, ...]
-
-
-class Currents(NamedTuple):
-    """Supply currents of one device in ampere, as data sheets name them; IPP0 is of VPP, 0 in DDR3."""
-
-    IDD0: float
-    IDD2N: float
-    IDD3N: float
-    IDD4R: float
-    IDD4W: float
-    IDD5B: float
-    IPP0: float = 0.0
-
-
-class Voltages(NamedTuple):
-    """Supply voltages in volt; VPP is 0 where there is none."""
-
-    VDD: float
-    VPP: float = 0.0
-
-
-class Organisation(NamedTuple):
-    """Counts.
-
-    Attributes
-    ----------
-    devices, device_bits : int
-        Devices side by side, and data bits of each.
-    burst_length : int
-        Beats.
-    bank_groups, banks : int
-        Groups; banks of all groups.
-    rows, columns : int
-        Rows of a bank; beats of a row.
-    """
-
-    devices: int
-    device_bits: int
-    burst_length: int
-    bank_groups: int
-    banks: int
-    rows: int
-    columns: int
 
 
 @dataclass(frozen=True)
@@ -161,8 +45,8 @@ class DramPart:
 
     Raises
     ------
-    BitxError
-        If a figure is missing, out of range, or at odds with another.
+    OptionError
+        If a figure is out of range, or at odds with another.
     """
 
     name: str
@@ -230,7 +114,7 @@ class DramPart:
 
     def _require(self, holds: bool, what: str, rule: str, value: object) -> None:
         if not holds:
-            raise BitxError(f"DRAM part {self.name}: {what} must be {rule}, got {value}")
+            raise OptionError(f"DRAM part {self.name}: {what} must be {rule}, got {value}", value=value)
 
     @property
     def bus_bytes(self) -> int:
@@ -244,7 +128,7 @@ class DramPart:
 
     @property
     def burst_clocks(self) -> int:
-        """Clocks of one burst on the data bus; two beats a clock."""
+        """Clocks of one burst on the data bus; two beats per clock."""
         return self.organisation.burst_length // 2
 
     @property
@@ -277,6 +161,8 @@ class DramPart:
 
 def _gather(addresses: npt.NDArray[np.int64], bits: tuple[int, ...]) -> npt.NDArray[np.int64]:
     """Collect bits; neighbours move together."""
+    # A run of neighbouring bits from `start` to `stop` is cut out of the address by one shift and one mask,
+    # and put above the bits that are there already.
     value = np.zeros_like(addresses)
     start = 0
     while start < len(bits):
@@ -291,13 +177,20 @@ def _gather(addresses: npt.NDArray[np.int64], bits: tuple[int, ...]) -> npt.NDAr
 def _whole(part: str, group: str, values: Any, *, minimum: int) -> None:
     for name, value in values._asdict().items():
         if isinstance(value, bool) or not isinstance(value, int) or not minimum <= value < 1 << 31:
-            raise BitxError(
-                f"DRAM part {part}: {group}.{name} must be a whole number from {minimum} on, got {value!r}"
+            raise OptionError(
+                f"DRAM part {part}: {group}.{name} must be a whole number from {minimum} on, got {value!r}",
+                value=value,
             )
 
 
 def part_names() -> list[str]:
-    """Names of the memories in ``data/dram``, sorted."""
+    """Names of the memories in ``data/dram``, sorted.
+
+    Examples
+    --------
+    >>> "DDR4-2400_x64_brc" in part_names()
+    True
+    """
     return sorted(path.stem for path in data_folder("dram").glob("*.json"))
 
 
@@ -311,8 +204,16 @@ def load_part(source: str | PathLike[str]) -> DramPart:
 
     Raises
     ------
-    BitxError
+    OptionError
         If there is no such memory, or a figure breaks a rule.
+    DumpError
+        If the file can't be read, or has another form.
+
+    Examples
+    --------
+    >>> part = load_part("DDR4-2400_x64_brc")
+    >>> part.burst_bytes, round(part.peak_bytes_per_s / 1e9, 1)
+    (64, 19.2)
     """
     if str(source) in part_names():
         path = data_folder("dram") / f"{source}.json"
@@ -320,12 +221,13 @@ def load_part(source: str | PathLike[str]) -> DramPart:
         path = Path(source)
     else:
         raise OptionError(
-            f"DRAM part {str(source)!r} is neither a .json file nor one of {', '.join(part_names())}"
+            f"DRAM part {str(source)!r} is neither a .json file nor one of {', '.join(part_names())}",
+            value=str(source),
         )
     table = read_json(path)
     expected = {"version", *(f.name for f in fields(DramPart))}
     if table.get("version") != PART_VERSION or set(table) != expected:
-        raise BitxError(
+        raise DumpError(
             f"a DRAM part has version {PART_VERSION} and the keys {', '.join(sorted(expected))};"
             f" got version {table.get('version')!r} and {', '.join(sorted(table))}",
             path=path,
@@ -342,49 +244,3 @@ def load_part(source: str | PathLike[str]) -> DramPart:
         address_bits=record(path, AddressBits, "address_bits", table["address_bits"]),
         controller=record(path, Controller, "controller", table["controller"]),
     )
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """Read a JSON object from a file of reasonable size."""
-    try:
-        if path.stat().st_size > MAX_FILE_BYTES:
-            raise BitxError(
-                f"a DRAM part has at most {MAX_FILE_BYTES} bytes, got {path.stat().st_size}", path=path
-            )
-        table = json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        if isinstance(error, BitxError):
-            raise
-        raise BitxError(f"is no readable JSON: {error}", path=path) from error
-    return mapping(path, "the file", table)
-
-
-def mapping(path: Path, name: str, value: Any) -> dict[str, Any]:
-    """Return a value that must be a JSON object."""
-    if not isinstance(value, dict):
-        raise BitxError(f"{name} must be a JSON object, got {type(value).__name__}", path=path)
-    return value
-
-
-def number(path: Path, name: str, value: Any) -> float:
-    """Return a value that must be a number."""
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise BitxError(f"{name} must be a number, got {value!r}", path=path)
-    return value
-
-
-def record(path: Path, kind: Any, name: str, table: Any) -> Any:
-    """Make a named tuple of a JSON object that has its fields and no other."""
-    values = mapping(path, name, table)
-    missing = [f for f in kind._fields if f not in values and f not in kind._field_defaults]
-    unknown = [key for key in values if key not in kind._fields]
-    if missing or unknown:
-        raise BitxError(
-            f"{name} lacks {missing or 'nothing'} and has unknown {unknown or 'nothing'}", path=path
-        )
-    if kind is AddressBits:
-        for key, bits in values.items():
-            if not isinstance(bits, list) or not all(type(bit) is int and bit >= 0 for bit in bits):
-                raise BitxError(f"{name}.{key} must be a list of bit numbers, got {bits!r}", path=path)
-        return kind(**{key: tuple(bits) for key, bits in values.items()})
-    return kind(**{key: number(path, f"{name}.{key}", value) for key, value in values.items()})

@@ -1,4 +1,4 @@
-"""Traces in DRAMSys's ``.stl`` form, one request a line: ``clock: (bytes) read|write address``.
+"""Traces in DRAMSys's ``.stl`` form, one request per line: ``clock: (bytes) read|write address``.
 
 Clocks are the initiator's; its frequency stands in the simulation's configuration (``clkMhz``), and in
 a comment on top of the file.
@@ -12,7 +12,7 @@ from os import PathLike
 import numpy as np
 import numpy.typing as npt
 
-from bitxcore.errors import BitxError
+from bitxcore.errors import OptionError
 from bitxcore.files import atomic_file
 from hwmodel.dram.controller import Chunk, checked_chunks
 from hwmodel.dram.parts import DramPart
@@ -48,11 +48,28 @@ def write_stl(
     ------
     TensorError
         If an address lies outside the memory, or arrivals fall.
+    OptionError
+        If the clock's frequency is out of range.
     BitxError
         If the file can't be written.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from tempfile import TemporaryDirectory
+    >>> from hwmodel.dram import load_part
+    >>> with TemporaryDirectory() as folder:
+    ...     path = Path(folder, "trace.stl")
+    ...     requests = write_stl(path, load_part("DDR4-2400_x64_brc"), [0, 64], [False, True])
+    ...     print(path.read_text(), end="")
+    # DDR4-2400_x64_brc, clkMhz 1000
+    0: (64) read 0x0
+    0: (64) write 0x40
     """
     if not 0 < initiator_clock_hz < 1e15:
-        raise BitxError(f"initiator_clock_hz must be from 0 to 1e15, got {initiator_clock_hz}")
+        raise OptionError(
+            f"initiator_clock_hz must be from 0 to 1e15, got {initiator_clock_hz}", value=initiator_clock_hz
+        )
     requests = 0
     with atomic_file(path) as temporary, temporary.open("w", encoding="ascii", newline="\n") as file:
         file.write(f"# {part.name}, clkMhz {initiator_clock_hz / 1e6:g}\n")

@@ -10,8 +10,10 @@ from math import ceil
 from hwmodel.dram import Stream, StreamModel
 from hwmodel.dram.parts import DramPart
 from hwmodel.memory.layout import Runs
-from hwmodel.memory.tiling import OperandWidths, Tiling, activation_runs, output_runs
+from hwmodel.memory.tile_boxes import activation_runs, output_runs
+from hwmodel.memory.tiling import Tiling
 from hwmodel.memory.transfers import Moved
+from hwmodel.memory.widths import OperandWidths
 
 Reach = tuple[int, int]
 
@@ -50,6 +52,7 @@ class Channels:
         runs, run = int(found.count), ceil(int(found.values) * width / 8 / burst)
         if not runs or not run:
             return TransferCost()
+        # Bursts, of all runs and of one, on the channel that has most of them.
         here, run_here = (ceil(n / self.count) for n in (runs * run, run))
         # As dense on one channel as on all: of a run shorter than the channels, some have no burst.
         stride_here = int(int(found.stride) * width * run_here / (8 * run))

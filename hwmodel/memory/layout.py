@@ -6,6 +6,10 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
+
+CountArray = npt.NDArray[np.int64]
+"""Counts of values, tiles or bits."""
 
 
 class Extent(NamedTuple):
@@ -54,9 +58,13 @@ def runs(box: Sequence[Extent]) -> Runs:
     stride: Any = 1
     joined: Any = True
     inner = 1
+    # `values` of one run so far, `count` runs so far, `inner` values of the tensor per place of this
+    # dimension. A run goes on through a dimension if the box is whole in all inner ones and has no gap in
+    # this one.
     for part, span, whole in box:
         longer = np.logical_and(joined, np.equal(part, span))
         first = np.logical_and(np.equal(count, 1), np.logical_not(longer))
+        # The innermost dimension that cuts runs has the nearest ones; its gaps are taken to be even.
         stride = np.where(first, inner * (np.maximum(span - 1, 1) // np.maximum(part - 1, 1)), stride)
         values, count = values * np.where(longer, part, 1), count * np.where(longer, 1, part)
         joined = np.logical_and(joined, np.equal(part, whole))

@@ -7,8 +7,8 @@ from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
+from hwmodel.memory.layout import CountArray
 from hwmodel.networks.layers import Conv, ConvTranspose, Layer
 
 
@@ -34,7 +34,7 @@ class Axis:
     padding: int = 0
     transposed: bool = False
 
-    def taps(self) -> npt.NDArray[np.int64]:
+    def taps(self) -> CountArray:
         """Make the input that each output reads through each kernel position, shape (outputs, kernel).
 
         Returns
@@ -42,6 +42,8 @@ class Axis:
         ndarray of int64
             -1 where there is none: in the padding, and between the inputs of a transposed convolution.
         """
+        # Shape (outputs, kernel). A transposed convolution spreads its inputs: where the stride leaves a
+        # rest, there is a gap between two of them.
         out = np.arange(self.outputs, dtype=np.int64)[:, None]
         reach = self.dilation * np.arange(self.kernel, dtype=np.int64)
         if self.transposed:
@@ -51,7 +53,7 @@ class Axis:
             place = out * self.stride - self.padding + reach
         return np.where((place >= 0) & (place < self.inputs), place, -1)
 
-    def reads(self, size: int) -> Reads:
+    def reads(self, size: int) -> TileReads:
         """Find the inputs that tiles of `size` outputs read: with their halo, without padding.
 
         Parameters
@@ -68,7 +70,7 @@ class Axis:
         return plain and self.outputs <= self.inputs
 
 
-class Reads(NamedTuple):
+class TileReads(NamedTuple):
     """Inputs that tiles read along one dimension, shape (tiles,).
 
     Attributes
@@ -79,21 +81,23 @@ class Reads(NamedTuple):
         Inputs from the first to the last of them.
     """
 
-    used: npt.NDArray[np.int64]
-    span: npt.NDArray[np.int64]
+    used: CountArray
+    span: CountArray
 
 
 @lru_cache(maxsize=1 << 14)
-def _reads(axis: Axis, size: int) -> Reads:
+def _reads(axis: Axis, size: int) -> TileReads:
+    # A matrix product has up to millions of positions, which all read one input each.
     if axis.pointwise:
         every = np.full(axis.outputs // size, size, np.int64)
-        return Reads(every, every)
+        return TileReads(every, every)
     taps = axis.taps().reshape(axis.outputs // size, -1)
     last = taps.max(axis=1)
     first = np.where(taps < 0, axis.inputs, taps).min(axis=1)
     span = np.where(last < 0, 0, last - first + 1)
+    # Different inputs of a tile: in sorted taps, those above their forerunner; the -1 in front drops padding.
     fresh = np.diff(np.sort(taps, axis=1), axis=1, prepend=-1) > 0
-    return Reads(fresh.sum(axis=1, dtype=np.int64), span)
+    return TileReads(fresh.sum(axis=1, dtype=np.int64), span)
 
 
 @dataclass(frozen=True)
@@ -122,6 +126,13 @@ class Nest:
     rows: Axis
     columns: Axis
     channels_last: bool
+
+    @property
+    def extents(self) -> dict[str, int]:
+        """Sizes of the tiled loops, in the order in which the search prefers large tiles."""
+        inner = {"columns": self.columns.outputs, "rows": self.rows.outputs}
+        inner |= {"channels": self.channels, "filters": self.filters}
+        return inner | {"batch": self.batch, "groups": self.groups}
 
     @classmethod
     def of(cls, layer: Layer) -> Nest:

@@ -14,8 +14,9 @@ from functools import lru_cache
 from math import ceil, fsum
 
 from hwmodel.memory.channels import Channels, TileCosts
-from hwmodel.memory.tiling import OperandWidths, Tiling
+from hwmodel.memory.tiling import Tiling
 from hwmodel.memory.transfers import Moved, transfers
+from hwmodel.memory.widths import OperandWidths
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,9 @@ class TransferSchedule:
         on_chip_cycles : int
             Of the layer, with a memory without limits.
         """
+        # In ticks of 1/tiles cycle a tile computes for `on_chip_cycles`, and a transfer of n cycles takes
+        # tiles * n. Rung by rung (weights, then activations, then outputs) a slot ends with the later of the
+        # two.
         ends = [0, 0, 0]
         for n, done in self.working:
             for rung, cycles in enumerate(done):
@@ -65,6 +69,7 @@ def schedule(tiling: Tiling, widths: OperandWidths, channels: Channels, clock_hz
     seconds, joules = [], []
 
     def done(n: int, moved: Moved, *, first: bool = False) -> tuple[int, tuple[int, int, int]]:
+        # One DRAM moves the three one after another: cycles from the begin of the slot, each rounded up.
         ends, elapsed = [], 0.0
         for cost in costs.of(moved, first=first):
             elapsed += cost.seconds

@@ -16,7 +16,9 @@ from hwmodel.memory.channels import Channels
 from hwmodel.memory.nest import Nest
 from hwmodel.memory.overlap import TransferSchedule, schedule
 from hwmodel.memory.stored import StoredBits
-from hwmodel.memory.tiling import Buffers, OperandWidths, Tiling, best_tiling
+from hwmodel.memory.tile_search import best_tiling
+from hwmodel.memory.tiling import Buffers, Tiling
+from hwmodel.memory.widths import OperandWidths
 from hwmodel.networks.layers import Layer, MatMul
 
 BURST_BITS = 512
@@ -50,7 +52,7 @@ class Memory:
 
         Raises
         ------
-        TensorError
+        OptionError
             If a buffer holds not even the smallest tile.
         """
         nest = Nest.of(layer)
@@ -146,6 +148,7 @@ class LayerTraffic:
         """Bits read and written by the outer port of each buffer."""
         traffic = self.tiling.traffic(self.moved.widths)
         held = self.tiling.traffic(replace(self.moved.widths, weights=self.moved.widths.held_weights))
+        # Partial sums go out and come back: half of their bits each way.
         spilled = Fraction(traffic.partial_sums) / 2
         return {
             "weight_buffer": (0, ceil(held.weights)),
@@ -157,12 +160,14 @@ class LayerTraffic:
         """Energy of the DRAM over a layer of `seconds`; None if it has no limits."""
         if self.moved.schedule is None or self.memory.dram is None:
             return None
+        # Joules of the transfers include the standby of the seconds that they take; the rest is idle.
         idle_w = Channels(self.memory.dram, self.memory.channels).idle_power_w
         busy = self.moved.schedule
         return busy.joules + idle_w * max(0.0, seconds - busy.seconds)
 
 
 def _widths(layer: Layer, stored: StoredBits, burst: int) -> OperandWidths:
+    # Bits per value: a fraction, since a machine may store values of several widths, or metadata with them.
     inputs = layer.input_count
     if isinstance(layer, MatMul):
         inputs -= layer.batch * layer.inner * layer.columns

@@ -13,9 +13,8 @@ from functools import lru_cache
 import numpy as np
 import numpy.typing as npt
 
+from hwmodel.memory.layout import CountArray
 from hwmodel.memory.tiling import CHANGES, Tiling
-
-Array = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -63,15 +62,18 @@ class Transfers:
 def transfers(tiling: Tiling) -> Transfers:
     """Count the slots of a tiling by what is moved in them."""
     nest = tiling.nest
-    reads: dict[str, Array] = {
+    reads: dict[str, CountArray] = {
         "depth": np.stack(nest.depth.reads(1)),
         "rows": np.stack(nest.rows.reads(tiling.rows)),
         "columns": np.stack(nest.columns.reads(tiling.columns)),
     }
     trips = {loop: n for loop, n in tiling.trips.items() if n > 1}
     loops, ends = list(trips), np.array(list(trips.values()), np.int64)
+    # Loops of one trip never turn. `at`, shape (representatives, loops), is the turn of each loop in a slot.
     at, count = _representatives(trips, reads)
     last, first = at == ends - 1, at == 0
+    # As in counting: a loop turns for the next tile if all loops inside are at their last turn (carry), and
+    # did turn for this one if all inside are at their first (borrow).
     carry, borrow = _all_inside(last), _all_inside(first)
     following = np.where(carry, np.where(last, 0, at + 1), at)
     previous = np.where(borrow, np.where(first, ends - 1, at - 1), at)
@@ -80,23 +82,26 @@ def transfers(tiling: Tiling) -> Transfers:
     def changes(operand: str, turns: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
         return np.asarray(turns[:, [loop in CHANGES[operand] for loop in loops]].any(axis=1))
 
-    def input_size(loop: str) -> Array:
+    def input_size(loop: str) -> CountArray:
         turn = following[:, loops.index(loop)] if loop in trips else np.zeros(len(at), np.int64)
         return np.where(loaded, reads[loop][:, turn], 0)
 
+    # What passes in the slot of a tile: loads of the next one, stores of the one before. Outputs are resumed
+    # if the next tile is not at its first channels, and unfinished if the one before was not at its last.
     loaded = goes_on & changes("activations", carry)
     stored = went_on & changes("outputs", borrow)
-    begun = done = np.zeros(len(at), bool)
+    resumed = unfinished = np.zeros(len(at), bool)
     if "channels" in trips:
         c = loops.index("channels")
-        begun, done = following[:, c] > 0, previous[:, c] < ends[c] - 1
+        resumed, unfinished = following[:, c] > 0, previous[:, c] < ends[c] - 1
     columns = (
         goes_on & changes("weights", carry),
         *(size for loop in reads for size in input_size(loop)),
-        stored & ~done,
-        stored & done,
-        goes_on & changes("outputs", carry) & begun,
+        stored & ~unfinished,
+        stored & unfinished,
+        goes_on & changes("outputs", carry) & resumed,
     )
+    # One row per representative; equal rows are one kind, whose slots add up.
     kinds, which = np.unique(np.stack(columns, axis=1).astype(np.int64), axis=0, return_inverse=True)
     counts = np.zeros(len(kinds), np.int64)
     np.add.at(counts, which.reshape(-1), count)
@@ -113,7 +118,7 @@ def _moved(kind: list[int]) -> Moved:
     return Moved(bool(weights), *pairs, bool(outputs), bool(spilled), bool(resumed))
 
 
-def _representatives(trips: dict[str, int], reads: dict[str, Array]) -> tuple[Array, Array]:
+def _representatives(trips: dict[str, int], reads: dict[str, CountArray]) -> tuple[CountArray, CountArray]:
     """Choose turns of all loops that stand for all others like them, and how many each stands for.
 
     A turn is like another of its loop if both or neither are the first, both or neither the last, and they
@@ -134,6 +139,7 @@ def _representatives(trips: dict[str, int], reads: dict[str, Array]) -> tuple[Ar
         counts.append(count.astype(np.int64))
     if not turns:
         return np.zeros((1, 0), np.int64), np.ones(1, np.int64)
+    # Loops turn independently: a combination stands for as many slots as its turns stand for, multiplied.
     grid = np.meshgrid(*turns, indexing="ij")
     many = np.meshgrid(*counts, indexing="ij")
     return np.stack(grid, axis=-1).reshape(-1, len(trips)), np.prod(many, axis=0).reshape(-1)

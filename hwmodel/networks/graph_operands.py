@@ -14,13 +14,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-Array = npt.NDArray[Any]
+OperandArray = npt.NDArray[Any]
 
 FIRST, SECOND = "activations", "second"
 """The operands: a layer's input; of a product of activations the first operand, and the second one."""
 
 
-def as_it_is(x: Array) -> Array:
+def as_it_is(x: OperandArray) -> OperandArray:
     """Return `x`: the input of a convolution, batch and channels first."""
     return x
 
@@ -43,7 +43,7 @@ class GraphOperand:
     """
 
     values: tuple[str, ...]
-    arrange: Callable[..., Array] = as_it_is
+    arrange: Callable[..., OperandArray] = as_it_is
     operand: str = FIRST
     zero_point: str = ""
     unrecorded: str = ""
@@ -54,7 +54,7 @@ class GraphOperand:
         return (*self.values, self.zero_point) if self.zero_point else self.values
 
 
-def without_zero_point(x: Array, zero_point: Array) -> Array:
+def without_zero_point(x: OperandArray, zero_point: OperandArray) -> OperandArray:
     """Subtract a zero point from integers; 8-bit integers become int16."""
     if not zero_point.any():
         return x
@@ -65,7 +65,7 @@ def without_zero_point(x: Array, zero_point: Array) -> Array:
 # -- matrix products ---------------------------------------------------------------------------
 
 
-def matrices(x: Array, *, flips: bool = False, columns: bool = False) -> Array:
+def matrices(x: OperandArray, *, flips: bool = False, columns: bool = False) -> OperandArray:
     """See an operand as ``(..., rows, inner)``.
 
     Parameters
@@ -82,7 +82,9 @@ def matrices(x: Array, *, flips: bool = False, columns: bool = False) -> Array:
     return x if flips == columns else np.swapaxes(x, -1, -2)
 
 
-def product_rows(x: Array, *, stack: tuple[int, ...], index: int, flips: bool, columns: bool) -> Array:
+def product_rows(
+    x: OperandArray, *, stack: tuple[int, ...], index: int, flips: bool, columns: bool
+) -> OperandArray:
     """Rows that meet one matrix of a stack of weights, shape (positions, inner).
 
     Parameters
@@ -100,13 +102,13 @@ def product_rows(x: Array, *, stack: tuple[int, ...], index: int, flips: bool, c
     outer = np.broadcast_shapes(x.shape[:-2], stack)
     which = np.broadcast_to(np.arange(prod(stack)).reshape(stack), outer)
     spread = np.broadcast_to(x, outer + x.shape[-2:])
-    rows: Array = spread[which == index].reshape(-1, x.shape[-1])
+    rows: OperandArray = spread[which == index].reshape(-1, x.shape[-1])
     return rows
 
 
 def product_operand(
-    x: Array, *, outer: tuple[int, ...], shape: tuple[int, int, int], flips: bool, columns: bool
-) -> Array:
+    x: OperandArray, *, outer: tuple[int, ...], shape: tuple[int, int, int], flips: bool, columns: bool
+) -> OperandArray:
     """One operand of a batched product of activations.
 
     Parameters
@@ -127,13 +129,15 @@ def product_operand(
 # -- recurrent layers --------------------------------------------------------------------------
 
 
-def sequence_rows(x: Array, *, batch_first: bool) -> Array:
+def sequence_rows(x: OperandArray, *, batch_first: bool) -> OperandArray:
     """Bring inputs of a recurrent layer in the order of steps, shape (steps * batch, features)."""
     x = np.swapaxes(x, 0, 1) if batch_first else x
     return x.reshape(-1, x.shape[-1])
 
 
-def hidden_rows(y: Array, *initial: Array, direction: int, backward: bool, batch_first: bool) -> Array:
+def hidden_rows(
+    y: OperandArray, *initial: OperandArray, direction: int, backward: bool, batch_first: bool
+) -> OperandArray:
     """Find the hidden states that the steps begin with, in order, shape (steps * batch, hidden).
 
     Parameters

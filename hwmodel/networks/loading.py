@@ -44,11 +44,18 @@ def load_network(
     DumpError
         If the file is missing or damaged.
     OptionError
-        If a name is unknown.
+        If a name is unknown; if a dynamic dimension has no size (the message names it), or `input_size` or
+        `sizes` gives what the graph has not or does not take.
     TensorError
-        If a dynamic dimension has no size (the message names it).
+        If layers do not go together.
     MissingExtraError
         If the package onnx is needed and missing.
+
+    Examples
+    --------
+    >>> network = load_network("resnet18")
+    >>> len(network), network.parameters, network.macs
+    (21, 11678912, 1814073344)
     """
     path = Path(source)
     if path.suffix == ".onnx":
@@ -62,7 +69,9 @@ def load_network(
     if str(source) in network_names():
         return read_table(table_path(str(source)))
     known = ", ".join(network_names())
-    raise OptionError(f"network {str(source)!r} is neither a file (.onnx, .json) nor one of {known}")
+    raise OptionError(
+        f"network {str(source)!r} is neither a file (.onnx, .json) nor one of {known}", value=str(source)
+    )
 
 
 def network_from_dump(
@@ -83,6 +92,17 @@ def network_from_dump(
         Patterns (as in `fnmatch`) of tensors that are no layers, e.g. ``"*embeddings*"``.
     name : str, optional
         By default the file's.
+
+    Examples
+    --------
+    >>> from tempfile import TemporaryDirectory
+    >>> import numpy as np
+    >>> from bitxcore import open_dump
+    >>> with TemporaryDirectory() as folder:
+    ...     np.savez(f"{folder}/small.npz", fc=np.ones((10, 64), np.float32))
+    ...     with open_dump(f"{folder}/small.npz") as dump:
+    ...         [layer.weight_shape for layer in network_from_dump(dump)]
+    [(10, 64)]
     """
     layers: list[NetworkLayer] = []
     left_out: dict[str, list[str]] = {}

@@ -100,6 +100,15 @@ def match_weights(network: Network, dump: Mapping[str, Any]) -> Matching:
     TensorError
         If layers and tensors of one shape can be paired in several ways (both are listed), or no tensor
         matches any layer.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from hwmodel import load_network
+    >>> dump = {"module.stem.weight": np.zeros((64, 3, 7, 7)), "module.fc.weight": np.zeros((1000, 512))}
+    >>> matching = match_weights(load_network("resnet18"), dump)
+    >>> [(match.layer, match.tensor, match.rule) for match in matching.matches]
+    [('conv1', 'module.stem.weight', 'by shape'), ('fc', 'module.fc.weight', 'by normalised name')]
     """
     wanted: dict[_Key, list[NetworkLayer]] = {}
     for entry in network.layers:

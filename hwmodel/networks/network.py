@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -14,9 +14,6 @@ from bitxcore.errors import TensorError
 from bitxcore.groups import Layout
 from hwmodel.networks.graph_operands import GraphOperand
 from hwmodel.networks.layers import Layer
-
-if TYPE_CHECKING:
-    pass
 
 
 @dataclass(frozen=True)
@@ -82,13 +79,18 @@ class NetworkLayer:
                     f"layer {self.layer.name!r} takes one of a stack of matrices,"
                     f" but the shape is {stored.shape}",
                     tensor=self.weight,
+                    value=stored.shape,
                 )
             stored = stored.reshape(-1, *stored.shape[-2:])[self.index]
         if stored.ndim == 0:
             raise TensorError("a 0-d tensor can't be the weights of a layer", tensor=self.weight)
         shape, layout = self.layer.weight_shape, self.layout
         if layout.conv_groups > 1 and (stored.ndim < 2 or stored.shape[0] % layout.conv_groups):
-            raise TensorError(f"shape {stored.shape} has no {layout.conv_groups} groups", tensor=self.weight)
+            raise TensorError(
+                f"shape {stored.shape} has no {layout.conv_groups} groups",
+                tensor=self.weight,
+                value=stored.shape,
+            )
         turned = layout.turn(stored) if stored.ndim > 1 else stored.reshape(1, -1)
         flat = self.layer.operation == "linear" and turned.size == self.layer.parameters
         if turned.shape == shape or (flat and turned.shape[0] == shape[0]):
@@ -97,6 +99,7 @@ class NetworkLayer:
             f"layer {self.layer.name!r} needs weights of shape {shape}"
             f" (output channel first), the tensor gives {turned.shape}",
             tensor=self.weight,
+            value=turned.shape,
         )
 
     def read(self, tensors: Mapping[str, Any]) -> npt.NDArray[Any] | None:
@@ -125,6 +128,19 @@ class Network:
         Assumptions, shown with results.
     input_sizes : mapping of str to tuple of int
         Shapes of an ONNX graph's inputs, as the layers' sizes follow from them.
+
+    Raises
+    ------
+    TensorError
+        If two layers have one name.
+
+    Examples
+    --------
+    >>> from hwmodel import Linear
+    >>> layers = (NetworkLayer(Linear("fc1", 8, 4)), NetworkLayer(Linear("fc2", 4, 2)))
+    >>> network = Network("two layers", layers, source="an example")
+    >>> [layer.name for layer in network], network.parameters
+    (['fc1', 'fc2'], 40)
     """
 
     name: str
@@ -140,7 +156,7 @@ class Network:
         names = [e.layer.name for e in self.layers]
         twice = next((n for n in names if names.count(n) > 1), None) if len(set(names)) < len(names) else None
         if twice is not None:
-            raise TensorError(f"network {self.name!r} has two layers called {twice!r}")
+            raise TensorError(f"network {self.name!r} has two layers called {twice!r}", value=twice)
 
     def __len__(self) -> int:
         return len(self.layers)

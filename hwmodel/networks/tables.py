@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from bitxcore.data import data_folder
-from bitxcore.errors import DumpError, TensorError
+from bitxcore.errors import DumpError, OptionError, TensorError
 from bitxcore.groups import Layout
 from hwmodel.networks.layers import OPERATIONS
 from hwmodel.networks.network import Network, NetworkLayer, NotSimulated
@@ -36,7 +36,7 @@ def table_path(name: str) -> Path:
 
 
 def network_to_table(network: Network) -> dict[str, Any]:
-    """Return the JSON object that `load_network` reads back."""
+    """Return the JSON object that `load_network` reads back; fields at their defaults are left out."""
     layers = []
     for entry in network.layers:
         layer = entry.layer
@@ -69,6 +69,8 @@ def read_table(path: Path) -> Network:
     ------
     DumpError
         If the file is missing, damaged, or no table.
+    OptionError
+        If an operation is not known.
     """
     try:
         table = json.loads(path.read_bytes())
@@ -79,7 +81,9 @@ def read_table(path: Path) -> Network:
     try:
         if table["version"] != TABLE_VERSION:
             raise DumpError(
-                f"table version {table['version']!r}, this release reads {TABLE_VERSION}", path=path
+                f"table version {table['version']!r}, this release reads {TABLE_VERSION}",
+                path=path,
+                value=table["version"],
             )
         layers = []
         for row in table["layers"]:
@@ -87,7 +91,9 @@ def read_table(path: Path) -> Network:
             weight, layout = row.pop("weight", None), Layout(**row.pop("layout", {}))
             operation = row.pop("operation")
             if operation not in OPERATIONS:
-                raise DumpError(f"operation {operation!r} is none of {', '.join(OPERATIONS)}", path=path)
+                raise OptionError(
+                    f"operation {operation!r} is none of {', '.join(OPERATIONS)}", path=path, value=operation
+                )
             layer = OPERATIONS[operation](**{k: _tuples(v) for k, v in row.items()})
             missing = NO_TENSOR if weight is None and layer.has_weights else None
             layers.append(NetworkLayer(layer, weight, layout, weight_missing=missing))
@@ -102,4 +108,7 @@ def read_table(path: Path) -> Network:
     except (KeyError, TypeError, AttributeError) as error:
         raise DumpError(f"is no table of a network: {error}", path=path) from error
     except TensorError as error:
-        raise DumpError(str(error), path=path) from error
+        # What is wrong is the file, whatever its layers lack.
+        raise DumpError(
+            error.message, path=path, tensor=error.tensor, layer=error.layer, value=error.value
+        ) from error

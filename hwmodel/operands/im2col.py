@@ -30,6 +30,13 @@ def windows(layer: Layer, activations: npt.NDArray[Any]) -> npt.NDArray[Any]:
     ------
     TensorError
         For layers whose positions are not windows of the input.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> layer = Conv("c", in_channels=1, out_channels=4, in_size=(3, 3), kernel=2)
+    >>> windows(layer, np.arange(9)).reshape(layer.positions, -1).tolist()
+    [[0, 1, 3, 4], [1, 2, 4, 5], [3, 4, 6, 7], [4, 5, 7, 8]]
     """
     if isinstance(layer, Linear):
         return activations.reshape(layer.positions, layer.in_features)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from bitxcore.errors import TensorError
+from bitxcore.errors import OptionError, TensorError
 from hwmodel.networks.layers import Conv, ConvTranspose, Layer, MatMul
 
 FIXED_POINT_BITS = 16
@@ -31,15 +31,21 @@ def _check_precision(layer: Layer, what: str, x: npt.NDArray[Any] | None, bits: 
     if bits is None:
         return
     if isinstance(bits, bool) or not isinstance(bits, (int, np.integer)) or not 1 <= bits <= 64:
-        raise TensorError(f"{what} precision must be 1 to 64 bits, got {bits!r}", layer=layer.name)
+        raise OptionError(
+            f"{what} precision must be 1 to 64 bits, got {bits!r}", layer=layer.name, value=bits
+        )
     if x is None or x.dtype.kind not in "iu" or not x.size:
         return
     low, high = int(x.min()), int(x.max())
     limit = 1 << (bits - (low < 0))
     if low < -limit or high >= limit:
         index = int(np.argmax(x) if high >= limit else np.argmin(x))
+        value = x.reshape(-1)[index]
         raise TensorError(
-            f"{what} [{index}] = {x.reshape(-1)[index]} does not fit {bits} bits", layer=layer.name
+            f"{what} [{index}] = {value} does not fit {bits} bits",
+            layer=layer.name,
+            index=index,
+            value=value,
         )
 
 
@@ -60,6 +66,15 @@ class Operands:
     weight_bits, activation_bits : int, optional
         Precision of integer operands, in which the sign bit counts where there are negative values; or of
         what floats are quantised to, sign bit included, where a machine looks at integers.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from hwmodel import Linear
+    >>> operands = Operands(weights=np.ones((10, 64), np.float32), weight_bits=8)
+    >>> operands.check(Linear("fc", in_features=64, out_features=10))
+    >>> operands.integer_weights.dtype, int(operands.integer_weights.max())
+    (dtype('int8'), 64)
     """
 
     weights: npt.NDArray[Any] | None = None
@@ -80,6 +95,8 @@ class Operands:
         ------
         TensorError
             Naming the layer, the operand, the shape it must have and the one it has.
+        OptionError
+            For a precision that can't be.
         """
         w, a = self.weights, self.activations
         if w is not None:
@@ -88,12 +105,16 @@ class Operands:
             flat = layer.operation == "linear" and w.ndim >= 1 and w.shape[0] == layer.filters
             if w.shape != layer.weight_shape and not (flat and w.size == layer.parameters):
                 raise TensorError(
-                    f"weights must have shape {layer.weight_shape}, got {w.shape}", layer=layer.name
+                    f"weights must have shape {layer.weight_shape}, got {w.shape}",
+                    layer=layer.name,
+                    value=w.shape,
                 )
         count = prod(activation_shape(layer))
         if a is not None and prod(a.shape) != count:
             raise TensorError(
-                f"activations must have {count} values, got {a.size} (shape {a.shape})", layer=layer.name
+                f"activations must have {count} values, got {a.size} (shape {a.shape})",
+                layer=layer.name,
+                value=a.shape,
             )
         _check_precision(layer, "weights", w, self.weight_bits)
         _check_precision(layer, "activations", a, self.activation_bits)

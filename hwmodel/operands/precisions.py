@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from bitxcore.errors import DumpError, OptionError
+from bitxcore.errors import DumpError, OptionError, error_context
 from hwmodel.operands.operands import FIXED_POINT_BITS
 
 if TYPE_CHECKING:
@@ -41,6 +41,16 @@ class Precision:
     ----------
     activation_bits, weight_bits : int, optional
         1 to 16. Weights have a sign bit among these, activations only if some are negative.
+
+    Raises
+    ------
+    OptionError
+        For another number of bits.
+
+    Examples
+    --------
+    >>> Precision(activation_bits=9, weight_bits=8).note
+    'precision in fixed point: activations 9 bits, weights 8 bits'
     """
 
     activation_bits: int | None = None
@@ -51,7 +61,9 @@ class Precision:
             value = getattr(self, name)
             whole = isinstance(value, (int, np.integer)) and not isinstance(value, bool)
             if value is not None and not (whole and 1 <= value <= FIXED_POINT_BITS):
-                raise OptionError(f"{name} must be an integer from 1 to {FIXED_POINT_BITS}, got {value!r}")
+                raise OptionError(
+                    f"{name} must be an integer from 1 to {FIXED_POINT_BITS}, got {value!r}", value=value
+                )
 
     @property
     def note(self) -> str:
@@ -72,19 +84,39 @@ class Profile:
     ----------
     error : float
         Relative error that quantising a tensor may have.
+
+    Raises
+    ------
+    OptionError
+        If it is not between 0 and 1.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> rng = np.random.default_rng(0)
+    >>> weights, activations = rng.standard_normal((64, 64)), rng.random(1000)
+    >>> Profile(error=0.01).of(weights, activations)
+    Precision(activation_bits=7, weight_bits=8)
     """
 
     error: float = DEFAULT_ERROR
 
     def __post_init__(self) -> None:
-        if not 0 < self.error < 1:
-            raise OptionError(f"the bound on the relative error must be between 0 and 1, got {self.error!r}")
+        _check_bound(self.error)
 
     def of(self, weights: npt.NDArray[Any] | None, activations: npt.NDArray[Any] | None) -> Precision:
         """Find the precision of one layer; None for an operand that is not there."""
         return Precision(
             None if activations is None else needed_bits(activations, self.error),
             None if weights is None else needed_bits(weights, self.error, signed=True),
+        )
+
+
+def _check_bound(error: float, given: str = "") -> None:
+    """Check a bound; `given`: what it was read from, to begin the message with."""
+    if not 0 < error < 1:
+        raise OptionError(
+            f"{given}the bound on the relative error must be between 0 and 1, got {error!r}", value=error
         )
 
 
@@ -112,6 +144,12 @@ def needed_bits(x: npt.NDArray[Any], error: float = DEFAULT_ERROR, *, signed: bo
     ------
     TensorError
         For a NaN or Inf.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> needed_bits(np.array([-3, 100])), needed_bits(np.linspace(0, 1, 100))
+    (8, 7)
     """
     signed = signed or bool((x < 0).any())
     if x.dtype.kind in "iu":
@@ -185,10 +223,13 @@ def precisions_of(given: Precisions | str | os.PathLike[str]) -> Precisions:
     if isinstance(given, str):
         name, _, bound = given.partition(":")
         if name == "profile":
+            place = f"precisions {given!r}: "
             try:
-                return Profile(float(bound) if bound else DEFAULT_ERROR)
-            except ValueError as error:
-                raise OptionError(f"precisions {given!r}: {error}") from error
+                error = float(bound) if bound else DEFAULT_ERROR
+            except ValueError as reason:
+                raise OptionError(f"{place}{reason}", value=bound) from reason
+            _check_bound(error, place)
+            return Profile(error)
         if given.isdecimal():
             given = int(given)
     if isinstance(given, (str, os.PathLike)):
@@ -217,6 +258,16 @@ def read_precisions(path: str | os.PathLike[str]) -> dict[str, Precision]:
         If the file can't be read, or has another form.
     OptionError
         For a value that is no precision, naming the layer.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as folder:
+    ...     path = Path(folder, "precisions.json")
+    ...     _ = path.write_text('{"conv1": {"activation_bits": 9, "weight_bits": 8}}')
+    ...     read_precisions(path)
+    {'conv1': Precision(activation_bits=9, weight_bits=8)}
     """
     path = Path(path)
     readers = {".json": _from_json, ".csv": _from_csv}
@@ -230,13 +281,13 @@ def read_precisions(path: str | os.PathLike[str]) -> dict[str, Precision]:
     found: dict[str, Precision] = {}
     for layer, entry in readers[path.suffix.lower()](path, text):
         if not isinstance(entry, dict) or set(entry) - set(_FIELDS):
-            raise DumpError(f"must have {' and '.join(_FIELDS)}, got {entry!r}", path=path, layer=layer)
+            raise DumpError(
+                f"must have {' and '.join(_FIELDS)}, got {entry!r}", path=path, layer=layer, value=entry
+            )
         if layer in found:
             raise DumpError(f"layer {layer!r} is there twice", path=path)
-        try:
+        with error_context(path=path, layer=layer):
             found[layer] = Precision(**entry)
-        except OptionError as error:
-            raise OptionError(str(error), path=path, layer=layer) from error
     return found
 
 

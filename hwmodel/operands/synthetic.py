@@ -70,6 +70,13 @@ def stand_ins(
     -------
     mapping of str to ndarray
         What ``traces=`` takes anywhere; without the notes that `hwmodel.simulate_network` adds to drawn ones.
+
+    Examples
+    --------
+    >>> from hwmodel import load_network
+    >>> activations = stand_ins(load_network("resnet18"), "relu-normal:zeros=0.6")
+    >>> activations["conv1"].shape
+    (1, 3, 224, 224)
     """
     drawn, known = distribution(activations), traces or {}
 
@@ -93,6 +100,13 @@ def synthetic_weights(network: Network, weights: Distribution | str = DEFAULT_WE
     -------
     mapping of str to ndarray
         What ``dump=`` takes anywhere, without the notes; tensors that are stacks of matrices are left out.
+
+    Examples
+    --------
+    >>> from hwmodel import load_network
+    >>> weights = synthetic_weights(load_network("resnet18"), "laplace")
+    >>> weights["fc.weight"].shape
+    (1000, 512)
     """
     drawn = distribution(weights)
     named = {e.weight: e for e in network.layers if e.weight is not None and e.index is None}

@@ -22,9 +22,9 @@ from bitxcore.formats import NumberFormat, number_format
 from bitxcore.groups import GROUPINGS, MAX_GROUP, Grouping
 from hwmodel.accelerators.base import FIXED_POINT, Accelerator
 from hwmodel.accelerators.bitx.hardware import Datapath, Hardware
+from hwmodel.accelerators.bitx.in_dram import packed_bits, plain_bits
 from hwmodel.accelerators.bitx.job import SERIAL, job_of, serial_format
-from hwmodel.accelerators.bitx.pruning import PACK_ZEROS_FROM, Pruning
-from hwmodel.accelerators.bitx.stored import packed_bits, plain_bits
+from hwmodel.accelerators.bitx.selection import PACK_ZEROS_FROM, Pruning
 from hwmodel.accelerators.bitx.tuning import changes_of
 from hwmodel.accelerators.bitx.work import BitWidths, LayerWork
 from hwmodel.accelerators.changes import Change

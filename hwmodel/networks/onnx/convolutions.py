@@ -11,7 +11,7 @@ from bitxcore.groups import Layout
 from hwmodel.networks.graph_operands import GraphOperand
 from hwmodel.networks.layers import Conv, ConvTranspose
 from hwmodel.networks.onnx.graph import Found, Graph, attributes_of, name_of, operand_of
-from hwmodel.networks.onnx.shapes import Shape
+from hwmodel.networks.onnx.shapes import TensorShape
 from hwmodel.networks.onnx.weights import bind
 
 
@@ -65,14 +65,16 @@ def conv_transpose(graph: Graph, node: Any) -> Found:
     return [replace(bind(graph, node, layer, 1, layout), reads=(GraphOperand((node.input[0],)),))]
 
 
-def _spatial(graph: Graph, node: Any, weight: int) -> tuple[dict[str, Any], dict[str, Any], Shape, Shape]:
+def _spatial(
+    graph: Graph, node: Any, weight: int
+) -> tuple[dict[str, Any], dict[str, Any], TensorShape, TensorShape]:
     """Return the attributes, those that Conv and ConvTranspose share as arguments, and the two shapes."""
     attributes = attributes_of(node)
     x, w = graph.shapes[node.input[0]], graph.shapes[node.input[weight]]
     ndim = len(w) - 2
     if not 1 <= ndim <= 3 or len(x) != len(w):
         raise TensorError(
-            f"{graph.path}: node {name_of(node)!r}: {node.op_type} of {x} with {w} is not 1-D to 3-D"
+            f"node {name_of(node)!r}: {node.op_type} of {x} with {w} is not 1-D to 3-D", path=graph.path
         )
     arguments = {
         "in_channels": x[1],
@@ -92,7 +94,7 @@ def _explicit_padding(attributes: Mapping[str, Any], ndim: int) -> list[tuple[in
 
 
 def _same_padding(
-    sizes: Shape, kernel: Shape, strides: Shape, dilations: Shape, upper: bool
+    sizes: TensorShape, kernel: TensorShape, strides: TensorShape, dilations: TensorShape, upper: bool
 ) -> list[tuple[int, int]]:
     pairs = []
     for i, k, s, d in zip(sizes, kernel, strides, dilations, strict=True):
@@ -101,10 +103,11 @@ def _same_padding(
     return pairs
 
 
-def _check_output(graph: Graph, node: Any, size: Shape) -> None:
+def _check_output(graph: Graph, node: Any, size: TensorShape) -> None:
     inferred = graph.shapes[node.output[0]][2:]
     if inferred != size:
         raise TensorError(
-            f"{graph.path}: node {name_of(node)!r}: output size {size} from its attributes,"
-            f" {inferred} inferred"
+            f"node {name_of(node)!r}: output size {size} from its attributes, {inferred} inferred",
+            path=graph.path,
+            value=size,
         )

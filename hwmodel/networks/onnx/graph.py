@@ -9,7 +9,7 @@ from typing import Any
 
 from hwmodel.networks.graph_operands import GraphOperand
 from hwmodel.networks.network import NetworkLayer
-from hwmodel.networks.onnx.shapes import Shape, infer, run_on_zeros, written
+from hwmodel.networks.onnx.shapes import TensorShape, infer, run_on_zeros, written
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ class Graph:
         for node in graph.node:
             if node.op_type == "Constant":
                 self.tensors |= ((node.output[0], a.t) for a in node.attribute if a.name == "value")
-        self.stored: dict[str, Shape] = {name: tuple(t.dims) for name, t in self.tensors.items()}
+        self.stored: dict[str, TensorShape] = {name: tuple(t.dims) for name, t in self.tensors.items()}
         self.stored |= {t.values.name: tuple(t.dims) for t in graph.sparse_initializer}
         self.constant = set(self.stored) | {""}
         for node in graph.node:

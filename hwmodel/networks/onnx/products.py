@@ -14,7 +14,7 @@ from hwmodel.networks.graph_operands import SECOND, product_operand, product_row
 from hwmodel.networks.layers import Linear, MatMul
 from hwmodel.networks.network import NetworkLayer
 from hwmodel.networks.onnx.graph import Found, Graph, LeftOut, attributes_of, name_of, operand_of
-from hwmodel.networks.onnx.shapes import Shape
+from hwmodel.networks.onnx.shapes import TensorShape
 from hwmodel.networks.onnx.weights import bind
 
 
@@ -37,8 +37,8 @@ def _product(
     graph: Graph,
     node: Any,
     second: int,
-    a: Shape,
-    b: Shape,
+    a: TensorShape,
+    b: TensorShape,
     *,
     a_flips: bool = False,
     b_flips: bool = False,

@@ -11,7 +11,7 @@ import numpy as np
 from bitxcore.errors import MissingExtraError, TensorError
 from hwmodel.networks.onnx.model_file import run_graph
 
-Shape = tuple[int, ...]
+TensorShape = tuple[int, ...]
 
 
 def infer(path: Path, model: Any) -> Any:
@@ -25,7 +25,7 @@ def infer(path: Path, model: Any) -> Any:
         raise TensorError(f"shapes can't be inferred at these input sizes: {text}", path=path) from error
 
 
-def written(graph: Any) -> dict[str, Shape]:
+def written(graph: Any) -> dict[str, TensorShape]:
     """Shapes that stand in the graph whole: of inputs, of values between its nodes, of outputs."""
     return {
         value.name: tuple(d.dim_value for d in tensor.shape.dim)
@@ -36,8 +36,8 @@ def written(graph: Any) -> dict[str, Shape]:
 
 
 def run_on_zeros(
-    path: Path, model: Any, wanted: Sequence[str], inputs: Mapping[str, Shape]
-) -> dict[str, Shape]:
+    path: Path, model: Any, wanted: Sequence[str], inputs: Mapping[str, TensorShape]
+) -> dict[str, TensorShape]:
     """Run a model once on zeros, and read off shapes.
 
     Parameters

@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from bitxcore.errors import TensorError
+from bitxcore.errors import OptionError
 
 
-class SizeError(TensorError):
+class SizeError(OptionError):
     """The size of a graph's input is not known; `hint` says how to give it."""
 
 
@@ -54,6 +54,13 @@ def set_input_sizes(
     -------
     tuple of str
         Notes on the sizes that were assumed.
+
+    Raises
+    ------
+    SizeError
+        If a size is neither in the file nor given.
+    OptionError
+        If a size is given for what there is not, or that the graph does not take.
     """
     stored = {t.name for t in model.graph.initializer}
     inputs = {i.name: i for i in model.graph.input if i.name not in stored}
@@ -70,7 +77,11 @@ def set_input_sizes(
             hint="give input_size as a mapping from their names",
         )
     if unknown := set(given) - set(inputs):
-        raise TensorError(f"there is no input {sorted(unknown)[0]!r}; it has {', '.join(inputs)}", path=path)
+        raise OptionError(
+            f"there is no input {sorted(unknown)[0]!r}; it has {', '.join(inputs)}",
+            path=path,
+            value=sorted(unknown)[0],
+        )
     used = set()
     assumed: dict[str, None] = {}
     for name, value in inputs.items():
@@ -85,8 +96,10 @@ def set_input_sizes(
                 f"input {name!r} has no shape", path=path, hint=f"give input_size={{{name!r}: (...)}}"
             )
         if shape is not None and len(shape) != len(dims):
-            raise TensorError(
-                f"input {name!r} has {len(dims)} dimensions, input_size gives {shape}", path=path
+            raise OptionError(
+                f"input {name!r} has {len(dims)} dimensions, input_size gives {shape}",
+                path=path,
+                value=shape,
             )
         for axis, dim in enumerate(dims):
             fixed = dim.dim_value if dim.HasField("dim_value") and dim.dim_value > 0 else None
@@ -105,18 +118,20 @@ def set_input_sizes(
                     f" or input_size={{{name!r}: ({', '.join(map(str, example))})}}",
                 )
             if size < 1 or (fixed is not None and size != fixed):
-                raise TensorError(
+                raise OptionError(
                     f"input {name!r}, axis {axis}: size {size} is asked for,"
                     f" {'at least 1' if fixed is None else fixed} is needed",
                     path=path,
+                    value=size,
                 )
             dim.Clear()
             dim.dim_value = int(size)
     if unused := set(sizes) - used:
-        raise TensorError(
+        raise OptionError(
             f"no dynamic dimension is called {sorted(unused)[0]!r}; there are"
             f" {', '.join(sorted(u for u in used if u)) or 'none'}",
             path=path,
+            value=sorted(unused)[0],
         )
     # Shapes written for other sizes would contradict inference.
     del model.graph.value_info[:]

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy.typing as npt
 
-from bitxcore.errors import DumpError, TensorError
+from bitxcore.errors import DumpError, OptionError, TensorError
 from hwmodel.networks.graph_operands import FIRST, SECOND
 from hwmodel.operands.operands import activation_shape
 
@@ -79,7 +79,7 @@ class Traces(Mapping[str, npt.NDArray[Any]]):
         self._store = store
         self.path = store.path
         if TRACES not in store.tables or NOT_RECORDED not in store.tables:
-            raise DumpError(f"{store.path}: is a store, but holds no traces")
+            raise DumpError("is a store, but holds no traces", path=store.path)
         record = store.provenance
         try:
             rows = list(_rows(store.table(TRACES)))
@@ -90,8 +90,10 @@ class Traces(Mapping[str, npt.NDArray[Any]]):
             self.model_path, self.model_sha256 = record.inputs[0].path, record.inputs[0].sha256
             sizes = record.parameters["input_sizes"]
             self.input_sizes = {name: tuple(map(int, shape)) for name, shape in sizes.items()}
+        except DumpError:
+            raise  # It says what is damaged.
         except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
-            raise DumpError(f"{store.path}: is damaged: its traces can't be read: {error}") from error
+            raise DumpError(f"is damaged: its traces can't be read: {error}", path=store.path) from error
         self._first = {row.layer: row for row in self.operands if row.operand == FIRST}
         self._second = {row.layer: row for row in self.operands if row.operand == SECOND}
 
@@ -126,19 +128,24 @@ class Traces(Mapping[str, npt.NDArray[Any]]):
 
         Raises
         ------
+        OptionError
+            If the network has no layer of a name that was recorded.
         TensorError
             Naming the layer and both shapes.
         """
         known: dict[str, Layer] = {layer.name: layer for layer in network}
         for name, row in self._first.items():
             if name not in known:
-                raise TensorError(f"network {network.name!r} has no layer {name!r}", path=self.path)
+                raise OptionError(
+                    f"network {network.name!r} has no layer {name!r}", path=self.path, value=name
+                )
             needed = activation_shape(known[name])
             if row.shape != needed:
                 raise TensorError(
                     f"activations of layer {name!r} were recorded with shape {row.shape},"
                     f" network {network.name!r} needs {needed}",
                     path=self.path,
+                    value=row.shape,
                 )
 
     def notes(self, network: Network) -> list[str]:

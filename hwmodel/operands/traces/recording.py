@@ -2,15 +2,14 @@
 
 Layers are taken in slices: a slice's inputs become the outputs of the graph, ONNX Runtime runs, and
 every array is written and let go before the next slice. So memory is bounded by the slice, whatever the
-depth of the model, and time is one run a slice.
+depth of the model, and time is one run per slice.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from hashlib import sha256
 from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,20 +17,20 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from bitxcore.errors import BitxError, TensorError
+from bitxcore.errors import BitxError, DumpError, OptionError, TensorError
+from bitxcore.progress import Progress
 from hwmodel.networks.graph_operands import FIRST, GraphOperand, without_zero_point
 from hwmodel.networks.network import Network, NetworkLayer
 from hwmodel.operands.operands import activation_shape
-from hwmodel.operands.traces.inputs import Given, Input, Scaling, read_inputs
+from hwmodel.operands.traces.inputs import GivenInput, described_inputs, files_of, read_inputs
+from hwmodel.operands.traces.model_inputs import model_inputs
+from hwmodel.operands.traces.pictures import Scaling
 from hwmodel.operands.traces.recorded import NOT_RECORDED, TRACES, NotRecorded, TracedOperand
 
 if TYPE_CHECKING:
     from bitxcore.store import StoreWriter
 
 SLICE_BYTES = 1 << 28
-
-Progress = Callable[[int, int, str], None]
-"""Called with layers done, layers in all, and the name of the layer that comes next."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,7 +58,7 @@ class TraceResult:
 
 def trace(
     model: str | os.PathLike[str],
-    inputs: Given | Mapping[str, Given],
+    inputs: GivenInput | Mapping[str, GivenInput],
     out: str | os.PathLike[str],
     *,
     input_size: Sequence[int] | Mapping[str, Sequence[int]] | None = None,
@@ -96,11 +95,26 @@ def trace(
     Raises
     ------
     DumpError
-        If a file is missing or damaged.
+        If a file is missing or damaged, or the model's is no ONNX file.
+    OptionError
+        If an input is missing or unknown, or a size or another setting can't be.
     TensorError
         If an input does not fit the model, or the model does not run.
     MissingExtraError
         If onnx, onnxruntime, or for pictures pillow, is missing.
+
+    Examples
+    --------
+    >>> from tempfile import TemporaryDirectory
+    >>> import numpy as np
+    >>> from bitxcore.data import data_folder
+    >>> from hwmodel import open_traces
+    >>> model = data_folder("samples") / "digits_resnet.onnx"
+    >>> with TemporaryDirectory() as folder:
+    ...     result = trace(model, np.ones((1, 1, 8, 8), np.float32), f"{folder}/traces.h5")
+    ...     with open_traces(f"{folder}/traces.h5") as traces:
+    ...         print(len(traces), traces["stem"].shape)
+    13 (1, 1, 8, 8)
     """
     from bitxcore.dumps import open_dump
     from bitxcore.store import Store
@@ -108,33 +122,36 @@ def trace(
 
     path = Path(model)
     if path.suffix != ".onnx":
-        raise TensorError("only ONNX models can be traced (.onnx)", path=path)
+        raise DumpError("only ONNX models can be traced (.onnx)", path=path)
     if isinstance(slice_bytes, bool) or not isinstance(slice_bytes, int) or slice_bytes < 1:
-        raise TensorError(f"slice_bytes must be an integer of at least 1, got {slice_bytes!r}")
+        raise OptionError(
+            f"slice_bytes must be an integer of at least 1, got {slice_bytes!r}", value=slice_bytes
+        )
     scaling = scaling or Scaling()
-    takes = _inputs(path, input_size, sizes or {})
-    feeds = read_inputs(str(path), takes, inputs, scaling)
+    takes = model_inputs(path, input_size, sizes or {})
+    feeds = read_inputs(path, takes, inputs, scaling)
     shapes = {name: x.shape for name, x in feeds.items()}
     network = load_network(path, input_size=shapes)
     run = _Run(path, shapes, feeds)
     parameters = {
         "command": "trace",
         "input_sizes": shapes,
-        "inputs": _described(inputs, takes),
+        "inputs": described_inputs(inputs, takes),
         "scaling": asdict(scaling),
         "slice_bytes": slice_bytes,
     }
-    with open_dump(path) as dump:
-        files = [item for item in _each(inputs) if isinstance(item, (str, os.PathLike))]
-        with Store.create(out, parameters=parameters, inputs=[dump, *files]) as store:
-            recorder = _Recorder(store)
-            done = slices = 0
-            for part in _slices(network.layers, slice_bytes):
-                if progress:
-                    progress(done, len(network), part[0].layer.name)
-                run.record(part, recorder)
-                done, slices = done + len(part), slices + 1
-            recorder.finish()
+    with (
+        open_dump(path) as dump,
+        Store.create(out, parameters=parameters, inputs=[dump, *files_of(inputs)]) as store,
+    ):
+        recorder = _Recorder(store)
+        done = slices = 0
+        for part in _slices(network.layers, slice_bytes):
+            if progress:
+                progress(done, len(network), part[0].layer.name)
+            run.record(part, recorder)
+            done, slices = done + len(part), slices + 1
+        recorder.finish()
     if progress:
         progress(len(network), len(network), "")
     return TraceResult(
@@ -144,66 +161,6 @@ def trace(
         not_recorded=tuple(recorder.missing),
         slices=slices,
     )
-
-
-# -- inputs ------------------------------------------------------------------------------------
-
-
-def _inputs(
-    path: Path, input_size: Sequence[int] | Mapping[str, Sequence[int]] | None, sizes: Mapping[str, int]
-) -> list[Input]:
-    """Read the inputs of the model, with the sizes that are asked for."""
-    from hwmodel.networks.onnx import graph_inputs, read_model
-
-    inputs = [Input(name, dims, dtype) for name, dims, dtype in graph_inputs(read_model(path))]
-    named: Mapping[str, Sequence[int]] = {}
-    if isinstance(input_size, Mapping):
-        named = input_size
-    elif input_size is not None:
-        if len(inputs) != 1:
-            names = ", ".join(item.name for item in inputs)
-            raise TensorError(f"has inputs {names}; say whose size is given", path=path)
-        named = {inputs[0].name: input_size}
-    if unknown := set(named) - {item.name for item in inputs}:
-        raise TensorError(f"there is no input {sorted(unknown)[0]!r}", path=path)
-    open_names = {size for item in inputs for size in item.sizes if isinstance(size, str)}
-    if unknown := set(sizes) - open_names:
-        known = ", ".join(sorted(open_names)) or "none"
-        raise TensorError(
-            f"no dynamic dimension is called {sorted(unknown)[0]!r}; there are {known}", path=path
-        )
-    return [_asked(path, item, named.get(item.name), sizes) for item in inputs]
-
-
-def _asked(path: Path, item: Input, wanted: Sequence[int] | None, sizes: Mapping[str, int]) -> Input:
-    if wanted is not None:
-        fits = len(wanted) == len(item.sizes) and all(
-            not isinstance(size, int) or size == asked for size, asked in zip(item.sizes, wanted, strict=True)
-        )
-        if not fits:
-            asked_text = "x".join(map(str, wanted))
-            raise TensorError(
-                f"input {item.name!r}: size {asked_text} is asked for, the model takes {item.shape_text}",
-                path=path,
-            )
-        return Input(item.name, tuple(wanted), item.dtype)
-    filled = (sizes.get(size, size) if isinstance(size, str) else size for size in item.sizes)
-    return Input(item.name, tuple(filled), item.dtype)
-
-
-def _each(inputs: Given | Mapping[str, Given]) -> list[Given]:
-    return list(inputs.values()) if isinstance(inputs, Mapping) else [inputs]
-
-
-def _described(inputs: Given | Mapping[str, Given], takes: Sequence[Input]) -> dict[str, str]:
-    """Say where each input comes from: a path, or the digest of an array's bytes."""
-    given = inputs if isinstance(inputs, Mapping) else {takes[0].name: inputs}
-    return {
-        name: os.fspath(item)
-        if isinstance(item, (str, os.PathLike))
-        else f"array, sha256 {sha256(np.ascontiguousarray(item).tobytes()).hexdigest()}"
-        for name, item in given.items()
-    }
 
 
 # -- the run -----------------------------------------------------------------------------------
@@ -349,5 +306,7 @@ def _arranged(
     if not (finite := np.isfinite(found)).all():
         index = int(np.argmin(finite))
         value = found.reshape(-1)[index]
-        raise TensorError(f"{read.operand}: {value} at flat index {index}", layer=layer.name)
+        raise TensorError(
+            f"{read.operand}: {value} at flat index {index}", layer=layer.name, index=index, value=value
+        )
     return found if needed is None else found.reshape(needed)

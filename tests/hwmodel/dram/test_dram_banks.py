@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from stepped_dram import simulate
 
-from bitxcore.errors import TensorError
+from bitxcore.errors import OptionError, TensorError
 from hwmodel.dram import load_part, part_names, simulate_trace
 
 
@@ -148,9 +148,20 @@ def test_no_requests():
         (([0], False, [float("nan")]), r"request 0: arrivals .* got nan s"),
         (([0], False, [float("inf")]), r"request 0: arrivals .* got inf s"),
         (([0, 64], [True] * 3), "is_write and arrival_s must be one for all or one for each of 2 addresses"),
-        ((iter([]), True), "chunks bring is_write and arrival_s along"),
     ],
 )
 def test_bad_traces_are_named(trace, message):
     with pytest.raises(TensorError, match=message):
         simulate_trace(load_part("DDR4-2400_x64_brc"), *trace)
+
+
+def test_chunks_bring_everything_along():
+    with pytest.raises(OptionError, match="chunks bring is_write and arrival_s along"):
+        simulate_trace(load_part("DDR4-2400_x64_brc"), iter([]), True)
+
+
+def test_errors_count_requests_from_the_begin_of_the_trace():
+    chunks = iter([([0, 64], False, 0.0), ([128, -64], False, 0.0)])
+    with pytest.raises(TensorError, match="request 3") as raised:
+        simulate_trace(load_part("DDR4-2400_x64_brc"), chunks)
+    assert (raised.value.index, raised.value.value) == (3, -64)

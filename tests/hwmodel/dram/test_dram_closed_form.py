@@ -5,7 +5,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from bitxcore.errors import BitxError
+from bitxcore.errors import OptionError
 from hwmodel.dram import Stream, StreamModel, load_part, part_names, simulate_trace
 from hwmodel.dram.closed_form import stream_addresses
 
@@ -100,5 +100,5 @@ def test_more_bytes_never_cost_less(model):
     ],
 )
 def test_bad_streams_are_named(arguments, message):
-    with pytest.raises(BitxError, match=message):
+    with pytest.raises(OptionError, match=message):
         Stream(**arguments)

@@ -3,7 +3,7 @@ import json
 
 import pytest
 
-from bitxcore.errors import BitxError
+from bitxcore.errors import BitxError, DumpError, OptionError
 from hwmodel.dram import load_part, part_from_dramsys, part_names
 
 ORDER = "DDR4-2400_x64_brc"
@@ -91,21 +91,26 @@ def test_a_burst_must_be_contiguous(table, tmp_path):
     bits["column"][0], bits["row"][0] = bits["row"][0], bits["column"][0]
     path = tmp_path / "mine.json"
     path.write_text(json.dumps(table))
-    with pytest.raises(BitxError, match="such that the 64 bytes of a burst are consecutive"):
+    with pytest.raises(OptionError, match="such that the 64 bytes of a burst are consecutive"):
         load_part(path)
 
 
 def test_unknown_names_and_unreadable_files(tmp_path):
-    with pytest.raises(BitxError, match=r"'DDR9' is neither a \.json file nor one of DDR3-1600_x64_brc"):
+    with pytest.raises(OptionError, match=r"'DDR9' is neither a \.json file nor one of DDR3-1600_x64_brc"):
         load_part("DDR9")
-    with pytest.raises(BitxError, match="no readable JSON"):
+    with pytest.raises(DumpError, match="no readable JSON") as raised:
         load_part(tmp_path / "none.json")
+    assert raised.value.path == tmp_path / "none.json"
     (tmp_path / "list.json").write_text("[1]")
-    with pytest.raises(BitxError, match="must be a JSON object, got list"):
+    with pytest.raises(DumpError, match="must be a JSON object, got list"):
         load_part(tmp_path / "list.json")
     (tmp_path / "deep.json").write_text("[" * 100_000)
-    with pytest.raises(BitxError, match="no readable JSON"):
+    with pytest.raises(DumpError, match="no readable JSON"):
         load_part(tmp_path / "deep.json")
+    (tmp_path / "long.json").write_text(" " * (1 << 20) + "{}")
+    with pytest.raises(DumpError, match="at most 1048576 bytes, got 1048578") as raised:
+        load_part(tmp_path / "long.json")
+    assert raised.value.value == (1 << 20) + 2
 
 
 def dramsys(part):

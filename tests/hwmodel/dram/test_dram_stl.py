@@ -3,7 +3,7 @@ import re
 import numpy as np
 import pytest
 
-from bitxcore.errors import BitxError, TensorError
+from bitxcore.errors import OptionError, TensorError
 from hwmodel.dram import load_part, write_stl
 
 LINE = re.compile(r"(\d+): \((\d+)\) (read|write) (0x[0-9a-f]+)")
@@ -44,5 +44,5 @@ def test_nothing_half_written(part, tmp_path):
     with pytest.raises(TensorError, match="request 1"):
         write_stl(tmp_path / "trace.stl", part, chunks)
     assert list(tmp_path.iterdir()) == []
-    with pytest.raises(BitxError, match="initiator_clock_hz"):
+    with pytest.raises(OptionError, match="initiator_clock_hz"):
         write_stl(tmp_path / "trace.stl", part, [0], initiator_clock_hz=0)

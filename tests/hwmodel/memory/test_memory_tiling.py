@@ -7,14 +7,16 @@ import pytest
 import stepped_memory as stepped
 
 import hwmodel as hw
-from bitxcore.errors import TensorError
+from bitxcore.errors import OptionError, TensorError
 from hwmodel.dram import load_part
 from hwmodel.memory.channels import Channels, TileCosts
 from hwmodel.memory.layout import Extent, runs
 from hwmodel.memory.nest import Nest
 from hwmodel.memory.overlap import schedule
-from hwmodel.memory.tiling import ORDERS, Buffers, OperandWidths, Tiling, best_tiling
+from hwmodel.memory.tile_search import best_tiling
+from hwmodel.memory.tiling import ORDERS, Buffers, Tiling
 from hwmodel.memory.transfers import transfers
+from hwmodel.memory.widths import OperandWidths
 
 BURST = 64
 
@@ -134,7 +136,7 @@ def test_the_search_finds_what_trying_everything_finds():
             key = (moved, len(walked.tiles), n, *wide)
             best = min(best, key) if best else key
         if best is None:
-            with pytest.raises(TensorError, match=r"half of it is \d+ bytes, the smallest tile has"):
+            with pytest.raises(OptionError, match=r"half of it is \d+ bytes, the smallest tile has"):
                 best_tiling(Nest.of(layer), widths, buffers)
             continue
         found = best_tiling(Nest.of(layer), widths, buffers)
@@ -252,10 +254,11 @@ def test_the_smallest_tile_that_does_not_fit_is_named():
     weights = np.ones(layer.weight_shape, np.float32)
     machine = hw.accelerator("bitx", weight_buffer_bytes=900)
     with pytest.raises(
-        TensorError,
+        OptionError,
         match="layer 'c': weight_buffer_bytes=900: half of it is 450 bytes, the smallest tile has 484",
-    ):
+    ) as raised:
         hw.simulate(machine, layer, hw.Operands(weights))
+    assert (raised.value.layer, raised.value.value) == ("c", 900)
 
 
 def test_cost_does_not_grow_with_the_number_of_tiles():

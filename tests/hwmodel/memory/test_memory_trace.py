@@ -9,7 +9,9 @@ from hwmodel.dram import load_part, simulate_trace
 from hwmodel.memory.channels import Channels
 from hwmodel.memory.nest import Nest
 from hwmodel.memory.overlap import schedule
-from hwmodel.memory.tiling import Buffers, OperandWidths, best_tiling
+from hwmodel.memory.tile_search import best_tiling
+from hwmodel.memory.tiling import Buffers
+from hwmodel.memory.widths import OperandWidths
 
 BUFFERS = [Buffers(n, n, n // 2) for n in (1 << 19, 1 << 16, 1 << 14)]
 LAYERS = [

@@ -240,17 +240,17 @@ def test_dynamic_dimensions(save):
     layer = only(hw.load_network(path, input_size=(2, 4, 10, 12))).layer
     assert (layer.batch, layer.in_size) == (2, (10, 12))
     assert only(hw.load_network(path, input_size={"x": (2, 4, 10, 12)})).layer == layer
-    with pytest.raises(TensorError, match=r"'\?' \(axis 2\); set it with sizes=.*input_size="):
+    with pytest.raises(OptionError, match=r"'\?' \(axis 2\); set it with sizes=.*input_size="):
         hw.load_network(path)
-    with pytest.raises(TensorError, match=r"dynamic dimension '\?' \(axis 2\)"):
+    with pytest.raises(OptionError, match=r"dynamic dimension '\?' \(axis 2\)"):
         hw.load_network(path, sizes={"batch": 1})
-    with pytest.raises(TensorError, match="axis 1: size 3 is asked for, 4 is needed"):
+    with pytest.raises(OptionError, match="axis 1: size 3 is asked for, 4 is needed"):
         hw.load_network(path, input_size=(1, 3, 8, 8))
-    with pytest.raises(TensorError, match="4 dimensions"):
+    with pytest.raises(OptionError, match="4 dimensions"):
         hw.load_network(path, input_size=(1, 4, 8))
-    with pytest.raises(TensorError, match="no input 'z'; it has x"):
+    with pytest.raises(OptionError, match="no input 'z'; it has x"):
         hw.load_network(path, input_size={"z": (1,)})
-    with pytest.raises(TensorError, match="no dynamic dimension is called 'bach'; there are batch"):
+    with pytest.raises(OptionError, match="no dynamic dimension is called 'bach'; there are batch"):
         hw.load_network(path, input_size=(1, 4, 8, 8), sizes={"bach": 1})
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import hwmodel as hw
-from bitxcore.errors import BitxError, DumpError, MissingExtraError, TensorError
+from bitxcore.errors import BitxError, DumpError, MissingExtraError, OptionError, TensorError
 from bitxcore.store import Store
 from hwmodel.networks import onnx as onnx_graph
 from hwmodel.networks.graph_operands import hidden_rows
@@ -393,7 +393,7 @@ def test_traces_must_fit_the_network(tmp_path):
     machine = hw.accelerator("pragmatic")
     with pytest.raises(TensorError, match=r"'stem' were recorded with shape \(1, 1, 8, 8\).*\(2, 1, 8, 8\)"):
         hw.simulate_network(machine, hw.load_network(SAMPLE, sizes={"N": 2}), traces=tmp_path / "t.h5")
-    with pytest.raises(TensorError, match="network 'resnet18' has no layer 'stem'"):
+    with pytest.raises(OptionError, match="network 'resnet18' has no layer 'stem'"):
         hw.simulate_network(machine, hw.load_network("resnet18"), traces=tmp_path / "t.h5")
 
 
@@ -412,8 +412,9 @@ def test_traces_of_another_model_are_noted(tmp_path):
 def test_stores_that_hold_no_traces(tmp_path):
     with Store.create(tmp_path / "s.h5") as store:
         store.write_table("other", {"a": [1]}, units={"a": "1"})
-    with pytest.raises(DumpError, match=r"s\.h5: is a store, but holds no traces"):
+    with pytest.raises(DumpError, match=r"s\.h5: is a store, but holds no traces") as raised:
         hw.open_traces(tmp_path / "s.h5")
+    assert raised.value.path == tmp_path / "s.h5"
     with Store.create(tmp_path / "d.h5") as store:
         store.write_table("traces", {"layer": ["a"], "shape": ["x"]}, units={"layer": "", "shape": ""})
         store.write_table("not_recorded", {"layer": ["a"]}, units={"layer": ""})
@@ -427,8 +428,11 @@ def test_nothing_appears_if_the_run_fails(tmp_path):
     (tmp_path / "t.h5").write_bytes(b"old")
     path = save(tmp_path / "m.onnx", [make.make_node("MatMul", ["x", "w"], ["y"], name="l")], {"x": [2, 4]}, {
         "w": floats(4, 3)})  # fmt: skip
-    with pytest.raises(TensorError, match="layer 'l': activations: nan at flat index 5"):
+    with pytest.raises(TensorError, match="layer 'l': activations: nan at flat index 5") as raised:
         hw.trace(path, np.array([[0, 1, 2, 3], [4, np.nan, 6, np.inf]], np.float32), tmp_path / "t.h5")
+    error = raised.value
+    assert (error.layer, error.index) == ("l", 5)
+    assert np.isnan(error.value)
     assert (tmp_path / "t.h5").read_bytes() == b"old"
     assert sorted(p.name for p in tmp_path.iterdir()) == ["m.onnx", "t.h5"]
     with pytest.raises(BitxError, match="is the input"):
@@ -455,9 +459,6 @@ def test_several_inputs(tmp_path):
 @pytest.mark.parametrize(
     ("given", "part"),
     [
-        (floats(2, 4), "has inputs a, b; name the one that is given"),
-        ({"a": floats(2, 4)}, "input 'b' (Nx3) is not given"),
-        ({"a": floats(2, 4), "c": floats(1)}, "there is no input 'c'; it has a, b"),
         ({"a": floats(2, 5), "b": floats(2, 3)}, "input 'a': shape 2x5 is given, the model takes Nx4"),
         ({"a": floats(4), "b": floats(2, 3)}, "input 'a': shape 4 is given, the model takes Nx4"),
         ({"a": floats(0, 4), "b": floats(2, 3)}, "input 'a': is empty"),
@@ -472,6 +473,22 @@ def test_inputs_that_do_not_fit(tmp_path, given, part):
     assert "\n" not in str(raised.value)
 
 
+@pytest.mark.parametrize(
+    ("given", "part"),
+    [
+        (floats(2, 4), "has inputs a, b; name the one that is given"),
+        ({"a": floats(2, 4)}, "input 'b' (Nx3) is not given"),
+        ({"a": floats(2, 4), "c": floats(1)}, "there is no input 'c'; it has a, b"),
+    ],
+)
+def test_inputs_that_are_not_the_models(tmp_path, given, part):
+    path = two_inputs(tmp_path)
+    with pytest.raises(OptionError) as raised:
+        hw.trace(path, given, tmp_path / "t.h5")
+    assert str(raised.value) == f"{path}: {part}"
+    assert raised.value.path == path
+
+
 def test_files_that_do_not_fit(tmp_path):
     np.savez(tmp_path / "two.npz", p=floats(1), q=floats(1))
     np.save(tmp_path / "x.npy", floats(1, 1, 4, 4))
@@ -482,17 +499,17 @@ def test_files_that_do_not_fit(tmp_path):
     ):
         with pytest.raises(BitxError, match=part):
             hw.trace(SAMPLE, tmp_path / name, tmp_path / "t.h5")
-    with pytest.raises(TensorError, match="only ONNX models can be traced"):
+    with pytest.raises(DumpError, match="only ONNX models can be traced"):
         hw.trace("resnet18", floats(1), tmp_path / "t.h5")
-    with pytest.raises(TensorError, match="slice_bytes must be an integer of at least 1, got 0"):
+    with pytest.raises(OptionError, match="slice_bytes must be an integer of at least 1, got 0"):
         hw.trace(SAMPLE, floats(1, 1, 8, 8), tmp_path / "t.h5", slice_bytes=0)
-    for options, part in (
-        ({"sizes": {"M": 2}}, "no dynamic dimension is called 'M'; there are N"),
-        ({"input_size": (1, 1, 9, 8)}, "size 1x1x9x8 is asked for, the model takes Nx1x8x8"),
-        ({"input_size": {"x": (1, 1, 8, 8)}}, "there is no input 'x'"),
-        ({"input_size": (2, 1, 8, 8)}, "shape 1x1x8x8 is given, the model takes 2x1x8x8"),
+    for options, part, kind in (
+        ({"sizes": {"M": 2}}, "no dynamic dimension is called 'M'; there are N", OptionError),
+        ({"input_size": (1, 1, 9, 8)}, "size 1x1x9x8 is asked for, the model takes Nx1x8x8", OptionError),
+        ({"input_size": {"x": (1, 1, 8, 8)}}, "there is no input 'x'", OptionError),
+        ({"input_size": (2, 1, 8, 8)}, "shape 1x1x8x8 is given, the model takes 2x1x8x8", TensorError),
     ):
-        with pytest.raises(TensorError, match=part):
+        with pytest.raises(kind, match=part):
             hw.trace(SAMPLE, floats(1, 1, 8, 8), tmp_path / "t.h5", **options)
 
 
@@ -565,7 +582,7 @@ def test_pictures_that_do_not_fit(tmp_path):
     ):
         with pytest.raises(BitxError, match=part):
             hw.trace(conv_model(tmp_path, shape, shape[1]), tmp_path / name, tmp_path / "t.h5", **options)
-    with pytest.raises(TensorError, match="std not 0"):
+    with pytest.raises(OptionError, match="std not 0"):
         hw.Scaling(std=(0.0,))
 
 

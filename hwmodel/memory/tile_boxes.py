@@ -1,0 +1,127 @@
+"""What all tiles of activations and of outputs move, each tile once: the bursts of their boxes in DRAM.
+
+Whole arrays of tile sizes are looked at together, since the search asks for every combination of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from hwmodel.memory.layout import CountArray, Extent, Runs, runs
+from hwmodel.memory.nest import Axis, Nest
+from hwmodel.memory.widths import ScaledWidths
+
+TileSizes = dict[str, list[int]]
+"""Sizes of the tiled loops, in the order of `Nest.extents`."""
+
+
+def activation_runs(
+    nest: Nest, batch: Any, groups: Any, channels: Any, planes: Any, rows: Any, columns: Any
+) -> Runs:
+    """Find the runs of a tile of activations.
+
+    Parameters
+    ----------
+    nest : Nest
+    batch, groups, channels : int or array
+    planes, rows, columns : tuple of (int or array)
+        Inputs read, and from the first to the last of them; along columns all between come along.
+    """
+    across = Extent(columns[1], columns[1], nest.columns.inputs)
+    deep = Extent(channels, channels, nest.channels)
+    # As tensors lie in DRAM, innermost last: (image, group, position, channel) of matrix products,
+    # (image, group, channel, plane, row, column) of convolutions.
+    if nest.channels_last:
+        return runs((deep, across, *_outside(nest, batch, groups)))
+    down, through = (*rows, nest.rows.inputs), (*planes, nest.depth.inputs)
+    inside = (across, Extent._make(down), Extent._make(through), deep)
+    return runs((*inside, *_outside(nest, batch, groups)))
+
+
+def output_runs(nest: Nest, batch: Any, groups: Any, filters: Any, rows: Any, columns: Any) -> Runs:
+    """Find the runs of a tile of outputs."""
+    across = Extent(columns, columns, nest.columns.outputs)
+    deep = Extent(filters, filters, nest.filters)
+    if nest.channels_last:
+        return runs((deep, across, *_outside(nest, batch, groups)))
+    inside = (across, Extent(rows, rows, nest.rows.outputs), Extent(1, 1, nest.depth.outputs), deep)
+    return runs((*inside, *_outside(nest, batch, groups)))
+
+
+def _outside(nest: Nest, batch: Any, groups: Any) -> tuple[Extent, Extent]:
+    return Extent(groups, groups, nest.groups), Extent(batch, batch, nest.batch)
+
+
+def activation_bits(nest: Nest, widths: ScaledWidths, sizes: TileSizes) -> CountArray:
+    """Bits of all tiles of activations, each moved once, shape (column, row, channel, image, group sizes)."""
+    # Tiles at an edge read less than those inside, so the tiles of a size fall into a few classes. Axes of
+    # the arrays: column class, row class, channels, images, groups, plane class.
+    columns, rows = _classes(nest.columns, sizes["columns"]), _classes(nest.rows, sizes["rows"])
+    planes = _classes(nest.depth, [1])
+    channels, batch, groups = np.ix_(sizes["channels"], sizes["batch"], sizes["groups"])
+    found = activation_runs(
+        nest,
+        batch[..., None],
+        groups[..., None],
+        channels[..., None],
+        tuple(planes.reads),
+        tuple(rows.reads[:, :, None, None, None, None]),
+        tuple(columns.reads[:, :, None, None, None, None, None]),
+    )
+    # Bits of one tile of each class, times the tiles of the class. Planes have one size and are summed at
+    # once; `reduceat` adds up the classes of each column size and of each row size.
+    bits = (found.bits(widths.activation, widths.burst) * planes.count).sum(axis=-1)
+    bits = bits * rows.count[:, None, None, None] * columns.count[:, None, None, None, None]
+    bits = np.add.reduceat(np.add.reduceat(bits, columns.start, axis=0), rows.start, axis=1)
+    # Along the other loops all tiles of a size are alike.
+    tiles = nest.steps * (nest.batch // batch) * (nest.groups // groups) * (nest.channels // channels)
+    whole: CountArray = bits * tiles
+    return whole
+
+
+def output_bits(nest: Nest, widths: ScaledWidths, sizes: TileSizes) -> CountArray:
+    """Bits of all tiles of outputs, each moved once, shape (column, row, filter, image, group sizes)."""
+    columns, rows, filters, batch, groups = np.ix_(
+        *(sizes[loop] for loop in ("columns", "rows", "filters", "batch", "groups"))
+    )
+    tiles = nest.steps * nest.depth.outputs * (nest.batch // batch) * (nest.groups // groups)
+    tiles = (
+        tiles * (nest.filters // filters) * (nest.rows.outputs // rows) * (nest.columns.outputs // columns)
+    )
+    found = output_runs(nest, batch, groups, filters, rows, columns)
+    bits: CountArray = found.bits(widths.output, widths.burst) * tiles
+    return bits
+
+
+@dataclass(frozen=True)
+class _Classes:
+    """Different tiles along a dimension, for one tile size after another.
+
+    Parameters
+    ----------
+    reads : ndarray, shape (2, classes)
+        Inputs read, and from the first to the last of them.
+    count : ndarray, shape (classes,)
+        Tiles of the class.
+    start : ndarray, shape (sizes,)
+        First class of each size.
+    """
+
+    reads: CountArray
+    count: CountArray
+    start: CountArray
+
+
+def _classes(axis: Axis, sizes: Sequence[int]) -> _Classes:
+    # A class is a pair of counts, read and spanned; classes of one tile size after those of another.
+    found = [np.unique(np.stack(axis.reads(size)), axis=1, return_counts=True) for size in sizes]
+    lengths = [len(count) for _, count in found]
+    return _Classes(
+        reads=np.concatenate([reads for reads, _ in found], axis=1),
+        count=np.concatenate([count for _, count in found]),
+        start=np.cumsum([0, *lengths[:-1]]),
+    )

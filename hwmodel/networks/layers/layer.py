@@ -1,0 +1,100 @@
+"""What every layer tells an accelerator, whatever its operation."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import ClassVar
+
+from bitxcore.errors import TensorError
+
+
+@dataclass(frozen=True)
+class Layer(ABC):
+    """What every layer tells an accelerator.
+
+    Parameters
+    ----------
+    name : str
+        Unique within its network.
+    """
+
+    name: str
+
+    operation: ClassVar[str]
+    """Name of the operation, as in tables and results."""
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.name, str) or not self.name:
+            raise TensorError(
+                f"a layer's name must be a non-empty string, got {self.name!r}", value=self.name
+            )
+
+    @property
+    @abstractmethod
+    def conv_groups(self) -> int:
+        """Groups of filters that share no activations."""
+
+    @property
+    @abstractmethod
+    def filters(self) -> int:
+        """Output channels, over all groups."""
+
+    @property
+    @abstractmethod
+    def channels(self) -> int:
+        """Input channels that one filter reads."""
+
+    @property
+    def kernel_positions(self) -> int:
+        """Weights of one filter per input channel."""
+        return 1
+
+    @property
+    @abstractmethod
+    def positions(self) -> int:
+        """Times each weight is used: output positions of a filter (inputs, if transposed)."""
+
+    @property
+    def steps(self) -> int:
+        """Parts of `positions` that must follow one another (recurrent layers); else 1."""
+        return 1
+
+    @property
+    @abstractmethod
+    def input_count(self) -> int:
+        """Activations read, each counted once, without padding."""
+
+    @property
+    @abstractmethod
+    def output_count(self) -> int:
+        """Activations written."""
+
+    @property
+    def has_weights(self) -> bool:
+        """Whether one operand is known before run time."""
+        return True
+
+    @property
+    def reduction(self) -> int:
+        """Weights of one filter."""
+        return self.channels * self.kernel_positions
+
+    @property
+    def weight_shape(self) -> tuple[int, ...]:
+        """Shape of the weights, output channel first; empty if there are none."""
+        return (self.filters, self.channels)
+
+    @property
+    def parameters(self) -> int:
+        """Weights, biases not counted."""
+        return self.filters * self.reduction if self.has_weights else 0
+
+    @property
+    def macs(self) -> int:
+        """Multiply-accumulates; products with padding count, as is customary."""
+        return self.filters * self.reduction * self.positions
+
+    def position_tiles(self, width: int) -> int:
+        """Count the passes when `width` positions are worked on at a time."""
+        return self.steps * -(-(self.positions // self.steps) // width)

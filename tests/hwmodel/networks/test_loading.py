@@ -1,0 +1,69 @@
+"""Where networks come from: names, tables, graphs, and dumps that tell no shapes."""
+
+import json
+
+import numpy as np
+import pytest
+
+import bitxcore as bx
+import hwmodel as hw
+from bitxcore.errors import DumpError, OptionError
+from hwmodel.networks.tables import network_to_table
+
+
+def test_a_name_and_its_table_are_one_network(tmp_path):
+    named = hw.load_network("vgg-small")
+    path = tmp_path / "mine.json"
+    path.write_text(json.dumps(network_to_table(named)))
+    assert hw.load_network(path) == hw.load_network(str(path)) == named
+    assert named.path is None
+
+
+@pytest.mark.parametrize("options", [{"input_size": (1, 3, 32, 32)}, {"sizes": {"N": 1}}])
+@pytest.mark.parametrize("source", ["vgg-small", "none.json"])
+def test_sizes_are_for_graphs(source, options):
+    with pytest.raises(OptionError, match="input_size and sizes are for ONNX graphs only") as raised:
+        hw.load_network(source, **options)
+    assert raised.value.path == source
+
+
+def test_a_name_that_is_not_known():
+    with pytest.raises(OptionError, match="network 'vgg' is neither a file") as raised:
+        hw.load_network("vgg")
+    assert "vgg16" in str(raised.value)
+    assert raised.value.value == "vgg"
+
+
+def test_what_ends_like_a_file_is_one(tmp_path):
+    pytest.importorskip("onnx")
+    for name in ("vgg16.onnx", "vgg16.json"):
+        with pytest.raises(DumpError, match="can't be read") as raised:
+            hw.load_network(tmp_path / name)
+        assert raised.value.path == tmp_path / name
+
+
+def test_every_weight_of_a_dump_is_a_matrix_product(tmp_path):
+    path = tmp_path / "w.npz"
+    np.savez(path, conv=np.ones((8, 4, 3, 3), np.float32), fc=np.ones((5, 16), np.float16), b=np.ones(5))
+    with bx.open_dump(path) as dump:
+        network = hw.network_from_dump(dump, positions=7, name="mine")
+    assert network.name == "mine"
+    assert network.path == path
+    assert [(x.name, x.in_features, x.out_features, x.positions) for x in network] == [
+        ("conv", 36, 8, 7),
+        ("fc", 16, 5, 7),
+    ]
+    assert [(n.operation, n.count, n.reason) for n in network.not_simulated] == [
+        ("tensor", 1, "no weights of a layer")
+    ]
+    assert [e.weight for e in network.layers] == ["conv", "fc"]
+
+
+def test_tensors_are_excluded_by_pattern(tmp_path):
+    path = tmp_path / "w.npz"
+    np.savez(path, **{"a.table": np.ones((2, 3)), "a.fc": np.ones((2, 3)), "empty": np.ones((0, 3))})
+    with bx.open_dump(path) as dump:
+        network = hw.network_from_dump(dump, exclude=["*.table", "nothing"])
+    reasons = {n.reason: n.count for n in network.not_simulated}
+    assert [layer.name for layer in network] == ["a.fc"]
+    assert reasons == {"excluded by name": 1, "empty": 1}
