@@ -36,7 +36,7 @@ def table_path(name: str) -> Path:
 
 
 def network_to_table(network: Network) -> dict[str, Any]:
-    """Return the JSON object that `load_network` reads back; fields that equal their defaults are left out."""
+    """Return the JSON object that `load_network` reads back, fields that equal their defaults left out."""
     layers = []
     for entry in network.layers:
         layer = entry.layer
