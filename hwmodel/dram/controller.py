@@ -43,7 +43,7 @@ class DramResult:
         The memory's name.
     requests : int
     bytes : int
-        Moved; one burst a request.
+        Moved; one burst per request.
     total_clocks : int
         From clock 0 to the last response.
     total_s : float

@@ -190,7 +190,7 @@ def _quantises_within(x: npt.NDArray[Any], bits: int, scale: float, limit: float
 
 
 def fixed_point(x: npt.NDArray[Any], bits: int, *, signed: bool = False) -> FixedPoint:
-    """Quantise floats to a precision, as machines with a precision a layer store them.
+    """Quantise floats to a precision, as machines with a precision per layer store them.
 
     Values that are all from 0 need no sign, and take all of `bits`; a word of 16 bits has its sign anyway.
 

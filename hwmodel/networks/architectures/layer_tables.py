@@ -71,7 +71,7 @@ def untied(layer: Layer) -> NetworkLayer:
 
 
 def table_text(network: Network) -> str:
-    """JSON text of a table: one layer a line, for readable differences."""
+    """JSON text of a table: one layer per line, for readable differences."""
     table: dict[str, Any] = network_to_table(network)
     layers = ",\n".join(f"    {json.dumps(row)}" for row in table.pop("layers"))
     head = json.dumps(table, indent=2)

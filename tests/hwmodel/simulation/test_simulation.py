@@ -20,7 +20,6 @@ def floats(*shape):
     [
         (LAYER, {"weights": floats(6, 4, 3)}, r"must have shape \(6, 4, 3, 3\), got \(6, 4, 3\)"),
         (LAYER, {"activations": floats(4, 8)}, "must have 256 values, got 32"),
-        (LAYER, {"weight_bits": 0}, "weights precision must be 1 to 64 bits, got 0"),
         (
             hw.Linear("l", 2, 2),
             {"weights": np.array([[1, 2], [3, -9]], np.int8), "weight_bits": 4},
@@ -32,6 +31,12 @@ def floats(*shape):
 def test_operands_must_fit_the_layer(layer, operands, message):
     with pytest.raises(TensorError, match=message):
         hw.simulate(hw.accelerator("dadiannao"), layer, hw.Operands(**operands))
+
+
+def test_a_precision_that_can_not_be():
+    with pytest.raises(OptionError, match="weights precision must be 1 to 64 bits, got 0") as raised:
+        hw.simulate(hw.accelerator("dadiannao"), LAYER, hw.Operands(weight_bits=0))
+    assert (raised.value.layer, raised.value.value) == ("c", 0)
 
 
 def test_precisions_at_their_limits():
