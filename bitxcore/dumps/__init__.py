@@ -67,6 +67,15 @@ def open_dump(path: str | os.PathLike[str]) -> Dump:
         If the file does not exist, is of an unknown kind, damaged or unsafe.
     MissingExtraError
         If the container needs a package that is not installed.
+
+    Examples
+    --------
+    >>> import numpy as np, tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     np.savez(f"{folder}/model.npz", fc=np.ones((10, 64), np.float32))
+    ...     with open_dump(f"{folder}/model.npz") as dump:
+    ...         print(dump["fc"], dump["fc"].read().sum())
+    <Tensor 'fc' (10, 64) float32> 640.0
     """
     path = Path(path)
     if path.is_dir():
