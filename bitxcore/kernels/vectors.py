@@ -200,7 +200,6 @@ for _function, (_emit, _to_mask) in _OPERATORS.items():
 
 umax = _elementwise(lambda b, x, y, v: _llvm_call(b, "umax", [x, y]))
 fsub = _elementwise(lambda b, x, y, v: b.fsub(x, y))
-fmul = _elementwise(lambda b, x, y, v: b.fmul(x, y))
 ashr = _elementwise(lambda b, x, y, v: b.ashr(x, y))
 
 
@@ -247,15 +246,9 @@ def _resize(builder: Any, x: Any, to: Vec) -> Any:
     return (builder.zext if x.type.element.width < to.bits else builder.trunc)(x, to.llvm)
 
 
-def _refloat(builder: Any, x: Any, to: Vec) -> Any:
-    wider = isinstance(x.type.element, ir.HalfType)
-    return (builder.fpext if wider else builder.fptrunc)(x, to.llvm)
-
-
 resize = _cast(lambda x, bits: Vec(bits, x.lanes), _resize)  # zero-extend or truncate
 as_float = _cast(lambda x, bits: Vec(bits, x.lanes, "f"), lambda b, x, to: b.bitcast(x, to.llvm))
 as_int = _cast(lambda x, bits: Vec(bits, x.lanes), lambda b, x, to: b.bitcast(x, to.llvm))
-to_float = _cast(lambda x, bits: Vec(bits, x.lanes, "f"), _refloat)  # change the precision
 # Mask of a group as one integer of `bits` bits, lane j in bit j; and back.
 as_bits = _cast(lambda x, bits: Vec(bits, x.lanes // bits), lambda b, x, to: b.bitcast(x, to.llvm))
 as_mask = _cast(lambda x, bits: Vec(1, x.lanes * x.bits), lambda b, x, to: b.bitcast(x, to.llvm))

@@ -1,48 +1,15 @@
-"""Criteria that look at every row of a group, and the gathering of groups for the vector kernels.
+"""Criteria that look at every row of a group: the non-empty ones in order of their significance.
 
 Row counts come as `count_kernel` writes them: byte q of ``counts[s, g]`` counts bit ``8 * q + s``.
 """
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
-from numba import njit
 
 from bitxcore.jit import kernel
 
 LIMBS = 9  # of 16 bits: enough for 64 * 4**63 and its sums
-
-
-@njit(inline="always")
-def place(g: Any, group: int, length: int, stride: int, blocks: int) -> Any:
-    """Where group `g` begins in the tensor, and how many members it has; they lie `stride` apart."""
-    filter_, k = divmod(g, blocks * stride)
-    lane, block = divmod(k, blocks)
-    return filter_ * length * stride + lane + block * group * stride, min(group, length - block * group)
-
-
-@kernel
-def gather(x, out, first, last, padded, group, length, stride, blocks):
-    """Copy groups ``first..last`` to rows of `padded` values, filled up with zeros."""
-    for g in range(first, last):
-        base, members = place(g, group, length, stride, blocks)
-        row = (g - first) * padded
-        for j in range(members):
-            out[row + j] = x[base + j * stride]
-        for j in range(members, padded):
-            out[row + j] = 0
-
-
-@kernel
-def scatter(x, out, first, last, padded, group, length, stride, blocks):
-    """Undo `gather`."""
-    for g in range(first, last):
-        base, members = place(g, group, length, stride, blocks)
-        row = (g - first) * padded
-        for j in range(members):
-            out[base + j * stride] = x[row + j]
 
 
 @kernel
