@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, TypeVar
 
@@ -96,7 +96,12 @@ class Cut:
     @property
     def cut(self) -> dict[str, Any]:
         """These four attributes alone."""
-        return {f.name: getattr(self, f.name) for f in fields(Cut)}
+        return {
+            "format": self.format,
+            "group": self.group,
+            "window": self.window,
+            "grouping": self.grouping,
+        }
 
     def engine(self, shape: tuple[int, ...]) -> Engine:
         """Return what cuts a tensor of `shape`."""

@@ -170,9 +170,19 @@ def fixed_width(name: str | NumberFormat | None) -> int | None:
     return width
 
 
+OWN_FORMATS = (*FLOATS, "int8", "int16", "uint8")
+"""Formats that are those of a dtype."""
+
+
+@cache
+def _own(dtype: np.dtype[Any]) -> NumberFormat | None:
+    name = dtype.newbyteorder("=").name
+    return number_format(name) if name in OWN_FORMATS else None
+
+
 def supported(dtype: np.dtype[Any]) -> bool:
     """Whether arrays of `dtype` have a number format of their own."""
-    return dtype.newbyteorder("=").name in {*FLOATS, "int8", "int16", "uint8"}
+    return _own(dtype) is not None
 
 
 def format_of(dtype: np.dtype[Any], name: str | NumberFormat | None = None) -> NumberFormat:
@@ -193,10 +203,12 @@ def format_of(dtype: np.dtype[Any], name: str | NumberFormat | None = None) -> N
         If no format has that name.
     """
     if name is None:
-        if not supported(dtype):
-            known = ", ".join([*FLOATS, "int8", "int16", "uint8"])
-            raise TensorError(f"dtype {dtype} has no number format", hint=f"supported: {known}")
-        return number_format(dtype.newbyteorder("=").name)
+        own = _own(dtype)
+        if own is None:
+            raise TensorError(
+                f"dtype {dtype} has no number format", hint=f"supported: {', '.join(OWN_FORMATS)}"
+            )
+        return own
     fmt = number_format(name) if isinstance(name, str) else name
     if dtype.newbyteorder("=") != fmt.dtype:
         raise TensorError(f"format {fmt.name} is stored as {fmt.dtype}, but the array is {dtype}")
