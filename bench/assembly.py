@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 import bitxcore as bx
-from bitxcore.kernels import bits, counting, floats, integers, packing
+from bitxcore.kernels import counting, fields, floats, integers, packing
 from bitxcore.kernels.vectors import lanes_of
 
 LABEL = re.compile(r"^(\.?\w[\w.$]*):")
@@ -76,8 +76,8 @@ def main() -> None:
         kernel = integers.prune_kernel(width, 16)
         print(report(f"prune {name}, group 16", kernel, lanes_of(width, 16)))
     print(report("statistics float32, group 16", counting.summary_kernel(floats.FLOAT32, 32, 16), 128))
-    print(report("decompose float32", bits.fields_kernel(32, bits.FLOAT), 128))
-    print(report("essential_bits float32", bits.ones_kernel(32, bits.FLOAT), 128))
+    print(report("decompose float32", fields.fields_kernel(32, fields.FLOAT), 128))
+    print(report("essential_bits float32", fields.ones_kernel(32, fields.FLOAT), 128))
     print(report("pack float32, group 16", packing.pack_kernel(floats.FLOAT32, 32, 16), 16))
     print(report("unpack float32, group 16", packing.unpack_kernel(floats.FLOAT32, 32, 16), 16))
 

@@ -8,11 +8,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from bitxcore.engine import buffer, codes_of, locate_nonfinite
+from bitxcore.engine import Array, buffer, codes_of, locate_nonfinite
 from bitxcore.formats import NumberFormat, format_of
 from bitxcore.jit import CHUNK_BYTES, parallel, share
-
-Array = npt.NDArray[Any]
 
 
 class Decomposed(NamedTuple):
@@ -26,6 +24,14 @@ class Decomposed(NamedTuple):
         Biased; 1 for subnormals and zeros, 0 for integers.
     significand : ndarray of unsigned int
         Hidden bit included; as wide as the storage.
+
+    Examples
+    --------
+    >>> parts = decompose(np.array([1.5, -0.25], np.float16))
+    >>> parts.sign.tolist(), parts.exponent.tolist()
+    ([0, 1], [15, 13])
+    >>> [f"{m:011b}" for m in parts.significand]
+    ['11000000000', '10000000000']
     """
 
     sign: npt.NDArray[np.uint8]
@@ -34,14 +40,14 @@ class Decomposed(NamedTuple):
 
 
 def _encoding(fmt: NumberFormat) -> int:
-    from bitxcore.kernels import bits
+    from bitxcore.kernels import fields
 
     if fmt.is_float:
-        return bits.FLOAT
+        return fields.FLOAT
     return {
-        "unsigned": bits.UNSIGNED,
-        "sign-magnitude": bits.SIGN_MAGNITUDE,
-        "twos-complement": bits.TWOS_COMPLEMENT,
+        "unsigned": fields.UNSIGNED,
+        "sign-magnitude": fields.SIGN_MAGNITUDE,
+        "twos-complement": fields.TWOS_COMPLEMENT,
     }[fmt.encoding]
 
 
@@ -50,7 +56,7 @@ def whole_vectors(x: Array, outs: list[Array], run: Callable[..., Any]) -> list[
 
     The last, partial vector is worked on in a scratch buffer, filled up with zeros.
     """
-    from bitxcore.kernels.bits import VECTOR_BITS
+    from bitxcore.kernels.fields import VECTOR_BITS
 
     lanes = VECTOR_BITS // 8 // x.dtype.itemsize
 
@@ -101,8 +107,13 @@ def decompose(x: npt.ArrayLike, format: str | NumberFormat | None = None) -> Dec
     ------
     TensorError
         If a value is a NaN, an Inf or an integer outside the format; it names the flat index.
+
+    Examples
+    --------
+    >>> decompose(np.array([3, -9], np.int8)).significand.tolist()
+    [3, 9]
     """
-    from bitxcore.kernels.bits import fields_kernel
+    from bitxcore.kernels.fields import fields_kernel
 
     native, fmt = _checked(x, format)
     signs, exponents = np.empty(native.shape, np.uint8), np.empty(native.shape, np.int16)
@@ -142,8 +153,13 @@ def essential_bits(
     ------
     TensorError
         If a value is a NaN, an Inf or an integer outside the format; it names the flat index.
+
+    Examples
+    --------
+    >>> essential_bits(np.array([1.5, -0.25, 0.0], np.float32)).tolist()
+    [2, 1, 0]
     """
-    from bitxcore.kernels.bits import ones_kernel
+    from bitxcore.kernels.fields import ones_kernel
 
     native, fmt = _checked(x, format)
     ones = np.empty(native.shape, np.uint8)

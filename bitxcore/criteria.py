@@ -10,7 +10,8 @@ from functools import cache
 import numpy as np
 import numpy.typing as npt
 
-from bitxcore.errors import BitxError
+from bitxcore.checks import check_one_of
+from bitxcore.errors import OptionError
 
 CRITERIA = ("topn", "msb", "threshold", "energy")
 ROUNDINGS = ("truncate", "nearest")
@@ -67,19 +68,18 @@ def criterion(
 
     Raises
     ------
-    BitxError
+    OptionError
         If the name is unknown, a parameter is missing, out of range or of another criterion.
     """
-    if name not in CRITERIA:
-        raise BitxError(f"criterion must be one of {', '.join(CRITERIA)}, got {name!r}")
+    check_one_of(CRITERIA, "criterion", name)
     if rows is None and name in ("topn", "msb"):
-        raise BitxError(f"criterion {name!r} needs rows, the number of rows to keep")
+        raise OptionError(f"criterion {name!r} needs rows, the number of rows to keep")
     if rows is not None and (isinstance(rows, bool) or not isinstance(rows, (int, np.integer)) or rows < 1):
-        raise BitxError(f"rows must be a positive integer, got {rows!r}")
+        raise OptionError(f"rows must be a positive integer, got {rows!r}", value=rows)
     for parameter, value, owner in (("threshold", threshold, "threshold"), ("budget", budget, "energy")):
         if (value is None) == (name == owner):
             verb = "needs" if value is None else "takes no"
-            raise BitxError(f"criterion {name!r} {verb} {parameter}")
+            raise OptionError(f"criterion {name!r} {verb} {parameter}", value=value)
         if value is not None and not 0 <= value <= 1:
-            raise BitxError(f"{parameter} must be from 0 to 1, got {value!r}")
+            raise OptionError(f"{parameter} must be from 0 to 1, got {value!r}", value=value)
     return Criterion(name, window if rows is None else min(int(rows), window), threshold, budget)

@@ -16,16 +16,18 @@ from typing import Any, TypeVar
 import numpy as np
 import numpy.typing as npt
 
+from bitxcore.checks import checked_integer
 from bitxcore.criteria import Criterion, least_ones
-from bitxcore.errors import BitxError, TensorError
-from bitxcore.formats import NumberFormat
-from bitxcore.groups import GroupGrid
+from bitxcore.errors import BitxError, OptionError, TensorError
+from bitxcore.formats import NumberFormat, format_of
+from bitxcore.groups import GroupGrid, Grouping, grid
 from bitxcore.jit import CHUNK_BYTES, parallel, share
 
 FAST_GROUPS = (4, 8, 16, 32, 64)
 MAX_WINDOW = 64
-Array = npt.NDArray[Any]
 T = TypeVar("T")
+
+Array = npt.NDArray[Any]
 
 _buffers = threading.local()
 
@@ -45,13 +47,65 @@ def mask_dtype(window: int) -> np.dtype[Any]:
     return np.dtype(next(f"u{size}" for size in (1, 2, 4, 8) if window <= 8 * size))
 
 
-def check_window(window: int | None, fmt: NumberFormat) -> int:
-    """Return the window to use: the format's default, or `window` if it is from 1 to 64."""
-    if window is None:
-        return fmt.default_window
-    if isinstance(window, bool) or not isinstance(window, (int, np.integer)) or not 1 <= window <= MAX_WINDOW:
-        raise TensorError(f"window must be an integer from 1 to {MAX_WINDOW}, got {window!r}")
-    return int(window)
+def check_nonfinite(nonfinite: str) -> None:
+    """Raise `OptionError` unless `nonfinite` says what to do with groups that hold a NaN or Inf."""
+    if nonfinite not in ("raise", "keep"):
+        raise OptionError(f"nonfinite must be 'raise' or 'keep', got {nonfinite!r}", value=nonfinite)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cut:
+    """How a tensor is cut into bit matrices: base of what is made from them.
+
+    Attributes
+    ----------
+    format : NumberFormat
+        What the bits mean.
+    group, window : int
+        Weights of a group, rows of the window.
+    grouping : {"flat", "channel"}
+    """
+
+    format: NumberFormat
+    group: int
+    window: int
+    grouping: Grouping
+
+    @classmethod
+    def of(
+        cls,
+        dtype: np.dtype[Any],
+        group: int,
+        window: int | None,
+        format: str | NumberFormat | None,  # noqa: A002
+        grouping: Grouping,
+    ) -> Cut:
+        """Fill in what is not given for arrays of `dtype`; `grid` checks the group and the grouping.
+
+        Raises
+        ------
+        TensorError
+            If the dtype has no number format, or does not store the named one.
+        OptionError
+            If the format is not known, or the window not an integer from 1 to 64.
+        """
+        fmt = format_of(dtype, format)
+        rows = fmt.default_window if window is None else checked_integer(MAX_WINDOW, "window", window)
+        return Cut(format=fmt, group=group, window=rows, grouping=grouping)
+
+    @property
+    def cut(self) -> dict[str, Any]:
+        """These four attributes alone."""
+        return {
+            "format": self.format,
+            "group": self.group,
+            "window": self.window,
+            "grouping": self.grouping,
+        }
+
+    def engine(self, shape: tuple[int, ...]) -> Engine:
+        """Return what cuts a tensor of `shape`."""
+        return Engine(self.format, self.window, grid(shape, self.group, self.grouping))
 
 
 @dataclass(frozen=True)
@@ -222,7 +276,7 @@ class Engine:
 
     def select(self, x: Array, masks: Array, exponents: Array, kept: Array, groups: int, c: Criterion) -> int:
         """Choose rows by a criterion that counts them all; return the groups without a finite value."""
-        from bitxcore.kernels import selection
+        from bitxcore.kernels import ranking
 
         lane = np.dtype(f"u{self.lane_bits // 8}")
         counts = buffer("counts", 8 * groups, lane).reshape(8, groups)
@@ -230,12 +284,29 @@ class Engine:
         ones = counts.view(np.uint8).reshape(8, groups, lane.itemsize)
         if c.name == "threshold":
             table = least_ones(c.threshold or 0.0)
-            selection.keep_threshold(ones, masks, kept, groups, self.lane_bits, c.rows, table)
+            ranking.keep_threshold(ones, masks, kept, groups, self.lane_bits, c.rows, table)
         else:
-            selection.keep_energy(ones, masks, kept, groups, self.lane_bits, c.rows, c.energy_share)
+            ranking.keep_energy(ones, masks, kept, groups, self.lane_bits, c.rows, c.energy_share)
         return bad
 
     # -- chunks --------------------------------------------------------------------------------
+
+    def view(self, x: Array, first: int, last: int, groups: int) -> Array | None:
+        """Part of the codes `x` that is `groups` groups as the kernels want them, or None if there is none.
+
+        There is one if they lie so in memory and no empty groups are needed to fill up a vector.
+        """
+        if not self.contiguous or groups != last - first:
+            return None
+        return x[first * self.padded : last * self.padded]
+
+    def take(self, x: Array, first: int, last: int, groups: int) -> Array:
+        """Get groups ``first..last`` of the codes `x`, and empty ones up to `groups`: a view if possible."""
+        codes = self.view(x, first, last, groups)
+        if codes is None:
+            codes = buffer("codes", groups * self.padded, self.code_dtype)
+            self.gather(x, first, last, codes)
+        return codes
 
     def whole_vectors(self, groups: int) -> int:
         """Smallest number of groups in whole vectors that holds `groups`."""
@@ -243,18 +314,18 @@ class Engine:
 
     def gather(self, x: Array, first: int, last: int, out: Array) -> None:
         """Copy groups of the codes `x` to whole vectors of padded groups."""
-        from bitxcore.kernels import selection
+        from bitxcore.kernels import gathering
 
         codes = out if not self.through_float64 else buffer("stored", out.size, x.dtype)
         codes[(last - first) * self.padded :] = 0
-        selection.gather(x, codes, first, last, self.padded, *self._cut)
+        gathering.gather(x, codes, first, last, self.padded, *self._cut)
         if self.through_float64:
             with np.errstate(invalid="ignore"):
                 out.view(np.float64)[:] = codes.view(self.fmt.dtype)
 
     def scatter(self, x: Array, first: int, last: int, out: Array, original: Array) -> None:
         """Copy groups back to the codes `out`; NaN and Inf come from `original`."""
-        from bitxcore.kernels import selection
+        from bitxcore.kernels import gathering
 
         codes = x
         if self.through_float64:
@@ -263,10 +334,10 @@ class Engine:
                 codes.view(self.fmt.dtype)[:] = x.view(np.float64)
             stored = buffer("original", x.size, out.dtype)
             stored[:] = 0
-            selection.gather(original, stored, first, last, self.padded, *self._cut)
+            gathering.gather(original, stored, first, last, self.padded, *self._cut)
             broken = ~np.isfinite(x.view(np.float64))
             codes[broken] = stored[broken]
-        selection.scatter(codes, out, first, last, self.padded, *self._cut)
+        gathering.scatter(codes, out, first, last, self.padded, *self._cut)
 
     @property
     def _cut(self) -> tuple[int, int, int, int]:
@@ -319,10 +390,15 @@ def locate_nonfinite(x: Array, fmt: NumberFormat) -> TensorError:
         if bad.any():
             at = int(np.argmax(bad))
             if fmt.is_float:
-                return TensorError(f"value {part[at]} at flat index {start + at}: {fmt.name} must be finite")
-            hint = f"; format '{fmt.name}-twos' has it" if int(part[at]) == low - 1 and low < 0 else ""
+                rule, hint = "must be finite", None
+            else:
+                rule = f"is {fmt.encoding}, from {low} to {high}"
+                fits_twos = int(part[at]) == low - 1 and low < 0
+                hint = f"format '{fmt.name}-twos' has it" if fits_twos else None
             return TensorError(
-                f"value {part[at]} at flat index {start + at}: {fmt.name} is {fmt.encoding}, "
-                f"from {low} to {high}{hint}"
+                f"value {part[at]} at flat index {start + at}: {fmt.name} {rule}",
+                index=start + at,
+                value=part[at].item(),
+                hint=hint,
             )
     raise AssertionError("no value out of the format")  # the kernel saw one

@@ -23,6 +23,8 @@ class BitxError(ValueError):
         File that the error is about.
     tensor, layer : str, optional
         Names.
+    part : str, optional
+        Part of the file, where the text names something else than the tensor: ``"member 'w.npy'"``.
     index : int, optional
         Flat index, in C order, of the value that broke the rule.
     value : object, optional
@@ -32,9 +34,9 @@ class BitxError(ValueError):
 
     Attributes
     ----------
-    path, tensor, layer, index, value, hint
-        As given, or None. The text of the error begins with the first three, as far as they are known, and
-        ends with the hint.
+    path, tensor, layer, part, index, value, hint
+        As given, or None. The text of the error begins with the path, the part or else the tensor, and the
+        layer, as far as they are known, and ends with the hint.
 
     Examples
     --------
@@ -52,6 +54,7 @@ class BitxError(ValueError):
         path: str | os.PathLike[str] | None = None,
         tensor: str | None = None,
         layer: str | None = None,
+        part: str | None = None,
         index: int | None = None,
         value: Any = None,
         hint: str | None = None,
@@ -60,6 +63,7 @@ class BitxError(ValueError):
         self.path = path
         self.tensor = tensor
         self.layer = layer
+        self.part = part
         self.index = index
         self.value = value
         self.hint = hint
@@ -72,9 +76,12 @@ class BitxError(ValueError):
     def __str__(self) -> str:
         place = [] if self.path is None else [os.fspath(self.path)]
         text = self.message if self.hint is None else f"{self.message}; {self.hint}"
-        for kind in ("tensor", "layer"):
-            if (name := getattr(self, kind)) is not None:
-                place.append(f"{kind} {name!r}")
+        if self.part is not None:
+            place.append(self.part)
+        elif self.tensor is not None:
+            place.append(f"tensor {self.tensor!r}")
+        if self.layer is not None:
+            place.append(f"layer {self.layer!r}")
         return ": ".join([*place, text])
 
 
@@ -117,10 +124,12 @@ def error_context(
     path: str | os.PathLike[str] | None = None,
     tensor: str | None = None,
     layer: str | None = None,
+    part: str | None = None,
 ) -> Iterator[None]:
     """Tell errors that are raised within where they happened; what they know already stays.
 
-    A missing package is nobody's place, and passes as it is.
+    An error that names a tensor is not given a part. A missing package is nobody's place, and passes as it
+    is.
 
     Examples
     --------
@@ -136,7 +145,13 @@ def error_context(
     except MissingExtraError:
         raise
     except BitxError as error:
-        for field, name in (("path", path), ("tensor", tensor), ("layer", layer)):
+        known = {
+            "path": path,
+            "part": part if error.tensor is None else None,
+            "tensor": tensor,
+            "layer": layer,
+        }
+        for field, name in known.items():
             if getattr(error, field) is None:
                 setattr(error, field, name)
         raise

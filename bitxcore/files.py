@@ -100,7 +100,7 @@ def atomic_directory(path: str | os.PathLike[str]) -> Iterator[Path]:
     temporary = None
     try:
         if os.path.lexists(final) and not (final.is_dir() and not any(final.iterdir())):
-            raise BitxError(f"{final}: exists; an output directory must be new or empty")
+            raise BitxError("exists; an output directory must be new or empty", path=final)
         _check_folder(final)
         temporary = final.parent / _temporary_name()
         _unfinished.add(temporary)
@@ -133,7 +133,7 @@ def _create(final: Path) -> Path:
 
 def _check_folder(final: Path) -> None:
     if not final.parent.is_dir():
-        raise BitxError(f"{final}: can't be written: {final.parent} is not an existing folder")
+        raise BitxError(f"can't be written: {final.parent} is not an existing folder", path=final)
 
 
 def _check_target(final: Path, sources: list[str]) -> None:
@@ -141,10 +141,10 @@ def _check_target(final: Path, sources: list[str]) -> None:
     if os.path.realpath(final) in sources or any(
         os.path.exists(source) and final.exists() and os.path.samefile(source, final) for source in sources
     ):
-        raise BitxError(f"{final}: is the input; choose another output")
+        raise BitxError("is the input; choose another output", path=final)
     # A rename would silently replace a device such as /dev/full by a file.
     if os.path.lexists(final) and not final.is_file():
-        raise BitxError(f"{final}: can't be written: exists and is not a regular file")
+        raise BitxError("can't be written: exists and is not a regular file", path=final)
 
 
 def _sync(path: Path) -> None:

@@ -14,7 +14,7 @@ from typing import Any, Literal
 import ml_dtypes
 import numpy as np
 
-from bitxcore.errors import TensorError
+from bitxcore.errors import OptionError, TensorError
 
 Encoding = Literal["ieee", "finite", "sign-magnitude", "unsigned", "twos-complement"]
 
@@ -36,6 +36,13 @@ class NumberFormat:
     encoding : {"ieee", "finite", "sign-magnitude", "unsigned", "twos-complement"}
         ``"ieee"``: the largest exponent is kept for Inf and NaN. ``"finite"``: only the
         all-ones code is NaN (OCP OFP8 E4M3).
+
+    Examples
+    --------
+    >>> import ml_dtypes, numpy as np
+    >>> fmt = NumberFormat("bfloat16", np.dtype(ml_dtypes.bfloat16), 8, 8, "ieee")
+    >>> fmt.storage_bits, fmt.bias, fmt.max_magnitude
+    (16, 127, 255)
     """
 
     name: str
@@ -125,8 +132,14 @@ def number_format(name: str) -> NumberFormat:
 
     Raises
     ------
-    TensorError
+    OptionError
         If no format has that name.
+
+    Examples
+    --------
+    >>> fmt = number_format("bfloat16")
+    >>> fmt.significand_bits, fmt.exponent_bits, fmt.bias, fmt.default_window
+    (8, 8, 127, 16)
     """
     if name in FLOATS:
         return FLOATS[name]
@@ -143,7 +156,7 @@ def number_format(name: str) -> NumberFormat:
                 return NumberFormat(name, dtype, width, 0, "twos-complement")
             return NumberFormat(name, dtype, width - 1, 0, "sign-magnitude")
     known = ", ".join([*FLOATS, "int2..int16", "int2-twos..int16-twos", "uint8", "fixed2..fixed16"])
-    raise TensorError(f"format {name!r} is not known; known: {known}")
+    raise OptionError(f"format {name!r} is not known", value=name, hint=f"known: {known}")
 
 
 def fixed_width(name: str | NumberFormat | None) -> int | None:
@@ -153,13 +166,23 @@ def fixed_width(name: str | NumberFormat | None) -> int | None:
         return None
     width = int(match["width"])
     if not 2 <= width <= 16:
-        raise TensorError(f"format {name!r}: the width must be 2 to 16, got {width}")
+        raise OptionError(f"format {name!r}: the width must be 2 to 16, got {width}", value=name)
     return width
+
+
+OWN_FORMATS = (*FLOATS, "int8", "int16", "uint8")
+"""Formats that are those of a dtype."""
+
+
+@cache
+def _own(dtype: np.dtype[Any]) -> NumberFormat | None:
+    name = dtype.newbyteorder("=").name
+    return number_format(name) if name in OWN_FORMATS else None
 
 
 def supported(dtype: np.dtype[Any]) -> bool:
     """Whether arrays of `dtype` have a number format of their own."""
-    return dtype.newbyteorder("=").name in {*FLOATS, "int8", "int16", "uint8"}
+    return _own(dtype) is not None
 
 
 def format_of(dtype: np.dtype[Any], name: str | NumberFormat | None = None) -> NumberFormat:
@@ -176,13 +199,16 @@ def format_of(dtype: np.dtype[Any], name: str | NumberFormat | None = None) -> N
     ------
     TensorError
         If the dtype has no format, or does not store the named one.
+    OptionError
+        If no format has that name.
     """
     if name is None:
-        if not supported(dtype):
+        own = _own(dtype)
+        if own is None:
             raise TensorError(
-                f"dtype {dtype} has no number format; supported: {', '.join(FLOATS)}, int8, int16, uint8"
+                f"dtype {dtype} has no number format", hint=f"supported: {', '.join(OWN_FORMATS)}"
             )
-        return number_format(dtype.newbyteorder("=").name)
+        return own
     fmt = number_format(name) if isinstance(name, str) else name
     if dtype.newbyteorder("=") != fmt.dtype:
         raise TensorError(f"format {fmt.name} is stored as {fmt.dtype}, but the array is {dtype}")

@@ -9,6 +9,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
+from bitxcore.checks import check_one_of, checked_integer
 from bitxcore.errors import TensorError
 
 Grouping = Literal["flat", "channel"]
@@ -31,6 +32,13 @@ class Layout:
     -----
     Groups must run along the reduction. Pruned along the outputs instead, the same text
     recogniser reads 4 of 24 lines where it reads 20 of 24.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> matrix = np.zeros((768, 64))  # K x N: of 64 outputs
+    >>> Layout(filter_axis=1).turn(matrix).shape
+    (64, 768)
     """
 
     filter_axis: int = 0
@@ -100,17 +108,24 @@ def grid(shape: tuple[int, ...], group: int, grouping: Grouping = "flat") -> Gro
     Raises
     ------
     TensorError
-        For an empty or 0-d shape, a group size out of range, an unknown grouping.
+        For an empty or 0-d shape.
+    OptionError
+        For a group size out of range, an unknown grouping.
+
+    Examples
+    --------
+    >>> grid((64, 3, 7, 7), 16)
+    GroupGrid(filters=64, group=16, length=147, stride=1)
+    >>> grid((64, 3, 7, 7), 16, "channel").groups
+    49
     """
     if not shape:
         raise TensorError("a 0-d tensor has no filters; at least 1 dimension is needed")
     if 0 in shape:
         raise TensorError(f"the tensor is empty: shape {shape}")
-    if isinstance(group, bool) or not isinstance(group, (int, np.integer)) or not 1 <= group <= MAX_GROUP:
-        raise TensorError(f"group must be an integer from 1 to {MAX_GROUP}, got {group!r}")
-    if grouping not in GROUPINGS:
-        raise TensorError(f"grouping must be one of {', '.join(GROUPINGS)}, got {grouping!r}")
+    group = checked_integer(MAX_GROUP, "group", group)
+    check_one_of(GROUPINGS, "grouping", grouping)
     filters, rest = (1, shape) if len(shape) == 1 else (shape[0], shape[1:])
     if grouping == "flat":
-        return GroupGrid(filters, int(group), prod(rest), 1)
-    return GroupGrid(filters, int(group), rest[0], prod(rest[1:]))
+        return GroupGrid(filters, group, prod(rest), 1)
+    return GroupGrid(filters, group, rest[0], prod(rest[1:]))

@@ -25,7 +25,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
-from bitxcore.errors import BitxError
+from bitxcore.errors import OptionError
 
 T = TypeVar("T")
 CHUNK_BYTES = 1 << 23  # what one task of a thread reads: shorter ones wait for the GIL too often
@@ -108,7 +108,7 @@ def threads() -> int:
     if not setting:
         return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     if not setting.isdigit() or int(setting) < 1:
-        raise BitxError(f"BITX_THREADS must be a positive integer, got {setting!r}")
+        raise OptionError(f"BITX_THREADS must be a positive integer, got {setting!r}", value=setting)
     return int(setting)
 
 

@@ -10,19 +10,14 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from bitxcore.engine import Engine, buffer, codes_of
-from bitxcore.errors import BitxError
-from bitxcore.formats import NumberFormat
-from bitxcore.groups import Grouping, grid
+from bitxcore.engine import Array, Cut, Engine, buffer, codes_of
+from bitxcore.errors import TensorError
 from bitxcore.pruning import Pruned, check_out
-
-Array = npt.NDArray[Any]
 
 
 @dataclass(frozen=True)
-class Packed:
+class Packed(Cut):
     """A pruned tensor, packed.
 
     Attributes
@@ -40,6 +35,15 @@ class Packed:
         Of the unpacked values.
     format, group, window, grouping, scale
         As in `Pruned`.
+
+    Examples
+    --------
+    >>> from bitxcore import prune
+    >>> packed = pack(prune(np.array([3, 8, -9, 0], np.int8), rows=1, group=4))
+    >>> packed.rows.tolist(), packed.signs.tolist()  # the row of 8; which are negative
+    ([6], [[4]])
+    >>> packed.bits  # 7 of the mask, 4 of the signs, 4 of the one row
+    15
     """
 
     exponents: Array
@@ -48,10 +52,6 @@ class Packed:
     rows: Array
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
-    format: NumberFormat
-    group: int
-    window: int
-    grouping: Grouping
     scale: float | None = None
 
     @property
@@ -107,15 +107,25 @@ def pack(p: Pruned) -> Packed:
 
     Raises
     ------
-    BitxError
+    TensorError
         If groups were left untouched for a NaN or Inf.
+
+    Examples
+    --------
+    >>> from bitxcore import prune
+    >>> p = prune(np.linspace(-1, 1, 64, dtype=np.float32), rows=5)
+    >>> packed = pack(p)
+    >>> packed.nbytes, p.values.nbytes
+    (72, 256)
+    >>> bool((unpack(packed) == p.values).all())
+    True
     """
     if p.nonfinite_groups:
-        raise BitxError(f"{p.nonfinite_groups} groups hold a NaN or Inf: they have no packed form")
+        raise TensorError(f"{p.nonfinite_groups} groups hold a NaN or Inf: they have no packed form")
     from bitxcore.kernels.packing import pack_kernel
 
     stored = np.ascontiguousarray(p.values if p.codes is None else p.codes, dtype=p.format.dtype)
-    engine = Engine(p.format, p.window, grid(stored.shape, p.group, p.grouping))
+    engine = p.engine(stored.shape)
     x = codes_of(stored, p.format)
     masks, exponents, kept = p.row_masks.reshape(-1), p.exponents.reshape(-1), p.kept_rows.reshape(-1)
     kind, settings = _settings(engine)
@@ -128,11 +138,7 @@ def pack(p: Pruned) -> Packed:
 
     def work(first: int, last: int) -> None:
         n = last - first
-        if engine.contiguous:
-            codes = x[first * engine.padded : last * engine.padded]
-        else:
-            codes = buffer("codes", n * engine.padded, engine.code_dtype)
-            engine.gather(x, first, last, codes)
+        codes = engine.take(x, first, last, n)
         target = signs[first:last] if signed else buffer("signs", n, dtype)
         lane_masks = _lane_masks(engine, masks[first:last], n)
         at = first // engine.chunk
@@ -141,8 +147,7 @@ def pack(p: Pruned) -> Packed:
 
     engine.each_chunk(work)
     signs = signs.reshape(p.row_masks.shape) if signed else signs
-    cut = (p.format, p.group, p.window, p.grouping, p.scale)
-    return Packed(p.exponents, p.row_masks, signs, rows, stored.shape, p.values.dtype, *cut)
+    return Packed(p.exponents, p.row_masks, signs, rows, stored.shape, p.values.dtype, scale=p.scale, **p.cut)
 
 
 def unpack(packed: Packed, out: Array | None = None) -> Array:
@@ -156,23 +161,29 @@ def unpack(packed: Packed, out: Array | None = None) -> Array:
 
     Raises
     ------
-    BitxError
-        If the parts do not belong together.
+    TensorError
+        If the parts do not belong together, or `out` is of another shape or dtype.
+
+    Examples
+    --------
+    >>> from bitxcore import prune
+    >>> unpack(pack(prune(np.array([3, 8, -9, 0], np.int8), rows=1, group=4))).tolist()
+    [0, 8, -8, 0]
     """
     from bitxcore.kernels.packing import unpack_kernel
 
     fmt = packed.format
-    engine = Engine(fmt, packed.window, grid(packed.shape, packed.group, packed.grouping))
+    engine = packed.engine(packed.shape)
     masks, exponents = packed.row_masks.reshape(-1), packed.exponents.reshape(-1)
     signs = packed.signs.reshape(-1)
     if not masks.size == exponents.size == engine.count or signs.size not in (0, engine.count):
-        raise BitxError(
+        raise TensorError(
             f"packed: shape {packed.shape} has {engine.count} groups, but there are {masks.size} masks, "
             f"{exponents.size} exponents and {signs.size} signs"
         )
     starts = _chunk_starts(engine, np.bitwise_count(masks))
     if packed.rows.size != starts[-1]:
-        raise BitxError(f"packed: {packed.rows.size} rows where the masks have {starts[-1]}")
+        raise TensorError(f"packed: {packed.rows.size} rows where the masks have {starts[-1]}")
     kind, settings = _settings(engine)
     run = unpack_kernel(kind, engine.code_dtype.itemsize * 8, engine.padded)
     if out is not None:
@@ -182,10 +193,8 @@ def unpack(packed: Packed, out: Array | None = None) -> Array:
 
     def work(first: int, last: int) -> None:
         n = last - first
-        if engine.contiguous:
-            codes = codes_out[first * engine.padded : last * engine.padded]
-        else:
-            codes = buffer("codes", n * engine.padded, engine.code_dtype)
+        view = engine.view(codes_out, first, last, n)
+        codes = buffer("codes", n * engine.padded, engine.code_dtype) if view is None else view
         if signs.size:
             minus = signs[first:last]
         else:
@@ -195,7 +204,7 @@ def unpack(packed: Packed, out: Array | None = None) -> Array:
         at = first // engine.chunk
         here = packed.rows[starts[at] : starts[at + 1]]
         run(codes, lane_masks, exponents[first:last], minus, here, n, *settings)
-        if not engine.contiguous:
+        if view is None:
             engine.scatter(codes, first, last, codes_out, codes_out)
 
     engine.each_chunk(work)

@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from dataclasses import dataclass, field
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
+from bitxcore.checks import check_one_of
 from bitxcore.criteria import ROUNDINGS, Criterion
 from bitxcore.criteria import criterion as checked_criterion
-from bitxcore.engine import Engine, buffer, check_window, codes_of, locate_nonfinite, mask_dtype
-from bitxcore.errors import BitxError
-from bitxcore.formats import NumberFormat, fixed_width, format_of
-from bitxcore.groups import Grouping, grid
+from bitxcore.engine import (
+    Array,
+    Cut,
+    Engine,
+    buffer,
+    check_nonfinite,
+    codes_of,
+    locate_nonfinite,
+    mask_dtype,
+)
+from bitxcore.errors import TensorError
+from bitxcore.formats import NumberFormat, fixed_width
+from bitxcore.groups import Grouping
 from bitxcore.quantization import quantize
 from bitxcore.summary import Statistics, Sums, add_up_vectors, assemble
 
@@ -21,7 +31,7 @@ Nonfinite = Literal["raise", "keep"]
 
 
 @dataclass(frozen=True)
-class Pruned:
+class Pruned(Cut):
     """A pruned tensor and what was kept of it.
 
     Attributes
@@ -34,11 +44,8 @@ class Pruned:
         Largest biased exponent of a non-zero member; 0 if there is none, and for integers.
     kept_rows : ndarray of uint8, (filters, groups)
         Number of kept rows.
-    format : NumberFormat
-        What the bits mean; for ``fixed<N>`` the format of `codes`.
-    group, window : int
-        Weights a group, rows of the window.
-    grouping : {"flat", "channel"}
+    format, group, window, grouping
+        As in `Cut`; for ``fixed<N>`` the format of `codes`.
     nonfinite_groups : int
         Groups left untouched for a NaN or Inf (``nonfinite="keep"``); their masks are full.
     codes : ndarray of int, optional
@@ -47,16 +54,20 @@ class Pruned:
         ``fixed<N>`` only.
     statistics : Statistics, optional
         Of the tensor as it was, where asked for.
+
+    Examples
+    --------
+    >>> p = prune(np.array([3, 8, -9, 0], np.int8), rows=1, group=4)
+    >>> p.values.tolist(), p.kept_rows.tolist(), p.format.name
+    ([0, 8, -8, 0], [[1]], 'int8')
+    >>> p.kept_rows_histogram().tolist()
+    [0, 1, 0, 0, 0, 0, 0, 0]
     """
 
     values: npt.NDArray[Any]
     row_masks: npt.NDArray[Any]
     exponents: npt.NDArray[np.int16]
     kept_rows: npt.NDArray[np.uint8]
-    format: NumberFormat
-    group: int
-    window: int
-    grouping: Grouping
     nonfinite_groups: int = 0
     codes: npt.NDArray[Any] | None = field(default=None, repr=False)
     scale: float | None = None
@@ -124,125 +135,160 @@ def prune(
     Raises
     ------
     TensorError
-        If the tensor can't be grouped, or holds a value that is none of its format.
-    BitxError
+        If the tensor can't be grouped, holds a value that is none of its format, or does not fit `out`.
+    OptionError
         If a parameter is out of range.
 
     Notes
     -----
     Row l of a group weighs ``2**(E_l)``; its significance is the product of Euclidean norms
     ``2**(E_l) * sqrt(BitCnt_l)`` (BitX, ICPP 2021).
+
+    Examples
+    --------
+    >>> x = np.array([[1.75, 0.25, -0.5, 0.0078125]], np.float32)
+    >>> p = prune(x, rows=2, group=4)
+    >>> p.values.tolist()
+    [[1.5, 0.0, -0.5, 0.0]]
+    >>> f"{p.row_masks.item():032b}"  # rows that weigh 1 and 1/2
+    '11000000000000000000000000000000'
     """
     source = np.asarray(x)
-    if rounding not in ROUNDINGS:
-        raise BitxError(f"rounding must be one of {', '.join(ROUNDINGS)}, got {rounding!r}")
-    if nonfinite not in ("raise", "keep"):
-        raise BitxError(f"nonfinite must be 'raise' or 'keep', got {nonfinite!r}")
+    check_one_of(ROUNDINGS, "rounding", rounding)
+    check_nonfinite(nonfinite)
     if out is not None:
         check_out(out, source.shape, source.dtype)
         if np.may_share_memory(out, source) and out.ctypes.data != source.ctypes.data:
-            raise BitxError("out overlaps x but is not x")
-    options: dict[str, Any] = {"rows": rows, "group": group, "window": window, "grouping": grouping}
-    options |= {"criterion": criterion, "rounding": rounding, "threshold": threshold, "budget": budget}
-    options |= {"nonfinite": nonfinite, "statistics": statistics}
-    if isinstance(format, str) and (width := fixed_width(format)):
-        return _prune_fixed(source, width, out, options)
-    fmt = format_of(source.dtype, format)
-    engine = Engine(fmt, check_window(window, fmt), grid(source.shape, group, grouping))
+            raise TensorError("out overlaps x but is not x")
+    fixed = quantize(source, width) if (width := fixed_width(format)) else None
+    numbers = source if fixed is None else fixed.codes
+    cut = Cut.of(numbers.dtype, group, window, format if fixed is None else f"int{width}", grouping)
+    engine = cut.engine(numbers.shape)
     rule = checked_criterion(criterion, rows, threshold, budget, engine.window)
-    native = np.ascontiguousarray(source, dtype=fmt.dtype)
-    values = np.empty_like(native) if out is None else out
-    nearest = rounding == "nearest"
-    run = _run(engine, codes_of(native, fmt), codes_of(values, fmt), rule, nearest, statistics)
-    masks, exponents, kept, bad, sums = run
+    native = np.ascontiguousarray(numbers, dtype=cut.format.dtype)
+    target = out if fixed is None else native
+    values = np.empty_like(native) if target is None else target
+    codes = codes_of(native, cut.format), codes_of(values, cut.format)
+    chosen, bad, sums = _prune_groups(engine, *codes, _How(rule, rounding == "nearest", statistics))
     if bad and nonfinite == "raise":
-        raise locate_nonfinite(native, fmt)
-    if (out is None and not source.flags.c_contiguous) or source.dtype != fmt.dtype:
+        raise locate_nonfinite(native, cut.format)
+    if fixed is not None:
+        fixed.dequantize_into(values := np.empty_like(source) if out is None else out)
+    elif (out is None and not source.flags.c_contiguous) or source.dtype != cut.format.dtype:
         laid_out = np.empty_like(source)
         laid_out[...] = values
         values = laid_out
-    counted = assemble(engine, native.size, sums, grouping) if statistics else None
-    cut = (fmt, engine.grid.group, engine.window, grouping)
-    return Pruned(values, masks, exponents, kept, *cut, nonfinite_groups=bad, statistics=counted)
+    shape = (engine.grid.filters, engine.grid.groups)
+    masks, exponents, kept = (found.reshape(shape) for found in chosen)
+    return Pruned(
+        values,
+        masks,
+        exponents,
+        kept,
+        nonfinite_groups=bad,
+        codes=None if fixed is None else fixed.codes,
+        scale=None if fixed is None else float(fixed.scale),
+        statistics=assemble(engine, native.size, sums, cut) if statistics else None,
+        **cut.cut,
+    )
 
 
-def check_out(out: npt.NDArray[Any], shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
+def check_out(out: Array, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
     """Raise unless `out` can take a result of that shape and dtype."""
     if out.shape != shape or out.dtype != dtype or not out.dtype.isnative:
-        raise BitxError(f"out must be {shape} {dtype} in native byte order, got {out.shape} {out.dtype}")
+        raise TensorError(f"out must be {shape} {dtype} in native byte order, got {out.shape} {out.dtype}")
     if not (out.flags.c_contiguous and out.flags.writeable):
-        raise BitxError("out must be C-contiguous and writeable")
+        raise TensorError("out must be C-contiguous and writeable")
 
 
-def _prune_fixed(
-    x: npt.NDArray[Any], width: int, out: npt.NDArray[Any] | None, options: dict[str, Any]
-) -> Pruned:
-    fixed = quantize(x, width)
-    p = prune(fixed.codes, format=f"int{width}", out=fixed.codes, **options)
-    values = np.empty_like(x) if out is None else out
-    fixed.dequantize_into(values)
-    return replace(p, values=values, codes=fixed.codes, scale=float(fixed.scale))
+@dataclass(frozen=True, slots=True)
+class _How:
+    """What is done to every group.
+
+    Parameters
+    ----------
+    rule : Criterion
+    nearest : bool
+        Whether weights go to the nearest value on the kept rows.
+    count : bool
+        Whether the statistics of the tensor are wanted.
+    """
+
+    rule: Criterion
+    nearest: bool
+    count: bool
 
 
-def _run(
-    engine: Engine,
-    x: npt.NDArray[Any],
-    out: npt.NDArray[Any],
-    rule: Criterion,
-    nearest: bool,
-    count: bool,
-) -> tuple[npt.NDArray[Any], npt.NDArray[Any], npt.NDArray[Any], int, list[Sums]]:
+class _Choice(NamedTuple):
+    """What is kept of groups: row masks, exponents, numbers of rows."""
+
+    masks: Array
+    exponents: Array
+    kept: Array
+
+    def lend(self, engine: Engine, first: int, last: int, groups: int) -> _Choice:
+        """Return where kernels may write `groups` groups from `first` on: here if they fit, else scratch."""
+
+        def place(name: str, result: Array, dtype: npt.DTypeLike) -> Array:
+            here = result[first:last]
+            fits = here.size == groups and here.dtype == dtype
+            return here if fits else buffer(name, groups, dtype)
+
+        lanes = np.dtype(f"u{engine.row_bits // 8}")
+        return _Choice(
+            place("masks", self.masks, lanes),
+            place("exponents", self.exponents, np.int16),
+            place("kept", self.kept, np.uint8),
+        )
+
+    def settle(self, engine: Engine, first: int, last: int, lent: _Choice) -> None:
+        """Take over what kernels have written to what was lent, which may be here already."""
+        n = last - first
+        # The kernels' masks have row 0 on top of a lane, the result's have the last row at bit 0.
+        shift = engine.row_bits - engine.window
+        if shift > 0:
+            self.masks[first:last] = lent.masks[:n] >> shift
+        elif shift < 0 or lent.masks.base is not self.masks:
+            self.masks[first:last] = lent.masks[:n].astype(self.masks.dtype) << -shift
+        if lent.kept.size > n:
+            self.exponents[first:last], self.kept[first:last] = lent.exponents[:n], lent.kept[:n]
+
+
+def _prune_groups(engine: Engine, x: Array, out: Array, how: _How) -> tuple[_Choice, int, list[Sums]]:
     """Prune all groups of the codes `x` into `out`.
 
     Returns
     -------
-    masks, exponents, kept : ndarray, (filters, groups)
+    chosen : _Choice
+        One value a group.
     bad : int
         Groups without a finite value.
     sums : list of Sums
         What to make the statistics of, if they are to be counted.
     """
-    shape = (engine.grid.filters, engine.grid.groups)
-    dtype = mask_dtype(engine.window)
-    masks, exponents = np.empty(engine.count, dtype), np.empty(engine.count, np.int16)
-    kept = np.empty(engine.count, np.uint8)
-    shift = engine.row_bits - engine.window
-    row_dtype = np.dtype(f"u{engine.row_bits // 8}")
+    count = engine.count
+    chosen = _Choice(
+        np.empty(count, mask_dtype(engine.window)), np.empty(count, np.int16), np.empty(count, np.uint8)
+    )
 
     def work(first: int, last: int) -> tuple[int, list[Sums]]:
-        n = last - first
-        padded = engine.whole_vectors(n)
-        here = slice(first, last)
-        in_place = engine.contiguous and n == padded
-        if in_place:
-            codes = x[first * engine.padded : last * engine.padded]
-            target = out[first * engine.padded : last * engine.padded]
+        groups = engine.whole_vectors(last - first)
+        codes = engine.take(x, first, last, groups)
+        view = engine.view(out, first, last, groups)
+        target = codes if view is None else view
+        lent = chosen.lend(engine, first, last, groups)
+        counted = [add_up_vectors(engine, codes, groups)] if how.count else []
+        if how.rule.counts_every_row:
+            bad = engine.select(codes, *lent, groups, how.rule)
         else:
-            codes = target = buffer("codes", padded * engine.padded, engine.code_dtype)
-            engine.gather(x, first, last, codes)
-        direct = n == padded
-        final = direct and shift == 0 and dtype == row_dtype
-        m = masks[here] if final else buffer("masks", padded, row_dtype)
-        e = exponents[here] if direct else buffer("exponents", padded, np.int16)
-        k = kept[here] if direct else buffer("kept", padded, np.uint8)
-        counted = [add_up_vectors(engine, codes, padded)] if count else []
-        if rule.counts_every_row:
-            bad = engine.select(codes, m, e, k, padded, rule)
-            engine.apply_vectors(codes, target, m, padded, nearest)
-        elif nearest:
-            bad = engine.prune_vectors(codes, buffer("spare", codes.size, codes.dtype), m, e, k, padded, rule)
-            engine.apply_vectors(codes, target, m, padded, nearest)
-        else:
-            bad = engine.prune_vectors(codes, target, m, e, k, padded, rule)
-        if not in_place:
+            pruned = buffer("spare", codes.size, codes.dtype) if how.nearest else target
+            bad = engine.prune_vectors(codes, pruned, *lent, groups, how.rule)
+        if how.nearest or how.rule.counts_every_row:
+            engine.apply_vectors(codes, target, lent.masks, groups, how.nearest)
+        if view is None:
             engine.scatter(target, first, last, out, x)
-        if not direct:
-            exponents[here], kept[here] = e[:n], k[:n]
-        if not final:
-            masks[here] = m[:n] >> shift if shift >= 0 else m[:n].astype(dtype) << -shift
+        chosen.settle(engine, first, last, lent)
         return bad, counted
 
     results = engine.each_chunk(work)
-    bad = sum(n for n, _ in results)
-    sums = [part for _, parts in results for part in parts]
-    return masks.reshape(shape), exponents.reshape(shape), kept.reshape(shape), bad, sums
+    return chosen, sum(bad for bad, _ in results), [part for _, parts in results for part in parts]

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from bitxcore.errors import BitxError, TensorError
+from bitxcore.checks import check_one_of
+from bitxcore.errors import TensorError
 from bitxcore.formats import format_of, number_format
 from bitxcore.groups import grid
 from bitxcore.jit import parallel
@@ -34,6 +35,12 @@ class FixedPoint:
         0-d, or one value an output channel (axis 0), shaped to broadcast.
     bits : int
         Width of the codes, sign included.
+
+    Examples
+    --------
+    >>> fixed = quantize(np.array([0.5, -0.3, 0.0], np.float32), 8)
+    >>> fixed.dequantize().tolist()
+    [0.5, -0.296875, 0.0]
     """
 
     codes: npt.NDArray[Any]
@@ -84,14 +91,21 @@ def quantize(
     ------
     TensorError
         If `x` is no float tensor, or holds a NaN or Inf.
+    OptionError
+        If `bits` or `scale` is out of range.
+
+    Examples
+    --------
+    >>> fixed = quantize(np.array([0.5, -0.3, 0.0], np.float32), 8)
+    >>> fixed.codes.tolist(), float(fixed.scale)
+    ([64, -38, 0], 0.0078125)
     """
     values = np.asarray(x)
     grid(values.shape, 1)
     fmt = format_of(values.dtype)
     if not fmt.is_float:
         raise TensorError(f"fixed point is made from floats, but the array is {values.dtype}")
-    if scale not in SCALES:
-        raise BitxError(f"scale must be one of {', '.join(SCALES)}, got {scale!r}")
+    check_one_of(SCALES, "scale", scale)
     codes_format = number_format(f"int{bits}")
     top = codes_format.max_magnitude
     largest = _largest(values, per_channel)

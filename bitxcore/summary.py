@@ -9,15 +9,14 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from bitxcore.engine import Engine, buffer, check_window, codes_of, locate_nonfinite
-from bitxcore.errors import BitxError
-from bitxcore.formats import NumberFormat, fixed_width, format_of
-from bitxcore.groups import Grouping, grid
+from bitxcore.engine import Cut, Engine, check_nonfinite, codes_of, locate_nonfinite
+from bitxcore.formats import NumberFormat, fixed_width
+from bitxcore.groups import Grouping
 from bitxcore.quantization import quantize
 
 
 @dataclass(frozen=True)
-class Statistics:
+class Statistics(Cut):
     """Statistics of one tensor.
 
     Attributes
@@ -35,9 +34,16 @@ class Statistics:
         Ones in each row of the aligned groups, row 0 (the most significant) first.
     nonempty_rows_histogram : ndarray of int64, (window + 1,)
         Groups by their number of non-empty rows.
-    format : NumberFormat
-    group, window : int
-    grouping : {"flat", "channel"}
+    format, group, window, grouping
+        As in `Cut`.
+
+    Examples
+    --------
+    >>> s = statistics(np.array([3, 8, -9, 0], np.int8), group=4)
+    >>> s.row_ones.tolist()  # of 64, 32, 16, 8, 4, 2 and 1
+    [0, 0, 0, 2, 0, 1, 2]
+    >>> s.essential_bits, s.value_sparsity, s.mean_nonempty_rows
+    (5, 0.25, 3.0)
     """
 
     values: int
@@ -48,10 +54,6 @@ class Statistics:
     nonfinite_groups: int
     row_ones: npt.NDArray[np.int64]
     nonempty_rows_histogram: npt.NDArray[np.int64]
-    format: NumberFormat
-    group: int
-    window: int
-    grouping: Grouping
 
     @property
     def value_sparsity(self) -> float:
@@ -96,31 +98,31 @@ def statistics(
     ------
     TensorError
         If the tensor can't be grouped, or holds a value that is none of its format.
+    OptionError
+        If a parameter is out of range.
+
+    Examples
+    --------
+    >>> s = statistics(np.array([1.5, 0.0, -0.75, 2.0], np.float32), group=4)
+    >>> s.values, s.zeros, s.essential_bits
+    (4, 1, 5)
     """
-    if nonfinite not in ("raise", "keep"):
-        raise BitxError(f"nonfinite must be 'raise' or 'keep', got {nonfinite!r}")
+    check_nonfinite(nonfinite)
     source = np.asarray(x)
-    if isinstance(format, str) and (width := fixed_width(format)):
-        grid(source.shape, group, grouping)
+    if width := fixed_width(format):
         source, format = quantize(source, width).codes, f"int{width}"  # noqa: A001
-    fmt = format_of(source.dtype, format)
-    engine = Engine(fmt, check_window(window, fmt), grid(source.shape, group, grouping))
-    native = np.ascontiguousarray(source, dtype=fmt.dtype)
-    codes = codes_of(native, fmt)
+    cut = Cut.of(source.dtype, group, window, format, grouping)
+    engine = cut.engine(source.shape)
+    native = np.ascontiguousarray(source, dtype=cut.format.dtype)
+    codes = codes_of(native, cut.format)
 
     def add_up(first: int, last: int) -> Sums:
-        n = last - first
-        padded = engine.whole_vectors(n)
-        if engine.contiguous and n == padded:
-            part = codes[first * engine.padded : last * engine.padded]
-        else:
-            part = buffer("codes", padded * engine.padded, engine.code_dtype)
-            engine.gather(codes, first, last, part)
-        return add_up_vectors(engine, part, padded)
+        groups = engine.whole_vectors(last - first)
+        return add_up_vectors(engine, engine.take(codes, first, last, groups), groups)
 
-    result = assemble(engine, native.size, engine.each_chunk(add_up), grouping)
+    result = assemble(engine, native.size, engine.each_chunk(add_up), cut)
     if result.nonfinite_groups and nonfinite == "raise":
-        raise locate_nonfinite(native, fmt)
+        raise locate_nonfinite(native, cut.format)
     return result
 
 
@@ -147,7 +149,7 @@ def add_up_vectors(engine: Engine, codes: npt.NDArray[Any], groups: int) -> Sums
     return Sums(groups, bad, zero_groups, row_ones, nonempty, int(sums[0]), int(sums[1]))
 
 
-def assemble(engine: Engine, values: int, parts: Sequence[Sums], grouping: Grouping) -> Statistics:
+def assemble(engine: Engine, values: int, parts: Sequence[Sums], cut: Cut) -> Statistics:
     """Make the statistics of a tensor of so many values from those of its chunks."""
     groups, bad, zero_groups, row_ones, nonempty, essential_bits, zeros = (
         sum(part) for part in zip(*parts, strict=True)
@@ -164,10 +166,7 @@ def assemble(engine: Engine, values: int, parts: Sequence[Sums], grouping: Group
         nonfinite_groups=bad,
         row_ones=_resized(row_ones, engine.window),
         nonempty_rows_histogram=_resized(nonempty, engine.window + 1),
-        format=engine.fmt,
-        group=engine.grid.group,
-        window=engine.window,
-        grouping=grouping,
+        **cut.cut,
     )
 
 

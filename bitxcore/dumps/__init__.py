@@ -18,12 +18,10 @@ __all__ = [
     "READERS",
     "WRITERS",
     "Dump",
-    "Replace",
     "Tensor",
     "TensorProgress",
     "convert",
     "open_dump",
-    "rewrite",
     "save",
 ]
 
@@ -67,6 +65,15 @@ def open_dump(path: str | os.PathLike[str]) -> Dump:
         If the file does not exist, is of an unknown kind, damaged or unsafe.
     MissingExtraError
         If the container needs a package that is not installed.
+
+    Examples
+    --------
+    >>> import numpy as np, tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     np.savez(f"{folder}/model.npz", fc=np.ones((10, 64), np.float32))
+    ...     with open_dump(f"{folder}/model.npz") as dump:
+    ...         print(dump["fc"], dump["fc"].read().sum())
+    <Tensor 'fc' (10, 64) float32> 640.0
     """
     path = Path(path)
     if path.is_dir():
@@ -89,8 +96,10 @@ def save(
 ) -> None:
     """Write a dump, some of its tensors replaced, under a new name.
 
-    In the dump's own container (`out` has its suffix, or is a new directory for shards and
-    directories) all else stays as it is; see `rewrite`. Otherwise the tensors are converted; see `convert`.
+    In the dump's own container (`out` has its suffix, or is a new directory for shards and directories)
+    what is not replaced stays as it is: bytes of safetensors and ``.npy``, members of ``.npz``, the graph of
+    ONNX, whose external data become new files beside the model. Otherwise the tensors are converted; see
+    `convert`.
 
     Parameters
     ----------
@@ -113,25 +122,9 @@ def save(
     suffix = _suffix(out)
     folders = dump.container in {"directory", "shards"}
     if (folders and suffix is None) or (not folders and _reader(out) == _reader(dump.path) is not None):
-        rewrite(dump, out, replace, progress=progress)
+        dump.rewrite(out, replace or _keep, progress)
     else:
         convert(dump, out, replace, progress=progress)
-
-
-def rewrite(
-    dump: Dump,
-    out: str | os.PathLike[str],
-    replace: Replace | None = None,
-    *,
-    progress: TensorProgress | None = None,
-) -> None:
-    """Write a dump in its own container; parameters as in `save`.
-
-    What is not replaced stays as it is: bytes of safetensors and ``.npy``, members of ``.npz``, the
-    graph of ONNX. Shards and directories become a new directory, external data of ONNX new files
-    beside the model.
-    """
-    dump.rewrite(Path(out), replace or _keep, progress)
 
 
 def convert(

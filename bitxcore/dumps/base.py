@@ -7,14 +7,14 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from math import prod
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from bitxcore.closing import Closing
 from bitxcore.dumps.trust import reading
-from bitxcore.errors import DumpError
+from bitxcore.errors import DumpError, TensorError
 from bitxcore.groups import Layout
 
 BLOCK_BYTES = 1 << 24
@@ -74,6 +74,13 @@ class Tensor(ABC):
         """Read ``[start:stop]`` of axis 0; containers that can do so touch those bytes only."""
         return self.read()[start:stop]
 
+    def row_range(self, start: int, stop: int) -> tuple[int, int]:
+        """Return the rows that ``[start:stop]`` of axis 0 stands for; an error if there is no such axis."""
+        if not self.shape:
+            raise TensorError("is 0-d, it has no rows")
+        start, stop, _ = slice(start, stop).indices(self.shape[0])
+        return start, max(start, stop)
+
     def view_rows(self, start: int, stop: int) -> npt.NDArray[Any]:
         """Return ``[start:stop]`` of axis 0 without a copy where the container can do so.
 
@@ -112,7 +119,7 @@ class Tensor(ABC):
         return f"<Tensor {self.name!r} {self.shape} {self.dtype}>"
 
 
-class Dump(Mapping[str, Tensor]):
+class Dump(Closing, Mapping[str, Tensor]):
     """A dump that is open for reading; a context manager that closes its file.
 
     Attributes
@@ -175,14 +182,6 @@ class Dump(Mapping[str, Tensor]):
 
     def close(self) -> None:
         """Release files; the tensors can't be read afterwards."""
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
 
 Replace = Callable[[Tensor], npt.NDArray[Any] | Iterable[npt.NDArray[Any]] | None]

@@ -37,7 +37,7 @@ def find_dumps(folder: Path, is_dump: Callable[[Path], bool]) -> list[Path]:
             for name in (*folders, *names):
                 path = Path(root) / name
                 if not name.startswith(".") and path.is_symlink():
-                    inside(folder, str(path.relative_to(folder)), str(folder))
+                    inside(folder, str(path.relative_to(folder)))
             found += [
                 Path(root) / name for name in names if not name.startswith(".") and is_dump(Path(root) / name)
             ]
@@ -63,7 +63,7 @@ def open_directory(folder: Path, paths: list[Path], open_one: Callable[[Path], D
         shards = {file for member in members.values() for file in member.files()}
         members |= {path: opened.enter_context(open_one(path)) for path in paths if path not in shards}
         if not members:
-            raise DumpError(f"{folder}: holds no dump")
+            raise DumpError("holds no dump", path=folder)
         opened.pop_all()
     return DirectoryDump(folder, [members[path] for path in sorted(members)])
 

@@ -10,17 +10,17 @@ import numpy as np
 import numpy.typing as npt
 
 from bitxcore.dumps.base import Dump, Tensor
-from bitxcore.dumps.trust import Source, check_expansion, declared_bytes, reading
-from bitxcore.errors import DumpError, TensorError
+from bitxcore.dumps.trust import Place, Source, check_expansion, declared_bytes, reading
+from bitxcore.errors import DumpError
 
 
 class _Dataset(Tensor):
     """One dataset; rows are read as slices."""
 
-    def __init__(self, dataset: Any, name: str, where: str) -> None:
-        super().__init__(name, dataset.shape, dataset.dtype.newbyteorder("="))
+    def __init__(self, dataset: Any, place: Place) -> None:
+        super().__init__(str(place.tensor), dataset.shape, dataset.dtype.newbyteorder("="))
         self._dataset = dataset
-        self._where = where
+        self._place = place
         self.row_step = dataset.chunks[0] if dataset.chunks else 1
 
     def read(self) -> npt.NDArray[Any]:
@@ -29,13 +29,12 @@ class _Dataset(Tensor):
 
     def read_rows(self, start: int, stop: int) -> npt.NDArray[Any]:
         """Read ``[start:stop]`` of axis 0; the chunks that hold them, if the dataset is chunked."""
-        if not self.shape:
-            raise TensorError(f"{self._where}: is 0-d, it has no rows")
-        start, stop, _ = slice(start, stop).indices(self.shape[0])
-        return self._copy(slice(start, max(start, stop)))
+        with reading(self._place):
+            rows = slice(*self.row_range(start, stop))
+        return self._copy(rows)
 
     def _copy(self, index: Any) -> npt.NDArray[Any]:
-        with reading(self._where):
+        with reading(self._place):
             values = self._dataset[index]
         # The order of a copy, and so of the blocks that are written, must not depend on the file.
         return np.array(values, dtype=self.dtype, order="C")
@@ -65,24 +64,22 @@ class Hdf5Dump(Dump):
         found: dict[str, Any] = {}
         with reading(path):
             for name, kind in _walk(path, file):
-                where = f"{path}: tensor {name!r}"
                 if kind is h5py.SoftLink and file.get(name) is None:
                     raise DumpError(f"soft link {name!r} leads nowhere", path=path)
                 if isinstance(file[name], h5py.Dataset):
-                    with reading(where):
+                    with reading(Place(path, name)):
                         found[name] = file[name]
         tensors: dict[str, Tensor] = {}
         ignored: dict[str, str] = {}
         for name, dataset in found.items():
-            where = f"{path}: tensor {name!r}"
-            with reading(where):
+            with reading(place := Place(path, name)):
                 if dataset.shape is None or dataset.dtype.hasobject:
                     ignored[name] = (
                         "empty dataspace" if dataset.shape is None else "text or variable-length data"
                     )
                 else:
-                    _check(dataset, where)
-                    tensors[name] = _Dataset(dataset, name, where)
+                    _check(dataset)
+                    tensors[name] = _Dataset(dataset, place)
         super().__init__(path, "hdf5", tensors)
         self.ignored = ignored
 
@@ -117,18 +114,18 @@ def _walk(path: Path, file: Any) -> list[tuple[str, type]]:
     return sorted(links, key=lambda link: link[0])
 
 
-def _check(dataset: Any, where: str) -> None:
+def _check(dataset: Any) -> None:
     if dataset.external:
-        raise DumpError(f"{where}: its values are in another file, {dataset.external[0][0]!r}")
+        raise DumpError(f"its values are in another file, {dataset.external[0][0]!r}")
     if dataset.chunks is not None and (len(dataset.chunks) != dataset.ndim or 0 in dataset.chunks):
         # libhdf5 2.0 does not check this, and a read never ends.
-        raise DumpError(f"{where}: chunks {dataset.chunks} do not fit shape {dataset.shape}")
+        raise DumpError(f"chunks {dataset.chunks} do not fit shape {dataset.shape}")
     stored = dataset.id.get_storage_size()
-    nbytes = declared_bytes(where, dataset.shape, dataset.dtype)
+    nbytes = declared_bytes(dataset.shape, dataset.dtype)
     if dataset.is_virtual:
         sources = dataset.virtual_sources()
         outside = next((source.file_name for source in sources if source.file_name != "."), None)
         if outside is not None:
-            raise DumpError(f"{where}: is virtual, with values in another file, {outside!r}")
+            raise DumpError(f"is virtual, with values in another file, {outside!r}")
         stored = Path(dataset.file.filename).stat().st_size
-    check_expansion(where, nbytes, stored)
+    check_expansion(nbytes, stored)

@@ -13,7 +13,7 @@ from numpy.lib import format as npy_format
 
 from bitxcore.dumps.base import Dump, Replace, TensorProgress
 from bitxcore.dumps.span import SpanTensor
-from bitxcore.dumps.trust import Source, declared_bytes, reading
+from bitxcore.dumps.trust import Place, Source, declared_bytes, reading
 from bitxcore.dumps.writing import write_blocks
 from bitxcore.errors import DumpError
 from bitxcore.files import atomic_file
@@ -44,7 +44,7 @@ class NpyHeader:
     nbytes: int
 
 
-def parse_header(start: bytes, where: str) -> NpyHeader:
+def parse_header(start: bytes, where: Place) -> NpyHeader:
     """Parse the first bytes (`HEADER_BYTES` are enough) of a ``.npy`` file; never unpickles."""
     stream = io.BytesIO(start)
     with reading(where):
@@ -55,15 +55,15 @@ def parse_header(start: bytes, where: str) -> NpyHeader:
             # Version 3 differs by UTF-8 in the names of structured fields only.
             shape, fortran, dtype = npy_format.read_array_header_2_0(stream)
         else:
-            raise DumpError(f"{where}: .npy version {version} is not known")
-        nbytes = declared_bytes(where, shape, dtype)
+            raise DumpError(f".npy version {version} is not known")
+        nbytes = declared_bytes(shape, dtype)
         return NpyHeader(shape, dtype, "F" if fortran else "C", start[: stream.tell()], nbytes)
 
 
 def open_npy(path: Path) -> NpyDump:
     """Open a ``.npy`` file; the one tensor is named like the file, without its suffix."""
     source = Source.of(path)
-    header = parse_header(source.start(HEADER_BYTES), f"{path}: tensor {path.stem!r}")
+    header = parse_header(source.start(HEADER_BYTES), Place(path, path.stem))
     offset = len(header.raw)
     if offset + header.nbytes < source.size:
         raise DumpError(f"{source.size - offset - header.nbytes} bytes follow the array", path=path)

@@ -13,12 +13,13 @@ import numpy as np
 import numpy.typing as npt
 from numpy.lib import format as npy_format
 
+from bitxcore.closing import Closing
 from bitxcore.dumps.base import BLOCK_BYTES, Dump, Replace, Tensor, TensorProgress
 from bitxcore.dumps.npy import HEADER_BYTES, NpyHeader, parse_header
 from bitxcore.dumps.span import SpanTensor
-from bitxcore.dumps.trust import Source, check_expansion, reading
+from bitxcore.dumps.trust import Place, Source, check_expansion, reading
 from bitxcore.dumps.writing import COPY_BYTES, copy_bytes, write_blocks
-from bitxcore.errors import DumpError, TensorError
+from bitxcore.errors import DumpError
 from bitxcore.files import atomic_file
 
 _LOCAL_HEADER = struct.Struct("<4s22x2H")
@@ -37,24 +38,31 @@ class _Member:
     def __init__(self, source: Source, info: zipfile.ZipInfo) -> None:
         self.source = source
         self.info = info
-        self.where = f"{source.path}: member {info.filename!r}"
+        self.place = _place(source.path, info)
+        with reading(self.place):
+            self.data = self._check()
+
+    def _check(self) -> int:
+        """Compare the archive's directory with the member's own header; return where its bytes begin."""
+        source, info = self.source, self.info
         if info.flag_bits & 1:
-            raise DumpError(f"{self.where}: is encrypted")
+            raise DumpError("is encrypted")
         if info.compress_type not in {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED}:
-            raise DumpError(f"{self.where}: compression {info.compress_type} is neither stored nor deflated")
-        with reading(self.where), source.path.open("rb") as file:
+            raise DumpError(f"compression {info.compress_type} is neither stored nor deflated")
+        with source.path.open("rb") as file:
             file.seek(info.header_offset)
             signature, name_length, extra_length = _LOCAL_HEADER.unpack(file.read(_LOCAL_HEADER.size))
             name = file.read(name_length)
         encoding = "utf-8" if info.flag_bits & 0x800 else "cp437"
         if signature != b"PK\x03\x04" or name != info.orig_filename.encode(encoding, "replace"):
-            raise DumpError(f"{self.where}: the archive's directory points elsewhere")
-        self.data = info.header_offset + _LOCAL_HEADER.size + name_length + extra_length
-        if self.data + info.compress_size > source.size:
-            raise DumpError(f"{self.where}: ends beyond the end of the file; is it truncated?")
+            raise DumpError("the archive's directory points elsewhere")
+        data: int = info.header_offset + _LOCAL_HEADER.size + name_length + extra_length
+        if data + info.compress_size > source.size:
+            raise DumpError("ends beyond the end of the file; is it truncated?")
         if self.stored and info.file_size != info.compress_size:
-            raise DumpError(f"{self.where}: stored bytes {info.compress_size}, claimed {info.file_size}")
-        check_expansion(self.where, info.file_size, info.compress_size)
+            raise DumpError(f"stored bytes {info.compress_size}, claimed {info.file_size}")
+        check_expansion(info.file_size, info.compress_size)
+        return data
 
     @property
     def stored(self) -> bool:
@@ -65,16 +73,22 @@ class _Member:
         start = bytearray(nbytes)
         with _Stream(self) as stream:
             stream.readinto(memoryview(start))
-        header = parse_header(bytes(start), self.where)
+        header = parse_header(bytes(start), self.place)
         if len(header.raw) + header.nbytes != self.info.file_size:
-            raise DumpError(
-                f"{self.where}: shape {header.shape} of {header.stored} needs {header.nbytes} bytes, "
-                f"the member holds {self.info.file_size - len(header.raw)}"
-            )
+            with reading(self.place):
+                raise DumpError(
+                    f"shape {header.shape} of {header.stored} needs {header.nbytes} bytes, "
+                    f"the member holds {self.info.file_size - len(header.raw)}"
+                )
         return header
 
 
-class _Stream:
+def _place(path: Path, info: zipfile.ZipInfo) -> Place:
+    name = info.filename
+    return Place(path, name.removesuffix(".npy"), f"member {name!r}")
+
+
+class _Stream(Closing):
     """The uncompressed bytes of a member, front to back; the checksum is tested at the end."""
 
     def __init__(self, member: _Member) -> None:
@@ -86,10 +100,7 @@ class _Stream:
         self._inflate = None if member.stored else zlib.decompressobj(-15)
         self._crc = 0
 
-    def __enter__(self) -> _Stream:
-        return self
-
-    def __exit__(self, *_: object) -> None:
+    def close(self) -> None:
         self._file.close()
 
     def _some(self, most: int) -> bytes:
@@ -105,16 +116,17 @@ class _Stream:
         """Fill `target`."""
         done = 0
         while done < len(target):
-            with reading(self._member.where):
+            with reading(self._member.place):
                 chunk = self._some(min(COPY_BYTES, len(target) - done))
-            if not chunk and (self._inflate is None or not self._packed):
-                raise DumpError(f"{self._member.where}: ends early; it holds less than it claims")
+                if not chunk and (self._inflate is None or not self._packed):
+                    raise DumpError("ends early; it holds less than it claims")
             target[done : done + len(chunk)] = chunk
             done += len(chunk)
             self._crc = zlib.crc32(chunk, self._crc)
         self._left -= done
         if not self._left and self._crc != self._member.info.CRC:
-            raise DumpError(f"{self._member.where}: checksum (CRC-32) does not match; the data are damaged")
+            with reading(self._member.place):
+                raise DumpError("checksum (CRC-32) does not match; the data are damaged")
 
     def skip(self, nbytes: int) -> None:
         """Pass over the next `nbytes` bytes."""
@@ -139,15 +151,13 @@ class _Array(Tensor):
 
     def read_rows(self, start: int, stop: int) -> npt.NDArray[Any]:
         """Read ``[start:stop]`` of axis 0; of a deflated member, all before them pass by in small pieces."""
-        if not self.shape:
-            raise TensorError(f"{self.member.where}: is 0-d, it has no rows")
+        with reading(self.member.place):
+            start, stop = self.row_range(start, stop)
         if self.header.order == "F":
             return self.read()[start:stop]
-        start, stop, _ = slice(start, stop).indices(self.shape[0])
-        rows = max(0, stop - start)
         with self._values() as stream:
             stream.skip(start * (self.nbytes // max(1, self.shape[0])))
-            return self._take(stream, (rows, *self.shape[1:]))
+            return self._take(stream, (stop - start, *self.shape[1:]))
 
     def blocks(self, nbytes: int = BLOCK_BYTES, *, views: bool = False) -> Iterator[npt.NDArray[Any]]:
         """Read the values once, front to back, in runs of whole rows; only stored members have views."""
@@ -167,7 +177,7 @@ class _Array(Tensor):
         return stream
 
     def _take(self, stream: _Stream, shape: tuple[int, ...]) -> npt.NDArray[Any]:
-        with reading(self.member.where):
+        with reading(self.member.place):
             values = np.empty(shape, self.header.stored, order=self.header.order)
         if values.size:
             stream.readinto(values.reshape(-1, order="A").view(np.uint8).data)
@@ -246,11 +256,11 @@ class NpzDump(Dump):
                         file.write(array.header.raw)
                         write_blocks(file, array, new, array.header.stored, array.header.order)
                     else:
-                        where = f"{self.path}: member {info.filename!r}"
-                        with reading(where):
+                        place = _place(self.path, info)
+                        with reading(place):
                             member = archive.open(info)
                         with member:
-                            copy_bytes(where, member, file, info.file_size)
+                            copy_bytes(place, member, file, info.file_size)
                 if array and progress:
                     progress(array)
 

@@ -22,7 +22,7 @@ from bitxcore.dumps.base import Dump, Replace, Tensor, TensorProgress
 from bitxcore.dumps.onnx_graph import Constant, Scope, scopes
 from bitxcore.dumps.onnx_layout import weight_layouts
 from bitxcore.dumps.span import SpanTensor
-from bitxcore.dumps.trust import Source, declared_bytes, inside, one_line, reading
+from bitxcore.dumps.trust import Place, Source, declared_bytes, inside, one_line, reading
 from bitxcore.dumps.writing import COPY_BYTES, copy_bytes, whole, write_blocks
 from bitxcore.errors import DumpError, MissingExtraError, TensorError
 from bitxcore.files import atomic_files
@@ -62,16 +62,14 @@ _FIELDS = ("float_data", "int32_data", "int64_data", "double_data", "uint64_data
 class _Embedded(Tensor):
     """A constant whose values are in the graph."""
 
-    def __init__(self, constant: Constant, dtype: np.dtype[Any], where: str, layout: Layout | None) -> None:
+    def __init__(self, constant: Constant, dtype: np.dtype[Any], place: Place, layout: Layout | None) -> None:
         super().__init__(constant.name, constant.shape, dtype, layout, layout is not None)
         self._constant = constant
-        self._where = where
-        nbytes = declared_bytes(where, self.shape, dtype)
+        self._place = place
+        nbytes = declared_bytes(self.shape, dtype)
         held = self._codes().nbytes
         if held != nbytes:
-            raise DumpError(
-                f"{where}: shape {list(self.shape)} of {dtype} needs {nbytes} bytes, {held} are there"
-            )
+            raise DumpError(f"shape {list(self.shape)} of {dtype} needs {nbytes} bytes, {held} are there")
 
     def read(self) -> npt.NDArray[Any]:
         """Read all values."""
@@ -79,9 +77,9 @@ class _Embedded(Tensor):
 
     def read_rows(self, start: int, stop: int) -> npt.NDArray[Any]:
         """Read ``[start:stop]`` of axis 0."""
-        if not self.shape:
-            raise TensorError(f"{self._where}: is 0-d, it has no rows")
-        return np.array(self._codes().view(self.dtype).reshape(self.shape)[start:stop])
+        with reading(self._place):
+            rows = slice(*self.row_range(start, stop))
+            return np.array(self._codes().view(self.dtype).reshape(self.shape)[rows])
 
     def _codes(self) -> npt.NDArray[Any]:
         """Values as a flat array that can be viewed as the tensor's dtype."""
@@ -92,9 +90,7 @@ class _Embedded(Tensor):
             return np.array(plural if values is None else values, self.dtype)
         if proto.HasField("raw_data"):
             if len(proto.raw_data) % self.dtype.itemsize:
-                raise DumpError(
-                    f"{self._where}: raw data of {len(proto.raw_data)} bytes are not whole {self.dtype}"
-                )
+                raise DumpError(f"raw data of {len(proto.raw_data)} bytes are not whole {self.dtype}")
             return np.frombuffer(proto.raw_data, self.dtype.newbyteorder("<")).astype(self.dtype, copy=False)
         field = _DTYPES[proto.data_type][1]
         values = getattr(proto, field)
@@ -178,9 +174,8 @@ class OnnxDump(Dump):
         ignored = {name: why for scope in found for name, why in scope.ignored.items()}
         tensors: dict[str, Tensor] = {}
         for name, constant in constants.items():
-            where = f"{path}: tensor {name!r}"
-            with reading(where):
-                tensor = self._tensor(constant, where, layouts.get(name))
+            with reading(place := Place(path, name)):
+                tensor = self._tensor(constant, place, layouts.get(name))
             if tensor is None:
                 ignored[name] = f"data type {_type_name(constant.proto.data_type)}"
             else:
@@ -188,15 +183,15 @@ class OnnxDump(Dump):
         super().__init__(path, "onnx", tensors)
         self.ignored = ignored
 
-    def _tensor(self, constant: Constant, where: str, layout: Layout | None) -> Tensor | None:
+    def _tensor(self, constant: Constant, place: Place, layout: Layout | None) -> Tensor | None:
         if constant.attribute_dtype is not None:
-            return _Embedded(constant, np.dtype(constant.attribute_dtype), where, layout)
+            return _Embedded(constant, np.dtype(constant.attribute_dtype), place, layout)
         dtype, _ = _DTYPES.get(constant.proto.data_type, (None, ""))
-        nbytes = None if dtype is None else declared_bytes(where, constant.shape, dtype)
+        nbytes = None if dtype is None else declared_bytes(constant.shape, dtype)
         if constant.proto.HasField("segment"):
-            raise DumpError(f"{where}: comes in segments, which are not supported")
+            raise DumpError("comes in segments, which are not supported")
         if constant.proto.data_location == 1:
-            span = self._spans[constant.name] = self._span(constant, where, nbytes)
+            span = self._spans[constant.name] = self._span(constant, nbytes)
             if dtype is None:
                 return None
             stored = dtype.newbyteorder("<")
@@ -210,23 +205,22 @@ class OnnxDump(Dump):
                 layout,
                 layout is not None,
             )
-        return None if dtype is None else _Embedded(constant, dtype, where, layout)
+        return None if dtype is None else _Embedded(constant, dtype, place, layout)
 
-    def _span(self, constant: Constant, where: str, nbytes: int | None) -> _Span:
+    def _span(self, constant: Constant, nbytes: int | None) -> _Span:
         entries = {entry.key: entry.value for entry in constant.proto.external_data}
         location = os.path.normpath(entries.get("location", ""))
-        target = inside(self._source.path.parent, entries.get("location", ""), where)
+        target = inside(self._source.path.parent, entries.get("location", ""))
         if location not in self._sources:
             self._sources[location] = Source.of(target)
         source = self._sources[location]
         offset = int(entries.get("offset") or 0)
         length = int(entries.get("length") or (source.size - offset if nbytes is None else nbytes))
         if nbytes is not None and length != nbytes:
-            raise DumpError(f"{where}: external data of {length} bytes, its shape needs {nbytes}")
+            raise DumpError(f"external data of {length} bytes, its shape needs {nbytes}")
         if offset < 0 or length < 0 or offset + length > source.size:
             raise DumpError(
-                f"{where}: external data {offset}..{offset + length} reach outside "
-                f"{location!r} of {source.size} bytes"
+                f"external data {offset}..{offset + length} reach outside {location!r} of {source.size} bytes"
             )
         return _Span(location, source, offset, length)
 
@@ -249,7 +243,7 @@ class OnnxDump(Dump):
             if target == out:
                 raise DumpError("is also the name of an external data file; choose another output", path=out)
             if target.exists() and not out.exists():
-                raise DumpError(f"{target}: exists and may belong to another model; choose another folder")
+                raise DumpError("exists and may belong to another model; choose another folder", path=target)
         _, constants = _listed(self.path, model := _load(self._source))
         with ExitStack() as stack:
             for target in targets:

@@ -16,7 +16,7 @@ import numpy as np
 
 from bitxcore.dumps.base import Dump, Replace, TensorProgress
 from bitxcore.dumps.span import SpanTensor
-from bitxcore.dumps.trust import Source, declared_bytes, reading
+from bitxcore.dumps.trust import Place, Source, declared_bytes, reading
 from bitxcore.dumps.writing import copy_bytes, write_blocks
 from bitxcore.errors import DumpError
 from bitxcore.files import atomic_file
@@ -51,7 +51,7 @@ _DTYPES = {
 _NAMES = {dtype: name for name, dtype in _DTYPES.items()}
 
 
-def load_json(text: bytes, where: object) -> dict[str, Any]:
+def load_json(text: bytes, path: Path) -> dict[str, Any]:
     """Parse a JSON object strictly: UTF-8, no duplicate keys, no NaN."""
 
     def pairs(items: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -66,10 +66,10 @@ def load_json(text: bytes, where: object) -> dict[str, Any]:
     def constant(name: str) -> NoReturn:
         raise ValueError(f"{name} is not JSON")
 
-    with reading(where):
+    with reading(path):
         value = json.loads(text.decode(), object_pairs_hook=pairs, parse_constant=constant)
     if not isinstance(value, dict):
-        raise DumpError(f"{where}: the header is not a JSON object")
+        raise DumpError("the header is not a JSON object", path=path)
     return value
 
 
@@ -95,12 +95,17 @@ def open_safetensors(path: Path) -> SafetensorsDump:
     metadata = entries.pop(METADATA, None) or {}
     if not isinstance(metadata, dict) or not all(isinstance(value, str) for value in metadata.values()):
         raise DumpError(f"{METADATA} is not a map from text to text", path=path)
-    tensors = {name: _tensor(source, len(raw), name, entry) for name, entry in entries.items()}
+    tensors: dict[str, SpanTensor] = {}
+    for name, entry in entries.items():
+        with reading(Place(path, name)):
+            tensors[name] = _tensor(source, len(raw), name, entry)
     end = len(raw)
     for tensor in sorted(tensors.values(), key=lambda tensor: (tensor.offset, tensor.nbytes)):
         if tensor.offset != end:
             fault = "overlaps the one before" if tensor.offset < end else "leaves a hole before it"
-            raise DumpError(f"{tensor.where}: begins at byte {tensor.offset}, not {end}: {fault}")
+            raise DumpError(
+                f"begins at byte {tensor.offset}, not {end}: {fault}", path=path, tensor=tensor.name
+            )
         end += tensor.nbytes
     if end != source.size:
         raise DumpError(f"{source.size - end} bytes belong to no tensor", path=path)
@@ -108,26 +113,23 @@ def open_safetensors(path: Path) -> SafetensorsDump:
 
 
 def _tensor(source: Source, base: int, name: str, entry: Any) -> SpanTensor:
-    where = f"{source.path}: tensor {name!r}"
     if not isinstance(entry, dict) or not {"dtype", "shape", "data_offsets"} <= entry.keys():
-        raise DumpError(f"{where}: the entry lacks dtype, shape or data_offsets")
+        raise DumpError("the entry lacks dtype, shape or data_offsets")
     dtype = _DTYPES.get(entry["dtype"]) if isinstance(entry["dtype"], str) else None
     if dtype is None:
-        raise DumpError(f"{where}: dtype {str(entry['dtype'])[:50]!r} is not supported")
+        raise DumpError(f"dtype {str(entry['dtype'])[:50]!r} is not supported")
     shape, offsets = entry["shape"], entry["data_offsets"]
     if not isinstance(shape, list):
-        raise DumpError(f"{where}: the shape is not a list")
+        raise DumpError("the shape is not a list")
     if (
         not isinstance(offsets, list)
         or len(offsets) != 2
         or any(type(x) is not int or x < 0 for x in offsets)
     ):
-        raise DumpError(f"{where}: data_offsets are not two integers from 0")
-    nbytes = declared_bytes(where, shape, dtype)
+        raise DumpError("data_offsets are not two integers from 0")
+    nbytes = declared_bytes(shape, dtype)
     if offsets[1] - offsets[0] != nbytes:
-        raise DumpError(
-            f"{where}: data_offsets {offsets} span another size than the {nbytes} bytes of its shape"
-        )
+        raise DumpError(f"data_offsets {offsets} span another size than the {nbytes} bytes of its shape")
     return SpanTensor(source, base + offsets[0], name, tuple(shape), dtype.newbyteorder("<"))
 
 
@@ -162,7 +164,7 @@ class SafetensorsDump(Dump):
                 if new is None:
                     tensor.source.check()
                     source.seek(tensor.offset)
-                    copy_bytes(tensor.where, source, target, tensor.nbytes)
+                    copy_bytes(tensor.place, source, target, tensor.nbytes)
                 else:
                     write_blocks(target, tensor, new, tensor.stored)
                 if progress:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from bitxcore.dumps.base import Dump, Replace, Tensor, TensorProgress
 from bitxcore.dumps.safetensors import MAX_HEADER_BYTES, SafetensorsDump, load_json, open_safetensors
-from bitxcore.dumps.trust import Source, inside
+from bitxcore.dumps.trust import Place, Source, inside, reading
 from bitxcore.errors import DumpError
 from bitxcore.files import atomic_directory
 
@@ -30,10 +30,11 @@ def open_shards(path: Path) -> ShardsDump:
         raise DumpError("weight_map is not a map from tensor to file name", path=path)
     shards = []
     for name in dict.fromkeys(weight_map.values()):
-        where = f"{path}: shard {name!r}"
-        if not name.endswith(".safetensors") or "/" in name or "\\" in name:
-            raise DumpError(f"{where}: is not the name of a .safetensors file beside the index")
-        shards.append(open_safetensors(inside(path.parent, name, where)))
+        with reading(Place(path, part=f"shard {name!r}")):
+            if not name.endswith(".safetensors") or "/" in name or "\\" in name:
+                raise DumpError("is not the name of a .safetensors file beside the index")
+            file = inside(path.parent, name)
+        shards.append(open_safetensors(file))
     tensors: dict[str, Tensor] = {}
     for shard in shards:
         for name, tensor in shard.items():

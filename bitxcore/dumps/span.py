@@ -8,8 +8,8 @@ import numpy as np
 import numpy.typing as npt
 
 from bitxcore.dumps.base import Tensor
-from bitxcore.dumps.trust import Source, declared_bytes, reading
-from bitxcore.errors import DumpError, TensorError
+from bitxcore.dumps.trust import Place, Source, declared_bytes, reading
+from bitxcore.errors import DumpError
 from bitxcore.groups import Layout
 
 
@@ -52,14 +52,15 @@ class SpanTensor(Tensor):
         self.offset = offset
         self.stored = stored
         self.order = order
-        end = offset + declared_bytes(self.where, shape, stored)
-        if end > source.size:
-            raise DumpError(f"{self.where}: ends at byte {end}, the file at {source.size}; is it truncated?")
+        with reading(self.place):
+            end = offset + declared_bytes(shape, stored)
+            if end > source.size:
+                raise DumpError(f"ends at byte {end}, the file at {source.size}; is it truncated?")
 
     @property
-    def where(self) -> str:
-        """The tensor's place, as error messages begin."""
-        return f"{self.source.path}: tensor {self.name!r}"
+    def place(self) -> Place:
+        """What errors name."""
+        return Place(self.source.path, self.name)
 
     def read(self) -> npt.NDArray[Any]:
         """Read all values."""
@@ -67,9 +68,9 @@ class SpanTensor(Tensor):
 
     def read_rows(self, start: int, stop: int) -> npt.NDArray[Any]:
         """Read ``[start:stop]`` of axis 0."""
-        if not self.shape:
-            raise TensorError(f"{self.where}: is 0-d, it has no rows")
-        return self._copy(slice(start, stop))
+        with reading(self.place):
+            rows = slice(*self.row_range(start, stop))
+        return self._copy(rows)
 
     def view_rows(self, start: int, stop: int) -> npt.NDArray[Any]:
         """Map ``[start:stop]`` of axis 0, where the file has it as memory would."""
@@ -81,7 +82,7 @@ class SpanTensor(Tensor):
         ):
             return self.read_rows(start, stop)
         self.source.check()
-        with reading(self.where):
+        with reading(self.place):
             mapped = np.memmap(self.source.path, self.stored, "c", self.offset, self.shape)
             view: npt.NDArray[Any] = np.asarray(mapped[start:stop])
             return view
@@ -91,7 +92,7 @@ class SpanTensor(Tensor):
         if not self.size:
             none: npt.NDArray[Any] = np.empty(self.shape, self.dtype)[index]
             return none
-        with reading(self.where):
+        with reading(self.place):
             values = np.memmap(self.source.path, self.stored, "r", self.offset, self.shape, self.order)
             copy: npt.NDArray[Any] = np.array(values[index], dtype=self.dtype, order="C")
             return copy

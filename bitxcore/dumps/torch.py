@@ -15,8 +15,8 @@ import numpy as np
 import numpy.typing as npt
 
 from bitxcore.dumps.base import Dump, Tensor
-from bitxcore.dumps.trust import Source, check_expansion, declared_bytes, reading
-from bitxcore.errors import DumpError, MissingExtraError, TensorError
+from bitxcore.dumps.trust import Place, Source, check_expansion, declared_bytes, reading
+from bitxcore.errors import DumpError, MissingExtraError
 
 MAX_DEPTH = 100
 MAX_OBJECTS = 1_000_000  # shared sub-dicts can name exponentially many
@@ -36,10 +36,10 @@ def _torch() -> Any:
 class _StateTensor(Tensor):
     """One tensor of a state dict, mapped from the file."""
 
-    def __init__(self, value: Any, name: str, dtype: np.dtype[Any], where: str) -> None:
-        super().__init__(name, tuple(value.shape), dtype)
+    def __init__(self, value: Any, dtype: np.dtype[Any], place: Place) -> None:
+        super().__init__(str(place.tensor), tuple(value.shape), dtype)
         self._value = value
-        self._where = where
+        self._place = place
 
     def read(self) -> npt.NDArray[Any]:
         """Read all values."""
@@ -47,14 +47,13 @@ class _StateTensor(Tensor):
 
     def read_rows(self, start: int, stop: int) -> npt.NDArray[Any]:
         """Read ``[start:stop]`` of axis 0."""
-        if not self.shape:
-            raise TensorError(f"{self._where}: is 0-d, it has no rows")
-        start, stop, _ = slice(start, stop).indices(self.shape[0])
-        return self._copy(self._value[start : max(start, stop)])
+        with reading(self._place):
+            start, stop = self.row_range(start, stop)
+        return self._copy(self._value[start:stop])
 
     def _copy(self, value: Any) -> npt.NDArray[Any]:
         torch = _torch()
-        with reading(self._where):
+        with reading(self._place):
             if self.dtype.type.__module__ != "numpy":
                 # torch's .numpy() does not know these; the codes are the same.
                 codes = value.contiguous().view(torch.int16 if self.dtype.itemsize == 2 else torch.uint8)
@@ -104,9 +103,9 @@ class TorchDump(Dump):
         ignored: dict[str, str] = {}
         for name, value in _flatten(source.path, state):
             name = name or source.path.stem
-            where = f"{source.path}: tensor {name!r}"
+            place = Place(source.path, name)
             if name in tensors or name in ignored:
-                raise DumpError(f"{where}: two entries flatten to this name")
+                raise DumpError("two entries flatten to this name", path=source.path, tensor=name)
             if not isinstance(value, torch.Tensor):
                 ignored[name] = f"not a tensor: {type(value).__name__}"
             elif value.layout is not torch.strided or value.is_quantized:
@@ -114,9 +113,9 @@ class TorchDump(Dump):
             elif (dtype := _numpy_dtype(torch, value.dtype)) is None:
                 ignored[name] = f"dtype {value.dtype}"
             else:
-                nbytes = declared_bytes(where, tuple(value.shape), dtype)
-                check_expansion(where, nbytes, source.size)
-                tensors[name] = _StateTensor(value.detach(), name, dtype, where)
+                with reading(place):
+                    check_expansion(declared_bytes(tuple(value.shape), dtype), source.size)
+                tensors[name] = _StateTensor(value.detach(), dtype, place)
         super().__init__(source.path, "torch", tensors)
         self.ignored = ignored
 

@@ -21,6 +21,24 @@ FREE_BYTES = 64 << 20  # a claim this small needs no proof
 
 
 @dataclass(frozen=True, slots=True)
+class Place:
+    """Where in a dump something stands: the fields that errors about it get.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+    tensor : str, optional
+        As the file names it, whatever a directory of dumps calls it.
+    part : str, optional
+        What the text names instead, e.g. ``"member 'w.npy'"``.
+    """
+
+    path: Path
+    tensor: str | None = None
+    part: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Source:
     """A regular file as it was when its header was read.
 
@@ -58,16 +76,26 @@ class Source:
 
 
 @contextmanager
-def reading(where: object) -> Iterator[None]:
-    """Turn whatever a parser raises on damaged bytes into a one-line `DumpError` that begins with `where`."""
+def reading(where: Place | Path) -> Iterator[None]:
+    """Turn whatever a parser raises on damaged bytes into a one-line `DumpError`, and tell where it was.
+
+    Errors that name a file already, maybe another one, stay as they are.
+    """
+    place = where if isinstance(where, Place) else Place(where)
     try:
-        yield
-    except BitxError:
-        raise
-    except FileNotFoundError as error:
-        raise DumpError(f"{where}: does not exist") from error
-    except (Exception, SystemError) as error:
-        raise DumpError(f"{where}: can't be read: {one_line(error)}") from error
+        try:
+            yield
+        except BitxError:
+            raise
+        except FileNotFoundError as error:
+            raise DumpError("does not exist") from error
+        except (Exception, SystemError) as error:
+            raise DumpError(f"can't be read: {one_line(error)}") from error
+    except BitxError as error:
+        if error.path is not None:
+            raise
+        with error_context(path=place.path, tensor=place.tensor, part=place.part):
+            raise
 
 
 @contextmanager
@@ -89,8 +117,8 @@ def one_line(error: BaseException) -> str:
     return "".join(c for c in line[:300] if c.isprintable()) or type(error).__name__
 
 
-def declared_bytes(where: str, shape: Sequence[Any], dtype: np.dtype[Any]) -> int:
-    """Bytes that a shape and dtype found in a file stand for.
+def declared_bytes(shape: Sequence[Any], dtype: np.dtype[Any]) -> int:
+    """Bytes that a shape and dtype found in a file stand for; called where `reading` names the place.
 
     Raises
     ------
@@ -98,16 +126,16 @@ def declared_bytes(where: str, shape: Sequence[Any], dtype: np.dtype[Any]) -> in
         If NumPy could not hold such an array, or only by unpickling.
     """
     if dtype.hasobject:
-        raise DumpError(f"{where}: holds Python objects (dtype {dtype}), which would be unpickled")
+        raise DumpError(f"holds Python objects (dtype {dtype}), which would be unpickled")
     if not dtype.itemsize:
-        raise DumpError(f"{where}: dtype {dtype} has no size")
+        raise DumpError(f"dtype {dtype} has no size")
     if len(shape) > MAX_DIMENSIONS:
-        raise DumpError(f"{where}: has {len(shape)} dimensions, more than {MAX_DIMENSIONS}")
+        raise DumpError(f"has {len(shape)} dimensions, more than {MAX_DIMENSIONS}")
     for length in shape:
         if type(length) is not int or length < 0:
-            raise DumpError(f"{where}: shape {_short(shape)} must be of integers from 0")
+            raise DumpError(f"shape {_short(shape)} must be of integers from 0")
     if prod(length for length in shape if length) * dtype.itemsize >= 1 << 63:
-        raise DumpError(f"{where}: shape {_short(shape)} of {dtype} is more than 2**63 bytes")
+        raise DumpError(f"shape {_short(shape)} of {dtype} is more than 2**63 bytes")
     nbytes: int = prod(shape) * dtype.itemsize
     return nbytes
 
@@ -117,29 +145,34 @@ def _short(shape: Sequence[Any]) -> str:
     return text if len(text) <= 100 else text[:97] + "..."
 
 
-def check_expansion(where: str, nbytes: int, stored: int) -> None:
-    """Refuse a tensor that claims far more bytes than compression can have made of those stored."""
+def check_expansion(nbytes: int, stored: int) -> None:
+    """Refuse a tensor that claims far more bytes than compression can have made of those stored.
+
+    Called where `reading` names the place.
+    """
     if nbytes > max(FREE_BYTES, DEFLATE_RATIO * stored):
-        raise DumpError(f"{where}: claims {nbytes} bytes, of which only {stored} are stored")
+        raise DumpError(f"claims {nbytes} bytes, of which only {stored} are stored")
 
 
-def inside(folder: Path, name: str, where: str) -> Path:
-    """Resolve a relative file name found in a dump.
+def inside(folder: Path, name: str) -> Path:
+    """Resolve a relative file name found in a dump; called where `reading` names the place.
 
     Parameters
     ----------
     folder : pathlib.Path
         The dump's folder, which the name must not leave, neither by ``..`` nor by a symbolic link.
     name : str
-    where : str
-        Start of the error message.
+
+    Raises
+    ------
+    DumpError
+        If the name leads out of the folder.
     """
     parts = name.replace("\\", "/").split("/")
     if not name or "\0" in name or os.path.isabs(name) or ".." in parts:
-        raise DumpError(f"{where}: path {name!r} leaves the dump's folder")
+        raise DumpError(f"path {name!r} leaves the dump's folder")
     path = folder / name
-    with reading(where):
-        target, root = os.path.realpath(path), os.path.realpath(folder)
+    target, root = os.path.realpath(path), os.path.realpath(folder)
     if os.path.commonpath([target, root]) != root:
-        raise DumpError(f"{where}: path {name!r} is a link out of the dump's folder")
+        raise DumpError(f"path {name!r} is a link out of the dump's folder")
     return path

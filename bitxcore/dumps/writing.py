@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 from typing import IO, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from bitxcore.dumps.base import Tensor
-from bitxcore.dumps.trust import reading
+from bitxcore.dumps.trust import Place, reading
 from bitxcore.errors import DumpError, TensorError
 
 COPY_BYTES = 1 << 20
@@ -87,12 +88,12 @@ def write_blocks(
             file.write(values.reshape(-1).view(np.uint8).data)
 
 
-def copy_bytes(where: object, source: IO[bytes], target: IO[bytes], nbytes: int) -> None:
-    """Copy `nbytes` bytes from position to position; `where` begins the message if reading fails."""
+def copy_bytes(where: Place | Path, source: IO[bytes], target: IO[bytes], nbytes: int) -> None:
+    """Copy `nbytes` bytes from position to position; `where` is what the error names if reading fails."""
     while nbytes:
         with reading(where):
             chunk = source.read(min(COPY_BYTES, nbytes))
-        if not chunk:
-            raise DumpError(f"{where}: ended {nbytes} bytes early")
+            if not chunk:
+                raise DumpError(f"ended {nbytes} bytes early")
         target.write(chunk)
         nbytes -= len(chunk)

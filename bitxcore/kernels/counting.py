@@ -56,6 +56,7 @@ def float_rows(v: Any, emax: Any, window: int, group: int, bits: int, fraction: 
     Significands stand at the top of their lanes. Rows are those of the window; such a group has none.
     """
     special = (1 << (bits - 1 - fraction)) - 1
+    # emax and broken: lanes one a group; v, code and the rows: one a weight.
     broken = where(emax == special, like(emax, 1), 0)
     code = align(v, v & 0, fraction, bits)
     rows = (code >> (spread(emax, group) - umax((v >> fraction) & special, 1))) & window
@@ -95,6 +96,7 @@ def count_kernel(kind: int, code_bits: int, group: int) -> Any:
     fraction = FRACTION_BITS[bits] if is_float else 0
     lanes = lanes_of(bits, group)
     step = lanes // group
+    # The lowest bit of each byte of a lane.
     every = sum(1 << k for k in range(0, bits, 8))
 
     @kernel(variant=(kind, code_bits, group))
@@ -111,6 +113,8 @@ def count_kernel(kind: int, code_bits: int, group: int) -> Any:
             else:
                 code, rows, broken = integer_rows(v, signed, twos, width, limit, window, group, bits)
             bad += total(broken)
+            # Rows 8 apart, each one's bit alone at the bottom of a byte: adding lanes adds all bytes at
+            # once, and 64 members do not fill one. Eight such sums hold every row.
             for s in range(8):
                 store(counts[s], i * step, fold_add((rows >> s) & every, group))
         return bad
@@ -141,15 +145,20 @@ def summary_kernel(kind: int, code_bits: int, group: int) -> Any:
         x, rows, nonempty, sums, counters, present, vectors, emin, signed, twos, width, limit, window
     ):
         bad = 0
+        # Two carry-save trees of an eighth of a vector: one, two and four for the rows of the groups,
+        # the others (_m) for the significands as they are. They hold what has not made up an eight.
         one = splat(0, bits, part)
         two = splat(0, bits, part)
         four = splat(0, bits, part)
         one_m = splat(0, bits, part)
         two_m = splat(0, bits, part)
         four_m = splat(0, bits, part)
+        # Ones of the significands, in eights.
         essential = splat(0, 32, quarter)
         for first in range(0, vectors, FLUSH):
             last = min(first + FLUSH, vectors)
+            # At most one eight a vector and position: the bytes of the counters hold FLUSH vectors, and so
+            # do the lanes of the zeros. Then all is added to the 64-bit sums.
             clear_counters(counters, bits, part)
             zeros = splat(0, bits, lanes)
             for i in range(first, last):
@@ -165,10 +174,12 @@ def summary_kernel(kind: int, code_bits: int, group: int) -> Any:
                     code, aligned, broken = integer_rows(v, signed, twos, width, limit, window, group, bits)
                     empty = v == 0
                 bad += total(broken)
+                # Non-empty rows of each group, a byte a group.
                 store(present, (i - first) * step, popcount(fold_or(aligned, group)))
                 zeros = zeros + where(empty, like(v, 1), 0)
                 one, two, four, eights = carry_save(aligned, one, two, four)
                 add_eights(eights, counters, bits, part)
+                # Of the significands only the number of ones is wanted, not their rows.
                 one_m, two_m, four_m, eights = carry_save(code, one_m, two_m, four_m)
                 essential = essential + resize(fold_add(popcount(eights), 4), 32)
             add_counters(counters, 8, rows, bits, part)

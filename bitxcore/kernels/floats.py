@@ -70,12 +70,15 @@ def widen(typing: Any, x: Any, kind: Any) -> Any:
         code = args[0]
         if image is x:
             return code
+        # bfloat16 is the upper half of a float32.
         if k == BFLOAT16:
             wide = builder.zext(code, image.llvm)
             return builder.shl(wide, _constant(wide, 16))
+        # float16: the conversion of the machine, exact; subnormals become normal numbers.
         if k == FLOAT16:
             return builder.bitcast(_half_image(builder, code, image), image.llvm)
         wide = builder.zext(code, ir.VectorType(ir.IntType(16), x.lanes))
+        # E5M2 is the upper half of a float16.
         if k == FLOAT8_E5M2:
             half = builder.shl(wide, _constant(wide, 8))
             return builder.bitcast(_half_image(builder, half, image), image.llvm)
@@ -85,6 +88,7 @@ def widen(typing: Any, x: Any, kind: Any) -> Any:
         half = builder.or_(sign, builder.shl(magnitude, _constant(wide, 7)))
         value = _half_image(builder, half, image)
         value = builder.fmul(value, ir.Constant(value.type, [256.0] * x.lanes))
+        # Its one NaN has the code that would read as 480, and it has no infinities.
         is_nan = builder.icmp_unsigned("==", magnitude, _constant(wide, 0x7F))
         bits = builder.bitcast(value, image.llvm)
         return builder.select(is_nan, _constant(bits, 0x7FC00000), bits)
@@ -104,6 +108,8 @@ def narrow(typing: Any, x: Any, kind: Any) -> Any:
             return bits
         if k == BFLOAT16:
             return builder.trunc(builder.lshr(bits, _constant(bits, 16)), code.llvm)
+        # Pruning leaves no bit that the format lacks: the conversions round nothing. What they make of
+        # NaN and Inf is of no interest, such groups are copied.
         value = builder.bitcast(bits, ir.VectorType(ir.FloatType(), x.lanes))
         if k == FLOAT8_E4M3FN:
             value = builder.fmul(value, ir.Constant(value.type, [2.0**-8] * x.lanes))
@@ -122,12 +128,15 @@ def narrow(typing: Any, x: Any, kind: Any) -> Any:
 @njit(inline="always")
 def largest_exponent(v: Any, emin: int, group: int, bits: int, fraction: int) -> Any:
     """Exponent of the largest member of each group, `emin` at least; a group a lane."""
+    # The exponent is the upper part of a magnitude: the largest magnitude has the largest one.
     return umax(fold_umax(v & ((1 << (bits - 1)) - 1), group) >> fraction, emin)
 
 
 @njit(inline="always")
 def align(v: Any, distance: Any, fraction: int, bits: int) -> Any:
     """Put significands at the top of their lanes, then `distance` rows down."""
+    # The fraction moves below the top bit. That bit is the hidden one, in whose place the exponent's last
+    # bit has come to stand, and 0 in a subnormal. Rows pushed out of the lane are below any window.
     significand = v << (bits - 1 - fraction)
     subnormal = (v & (((1 << (bits - 1 - fraction)) - 1) << fraction)) == 0
     return where(subnormal, significand, significand | -(1 << (bits - 1))) >> distance
@@ -139,15 +148,19 @@ def clear(v: Any, stays: Any, fraction: int, bits: int) -> Any:
 
     A cleared hidden bit is taken off by a subtraction, which renormalises and is exact.
     """
+    # head: sign and exponent alone, which read as a float are the hidden bit's own value.
     head = v & -(1 << fraction)
     gone = where((stays & (1 << fraction)) != 0, 0, head)
     value = fsub(as_float(v & (stays | -(1 << fraction)), bits), as_float(gone, bits))
+    # x - x is +0: a weight that loses all its bits keeps its sign.
     return as_int(value, bits) | (v & -(1 << (bits - 1)))
 
 
 @njit(inline="always")
 def encode(aligned: Any, emax: Any, fraction: int, bits: int) -> Any:
     """Undo `align`: the magnitude whose rows are `aligned`, row 0 weighing 2**(emax - bias)."""
+    # top: rows above the leading bit, by which the exponent is smaller than the group's. Where that
+    # leaves no exponent (emax <= top) the value is a subnormal, its bits that much further down.
     top = leading_zeros(aligned)
     significand = (aligned << top) >> (bits - 1 - fraction)
     normal = ((emax - top) << fraction) + (significand & ((1 << fraction) - 1))
@@ -181,25 +194,34 @@ def prune_kernel(kind: int, group: int) -> Any:
             return -1
         bad = 0
         for i in range(vectors):
+            # `step` groups, one behind the other. Lanes are of two kinds: one a weight (v, distance,
+            # aligned), and, after a fold, one a group (emax, present, mask).
             for ahead in range(0, lanes, line):
                 prefetch(x, i * lanes + PREFETCH + ahead)
             v = widen(load(x, i * lanes, lanes), kind)
             emax = largest_exponent(v, emin, group, bits, fraction)
+            # distance: rows from row 0 down to a weight's leading bit; the field 0 of a subnormal means 1.
             distance = spread(emax, group) - umax((v >> fraction) & special, 1)
+            # aligned: the bit matrix. Row r is bit (bits - 1 - r) of the group's lanes.
             aligned = align(v, distance, fraction, bits)
+            # present: rows with a one in them, also below the window.
             present = fold_or(aligned, group)
             some = present != 0
             mask = keep_topn(aligned, present & window, rows, refine, group, bits)
+            # NaN and Inf have the largest exponent there is, so emax tells of them.
             nonfinite = emax == special
             mask = where(nonfinite, window, mask)
             broken = where(nonfinite, like(emax, 1), 0)
             bad += total(broken)
             store(masks, i * step, mask)
             store(kept, i * step, popcount(mask))
+            # The image's exponent, counted from the format's own smallest.
             store(exponents, i * step, where(some, emax - (emin - 1), 0))
             # Loaded again: cheaper than to hold it in registers meanwhile.
             old = load(x, i * lanes, lanes)
             v = widen(old, kind)
+            # The kept rows from the group's places to the weight's: the row of its leading bit goes to the
+            # top of the lane, then to where the hidden bit would stand in the code.
             new = narrow(clear(v, (spread(mask, group) << distance) >> pad, fraction, bits), kind)
             store(out, i * lanes, where(spread(broken, group) != 0, old, new))
         return bad
@@ -236,6 +258,8 @@ def apply_kernel(kind: int, group: int) -> Any:
             distance = spread(emax, group) - umax(e, 1)
             mask = spread(load(masks, i * step, step), group)
             if nearest:
+                # below: rows under the weight's last place, fewer the lower it stands; a code has no bits
+                # for them. A subnormal of the format stands where its smallest normal number does.
                 below = (like(v, 1) << last_place) - 1
                 below = below >> (spread(emax, group) - umax(e, emin))
                 aligned = align(v, distance, fraction, bits) & window

@@ -40,6 +40,7 @@ UNSIGNED, SIGN_MAGNITUDE, TWOS_COMPLEMENT = (0, 0), (-1, 0), (0, -1)
 @njit(inline="always")
 def significand(v: Any, signed: int, bits: int) -> Any:
     """Magnitude, or in two's complement the code itself."""
+    # negative: all ones or 0; with it, complement and subtraction make -v or leave v.
     negative = ashr(v, bits - 1) & signed
     return (v ^ negative) - negative
 
@@ -47,6 +48,7 @@ def significand(v: Any, signed: int, bits: int) -> Any:
 @njit(inline="always")
 def outside(v: Any, signed: int, twos: int, limit: int, bits: int) -> Any:
     """1 where a code has more than `limit` bits: it is not of the format."""
+    # In two's complement a negative code is inverted, so that its redundant sign bits become zeros.
     size = significand(v, signed, bits) ^ (ashr(v, bits - 1) & twos)
     return where((size >> limit) != 0, like(v, 1), 0)
 
@@ -54,6 +56,7 @@ def outside(v: Any, signed: int, twos: int, limit: int, bits: int) -> Any:
 @njit(inline="always")
 def from_top(aligned: Any, v: Any, signed: int, twos: int, width: int, bits: int) -> Any:
     """Turn significands at the top of their lanes into codes; magnitudes take the sign of `v`."""
+    # Two's complement needs its sign bit repeated to the lane's width, a magnitude zeros.
     value = (ashr(aligned, bits - width) & twos) | ((aligned >> (bits - width)) & (like(v, twos) ^ -1))
     negative = ashr(v, bits - 1) & signed
     return (value ^ negative) - negative
@@ -80,10 +83,13 @@ def prune_kernel(bits: int, group: int) -> Any:
         for i in range(vectors):
             for ahead in range(0, lanes, line):
                 prefetch(x, i * lanes + PREFETCH + ahead)
+            # Lanes one a weight, `bits` wide; after a fold one a group, widened to row lanes of 32 bits.
+            # aligned: the bit matrix. Row r is bit (bits - 1 - r) of the group's lanes.
             v = load(x, i * lanes, lanes)
             aligned = significand(v, signed, bits) << (bits - width)
             present = to_rows(fold_or(aligned, group), bits)
             mask = keep_topn(aligned, present & window, rows, refine, group, bits)
+            # over: 1 for a group with a code that is none of the format's; it is copied, its mask full.
             over = to_counts(fold_or(outside(v, signed, twos, limit, bits), group), bits)
             mask = where(over != 0, window, mask)
             bad += total(over)
@@ -91,6 +97,7 @@ def prune_kernel(bits: int, group: int) -> Any:
             store(kept, i * step, popcount(mask))
             stays = spread(from_rows(mask, bits), group)
             new = from_top(aligned & stays, v, signed, twos, width, bits)
+            # from_rows takes the upper `bits` bits of a row lane: the 1 of `over` is put at their bottom.
             store(out, i * lanes, where(spread(from_rows(over << (32 - bits), bits), group) != 0, v, new))
         return bad
 

@@ -60,6 +60,7 @@ def pack_kernel(kind: int, code_bits: int, group: int) -> Any:
     def pack(x, masks, exponents, signs, rows, groups, base, signed, twos, width):
         at = 0
         for g in range(groups):
+            # One group a turn, a member a lane; aligned is its bit matrix, row 0 on top.
             v = load(x, g * group, group)
             if is_float:
                 v = widen(v, kind)
@@ -67,7 +68,9 @@ def pack_kernel(kind: int, code_bits: int, group: int) -> Any:
                 aligned = align(v, emax - umax((v >> fraction) & special, 1), fraction, bits)
             else:
                 aligned = significand(v, signed, bits) << (bits - width)
+            # A comparison's lanes of one bit, read as one integer: bit j is member j's sign.
             store(signs, g, resize(as_bits((v >> (bits - 1)) != 0, group), store_bits))
+            # Kept rows from above: `row` is one bit, `left` the rows that are still to come.
             left = load(masks, g, 1)
             top = like(left, 1) << (row_bits - 1)
             for _ in range(row_bits):
@@ -105,6 +108,7 @@ def unpack_kernel(kind: int, code_bits: int, group: int) -> Any:
                     break
                 left = left ^ row
                 member = spread(from_rows(row, bits), group)
+                # Bit j of the stored row sets the row's bit in member j's lane.
                 ones = as_mask(resize(load(rows, at, 1), group), 1)
                 aligned = aligned | where(ones, member, zero)
                 at += 1

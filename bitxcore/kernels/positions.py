@@ -27,11 +27,14 @@ def carry_save(typing: Any, x: Any, ones: Any, twos: Any, fours: Any) -> Any:
     part = x.lanes // PARTS
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        # Adds three bits at every position at once: sum, and carry worth twice as much.
         def full_add(a: Any, b: Any, c: Any) -> tuple[Any, Any]:
             half = builder.xor(a, b)
             return builder.xor(half, c), builder.or_(builder.and_(a, b), builder.and_(half, c))
 
         words = [shuffle(builder, args[0], list(range(k * part, (k + 1) * part))) for k in range(PARTS)]
+        # Eight words and three counters in: seven full adders (Harley and Seal's tree) leave the counters
+        # and one word worth eight.
         one, two, four = args[1:]
         carries = []
         for k in range(0, PARTS, 2):
@@ -64,6 +67,7 @@ def add_eights(word: Any, counters: Any, bits: int, part: int) -> None:
 def add_counters(counters: Any, weight: int, rows: Any, bits: int, part: int) -> None:
     """Add the counters, worth `weight` each, to the sums by row; row 0 is the top bit."""
     for s in range(8):
+        # Each lane has counted other weights, at the same positions; a byte holds one position's count.
         for lane in range(part):
             word = np.uint64(counters[s, lane])
             for q in range(bits >> 3):

@@ -21,6 +21,7 @@ from bitxcore.kernels.vectors import (
 @njit(inline="always")
 def count(aligned: Any, row: Any, group: int, bits: int) -> Any:
     """Ones of each group in its `row` (one bit of a row lane)."""
+    # The row's one bit, from the group's lane to each member's: is it set there?
     member = spread(from_rows(row, bits), group)
     return to_counts(fold_add(where((aligned & member) != 0, like(aligned, 1), 0), group), bits)
 
@@ -31,6 +32,8 @@ def outranks(lower: Any, upper: Any, distance: Any) -> Any:
 
     The arguments `lower` and `upper` are numbers of ones, 64 at most.
     """
+    # 64 ones weigh no more than one of the row three above: beyond that nothing can outrank it. A
+    # `distance` below 0 wraps, and is far as well.
     near = distance < 4
     wins = where(near, lower, 0) > (upper << (where(near, distance, 0) << 1))
     return where(wins, like(lower, 1), 0)
@@ -53,17 +56,23 @@ def keep_topn(aligned: Any, present: Any, rows: int, refine: bool, group: int, b
     present : Vec
         Non-empty rows, a group a lane, as `to_rows` gives them.
     """
+    # All lanes here are one a group, a bit a row. Shifts by the width give 0, so `top >> leading_zeros(x)`
+    # is the highest row of x, and no row if there is none.
     top = like(present, 1) << leading_zeros(like(present, 1))
     left = present
     before = present & 0
     last = present & 0
+    # Row by row from above: `last` was taken now, `before` just before it, `left` are still there.
     for _ in range(rows):
         before = last
         last = top >> leading_zeros(left)
         left = left & (last ^ -1)
     kept = present & (left ^ -1)
+    # With four members at most, no row has more than four times the ones of another.
     if not refine or group <= 4:
         return kept
+    # Up to 16 members: only the row right below the last one taken can outrank it. surplus: its ones, less
+    # four for each one of the last row. From -64 to 16, that fits a lane of 8 bits.
     if group <= 16:
         after = (last >> 1) & present
         none = aligned & 0
@@ -73,6 +82,8 @@ def keep_topn(aligned: Any, present: Any, rows: int, refine: bool, group: int, b
         # Signed > 0: the neighbour below holds more than four times the ones of the last row.
         swap = (surplus + -1) < (top + -1)
         return where(swap, (kept & (last ^ -1)) | after, kept)
+    # Up to 64 members: of the last two rows taken and the next two, the two most significant are kept.
+    # nK: ones of the row, zK: its number, oJK: 1 where the lower row K outranks the upper row J.
     third = top >> leading_zeros(left)
     fourth = top >> leading_zeros(left & (third ^ -1))
     n0 = count(aligned, before, group, bits)
@@ -99,7 +110,9 @@ def round_to_rows(aligned: Any, rows: Any, ties_up: Any) -> Any:
     and sets every row below; the next one up is an increment within the rows.
     """
     outside = aligned & (rows ^ -1)
+    # up_to_h: h and all below it; nothing where the value has no bit outside the rows, and is exact.
     up_to_h = where(outside == 0, like(aligned, 0), like(aligned, -1) >> leading_zeros(outside))
     lower = (aligned & rows & (up_to_h ^ -1)) | (rows & up_to_h)
+    # Ones in all places that are not rows let the carry of the increment pass through them.
     upper = where(lower == rows, lower, ((lower | (rows ^ -1)) + 1) & rows)
     return where((upper - aligned) < (aligned - lower) + ties_up, upper, lower)

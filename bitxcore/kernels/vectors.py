@@ -60,6 +60,7 @@ def shuffle(builder: Any, x: Any, lanes: list[int]) -> Any:
 
 def _llvm_call(builder: Any, name: str, operands: list[Any], *flags: Any) -> Any:
     ty = operands[0].type
+    # LLVM's intrinsics are overloaded by the type of their operands: llvm.umax.v128i32 and so on.
     function = ir.FunctionType(ty, [x.type for x in operands] + [f.type for f in flags])
     mangled = f"llvm.{name}.v{ty.count}i{ty.element.width}"
     return builder.call(
@@ -72,10 +73,12 @@ def _as_vector(builder: Any, vec: Vec, ty: Any, value: Any) -> Any:
     if isinstance(ty, Vec):
         return value
     width = value.type.width
+    # Python's integers come as int64: a lane takes their low bits, so -1 sets all of a lane's.
     if width > vec.bits:
         value = builder.trunc(value, vec.element)
     elif width < vec.bits:
         value = builder.zext(value, vec.element)
+    # Lane 0 set, then repeated: the pattern that LLVM knows as one broadcast.
     first = builder.insert_element(ir.Constant(vec.llvm, ir.Undefined), value, ir.Constant(INT32, 0))
     return shuffle(builder, first, [0] * vec.lanes)
 
@@ -92,6 +95,7 @@ def load(typing: Any, array: Any, index: Any, lanes: Any) -> Any:
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         pointer = _pointer(context, builder, array, args[0], args[1], vec.llvm)
+        # Aligned like one element: a NumPy array may begin anywhere, and the next vector follows at once.
         return builder.load(pointer, align=vec.bits // 8)
 
     return vec(array, index, lanes), codegen
@@ -120,6 +124,7 @@ def prefetch(typing: Any, array: Any, index: Any) -> Any:
         pointer = _pointer(context, builder, array, args[0], args[1], ir.IntType(8))
         function = ir.FunctionType(ir.VoidType(), [pointer.type, INT32, INT32, INT32])
         callee = cgutils.get_or_insert_function(builder.module, function, "llvm.prefetch.p0")
+        # A read (0), into the caches near this core (3), of data (1).
         builder.call(callee, [pointer, *(ir.Constant(INT32, k) for k in (0, 3, 1))])
         return context.get_dummy_value()
 
@@ -146,6 +151,7 @@ def _elementwise(emit: Callable[[Any, Any, Any, Vec], Any]) -> Any:
 
 def _shift(method: str) -> Callable[[Any, Any, Any, Vec], Any]:
     def emit(builder: Any, x: Any, y: Any, vec: Vec) -> Any:
+        # LLVM leaves a shift by the width or more undefined. Kernels count on 0: rows that leave the lane.
         inside = builder.icmp_unsigned("<", y, _constant(vec.llvm, vec.bits))
         return builder.select(inside, getattr(builder, method)(x, y), _constant(vec.llvm, 0))
 
@@ -191,6 +197,7 @@ def _register(function: Any, emit: Callable[[Any, Any, Any, Vec], Any], to_mask:
         return emit(builder, x, y, vec)
 
     infer_global(function)(Operator)
+    # A vector on either side, or on both; what is no vector is broadcast.
     for operands in ((Vec, Vec), (Vec, types.Any), (types.Any, Vec)):
         lower_builtin(function, *operands)(lower)
 
@@ -200,7 +207,6 @@ for _function, (_emit, _to_mask) in _OPERATORS.items():
 
 umax = _elementwise(lambda b, x, y, v: _llvm_call(b, "umax", [x, y]))
 fsub = _elementwise(lambda b, x, y, v: b.fsub(x, y))
-fmul = _elementwise(lambda b, x, y, v: b.fmul(x, y))
 ashr = _elementwise(lambda b, x, y, v: b.ashr(x, y))
 
 
@@ -247,15 +253,9 @@ def _resize(builder: Any, x: Any, to: Vec) -> Any:
     return (builder.zext if x.type.element.width < to.bits else builder.trunc)(x, to.llvm)
 
 
-def _refloat(builder: Any, x: Any, to: Vec) -> Any:
-    wider = isinstance(x.type.element, ir.HalfType)
-    return (builder.fpext if wider else builder.fptrunc)(x, to.llvm)
-
-
 resize = _cast(lambda x, bits: Vec(bits, x.lanes), _resize)  # zero-extend or truncate
 as_float = _cast(lambda x, bits: Vec(bits, x.lanes, "f"), lambda b, x, to: b.bitcast(x, to.llvm))
 as_int = _cast(lambda x, bits: Vec(bits, x.lanes), lambda b, x, to: b.bitcast(x, to.llvm))
-to_float = _cast(lambda x, bits: Vec(bits, x.lanes, "f"), _refloat)  # change the precision
 # Mask of a group as one integer of `bits` bits, lane j in bit j; and back.
 as_bits = _cast(lambda x, bits: Vec(bits, x.lanes // bits), lambda b, x, to: b.bitcast(x, to.llvm))
 as_mask = _cast(lambda x, bits: Vec(1, x.lanes * x.bits), lambda b, x, to: b.bitcast(x, to.llvm))
@@ -279,6 +279,8 @@ def _rows(to_row_lanes: bool, on_top: bool) -> Any:
                 return value
             if to_row_lanes:
                 value = builder.zext(value, to.llvm)
+            # Row 0 is the top bit of a lane of any width, so masks move to the top and back. Numbers of
+            # ones stay at the bottom.
             if on_top:
                 shift = _constant(value.type, wide - narrow)
                 value = (builder.shl if to_row_lanes else builder.lshr)(value, shift)
@@ -307,6 +309,8 @@ def _fold(combine: Callable[[Any, Any, Any], Any]) -> Any:
 
         def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
             value = args[0]
+            # After k steps lane i holds members i * 2**k up to (i + 1) * 2**k of what came in; after all
+            # of them, lane i holds group i.
             for _ in range(size.bit_length() - 1):
                 n = value.type.count
                 even = shuffle(builder, value, list(range(0, n, 2)))
@@ -331,6 +335,7 @@ def spread(typing: Any, x: Any, group: Any) -> Any:
     to = Vec(x.bits, x.lanes * size)
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        # Lane i belongs to group i // size.
         return shuffle(builder, args[0], [i // size for i in range(to.lanes)])
 
     return to(x, group), codegen
@@ -362,6 +367,7 @@ def total(typing: Any, x: Any) -> Any:
     """Sum of all lanes, as int64 (lanes taken as unsigned)."""
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        # Widened first: the sum of a vector of bytes needs more bits than a byte has.
         wide = args[0] if x.bits == 64 else builder.zext(args[0], ir.VectorType(ir.IntType(64), x.lanes))
         function = ir.FunctionType(ir.IntType(64), [wide.type])
         name = f"llvm.vector.reduce.add.v{x.lanes}i64"
@@ -384,6 +390,8 @@ def flushes(typing: Any, two: Any, bits: Any) -> Any:
         def subnormal(code: Any) -> Any:
             return builder.bitcast(builder.trunc(code, ir.IntType(vec.bits)), vec.element)
 
+        # The codes 1 and 2 are the two smallest subnormals, and 2 - 1 is 1 unless it is flushed. The 2 is
+        # an argument, or the compiler would work out the answer itself.
         one = subnormal(builder.lshr(args[0], ir.Constant(args[0].type, 1)))
         left = builder.fsub(subnormal(args[0]), one)
         left = builder.bitcast(left, ir.IntType(vec.bits))

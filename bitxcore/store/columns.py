@@ -80,7 +80,11 @@ def _from_objects(values: list[Any]) -> tuple[npt.NDArray[Any], npt.NDArray[np.b
         kept = np.array(present, np.float64)
         lossy = next((v for v, k in zip(present, kept.tolist(), strict=True) if v != k and v == v), None)
         if lossy is not None:
-            raise TensorError(f"{lossy!r} is not exact as float64, which the column's other values need")
+            raise TensorError(
+                f"{lossy!r} is not exact as float64, which the column's other values need",
+                index=values.index(lossy),
+                value=lossy,
+            )
     else:
         types = ", ".join(sorted({type(v).__name__ for v in present}))
         raise TensorError(f"values must be all numbers or all strings, got {types}")
@@ -141,7 +145,11 @@ def cast_exactly(
         pairs = zip(array.tolist(), cast.tolist(), missing.tolist(), strict=True)
         for i, (value, kept, gone) in enumerate(pairs):
             if not gone and value != kept and (value == value or kept == kept):
-                raise TensorError(f"row {i} of the block holds {value!r}, which is not exact as {dtype}")
+                raise TensorError(
+                    f"row {i} of the block holds {value!r}, which is not exact as {dtype}",
+                    index=i,
+                    value=value,
+                )
         array = cast
     if missing.any():
         array = array.copy()

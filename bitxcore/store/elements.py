@@ -13,7 +13,7 @@ import h5py
 import numpy as np
 import numpy.typing as npt
 
-from bitxcore.errors import BitxError, DumpError, TensorError
+from bitxcore.errors import BitxError, DumpError, OptionError, TensorError, error_context
 from bitxcore.store import columns as col
 from bitxcore.store.text import escape_text, unescape_text
 
@@ -36,14 +36,14 @@ Attribute = str | bool | int | float
 
 
 @contextmanager
-def reading(path: Path, what: str = "") -> Iterator[None]:
+def reading(path: Path, part: str | None = None) -> Iterator[None]:
     """Turn whatever HDF5 and h5py say about a file into one line."""
     try:
         yield
     except BitxError:
         raise
     except Exception as error:
-        raise DumpError(f"{what and what + ': '}can't be read: {_line(error)}", path=path) from error
+        raise DumpError(f"can't be read: {_line(error)}", path=path, part=part) from error
 
 
 def _line(error: BaseException) -> str:
@@ -55,7 +55,9 @@ def _line(error: BaseException) -> str:
 def check_identifier(kind: str, name: str) -> None:
     """Refuse a table, column or array name that is no plain identifier."""
     if not _IDENTIFIER.fullmatch(name):
-        raise TensorError(f"{kind} {name!r}: a name must be letters, digits and _, not starting with a digit")
+        raise OptionError(
+            "a name must be letters, digits and _, not starting with a digit", part=f"{kind} {name!r}"
+        )
 
 
 def stamp(element: Any, kind: str) -> None:
@@ -68,13 +70,17 @@ def check_stamp(element: Any, kind: str, path: Path, *kinds: str) -> None:
     """Refuse an element of another encoding, or of a newer major version of it."""
     found, version = element.attrs.get(TYPE), element.attrs.get(TYPE_VERSION)
     if found not in {kind, *kinds}:
-        raise DumpError(f"{element.name}: {TYPE} must be {kind!r}, found {found!r}", path=path)
+        raise DumpError(f"{TYPE} must be {kind!r}, found {found!r}", path=path, part=element.name)
     match = re.fullmatch(r"(\d+)\.\d+", version) if isinstance(version, str) else None
     if not match:
-        raise DumpError(f"{element.name}: {TYPE_VERSION} must be 'major.minor', found {version!r}", path=path)
+        raise DumpError(
+            f"{TYPE_VERSION} must be 'major.minor', found {version!r}", path=path, part=element.name
+        )
     if int(match[1]) > int(VERSION.split(".")[0]):
         raise DumpError(
-            f"{element.name}: {found} {version} is newer than {VERSION}, which this release reads", path=path
+            f"{found} {version} is newer than {VERSION}, which this release reads",
+            path=path,
+            part=element.name,
         )
 
 
@@ -82,9 +88,9 @@ def write_attributes(element: Any, attributes: Mapping[str, Attribute] | None) -
     """Write a user's attributes: strings, bools, integers and floats."""
     for name, value in (attributes or {}).items():
         if name in _OWN:
-            raise TensorError(f"attribute {name!r} of {element.name} is the layout's own")
+            raise OptionError(f"attribute {name!r} of {element.name} is the layout's own")
         if not isinstance(value, (str, bool, int, float, np.bool_, np.integer, np.floating)):
-            raise TensorError(
+            raise OptionError(
                 f"attribute {name!r} of {element.name} must be a str, bool, int or float,"
                 f" not {type(value).__name__}"
             )
@@ -103,7 +109,7 @@ def read_attributes(element: Any) -> dict[str, Any]:
 def child(group: Any, name: str, path: Path) -> Any:
     """Return a member of a group that is really inside this file."""
     if not isinstance(group.get(name, getlink=True), h5py.HardLink):
-        raise DumpError(f"{group.name}: {name!r} is missing, or is a link to elsewhere", path=path)
+        raise DumpError(f"{name!r} is missing, or is a link to elsewhere", path=path, part=group.name)
     return group[name]
 
 
@@ -114,13 +120,13 @@ def read_dataset(dataset: Any, path: Path, rows: slice | None = None) -> npt.NDA
     """
     check_stamp(dataset, "array", path, "string-array")
     if dataset.is_virtual or dataset.external:
-        raise DumpError(f"{dataset.name}: its values are kept in another file", path=path)
+        raise DumpError("its values are kept in another file", path=path, part=dataset.name)
     size = path.stat().st_size
     if dataset.nbytes > _MAX_RATIO * size:
-        raise DumpError(f"{dataset.name}: claims {dataset.nbytes} bytes, in a file of {size}", path=path)
+        raise DumpError(f"claims {dataset.nbytes} bytes, in a file of {size}", path=path, part=dataset.name)
     is_text = h5py.check_string_dtype(dataset.dtype) is not None
     if is_text != (dataset.attrs[TYPE] == "string-array") or not (is_text or dataset.dtype in col.NUMBERS):
-        raise DumpError(f"{dataset.name}: a {dataset.attrs[TYPE]} of dtype {dataset.dtype}", path=path)
+        raise DumpError(f"a {dataset.attrs[TYPE]} of dtype {dataset.dtype}", path=path, part=dataset.name)
     source = dataset.asstr() if is_text else dataset
     return np.asarray(source[() if rows is None else rows])
 
@@ -129,7 +135,7 @@ def read_units(dataset: Any, path: Path) -> str:
     """Read the unit that every array and column has."""
     units = dataset.attrs.get(UNITS)
     if not isinstance(units, str):
-        raise DumpError(f"{dataset.name}: the attribute {UNITS!r} is missing", path=path)
+        raise DumpError(f"the attribute {UNITS!r} is missing", path=path, part=dataset.name)
     return unescape_text(units)
 
 
@@ -138,10 +144,10 @@ def write_array(group: Any, name: str, values: npt.ArrayLike, units: str) -> Non
     check_identifier("array", name)
     check_units(name, units)
     if name in group:
-        raise TensorError(f"{group.name}: array {name!r} is there already")
+        raise OptionError(f"array {name!r} is there already", part=group.name)
     array = np.asarray(values)
     if col.column_dtype(array.dtype) == col.STRING:
-        raise TensorError(f"{group.name}: array {name!r} must hold numbers")
+        raise TensorError(f"array {name!r} must hold numbers", part=group.name)
     packed = {"compression": "gzip", "shuffle": True} if array.nbytes > _CONTIGUOUS_BYTES else {}
     dataset = group.create_dataset(
         name, data=array.astype(array.dtype.newbyteorder("="), copy=False), **packed
@@ -153,7 +159,7 @@ def write_array(group: Any, name: str, values: npt.ArrayLike, units: str) -> Non
 def check_units(name: str, units: object) -> None:
     """Refuse a unit that is not a string; ``"1"`` is a bare number, ``""`` is no quantity at all."""
     if not isinstance(units, str):
-        raise TensorError(f"{name}: units must be a string, got {units!r}")
+        raise OptionError(f"units must be a string, got {units!r}", part=name)
 
 
 class _ColumnWriter:
@@ -230,14 +236,14 @@ def write_table(
 
     Raises
     ------
-    TensorError
+    TensorError, OptionError
         Naming table, column and rule.
     """
     if not units:
-        raise TensorError(f"table {table.name}: units must name at least one column")
+        raise OptionError("units must name at least one column", part=f"table {table.name}")
     unknown = [name for name in dtypes or {} if name not in units]
     if unknown:
-        raise TensorError(f"table {table.name}: dtypes names {unknown[0]!r}, which is no column")
+        raise OptionError(f"dtypes names {unknown[0]!r}, which is no column", part=f"table {table.name}")
     writers = []
     for name, unit in units.items():
         check_identifier(f"table {table.name}: column", name)
@@ -247,27 +253,20 @@ def write_table(
     for block in col.blocks(rows):
         if block.keys() != units.keys():
             raise TensorError(
-                f"table {table.name}: the columns are {sorted(block)}, but units names {sorted(units)}"
+                f"the columns are {sorted(block)}, but units names {sorted(units)}",
+                part=f"table {table.name}",
             )
         lengths = {}
         for writer in writers:
-            with _naming(table, writer.name):
+            with error_context(part=f"table {table.name}: column {writer.name!r}"):
                 lengths[writer.name] = writer.append(block[writer.name])
         if len(set(lengths.values())) > 1:
-            raise TensorError(f"table {table.name}: columns of different lengths: {lengths}")
+            raise TensorError(f"columns of different lengths: {lengths}", part=f"table {table.name}")
     for writer in writers:
-        with _naming(table, writer.name):
+        with error_context(part=f"table {table.name}: column {writer.name!r}"):
             writer.close()
     stamp(table, "table")
     table.attrs.create(ORDER, list(units), dtype=_TEXT)
-
-
-@contextmanager
-def _naming(table: Any, name: str) -> Iterator[None]:
-    try:
-        yield
-    except TensorError as error:
-        raise TensorError(f"table {table.name}: column {name!r}: {error}") from error
 
 
 def table_columns(table: Any, path: Path) -> dict[str, Any]:
@@ -275,11 +274,11 @@ def table_columns(table: Any, path: Path) -> dict[str, Any]:
     check_stamp(table, "table", path)
     order = table.attrs.get(ORDER)
     if not isinstance(order, np.ndarray) or not all(isinstance(name, str) for name in order):
-        raise DumpError(f"{table.name}: the attribute {ORDER!r} is missing", path=path)
+        raise DumpError(f"the attribute {ORDER!r} is missing", path=path, part=table.name)
     found = {name: child(table, name, path) for name in order}
     shapes = {dataset.shape for dataset in found.values()}
     if len(shapes) != 1 or len(next(iter(shapes))) != 1:
-        raise DumpError(f"{table.name}: columns must be 1-D and of one length, found {shapes}", path=path)
+        raise DumpError(f"columns must be 1-D and of one length, found {shapes}", path=path, part=table.name)
     return found
 
 

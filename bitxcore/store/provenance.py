@@ -20,7 +20,7 @@ import h5py
 import numpy as np
 
 from bitxcore.dumps.base import Dump
-from bitxcore.errors import BitxError, DumpError
+from bitxcore.errors import DumpError, OptionError
 from bitxcore.store.elements import (
     check_stamp,
     child,
@@ -31,7 +31,7 @@ from bitxcore.store.elements import (
 )
 from bitxcore.store.text import escape_text, unescape_text
 
-Source = Dump | str | os.PathLike[str]
+InputSource = Dump | str | os.PathLike[str]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -102,10 +102,12 @@ def _plain(value: Any, where: str) -> Any:
         }
     if isinstance(value, (list, tuple)):
         return [_plain(item, f"{where}[{i}]") for i, item in enumerate(value)]
-    raise BitxError(f"parameter {where}: a {type(value).__name__} can't be recorded; use JSON's types")
+    raise OptionError(
+        f"a {type(value).__name__} can't be recorded", part=f"parameter {where}", hint="use JSON's types"
+    )
 
 
-def _input(source: Source) -> Input:
+def _input(source: InputSource) -> Input:
     path = source.path if isinstance(source, Dump) else Path(source)
     try:
         if isinstance(source, Dump):
@@ -120,14 +122,14 @@ def _input(source: Source) -> Input:
     return Input(os.path.abspath(path), digest, size)
 
 
-def collect(parameters: Mapping[str, Any] | None, inputs: Iterable[Source]) -> Provenance:
+def collect(parameters: Mapping[str, Any] | None, inputs: Iterable[InputSource]) -> Provenance:
     """Describe the present run; reads every input once, for its digest.
 
     Raises
     ------
     DumpError
         If an input is not a file, or can't be read.
-    BitxError
+    OptionError
         If a parameter is of a type that JSON can't express.
     """
     return Provenance(

@@ -6,13 +6,13 @@ import os
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self
 
 import h5py
 import numpy as np
 import numpy.typing as npt
 
+from bitxcore.closing import Closing
 from bitxcore.errors import DumpError
 from bitxcore.store import elements, provenance, writer
 from bitxcore.store.elements import reading
@@ -22,7 +22,7 @@ from bitxcore.store.text import escape_name, unescape_name
 BLOCK_ROWS = 1 << 16
 
 
-class Store:
+class Store(Closing):
     """A store that is open for reading; a context manager that closes its file.
 
     Every method raises `DumpError`, with one line, for what is damaged, missing or newer than
@@ -48,7 +48,7 @@ class Store:
         path: str | os.PathLike[str],
         *,
         parameters: Mapping[str, Any] | None = None,
-        inputs: Iterable[provenance.Source] = (),
+        inputs: Iterable[provenance.InputSource] = (),
     ) -> AbstractContextManager[writer.StoreWriter]:
         """Write a new store; it appears under its name when the ``with`` block ends well.
 
@@ -69,7 +69,7 @@ class Store:
         ------
         DumpError
             If an input can't be read or the store can't be written.
-        BitxError
+        OptionError
             If a parameter can't be recorded.
         """
         return writer.create(path, parameters=parameters, inputs=inputs)
@@ -181,14 +181,6 @@ class Store:
     def close(self) -> None:
         """Close the file; nothing can be read afterwards."""
         self._file.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def __repr__(self) -> str:
         return f"<Store {self.path}>"

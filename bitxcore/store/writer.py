@@ -11,7 +11,7 @@ from typing import Any
 import h5py
 import numpy.typing as npt
 
-from bitxcore.errors import BitxError, TensorError
+from bitxcore.errors import OptionError, TensorError
 from bitxcore.files import atomic_file
 from bitxcore.store import elements, provenance
 from bitxcore.store.columns import Rows
@@ -71,13 +71,15 @@ class StoreWriter:
         Raises
         ------
         TensorError
-            For values, names or units that break a rule; nothing of the table remains.
+            For values that break a rule; nothing of the table remains.
+        OptionError
+            For names, units or attributes that break one.
         DumpError
             If the file can't be written.
         """
         elements.check_identifier("table", name)
         if name in _RESERVED or name in self._file:
-            raise TensorError(f"there is a {name!r} already", path=self._path)
+            raise OptionError(f"there is a {name!r} already", path=self._path)
         absent = [key for key in KEYS.get(name, ()) if key not in units]
         if absent:
             raise TensorError(f"table {name!r} must have the column {absent[0]!r}", path=self._path)
@@ -107,7 +109,9 @@ class StoreWriter:
         Raises
         ------
         TensorError
-            For a second call with the same name, an array that holds no numbers, a missing unit.
+            For an array that holds no numbers, or arrays and units of other names.
+        OptionError
+            For a second call with the same name, and names, units or attributes that break a rule.
         DumpError
             If the file can't be written.
         """
@@ -117,7 +121,7 @@ class StoreWriter:
             )
         link = f"tensors/{escape_name(name)}"
         if link in self._file:
-            raise TensorError(f"the arrays of tensor {name!r} are there already", path=self._path)
+            raise OptionError(f"the arrays of tensor {name!r} are there already", path=self._path)
         with self._group(link) as group:
             elements.stamp(group, "tensor")
             for key, values in arrays.items():
@@ -151,7 +155,7 @@ class StoreWriter:
 def check_name(path: Path) -> None:
     """Raise unless a store may be called so: another container's suffix would mislead whoever opens it."""
     if path.suffix.lower() not in SUFFIXES:
-        raise BitxError(f"a store is an HDF5 file, its name must end in {' or '.join(SUFFIXES)}", path=path)
+        raise OptionError(f"a store is an HDF5 file, its name must end in {' or '.join(SUFFIXES)}", path=path)
 
 
 @contextmanager
@@ -159,7 +163,7 @@ def create(
     path: str | os.PathLike[str],
     *,
     parameters: Mapping[str, Any] | None = None,
-    inputs: Iterable[provenance.Source] = (),
+    inputs: Iterable[provenance.InputSource] = (),
 ) -> Iterator[StoreWriter]:
     """Write a new store; see `Store.create`."""
     path = Path(path)

@@ -19,7 +19,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bitxcore.dumps.base import Dump
-from bitxcore.errors import BitxError, DumpError, TensorError
+from bitxcore.errors import BitxError, DumpError, OptionError, TensorError
 from bitxcore.store import Store
 from bitxcore.store.columns import NUMBERS, ROWS
 from bitxcore.store.seal import _SEAL
@@ -197,43 +197,43 @@ def test_columns_that_are_refused(tmp_path: Path, column: object, words: str) ->
 
 def test_columns_and_units_must_agree(tmp_path: Path) -> None:
     with Store.create(tmp_path / "a.h5") as store:
-        for columns, units, words in [
-            ({"x": [1], "y": [1]}, {"x": "1"}, "units names"),
-            ({"x": [1]}, {"x": None}, "units must be a string"),
-            ({"x": [1], "y": [1, 2]}, {"x": "1", "y": "1"}, "different lengths"),
-            ({}, {}, "at least one column"),
-            ({"a/b": [1]}, {"a/b": "1"}, "letters, digits"),
-            ([{"x": 1}, {"y": 1}], {"x": "1"}, "a row has the columns"),
+        for columns, units, kind, words in [
+            ({"x": [1], "y": [1]}, {"x": "1"}, TensorError, "units names"),
+            ({"x": [1]}, {"x": None}, OptionError, "units must be a string"),
+            ({"x": [1], "y": [1, 2]}, {"x": "1", "y": "1"}, TensorError, "different lengths"),
+            ({}, {}, OptionError, "at least one column"),
+            ({"a/b": [1]}, {"a/b": "1"}, OptionError, "letters, digits"),
+            ([{"x": 1}, {"y": 1}], {"x": "1"}, TensorError, "a row has the columns"),
         ]:
-            with pytest.raises(TensorError, match=words):
+            with pytest.raises(kind, match=words):
                 store.write_table("t", columns, units=units)
         for name in ("tensors", "provenance", "a/b", "..", ""):
-            with pytest.raises(TensorError):
+            with pytest.raises(OptionError):
                 store.write_table(name, {"x": [1]}, units={"x": "1"})
         with pytest.raises(TensorError, match="'accelerator'"):
             store.write_table("simulation", {"layer": ["a"]}, units={"layer": ""})
-        with pytest.raises(TensorError, match="'y', which is no column"):
+        with pytest.raises(OptionError, match="'y', which is no column"):
             store.write_table("t", {"x": [1]}, units={"x": "1"}, dtypes={"y": int})
         store.write_table("t", {"x": [1]}, units={"x": "1"})
-        with pytest.raises(TensorError, match="already"):
+        with pytest.raises(OptionError, match="already"):
             store.write_table("t", {"x": [1]}, units={"x": "1"})
 
 
 def test_tensor_arrays_that_are_refused(tmp_path: Path) -> None:
     with Store.create(tmp_path / "a.h5") as store:
-        for arrays, units, attrs, words in [
-            ({"x": [1]}, {}, None, "units names"),
-            ({"x": ["a"]}, {"x": "1"}, None, "can't be stored"),
-            ({"x": np.array([None])}, {"x": "1"}, None, "can't be stored|numbers"),
-            ({"x": np.zeros(1, ml_dtypes.bfloat16)}, {"x": "1"}, None, "bfloat16"),
-            ({"..": [1]}, {"..": "1"}, None, "letters, digits"),
-            ({"x": [1]}, {"x": "1"}, {"units": "J"}, "layout's own"),
-            ({"x": [1]}, {"x": "1"}, {"a": [1, 2]}, "not list"),
+        for arrays, units, attrs, kind, words in [
+            ({"x": [1]}, {}, None, TensorError, "units names"),
+            ({"x": ["a"]}, {"x": "1"}, None, TensorError, "can't be stored"),
+            ({"x": np.array([None])}, {"x": "1"}, None, TensorError, "can't be stored|numbers"),
+            ({"x": np.zeros(1, ml_dtypes.bfloat16)}, {"x": "1"}, None, TensorError, "bfloat16"),
+            ({"..": [1]}, {"..": "1"}, None, OptionError, "letters, digits"),
+            ({"x": [1]}, {"x": "1"}, {"units": "J"}, OptionError, "layout's own"),
+            ({"x": [1]}, {"x": "1"}, {"a": [1, 2]}, OptionError, "not list"),
         ]:
-            with pytest.raises(TensorError, match=words):
+            with pytest.raises(kind, match=words):
                 store.write_tensor_arrays("w", arrays, units, attrs)
         store.write_tensor_arrays("w", {"x": [1]}, {"x": "1"})
-        with pytest.raises(TensorError, match="already"):
+        with pytest.raises(OptionError, match="already"):
             store.write_tensor_arrays("w", {"x": [1]}, {"x": "1"})
     with Store.open(tmp_path / "a.h5") as store:
         assert list(store.tensors) == ["w"]

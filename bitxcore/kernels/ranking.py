@@ -1,48 +1,15 @@
-"""Criteria that look at every row of a group, and the gathering of groups for the vector kernels.
+"""Criteria that look at every row of a group: the non-empty ones in order of their significance.
 
 Row counts come as `count_kernel` writes them: byte q of ``counts[s, g]`` counts bit ``8 * q + s``.
 """
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
-from numba import njit
 
 from bitxcore.jit import kernel
 
 LIMBS = 9  # of 16 bits: enough for 64 * 4**63 and its sums
-
-
-@njit(inline="always")
-def place(g: Any, group: int, length: int, stride: int, blocks: int) -> Any:
-    """Where group `g` begins in the tensor, and how many members it has; they lie `stride` apart."""
-    filter_, k = divmod(g, blocks * stride)
-    lane, block = divmod(k, blocks)
-    return filter_ * length * stride + lane + block * group * stride, min(group, length - block * group)
-
-
-@kernel
-def gather(x, out, first, last, padded, group, length, stride, blocks):
-    """Copy groups ``first..last`` to rows of `padded` values, filled up with zeros."""
-    for g in range(first, last):
-        base, members = place(g, group, length, stride, blocks)
-        row = (g - first) * padded
-        for j in range(members):
-            out[row + j] = x[base + j * stride]
-        for j in range(members, padded):
-            out[row + j] = 0
-
-
-@kernel
-def scatter(x, out, first, last, padded, group, length, stride, blocks):
-    """Undo `gather`."""
-    for g in range(first, last):
-        base, members = place(g, group, length, stride, blocks)
-        row = (g - first) * padded
-        for j in range(members):
-            out[base + j * stride] = x[row + j]
 
 
 @kernel
@@ -51,6 +18,8 @@ def rank_rows(counts, g, bits, ranked, squares):
 
     A row can only overtake rows less than four above it, so insertion moves little.
     """
+    # ranked[:n] are row numbers, the most significant first, and squares[:n] their ones: the square of a
+    # row's significance is its ones times 4**(bits - 1 - row).
     n = 0
     for row in range(bits):
         bit = bits - 1 - row
@@ -59,6 +28,7 @@ def rank_rows(counts, g, bits, ranked, squares):
             continue
         at = n
         while at > 0:
+            # The new row is the lowest so far: it needs more than 4**distance times the other's ones.
             distance = row - ranked[at - 1]
             if distance > 3 or ones <= squares[at - 1] << (2 * distance):
                 break
@@ -84,6 +54,7 @@ def keep_threshold(counts, masks, kept, groups, bits, rows, least):
         n = rank_rows(counts, g, bits, ranked, ones)
         mask = np.uint64(0)
         taken = 0
+        # `least` is a table, so that a threshold's square is never rounded on the way.
         for i in range(n):
             enough = ones[i] >= least[ranked[i] - ranked[0] + 3, ones[0]]
             if enough and taken < rows:
@@ -106,12 +77,15 @@ def keep_energy(counts, masks, kept, groups, bits, rows, share):
     for g in range(groups):
         n = rank_rows(counts, g, bits, ranked, ones)
         over[:] = 0  # 2**38 * pruned - share * all, limb by limb, not carried
+        # A row's energy is ones * 2**power: its limb is power >> 4, its place in there power & 15.
         for i in range(n):
             power = 2 * (bits - 1 - ranked[i])
             over[power >> 4] -= (ones[i] << (power & 15)) * share
+        # Prune from the least significant row on, until `over` would be positive.
         while n > 0:
             power = 2 * (bits - 1 - ranked[n - 1])
             over[power >> 4] += (ones[n - 1] << (power & 15)) << 38
+            # The sign of the whole number: of the last carry, or, if that is 0, whether a limb is not.
             carry = np.int64(0)
             exact = True
             for k in range(LIMBS):

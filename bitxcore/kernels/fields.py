@@ -31,8 +31,10 @@ def magnitude(v: Any, encoding: int, bits: int) -> Any:
     """Orders codes by size, so that one comparison tells those outside the format."""
     if encoding == UNSIGNED:
         return v
+    # Floats of one sign are ordered as their codes; NaN and Inf come after the largest finite one.
     if encoding == FLOAT:
         return v & ((1 << (bits - 1)) - 1)
+    # negative: all ones for a negative code, else 0.
     negative = ashr(v, bits - 1)
     if encoding == TWOS_COMPLEMENT:
         return v ^ negative
@@ -43,6 +45,7 @@ def magnitude(v: Any, encoding: int, bits: int) -> Any:
 def significand(v: Any, size: Any, encoding: int, p: int) -> Any:
     """Significands of codes `v` with magnitudes `size`."""
     if encoding == FLOAT:
+        # Below 1 << (p - 1) the exponent is 0: zeros and subnormals have no hidden bit.
         hidden = like(v, 1) << (p - 1)
         fraction = v & (hidden - 1)
         return where(size < hidden, fraction, fraction | hidden)
@@ -68,6 +71,7 @@ def fields_kernel(bits: int, encoding: int) -> Any:
         for i in range(0, values, lanes):
             v = load(x, i, lanes)
             size = magnitude(v, encoding, bits)
+            # Checked once at the end: the largest magnitude of all tells whether any code was outside.
             most = umax(most, size)
             sign = v >> (bits - 1)
             if encoding == FLOAT:

@@ -1,0 +1,19 @@
+"""Whole dumps, one tensor in memory at a time: which tensors are weights, their statistics, their pruning."""
+
+from bitxcore.batch.inspect_dumps import INSPECT_UNITS, Inspected, inspect_dump, inspect_totals
+from bitxcore.batch.prune_dumps import PRUNE_UNITS, PrunedTensor, prune_dump, prune_totals
+from bitxcore.batch.selection import Chosen, Selection, grouped
+
+__all__ = [
+    "INSPECT_UNITS",
+    "PRUNE_UNITS",
+    "Chosen",
+    "Inspected",
+    "PrunedTensor",
+    "Selection",
+    "grouped",
+    "inspect_dump",
+    "inspect_totals",
+    "prune_dump",
+    "prune_totals",
+]

@@ -1,0 +1,141 @@
+"""Statistics of the weights of whole dumps, one tensor in memory at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from bitxcore.batch.selection import Selection, on_turned, shape_text, share_of
+from bitxcore.dumps import Dump, Tensor, TensorProgress
+from bitxcore.summary import Statistics, statistics
+
+INSPECT_UNITS: dict[str, str] = {
+    "tensor": "",
+    "shape": "",
+    "dtype": "",
+    "format": "",
+    "values": "1",
+    "zeros": "1",
+    "value_sparsity": "1",
+    "essential_bits": "bit",
+    "essential_bits_per_nonzero": "bit",
+    "bit_sparsity": "1",
+    "groups": "1",
+    "zero_groups": "1",
+    "nonfinite_groups": "1",
+    "nonempty_rows_mean": "1",
+    "nonempty_rows_max": "1",
+    "window_rows": "1",
+}
+"""Unit of each column of `Inspected.columns`; ``""`` for text."""
+
+
+@dataclass(frozen=True)
+class Inspected:
+    """One tensor's row of `inspect_dump`.
+
+    Attributes
+    ----------
+    tensor : str
+    shape : tuple of int
+        As stored.
+    dtype : numpy.dtype
+    statistics : Statistics
+    """
+
+    tensor: str
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+    statistics: Statistics
+
+    def columns(self) -> dict[str, Any]:
+        """Return one table row: a value, or None, for each name in `INSPECT_UNITS`."""
+        s = self.statistics
+        filled = np.flatnonzero(s.nonempty_rows_histogram)
+        row = {name: getattr(s, name, None) for name in INSPECT_UNITS}
+        return row | {
+            "tensor": self.tensor,
+            "shape": shape_text(self.shape),
+            "dtype": str(self.dtype),
+            "format": s.format.name,
+            "window_rows": s.window,
+            "essential_bits_per_nonzero": share_of(s.essential_bits, s.values - s.zeros),
+            "bit_sparsity": s.bit_sparsity if s.values > s.zeros else None,
+            "nonempty_rows_mean": s.mean_nonempty_rows if filled.size else None,
+            "nonempty_rows_max": int(filled[-1]) if filled.size else None,
+        }
+
+
+def inspect_dump(
+    dump: Dump,
+    tensors: tuple[Tensor, ...] | None = None,
+    *,
+    progress: TensorProgress | None = None,
+    **options: Any,
+) -> Iterator[Inspected]:
+    """Count the bits of a dump's weights, tensor by tensor.
+
+    Parameters
+    ----------
+    dump : Dump
+    tensors : tuple of Tensor, optional
+        Those to inspect; by default `Selection` chooses.
+    progress : callable, optional
+        Called with each tensor after it.
+    **options
+        ``group``, ``window``, ``format``, ``grouping``, ``nonfinite`` of `statistics`.
+
+    Yields
+    ------
+    Inspected
+        In the order of the dump; the output channel has been turned to axis 0.
+
+    Raises
+    ------
+    TensorError
+        With the fields path, tensor, index and value.
+    OptionError
+        If a parameter is out of range.
+    """
+    if tensors is None:
+        tensors = Selection().choose(dump, options.get("format")).tensors
+    for tensor in tensors:
+        found = on_turned(
+            dump, tensor, tensor.read(), lambda x: statistics(x, **options), options.get("format")
+        )
+        if progress:
+            progress(tensor)
+        yield Inspected(tensor.name, tensor.shape, tensor.dtype, found)
+
+
+def inspect_totals(rows: list[Inspected]) -> dict[str, Any]:
+    """Sum a dump's rows; shares are formed anew from the sums.
+
+    Returns
+    -------
+    dict
+        ``tensors``, and columns of `INSPECT_UNITS`; None where a share has no whole.
+    """
+    found = [row.statistics for row in rows]
+    values, zeros = sum(s.values for s in found), sum(s.zeros for s in found)
+    ones = sum(s.essential_bits for s in found)
+    bits = sum((s.values - s.zeros) * s.format.significand_bits for s in found)
+    histograms = [s.nonempty_rows_histogram for s in found]
+    nonempty = sum(int(h @ np.arange(h.size)) for h in histograms)
+    return {
+        "tensors": len(rows),
+        "values": values,
+        "zeros": zeros,
+        "value_sparsity": share_of(zeros, values),
+        "essential_bits": ones,
+        "essential_bits_per_nonzero": share_of(ones, values - zeros),
+        "bit_sparsity": share_of(bits - ones, bits),
+        "groups": sum(s.groups for s in found),
+        "zero_groups": sum(s.zero_groups for s in found),
+        "nonfinite_groups": sum(s.nonfinite_groups for s in found),
+        "nonempty_rows_mean": share_of(nonempty, sum(int(h.sum()) for h in histograms)),
+        "nonempty_rows_max": max((int(h.nonzero()[0][-1]) for h in histograms if h.any()), default=None),
+    }

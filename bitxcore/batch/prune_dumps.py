@@ -1,0 +1,257 @@
+"""Pruning of whole dumps, one tensor in memory at a time."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from bitxcore.batch.selection import Selection, channel_first, on_turned, shape_text, share_of
+from bitxcore.dumps import Dump, Tensor, TensorProgress, save
+from bitxcore.formats import NumberFormat
+from bitxcore.packed import pack
+from bitxcore.pruning import Pruned, prune
+
+_BLOCK_VALUES = 1 << 16
+
+PRUNE_UNITS: dict[str, str] = {
+    "tensor": "",
+    "shape": "",
+    "dtype": "",
+    "format": "",
+    "values": "1",
+    "groups": "1",
+    "nonfinite_groups": "1",
+    "kept_rows_mean": "1",
+    "kept_rows_max": "1",
+    "relative_error": "1",
+    "changed_values": "1",
+    "zeros_before": "1",
+    "zeros_after": "1",
+    "packed_bits": "bit",
+    "packed_bits_per_weight": "bit",
+    "norm": "1",
+    "window_rows": "1",
+    "scale": "1",
+}
+"""Unit of each column of `PrunedTensor.columns`; ``""`` for text."""
+
+
+@dataclass(frozen=True)
+class PrunedTensor:
+    """One tensor's row of `prune_dump`.
+
+    Attributes
+    ----------
+    tensor : str
+    shape : tuple of int
+        As stored.
+    dtype : numpy.dtype
+    format : NumberFormat
+    values, groups, nonfinite_groups : int
+    kept_rows_histogram : tuple of int
+        Entry r: the groups with r kept rows.
+    norm : float
+        Euclidean norm of the tensor before pruning.
+    relative_error : float
+        Euclidean norm of the difference over `norm`; with ``fixed<N>`` the rounding to N bits
+        is a part of it.
+    changed_values, zeros_before, zeros_after : int
+    packed_bits : int or None
+        Bits of the packed form; None if a group was left untouched for a NaN or Inf.
+    window : int
+    scale : float or None
+        ``fixed<N>`` only.
+    """
+
+    tensor: str
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+    format: NumberFormat
+    values: int
+    groups: int
+    nonfinite_groups: int
+    kept_rows_histogram: tuple[int, ...] = field(repr=False)
+    norm: float
+    relative_error: float
+    changed_values: int
+    zeros_before: int
+    zeros_after: int
+    packed_bits: int | None
+    window: int
+    scale: float | None
+
+    @property
+    def kept_rows_mean(self) -> float:
+        """Mean number of kept rows of a group."""
+        return sum(r * n for r, n in enumerate(self.kept_rows_histogram)) / self.groups
+
+    @property
+    def kept_rows_max(self) -> int:
+        """Most rows that a group keeps."""
+        return max(r for r, n in enumerate(self.kept_rows_histogram) if n)
+
+    @property
+    def packed_bits_per_weight(self) -> float | None:
+        """Bits of the packed form a weight."""
+        return None if self.packed_bits is None else self.packed_bits / self.values
+
+    def columns(self) -> dict[str, Any]:
+        """Return one table row: a value, or None, for each name in `PRUNE_UNITS`."""
+        row = {name: getattr(self, name, None) for name in PRUNE_UNITS}
+        return row | {
+            "shape": shape_text(self.shape),
+            "dtype": str(self.dtype),
+            "format": self.format.name,
+            "window_rows": self.window,
+        }
+
+
+Each = Callable[[PrunedTensor, Pruned], None]
+
+
+def prune_dump(
+    dump: Dump,
+    out: str | os.PathLike[str],
+    tensors: tuple[Tensor, ...] | None = None,
+    *,
+    each: Each | None = None,
+    progress: TensorProgress | None = None,
+    **options: Any,
+) -> list[PrunedTensor]:
+    """Prune a dump's weights and write the dump again, all else in it unchanged.
+
+    Each tensor is read once, pruned and written before the next one is read.
+
+    Parameters
+    ----------
+    dump : Dump
+    out : path-like
+        As in `bitxcore.dumps.save`: the dump's own container, or ``.npz`` or ``.safetensors``. Appears
+        whole or not at all.
+    tensors : tuple of Tensor, optional
+        Those to prune; by default `Selection` chooses.
+    each : callable, optional
+        Called with the row and the `Pruned` of each tensor; the latter has the output channel first.
+    progress : callable, optional
+        Called with each tensor after it was written or copied.
+    **options
+        All parameters of `prune` but ``out``.
+
+    Returns
+    -------
+    list of PrunedTensor
+        In the order of the dump.
+
+    Raises
+    ------
+    TensorError
+        With the fields path, tensor, index and value.
+    OptionError
+        If a parameter is out of range.
+    BitxError
+        If `out` can't be written.
+    """
+    if tensors is None:
+        tensors = Selection().choose(dump, options.get("format")).tensors
+    chosen = {tensor.name for tensor in tensors}
+    rows: list[PrunedTensor] = []
+
+    def replace(tensor: Tensor) -> npt.NDArray[Any] | None:
+        if tensor.name not in chosen:
+            return None
+        stored = tensor.read()
+        pruned = on_turned(dump, tensor, stored, lambda x: prune(x, **options), options.get("format"))
+        values = channel_first(tensor).restore(pruned.values)
+        rows.append(_row(tensor, stored, values, pruned))
+        if each:
+            each(rows[-1], pruned)
+        return values
+
+    save(dump, out, replace, progress=progress)
+    return rows
+
+
+def _row(tensor: Tensor, before: npt.NDArray[Any], after: npt.NDArray[Any], p: Pruned) -> PrunedTensor:
+    norms, errors = [], []
+    changed = zeros_before = zeros_after = 0
+    for old, new in _blocks(before, after):
+        same = (old == new) | (np.isnan(old) & np.isnan(new))
+        changed += same.size - int(np.count_nonzero(same))
+        zeros_before += old.size - int(np.count_nonzero(old))
+        zeros_after += new.size - int(np.count_nonzero(new))
+        finite = np.isfinite(old)
+        norms.append(_norm(old[finite]))
+        errors.append(_norm(np.where(same, 0.0, old - np.where(same, 0.0, new))[finite]))
+    norm, error = math.hypot(*norms), math.hypot(*errors)
+    return PrunedTensor(
+        tensor=tensor.name,
+        shape=tensor.shape,
+        dtype=tensor.dtype,
+        format=p.format,
+        values=tensor.size,
+        groups=p.kept_rows.size,
+        nonfinite_groups=p.nonfinite_groups,
+        kept_rows_histogram=tuple(p.kept_rows_histogram().tolist()),
+        norm=norm,
+        relative_error=error / norm if norm else 0.0,
+        changed_values=changed,
+        zeros_before=zeros_before,
+        zeros_after=zeros_after,
+        packed_bits=None if p.nonfinite_groups else pack(p).bits,
+        window=p.window,
+        scale=p.scale,
+    )
+
+
+def _blocks(
+    x: npt.NDArray[Any], y: npt.NDArray[Any]
+) -> Iterator[tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]]:
+    """Yield matching pieces of two arrays in float64, which holds every format exactly."""
+    step = max(1, _BLOCK_VALUES // max(1, x[0].size))
+    with np.errstate(invalid="ignore"):
+        for start in range(0, x.shape[0], step):
+            part = slice(start, start + step)
+            yield x[part].astype(np.float64), y[part].astype(np.float64)
+
+
+def _norm(x: npt.NDArray[np.float64]) -> float:
+    """Euclidean norm that neither overflows nor underflows on the way."""
+    top = float(np.abs(x).max(initial=0.0))
+    return top * float(np.linalg.norm(x / top)) if top else 0.0
+
+
+def prune_totals(rows: list[PrunedTensor]) -> dict[str, Any]:
+    """Sum a dump's rows; shares are formed anew from the sums.
+
+    Returns
+    -------
+    dict
+        ``tensors``, ``stored_bits`` of the unpacked values, and columns of `PRUNE_UNITS`.
+    """
+    groups, values = sum(row.groups for row in rows), sum(row.values for row in rows)
+    kept = sum(r * n for row in rows for r, n in enumerate(row.kept_rows_histogram))
+    norm = math.hypot(*(row.norm for row in rows))
+    error = math.hypot(*(row.relative_error * row.norm for row in rows))
+    packed = [row.packed_bits for row in rows if row.packed_bits is not None]
+    packed_bits = sum(packed) if len(packed) == len(rows) else None
+    return {
+        "tensors": len(rows),
+        "values": values,
+        "groups": groups,
+        "nonfinite_groups": sum(row.nonfinite_groups for row in rows),
+        "kept_rows_mean": share_of(kept, groups),
+        "kept_rows_max": max((row.kept_rows_max for row in rows), default=None),
+        "relative_error": error / norm if norm else 0.0,
+        "changed_values": sum(row.changed_values for row in rows),
+        "zeros_before": sum(row.zeros_before for row in rows),
+        "zeros_after": sum(row.zeros_after for row in rows),
+        "packed_bits": packed_bits,
+        "packed_bits_per_weight": None if packed_bits is None else share_of(packed_bits, values),
+        "stored_bits": sum(row.values * row.dtype.itemsize * 8 for row in rows),
+    }

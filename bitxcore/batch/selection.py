@@ -1,0 +1,174 @@
+"""Which tensors of a dump are worked on, and how each one is turned for it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from typing import TypeVar
+
+import numpy as np
+
+from bitxcore.dumps import Dump, Tensor
+from bitxcore.engine import Array, locate_nonfinite
+from bitxcore.errors import OptionError, TensorError, error_context
+from bitxcore.formats import NumberFormat, fixed_width, format_of, number_format
+from bitxcore.groups import Layout
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Which tensors of a dump are worked on.
+
+    Parameters
+    ----------
+    include, exclude : tuple of str
+        Patterns as in `fnmatch`, compared with whole names. Given `include`, those and no others;
+        `exclude` always wins.
+    min_dims : int
+        Dimensions of a tensor that counts as weights, where the container can't tell.
+
+    Notes
+    -----
+    Without `include`: what the container knows to be weights; where it does not know, every
+    tensor of at least `min_dims` dimensions; and the tensor of a dump that has no other.
+    """
+
+    include: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
+    min_dims: int = 2
+
+    def choose(self, dump: Dump, format: str | None = None) -> Chosen:  # noqa: A002
+        """Split the tensors of a dump.
+
+        Parameters
+        ----------
+        dump : Dump
+        format : str, optional
+            Number format the tensors are to be read in; those it does not fit are left out.
+
+        Raises
+        ------
+        TensorError
+            If no tensor is left, or a tensor that can't be worked on (empty, 0-d, of another dtype) is
+            included by its whole name or is the only one.
+        OptionError
+            If a pattern of `include` matches no tensor, or the format is not known.
+        """
+        if format is not None:
+            number_format(format)
+        for pattern in self.include:
+            if not any(fnmatchcase(name, pattern) for name in dump):
+                raise OptionError(f"no tensor is named like {pattern!r}", path=dump.path)
+        alone = len(dump) == 1
+        tensors, left_out = [], dict(dump.ignored)
+        for name, tensor in dump.items():
+            reason = self._unwanted(tensor, alone) or unusable(tensor, format)
+            if reason is None:
+                tensors.append(tensor)
+            elif name in self.include or (alone and name not in self.exclude):
+                raise TensorError(reason, path=dump.path, tensor=name)
+            else:
+                left_out[name] = reason
+        if not tensors:
+            reasons = "; ".join(f"{len(names)} x {why}" for why, names in grouped(left_out).items())
+            raise TensorError(f"has no tensor to work on ({reasons or 'it is empty'})", path=dump.path)
+        return Chosen(tuple(tensors), left_out)
+
+    def _unwanted(self, tensor: Tensor, alone: bool) -> str | None:
+        if any(fnmatchcase(tensor.name, pattern) for pattern in self.exclude):
+            return "excluded"
+        if self.include:
+            included = any(fnmatchcase(tensor.name, pattern) for pattern in self.include)
+            return None if included else "not included"
+        if alone or tensor.is_weight:
+            return None
+        if tensor.is_weight is False:
+            return "no layer multiplies by it"
+        return None if tensor.ndim >= self.min_dims else f"fewer than {self.min_dims} dimensions"
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """Tensors to work on, in order, and why each of the others is not among them."""
+
+    tensors: tuple[Tensor, ...]
+    left_out: dict[str, str]
+
+
+def unusable(tensor: Tensor, format: str | None = None) -> str | None:  # noqa: A002
+    """Say why a tensor can't be cut into groups of `format`, or return None if it can."""
+    if not tensor.shape:
+        return "a 0-d tensor has no filters"
+    if not tensor.size:
+        return f"the tensor is empty: shape {tensor.shape}"
+    try:
+        if fixed_width(format):
+            if not format_of(tensor.dtype).is_float:
+                return f"{format} is made from floats, but the array is {tensor.dtype}"
+        else:
+            format_of(tensor.dtype, format)
+    except TensorError as error:
+        return error.message  # without the hint, a list of all formats
+    return None
+
+
+def grouped(left_out: dict[str, str]) -> dict[str, list[str]]:
+    """Gather names by reason, the most frequent reason first."""
+    reasons: dict[str, list[str]] = {}
+    for name, reason in left_out.items():
+        reasons.setdefault(reason, []).append(name)
+    return dict(sorted(reasons.items(), key=lambda item: -len(item[1])))
+
+
+def channel_first(tensor: Tensor) -> Layout:
+    """Return the layout to turn a tensor by; one of a single dimension is one filter as it is."""
+    return tensor.layout if tensor.ndim > 1 else Layout()
+
+
+def on_turned(
+    dump: Dump,
+    tensor: Tensor,
+    stored: Array,
+    work: Callable[[Array], T],
+    format: str | NumberFormat | None,  # noqa: A002
+) -> T:
+    """Call `work` with the output channel on axis 0.
+
+    Parameters
+    ----------
+    dump, tensor
+        What errors name.
+    stored : ndarray
+        The tensor's values.
+    work : callable
+        From the turned values to a result.
+    format : str or NumberFormat, optional
+        What `work` reads them in.
+
+    Raises
+    ------
+    TensorError
+        Those of `work`, with file and tensor; an index is that of the value as stored.
+    """
+    layout = channel_first(tensor)
+    try:
+        return work(layout.turn(stored))
+    except TensorError as error:
+        with error_context(path=dump.path, tensor=tensor.name):
+            if error.index is None or layout == Layout():
+                raise
+            fmt = format_of(stored.dtype, None if fixed_width(format) else format)
+            raise locate_nonfinite(np.ascontiguousarray(stored), fmt) from error
+
+
+def shape_text(shape: tuple[int, ...]) -> str:
+    """Write a shape as ``64x3x7x7``."""
+    return "x".join(map(str, shape))
+
+
+def share_of(part: int, whole: int) -> float | None:
+    """Return ``part / whole``, or None if there is no whole."""
+    return part / whole if whole else None
