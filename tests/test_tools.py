@@ -22,7 +22,6 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_two_runs_are_equal(store: Path, tmp_path: Path) -> None:
     again = tmp_path / "run.h5"
     hw.simulate_network(["bitx", "stripes"], "resnet20-cifar10", weights="normal", store=again)
-    assert store.read_bytes() != again.read_bytes()
     assert not list(differences(store, again))
     assert main(str(store.parent), str(tmp_path)) == 0
 
