@@ -11,6 +11,9 @@ from hwmodel.networks.layers import Conv, Layer
 from hwmodel.networks.network import Network, NetworkLayer
 from hwmodel.networks.tables import NO_TENSOR, network_to_table
 
+FULL_WIDTH_CIFAR = "the ImageNet form with its full widths, and a 3 x 3 stem of stride 1 without pooling"
+"""What the CIFAR-10 forms of networks for ImageNet have in common; a note of their tables."""
+
 
 def square_conv(
     name: str,
@@ -22,6 +25,7 @@ def square_conv(
     *,
     dilation: int = 1,
     groups: int = 1,
+    padding: int | None = None,
     same: bool = False,
 ) -> Conv:
     """Convolution of a square plane with a square kernel.
@@ -34,14 +38,16 @@ def square_conv(
     size : int
         Side of the input.
     kernel, stride, dilation, groups : int
+    padding : int, optional
+        Values on either side; by default half the (dilated) kernel.
     same : bool
-        Pad as TensorFlow's SAME does; otherwise both sides by half the (dilated) kernel.
+        Pad as TensorFlow's SAME does, instead of `padding`.
     """
-    half = dilation * (kernel // 2)
+    half = dilation * (kernel // 2) if padding is None else padding
     pair = (half, half)
     if same:
-        padding = max((-(-size // stride) - 1) * stride + kernel - size, 0)
-        pair = (padding // 2, padding - padding // 2)
+        total = max((-(-size // stride) - 1) * stride + kernel - size, 0)
+        pair = (total // 2, total - total // 2)
     return Conv(
         name,
         in_channels=inputs,
@@ -53,6 +59,24 @@ def square_conv(
         dilation=(dilation, dilation),
         groups=groups,
     )
+
+
+def pooled(size: int, kernel: int, stride: int, *, cut: bool = False) -> int:
+    """Side of a plane after unpadded pooling.
+
+    Parameters
+    ----------
+    size, kernel, stride : int
+    cut : bool
+        Leave out a last window that does not fit (PyTorch's default); otherwise it is kept (Caffe's rule,
+        ``ceil_mode`` in PyTorch).
+    """
+    return (size - kernel) // stride + 1 if cut else -(-(size - kernel) // stride) + 1
+
+
+def filters(layers: Sequence[Layer]) -> int:
+    """Output channels of all layers: as many as biases, or as values of each kind in normalisation."""
+    return sum(layer.filters for layer in layers)
 
 
 def named(layers: Sequence[Layer], nameless: Collection[str] = ()) -> tuple[NetworkLayer, ...]:
