@@ -89,9 +89,8 @@ class CambriconS(Accelerator):
         "A block of weights is left out if all of them are zero; the machine prunes nothing itself, so"
         " weights pruned one by one keep nearly all blocks. An input is needed by 16 outputs if any of their"
         " blocks is there; a zero in a kept block is multiplied, and counts as work in the utilisation.",
-        "Inputs of a window are walked in kernel positions with channels innermost, as in"
-        " hwmodel/accelerators/engines/grid_plan.py. A cycle multiplies up to 16 needed neurons that are not zero with the"
-        " weights of 16 outputs; groups of 16 outputs run one after another, each over the whole window.",
+        "Inputs of a window are walked in kernel positions with channels innermost, as on DaDianNao. A cycle"
+        " multiplies up to 16 needed neurons that are not zero with the weights of 16 outputs; groups of 16 outputs run one after another, each over the whole window.",
         "Local quantisation (8-bit codes in convolutions, 4-bit in fully connected layers) is storage only;"
         " values are taken as given. Entropy coding and the tables of codes in DRAM are left out. In"
         " comparisons weights are stored in 16-bit words (code bits None), as other machines store them.",

@@ -72,8 +72,8 @@ class Cnvlutin(Accelerator):
         "A window is cut into bricks of 16 channels at one kernel position. A lane spends a cycle on each"
         " activation of its bricks that is not zero, and one on a brick without any. All lanes wait for"
         " each other at the end of a window; tiles take the same activations, each with other filters.",
-        "Kernel positions, channel blocks, depthwise, grouped and transposed layers follow DaDianNao's walk"
-        " (hwmodel/accelerators/engines/grid_plan.py). With more filters than rows x tiles a window is drained once a round.",
+        "Kernel positions, channel blocks, depthwise, grouped and transposed layers follow DaDianNao's walk."
+        " With more filters than rows x tiles a window is drained once a round.",
         "A convolution of 3 channels is taken for the network's first layer and runs dense, as on"
         " DaDianNao (encoded_first_layer).",
         "The lossy variant, which takes activations near zero for zero, is left out.",

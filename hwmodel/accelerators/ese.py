@@ -84,7 +84,7 @@ class ESE(Accelerator):
         " each of the paper's 32 channels have the common peak: more channels would only want more voices.",
         "load_balanced=True is a bound: pruning balances the entries of PEs over a matrix, not column by"
         " column.",
-        "Guessed: queues as in EIE (hwmodel/accelerators/engines/interleaved_csc.py), with a depth of 8; a column without"
+        "Guessed: queues as in EIE, with a depth of 8; a column without"
         " an entry takes a PE one cycle; vectors follow one another without overlap.",
         "Guessed: one read of a weight serves all channels; 1 KiB for the partial sums of a PE.",
     )
