@@ -51,7 +51,7 @@ lint: $(VENV)/test.stamp
 	$(PY) -m mypy
 
 test: lint
-	$(PY) -m pytest -n 2
+	$(PY) -m pytest -n 2 --dist loadfile
 
 slow: $(VENV)/test.stamp
 	$(PY) -m pytest -m slow

@@ -90,7 +90,8 @@ class CambriconS(Accelerator):
         " weights pruned one by one keep nearly all blocks. An input is needed by 16 outputs if any of their"
         " blocks is there; a zero in a kept block is multiplied, and counts as work in the utilisation.",
         "Inputs of a window are walked in kernel positions with channels innermost, as on DaDianNao. A cycle"
-        " multiplies up to 16 needed neurons that are not zero with the weights of 16 outputs; groups of 16 outputs run one after another, each over the whole window.",
+        " multiplies up to 16 needed neurons that are not zero with the weights of 16 outputs; groups of 16"
+        " outputs run one after another, each over the whole window.",
         "Local quantisation (8-bit codes in convolutions, 4-bit in fully connected layers) is storage only;"
         " values are taken as given. Entropy coding and the tables of codes in DRAM are left out. In"
         " comparisons weights are stored in 16-bit words (code bits None), as other machines store them.",

@@ -1,5 +1,10 @@
 """The properties of pruning that its definition promises, under Hypothesis."""
 
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -16,7 +21,9 @@ settings.load_profile("bitx")
 
 names = st.sampled_from(ALL_NAMES)
 floats = st.sampled_from(FLOAT_NAMES)
-groups = st.sampled_from([1, 4, 5, 8, 16, 32, 64])
+# Each size of groups is a second of compiling for each format: by default the small ones.
+LARGE = "BITX_TEST_LARGE_GROUPS"
+groups = st.sampled_from([32, 64] if LARGE in os.environ else [1, 4, 5, 8, 16])
 seeds = st.integers(0, 2**32 - 1)
 rows = st.integers(1, 12)
 groupings = st.sampled_from(["flat", "channel"])
@@ -177,3 +184,10 @@ def test_threads_give_the_same(name, shape, monkeypatch):
             + [bx.statistics(x, format=name).row_ones.tobytes(), bx.essential_bits(x, name).tobytes()]
         )
     assert results[0] == results[1] == results[2]
+
+
+@pytest.mark.slow
+def test_all_of_this_holds_for_large_groups():
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(Path(__file__))]
+    done = subprocess.run(command, env=os.environ | {LARGE: "1"}, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout

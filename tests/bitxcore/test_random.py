@@ -15,6 +15,9 @@ from .oracle import ALL_NAMES, check_prune, codes_of, members, sample
 
 SHAPES = ((777,), (5, 129), (4, 20, 3, 3), (6, 64), (3, 16, 7))
 GROUPS = (1, 3, 4, 5, 8, 16, 17, 32, 33, 64)
+COMMON = ("float32", "bfloat16", "int8")
+FEW_GROUPS = (3, 5, 8, 16)
+"""Sizes for the other formats: each costs a second of compiling, for each format. The slow tests try all sizes."""
 
 
 def options_of(rng):
@@ -30,18 +33,41 @@ def options_of(rng):
 @pytest.mark.parametrize("name", ALL_NAMES)
 @pytest.mark.parametrize("seed", range(12))
 def test_prune(name, seed):
+    check_drawn_prune(name, seed, GROUPS if name in COMMON else FEW_GROUPS)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [name for name in ALL_NAMES if name not in COMMON])
+def test_prune_groups_of_all_sizes(name):
+    for seed in range(24):
+        check_drawn_prune(name, seed, GROUPS)
+
+
+def check_drawn_prune(name, seed, groups):
     rng = np.random.default_rng([seed, ALL_NAMES.index(name)])
     x = sample(name, SHAPES[rng.integers(len(SHAPES))], rng, uniform=seed % 4 == 0)
     options = options_of(rng)
-    options["group"] = int(rng.choice(GROUPS))
+    options["group"] = int(rng.choice(groups))
     options["grouping"] = str(rng.choice(["flat", "channel"]))
     if rng.random() < 0.4:
         options["window"] = int(rng.choice([1, 2, 5, 8, 13, 24, 31, 32, 33, 48, 64]))
     check_prune(x, name, **options)
 
 
-@pytest.mark.parametrize("name", ALL_NAMES)
-@pytest.mark.parametrize("group", [1, 4, 5, 8, 16, 32, 64])
+def cases(names, groups):
+    """All pairs; those that are neither of a common format nor of `FEW_GROUPS` are slow."""
+    return [
+        pytest.param(
+            name,
+            group,
+            marks=[pytest.mark.slow] * (name not in COMMON and group not in (1, *FEW_GROUPS)),
+        )
+        for name in names
+        for group in groups
+    ]
+
+
+@pytest.mark.parametrize(("name", "group"), cases(ALL_NAMES, [1, 4, 5, 8, 16, 32, 64]))
 @pytest.mark.parametrize("grouping", ["flat", "channel"])
 def test_statistics_and_packed_form(name, group, grouping):
     rng = np.random.default_rng([group, ALL_NAMES.index(name)])
@@ -67,8 +93,10 @@ def test_statistics_and_packed_form(name, group, grouping):
 
 
 # A row holding many ones can outrank rows up to two above it: groups made to contest the last place.
-@pytest.mark.parametrize("name", ["float32", "float64", "bfloat16", "int8", "int16", "int16-twos"])
-@pytest.mark.parametrize("group", [5, 8, 16, 32, 64])
+@pytest.mark.parametrize(
+    ("name", "group"),
+    cases(["float32", "float64", "bfloat16", "int8", "int16", "int16-twos"], [5, 8, 16, 32, 64]),
+)
 def test_contested_rows(name, group):
     rng = np.random.default_rng(group)
     fmt = number_format(name)
