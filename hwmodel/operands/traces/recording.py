@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from math import prod
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -31,6 +31,14 @@ if TYPE_CHECKING:
     from bitxcore.store import StoreWriter
 
 SLICE_BYTES = 1 << 28
+
+
+class HasNetwork(Protocol):
+    """A workload, as far as this package knows it."""
+
+    @property
+    def network(self) -> Network:
+        """Whose layers are traced."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,7 +65,7 @@ class TraceResult:
 
 
 def trace(
-    model: str | os.PathLike[str],
+    model: str | os.PathLike[str] | Network | HasNetwork,
     inputs: GivenInput | Mapping[str, GivenInput],
     out: str | os.PathLike[str],
     *,
@@ -71,8 +79,9 @@ def trace(
 
     Parameters
     ----------
-    model : str or path-like
-        An ``.onnx`` file.
+    model : str, path-like, Network or Workload
+        An ``.onnx`` file; or a network that was loaded from one, or a workload of it, whose inputs keep the
+        sizes that they were loaded with.
     inputs : array_like, path, or mapping of input name to these
         A picture (``.png``, ``.jpg``: resized to the input's size, see `Scaling`); any dump, in which the
         tensor of the input's name, or the only tensor, is taken; or an array.
@@ -120,7 +129,9 @@ def trace(
     from bitxcore.store import Store
     from hwmodel.networks.loading import load_network
 
-    path = Path(model)
+    path, known_sizes = _file_of(model)
+    if input_size is None and not sizes:
+        input_size = known_sizes
     if path.suffix != ".onnx":
         raise DumpError("only ONNX models can be traced (.onnx)", path=path)
     if isinstance(slice_bytes, bool) or not isinstance(slice_bytes, int) or slice_bytes < 1:
@@ -164,6 +175,18 @@ def trace(
 
 
 # -- the run -----------------------------------------------------------------------------------
+
+
+def _file_of(
+    model: str | os.PathLike[str] | Network | HasNetwork,
+) -> tuple[Path, Mapping[str, Sequence[int]] | None]:
+    """Find the file of a model, and the input sizes that a loaded one has."""
+    if isinstance(model, (str, os.PathLike)):
+        return Path(model), None
+    network = model if isinstance(model, Network) else model.network
+    if network.path is None:
+        raise OptionError(f"network {network.name!r} comes from no file: only ONNX models can be traced")
+    return network.path, network.input_sizes or None
 
 
 def _slices(layers: Sequence[NetworkLayer], slice_bytes: int) -> Iterator[list[NetworkLayer]]:

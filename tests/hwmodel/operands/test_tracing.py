@@ -665,3 +665,17 @@ def test_a_line_of_text_in_the_text_recogniser(tmp_path):
             [hw.accelerator(n) for n in ("pragmatic", "scnn")], result.network, traces=traces
         )
         assert ran.total("pragmatic").layers == 51
+
+
+def test_a_workload_is_traced_with_the_sizes_it_was_loaded_with(tmp_path):
+    network = hw.load_network(SAMPLE, sizes={"N": 3})
+    assert network.input_sizes == {"image": (3, 1, 8, 8)}
+    images = RNG.random((3, 1, 8, 8)).astype(np.float32)
+    for i, model in enumerate((network, hw.Workload.of(network))):
+        result = hw.trace(model, images, tmp_path / f"{i}.h5")
+        assert result.input_sizes == {"image": (3, 1, 8, 8)}
+        run = hw.simulate_network("pragmatic", network, traces=tmp_path / f"{i}.h5")
+        assert not any("stand-in" in note for note in run.notes)
+    table = hw.load_network("resnet18")
+    with pytest.raises(OptionError, match="'resnet18' comes from no file"):
+        hw.trace(table, images, tmp_path / "no.h5")
