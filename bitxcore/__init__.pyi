@@ -19,3 +19,5 @@ from .quantization import FixedPoint as FixedPoint
 from .quantization import quantize as quantize
 from .summary import Statistics as Statistics
 from .summary import statistics as statistics
+from .weight_ones import WeightOnes as WeightOnes
+from .weight_ones import weight_ones as weight_ones

@@ -15,9 +15,9 @@ def check_one_of(choices: Sequence[str], option: str, value: Any) -> None:
 
     Examples
     --------
-    >>> check_one_of(("flat", "channel"), "grouping", "kernel")
+    >>> check_one_of(("flat", "channel"), "grouping", "rows")
     Traceback (most recent call last):
-    bitxcore.errors.OptionError: grouping must be one of flat, channel, got 'kernel'
+    bitxcore.errors.OptionError: grouping must be one of flat, channel, got 'rows'
     """
     if value not in choices:
         raise OptionError(f"{option} must be one of {', '.join(choices)}, got {value!r}", value=value)

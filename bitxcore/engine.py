@@ -63,7 +63,7 @@ class Cut:
         What the bits mean.
     group, window : int
         Weights of a group, rows of the window.
-    grouping : {"flat", "channel"}
+    grouping : {"flat", "channel", "kernel"}
     """
 
     format: NumberFormat
@@ -75,23 +75,24 @@ class Cut:
     def of(
         cls,
         dtype: np.dtype[Any],
-        group: int,
+        group: int | None,
         window: int | None,
         format: str | NumberFormat | None,  # noqa: A002
         grouping: Grouping,
+        shape: tuple[int, ...],
     ) -> Cut:
-        """Fill in what is not given for arrays of `dtype`; `grid` checks the group and the grouping.
+        """Fill in what is not given for arrays of `dtype` and `shape`.
 
         Raises
         ------
         TensorError
-            If the dtype has no number format, or does not store the named one.
+            If the dtype has no number format, or does not store the named one, or the shape has no groups.
         OptionError
-            If the format is not known, or the window not an integer from 1 to 64.
+            If the format or the grouping is not known, or window or group is not an integer from 1 to 64.
         """
         fmt = format_of(dtype, format)
         rows = fmt.default_window if window is None else checked_integer(MAX_WINDOW, "window", window)
-        return Cut(format=fmt, group=group, window=rows, grouping=grouping)
+        return Cut(format=fmt, group=grid(shape, group, grouping).group, window=rows, grouping=grouping)
 
     @property
     def cut(self) -> dict[str, Any]:

@@ -10,10 +10,10 @@ import numpy as np
 import numpy.typing as npt
 
 from bitxcore.checks import check_one_of, checked_integer
-from bitxcore.errors import TensorError
+from bitxcore.errors import OptionError, TensorError
 
-Grouping = Literal["flat", "channel"]
-GROUPINGS: tuple[Grouping, ...] = ("flat", "channel")
+Grouping = Literal["flat", "channel", "kernel"]
+GROUPINGS: tuple[Grouping, ...] = ("flat", "channel", "kernel")
 MAX_GROUP = 64
 
 
@@ -65,21 +65,23 @@ class Layout:
 class GroupGrid:
     """The cut of one tensor: ``filters`` rows of ``groups`` groups of ``group`` weights.
 
-    Group ``g`` of filter ``f`` belongs to lane ``g // blocks`` and block ``g % blocks`` of it; its
-    member ``j`` is the flat element ``f * reduction + lane + (block * group + j) * stride``, and
-    exists while ``block * group + j < length``. Flat grouping has one lane (stride 1); channel
-    grouping has one lane a kernel position, its members a whole kernel apart.
+    A filter has ``parts`` of ``length * stride`` consecutive weights. Group ``g`` of a part belongs to
+    lane ``g // blocks`` and block ``g % blocks`` of it; its member ``j`` is element
+    ``lane + (block * group + j) * stride`` of the part, and exists while ``block * group + j < length``.
+    Flat grouping has one part and one lane (stride 1); channel grouping has one lane per kernel position, its
+    members a whole kernel apart; kernel grouping has one part per input channel.
     """
 
     filters: int
     group: int
     length: int
     stride: int
+    parts: int = 1
 
     @property
     def reduction(self) -> int:
         """Weights of one filter."""
-        return self.length * self.stride
+        return self.length * self.stride * self.parts
 
     @property
     def blocks(self) -> int:
@@ -89,21 +91,23 @@ class GroupGrid:
     @property
     def groups(self) -> int:
         """Groups of one filter."""
-        return self.blocks * self.stride
+        return self.blocks * self.stride * self.parts
 
 
-def grid(shape: tuple[int, ...], group: int, grouping: Grouping = "flat") -> GroupGrid:
+def grid(shape: tuple[int, ...], group: int | None, grouping: Grouping = "flat") -> GroupGrid:
     """Cut a tensor of `shape` (output channel first) into groups.
 
     Parameters
     ----------
     shape : tuple of int
         At least 1-D, no zero dimension. A 1-D tensor is one filter.
-    group : int
-        Weights a group, 1 to 64.
-    grouping : {"flat", "channel"}
+    group : int or None
+        Weights per group, 1 to 64. None: whole kernels, with ``grouping="kernel"`` only.
+    grouping : {"flat", "channel", "kernel"}
         ``"flat"``: consecutive weights of a filter in C order. ``"channel"``: consecutive input
         channels at one kernel position; group index is ``position * blocks + channel_block``.
+        ``"kernel"``: the weights of one filter and one input channel, cut into pieces of at most `group`;
+        group index is ``channel * blocks + piece``. A weight of a matrix is a kernel of its own.
 
     Raises
     ------
@@ -115,17 +119,33 @@ def grid(shape: tuple[int, ...], group: int, grouping: Grouping = "flat") -> Gro
     Examples
     --------
     >>> grid((64, 3, 7, 7), 16)
-    GroupGrid(filters=64, group=16, length=147, stride=1)
+    GroupGrid(filters=64, group=16, length=147, stride=1, parts=1)
     >>> grid((64, 3, 7, 7), 16, "channel").groups
     49
+    >>> grid((64, 3, 7, 7), None, "kernel").groups, grid((64, 3, 7, 7), 16, "kernel").groups
+    (3, 12)
     """
     if not shape:
         raise TensorError("a 0-d tensor has no filters; at least 1 dimension is needed")
     if 0 in shape:
         raise TensorError(f"the tensor is empty: shape {shape}")
-    group = checked_integer(MAX_GROUP, "group", group)
     check_one_of(GROUPINGS, "grouping", grouping)
     filters, rest = (1, shape) if len(shape) == 1 else (shape[0], shape[1:])
+    if group is None:
+        group = _whole_kernel(rest, grouping)
+    group = checked_integer(MAX_GROUP, "group", group)
+    if grouping == "kernel":
+        return GroupGrid(filters, group, prod(rest[1:]), 1, rest[0])
     if grouping == "flat":
         return GroupGrid(filters, group, prod(rest), 1)
     return GroupGrid(filters, group, rest[0], prod(rest[1:]))
+
+
+def _whole_kernel(rest: tuple[int, ...], grouping: Grouping) -> int:
+    """Weights of a kernel of a tensor whose filters have the shape `rest`."""
+    if grouping != "kernel":
+        raise OptionError("group=None stands for whole kernels, and needs grouping='kernel'")
+    size = prod(rest[1:])
+    if size > MAX_GROUP:
+        raise TensorError(f"kernels of {size} weights are more than a group of {MAX_GROUP}: give group")
+    return size

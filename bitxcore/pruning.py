@@ -82,7 +82,7 @@ def prune(
     x: npt.ArrayLike,
     *,
     rows: int | None = None,
-    group: int = 16,
+    group: int | None = 16,
     window: int | None = None,
     format: str | NumberFormat | None = None,  # noqa: A002
     criterion: str = "topn",
@@ -102,8 +102,8 @@ def prune(
         Weights, output channel on axis 0; a 1-D array is one filter.
     rows : int, optional
         Rows to keep a group. ``topn`` and ``msb`` need it; it caps the others.
-    group : int
-        Weights a group, 1 to 64.
+    group : int or None
+        Weights per group, 1 to 64. None: whole kernels, with ``grouping="kernel"``.
     window : int, optional
         Rows of the alignment window, 1 to 64 (default: 32 for float32, p + 8 for the other
         floats, p for integers).
@@ -116,8 +116,9 @@ def prune(
     rounding : {"truncate", "nearest"}
         What the hardware does at run time, or an offline preparation: each weight goes to the nearest
         value on the kept rows.
-    grouping : {"flat", "channel"}
-        Consecutive weights of a filter, or input channels at one kernel position.
+    grouping : {"flat", "channel", "kernel"}
+        Consecutive weights of a filter; input channels at one kernel position; or the weights of one filter
+        and input channel. The last, with ``group=None``, is how BitX's accuracy was measured.
     threshold, budget : float, optional
         Parameters of the criteria of that name, 0 to 1.
     nonfinite : {"raise", "keep"}
@@ -162,7 +163,8 @@ def prune(
             raise TensorError("out overlaps x but is not x")
     fixed = quantize(source, width) if (width := fixed_width(format)) else None
     numbers = source if fixed is None else fixed.codes
-    cut = Cut.of(numbers.dtype, group, window, format if fixed is None else f"int{width}", grouping)
+    form = format if fixed is None else f"int{width}"
+    cut = Cut.of(numbers.dtype, group, window, form, grouping, numbers.shape)
     engine = cut.engine(numbers.shape)
     rule = checked_criterion(criterion, rows, threshold, budget, engine.window)
     native = np.ascontiguousarray(numbers, dtype=cut.format.dtype)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -13,6 +13,9 @@ from bitxcore.engine import Cut, Engine, check_nonfinite, codes_of, locate_nonfi
 from bitxcore.formats import NumberFormat, fixed_width
 from bitxcore.groups import Grouping
 from bitxcore.quantization import quantize
+
+if TYPE_CHECKING:
+    from bitxcore.weight_ones import WeightOnes
 
 
 @dataclass(frozen=True)
@@ -36,6 +39,8 @@ class Statistics(Cut):
         Groups by their number of non-empty rows.
     format, group, window, grouping
         As in `Cut`.
+    ones : WeightOnes, optional
+        Ones of each weight before and after pruning, where a number of rows was given.
 
     Examples
     --------
@@ -54,6 +59,7 @@ class Statistics(Cut):
     nonfinite_groups: int
     row_ones: npt.NDArray[np.int64]
     nonempty_rows_histogram: npt.NDArray[np.int64]
+    ones: WeightOnes | None = None
 
     @property
     def value_sparsity(self) -> float:
@@ -77,11 +83,12 @@ class Statistics(Cut):
 def statistics(
     x: npt.ArrayLike,
     *,
-    group: int = 16,
+    group: int | None = 16,
     window: int | None = None,
     format: str | NumberFormat | None = None,  # noqa: A002
     grouping: Grouping = "flat",
     nonfinite: Literal["raise", "keep"] = "raise",
+    rows: int | None = None,
 ) -> Statistics:
     """Count the bits of a tensor, per value and per row of its groups.
 
@@ -89,6 +96,8 @@ def statistics(
     ----------
     x, group, window, format, grouping, nonfinite
         As for `prune`.
+    rows : int, optional
+        Also prune to so many rows, and count the ones of each weight before and after (`weight_ones`).
 
     Returns
     -------
@@ -111,7 +120,7 @@ def statistics(
     source = np.asarray(x)
     if width := fixed_width(format):
         source, format = quantize(source, width).codes, f"int{width}"  # noqa: A001
-    cut = Cut.of(source.dtype, group, window, format, grouping)
+    cut = Cut.of(source.dtype, group, window, format, grouping, source.shape)
     engine = cut.engine(source.shape)
     native = np.ascontiguousarray(source, dtype=cut.format.dtype)
     codes = codes_of(native, cut.format)
@@ -123,7 +132,12 @@ def statistics(
     result = assemble(engine, native.size, engine.each_chunk(add_up), cut)
     if result.nonfinite_groups and nonfinite == "raise":
         raise locate_nonfinite(native, cut.format)
-    return result
+    if rows is None:
+        return result
+    from bitxcore.weight_ones import weight_ones
+
+    cut_alike: dict[str, Any] = {"group": group, "window": window, "format": format, "grouping": grouping}
+    return replace(result, ones=weight_ones(source, rows=rows, **cut_alike))
 
 
 class Sums(NamedTuple):

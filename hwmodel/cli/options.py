@@ -44,7 +44,8 @@ def grouping_options(function: F) -> F:
             type=OneOf("bitxcore.groups:GROUPINGS"),
             default="flat",
             show_default=True,
-            help="flat: consecutive weights of a filter; channel: input channels at one kernel position.",
+            help="flat: consecutive weights of a filter; channel: input channels at one kernel position;"
+            " kernel: weights of one kernel plane.",
         ),
         click.option(
             "--nonfinite",

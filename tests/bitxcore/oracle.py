@@ -23,10 +23,12 @@ def members(shape, group, grouping) -> Iterator[tuple[int, int, list[int]]]:
     cut = grid(shape, group, grouping)
     for f in range(cut.filters):
         for g in range(cut.groups):
-            lane, block = divmod(g, cut.blocks)
-            first = block * group
-            inside = range(first, min(first + group, cut.length))
-            yield f, g, [f * cut.reduction + lane + j * cut.stride for j in inside]
+            part, within = divmod(g, cut.blocks * cut.stride)
+            lane, block = divmod(within, cut.blocks)
+            first = block * cut.group
+            inside = range(first, min(first + cut.group, cut.length))
+            start = f * cut.reduction + part * cut.length * cut.stride + lane
+            yield f, g, [start + j * cut.stride for j in inside]
 
 
 def check_prune(x, name, *, group=16, grouping="flat", window=None, **options):

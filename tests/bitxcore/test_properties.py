@@ -26,7 +26,7 @@ LARGE = "BITX_TEST_LARGE_GROUPS"
 groups = st.sampled_from([32, 64] if LARGE in os.environ else [1, 4, 5, 8, 16])
 seeds = st.integers(0, 2**32 - 1)
 rows = st.integers(1, 12)
-groupings = st.sampled_from(["flat", "channel"])
+groupings = st.sampled_from(["flat", "channel", "kernel"])
 shapes = st.sampled_from([(64,), (3, 40), (2, 18, 3), (4, 16)])
 
 

@@ -48,7 +48,7 @@ def check_drawn_prune(name, seed, groups):
     x = sample(name, SHAPES[rng.integers(len(SHAPES))], rng, uniform=seed % 4 == 0)
     options = options_of(rng)
     options["group"] = int(rng.choice(groups))
-    options["grouping"] = str(rng.choice(["flat", "channel"]))
+    options["grouping"] = str(rng.choice(["flat", "channel", "kernel"]))
     if rng.random() < 0.4:
         options["window"] = int(rng.choice([1, 2, 5, 8, 13, 24, 31, 32, 33, 48, 64]))
     check_prune(x, name, **options)
@@ -68,7 +68,7 @@ def cases(names, groups):
 
 
 @pytest.mark.parametrize(("name", "group"), cases(ALL_NAMES, [1, 4, 5, 8, 16, 32, 64]))
-@pytest.mark.parametrize("grouping", ["flat", "channel"])
+@pytest.mark.parametrize("grouping", ["flat", "channel", "kernel"])
 def test_statistics_and_packed_form(name, group, grouping):
     rng = np.random.default_rng([group, ALL_NAMES.index(name)])
     fmt, x = number_format(name), sample(name, SHAPES[group % 5], rng, zeros=0.5)

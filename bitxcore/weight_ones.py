@@ -1,0 +1,164 @@
+"""Ones of each weight, before and after pruning: what a machine that is serial over them spends.
+
+BitX takes one essential bit of each weight per cycle, so a group costs the most ones of its weights, and a
+perfectly balanced machine their mean (BitX, ICPP 2021, sections 3.4 and 4).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from math import prod
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from bitxcore.bits import essential_bits
+from bitxcore.errors import TensorError
+from bitxcore.formats import NumberFormat, fixed_width
+from bitxcore.groups import GroupGrid, Grouping, grid
+from bitxcore.pruning import prune
+from bitxcore.quantization import quantize
+
+BLOCK = 1 << 22
+"""Values that are worked on at once."""
+
+
+@dataclass(frozen=True)
+class Ones:
+    """Ones of the significands of a tensor.
+
+    Attributes
+    ----------
+    mean : float
+        Per weight, zero weights included.
+    largest : float
+        Mean over groups of the most ones of a weight.
+    """
+
+    mean: float
+    largest: float
+
+
+@dataclass(frozen=True)
+class WeightOnes:
+    """Ones of the weights of one tensor, before pruning and after.
+
+    Attributes
+    ----------
+    before, after : Ones
+        Before, of whole significands, whatever the window.
+    significand_bits : int
+        Of a weight, the hidden one included.
+    weights, groups : int
+
+    Examples
+    --------
+    >>> found = weight_ones(np.array([[1.75, 0.25, -0.5, 0.0078125]], np.float32), rows=2, group=4)
+    >>> found.before, found.after
+    (Ones(mean=1.5, largest=3.0), Ones(mean=0.75, largest=2.0))
+    """
+
+    before: Ones
+    after: Ones
+    significand_bits: int
+    weights: int
+    groups: int
+
+    @property
+    def sparsity_increment(self) -> float:
+        """Zero bits after pruning over those before: the factor of the paper's Tables 2 and 3."""
+        return (self.significand_bits - self.after.mean) / (self.significand_bits - self.before.mean)
+
+    @property
+    def work_gain(self) -> float:
+        """Ones before over ones after: the gain if lanes were perfectly balanced."""
+        return self.before.mean / self.after.mean if self.after.mean else float("inf")
+
+    @property
+    def barrier_gain(self) -> float:
+        """Gain if a group costs the most ones of its weights, at least one cycle."""
+        return self.before.largest / max(self.after.largest, 1.0)
+
+
+def weight_ones(
+    x: npt.ArrayLike,
+    *,
+    rows: int,
+    group: int | None = 8,
+    window: int | None = None,
+    format: str | NumberFormat | None = None,  # noqa: A002
+    grouping: Grouping = "flat",
+    **options: Any,
+) -> WeightOnes:
+    """Count the ones of every weight, before and after pruning.
+
+    Parameters
+    ----------
+    x, rows, group, window, format, grouping
+        As for `prune`.
+    **options
+        Further options of `prune`: criterion, rounding, threshold, budget.
+
+    Returns
+    -------
+    WeightOnes
+
+    Raises
+    ------
+    TensorError
+        If the tensor can't be grouped, or holds a value that is none of its format.
+    OptionError
+        If a parameter is out of range.
+
+    Notes
+    -----
+    Memory beside the tensor is bounded by one filter, or 4 M values if that is more.
+
+    Examples
+    --------
+    >>> rng = np.random.default_rng(0)
+    >>> kernels = rng.standard_normal((64, 64, 3, 3), np.float32)
+    >>> wild = weight_ones(kernels, rows=6, grouping="kernel", group=None)
+    >>> round(wild.sparsity_increment, 2), round(wild.after.mean, 1)
+    (1.85, 2.5)
+    """
+    source = np.asarray(x)
+    cut = grid(source.shape, group, grouping)
+    if width := fixed_width(format):  # one scale for the whole tensor
+        source, format = quantize(source, width).codes, f"int{width}"  # noqa: A001
+    sums, largest, bits = np.zeros(2, np.int64), np.zeros(2, np.int64), 0
+    for block in _blocks(source, cut):
+        pruned = prune(
+            block, rows=rows, group=cut.group, window=window, format=format, grouping=grouping, **options
+        )
+        bits = pruned.format.significand_bits
+        for at, values in enumerate((block, pruned.values)):
+            ones = essential_bits(values, format)
+            sums[at] += int(ones.sum(dtype=np.int64))
+            largest[at] += int(_largest(ones.reshape(-1), cut).sum(dtype=np.int64))
+    groups = cut.filters * cut.groups
+    before, after = (Ones(int(s) / source.size, int(m) / groups) for s, m in zip(sums, largest, strict=True))
+    return WeightOnes(before, after, bits, source.size, groups)
+
+
+def _blocks(x: npt.NDArray[Any], cut: GroupGrid) -> Iterator[npt.NDArray[Any]]:
+    """Yield filters, a bounded number of values at a time; a 1-D tensor is one filter."""
+    if x.ndim == 1:
+        yield x
+        return
+    step = max(1, BLOCK // cut.reduction)
+    for start in range(0, len(x), step):
+        yield x[start : start + step]
+
+
+def _largest(ones: npt.NDArray[np.uint8], cut: GroupGrid) -> npt.NDArray[np.uint8]:
+    """Most ones of a weight of each group."""
+    if ones.size % (cut.length * cut.stride):
+        raise TensorError(f"{ones.size} values are no whole number of parts of {cut.length * cut.stride}")
+    # (parts, members of a lane, lanes): groups are cut along the members.
+    lanes = ones.reshape(-1, cut.length, cut.stride)
+    starts = np.arange(0, cut.length, cut.group)
+    found: npt.NDArray[np.uint8] = np.maximum.reduceat(lanes, starts, axis=1)
+    return found.reshape(prod(found.shape))
