@@ -16,6 +16,7 @@ import numpy.typing as npt
 from bitxcore.errors import TensorError
 from hwmodel.accelerators.engines.bit_rows import fixed_cycles, float_cycles
 from hwmodel.accelerators.engines.float_parts import SIGNIFICAND_BITS, float32_parts
+from hwmodel.accelerators.engines.row_walks import RowWalk
 from hwmodel.accelerators.engines.skewed_fifo import fifo_ladder
 from hwmodel.accelerators.engines.tiles import tile_bounds
 from hwmodel.networks.layers import Layer
@@ -51,11 +52,14 @@ class BitRowArray:
 
     Parameters
     ----------
-    pe_rows, pe_columns, group, look, bit_rows : int
+    pe_rows, pe_columns, group, bit_rows : int
+    rows : RowWalk
     load_cycles : int
         Cycles in which a group enters a PE.
     latency_cycles : int
         Cycles from a group's first pair to its result, besides C.
+    apart_cycles : int
+        Cycles between the starts of two groups of a PE, besides C; if double-buffered, of no effect.
     double_buffered : bool
     fifo_depth : int or None
     """
@@ -63,10 +67,11 @@ class BitRowArray:
     pe_rows: int
     pe_columns: int
     group: int
-    look: int
+    rows: RowWalk
     bit_rows: int
     load_cycles: int
     latency_cycles: int
+    apart_cycles: int
     double_buffered: bool
     fifo_depth: int | None
 
@@ -83,7 +88,7 @@ class BitRowArray:
         if largest >> self.bit_rows:
             raise TensorError(f"weights of magnitude {largest} have more bits than bit_rows={self.bit_rows}")
         cycles, ones = fixed_cycles(
-            magnitudes.astype(np.uint32), group=self.group, look=self.look, bit_rows=self.bit_rows
+            magnitudes.astype(np.uint32), group=self.group, rows=self.rows, bit_rows=self.bit_rows
         )
         bounds = tile_bounds(layer.conv_groups, layer.filters // layer.conv_groups, self.pe_rows)
         # Every tile of positions takes as long as the first.
@@ -116,7 +121,7 @@ class BitRowArray:
                     exponents[mine],
                     others[g, tile],
                     group=self.group,
-                    look=self.look,
+                    rows=self.rows,
                     bit_rows=self.bit_rows,
                 )
                 # A PE has one filter and one position, so bounds count pairs of them.
@@ -156,7 +161,7 @@ class BitRowArray:
             cycles = np.maximum(cycles, self.load_cycles)
             apart, fill = 0, self.latency_cycles
         else:
-            apart = self.latency_cycles + 1
+            apart = self.apart_cycles
             fill = groups * apart
         # Groups are `apart` cycles longer when units wait for each other; that share is the overhead's.
         ladder = fifo_ladder(cycles + apart, fifo_depth=self.fifo_depth, bounds=bounds) - groups * apart

@@ -1,32 +1,19 @@
 """Cycles of Bitlet's bit rows. Importing this module imports Numba.
 
-The state machine of a row is that of the public RTL (Zhu-Zixuan/Bitlet-PE, ``Bitlet_CheckWindow.v``): it
-looks at the next few bits of its row, emits the first 1 and moves on to the second 1 that it sees. If it
-sees only one or none, it moves past all that it has looked at.
+How a row walks over its group, and the table of its moves, is `hwmodel.accelerators.engines.row_walks`.
 """
 
 from __future__ import annotations
 
-from functools import cache
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from bitxcore.jit import kernel, parallel
+from hwmodel.accelerators.engines.row_walks import RowWalk
 
 _PAIRS_PER_TASK = 1 << 20
-
-
-@cache
-def moves(look: int) -> npt.NDArray[np.uint8]:
-    """How far a row moves on, by the bits that it sees."""
-    seen = np.arange(1 << look, dtype=np.int64)
-    rest = seen & (seen - 1)  # without the first 1
-    second = np.bitwise_count((rest & -rest) - 1)
-    table = np.where(rest > 0, second, look).astype(np.uint8)
-    table.setflags(write=False)
-    return table
 
 
 @kernel
@@ -58,23 +45,51 @@ def _most_empty(row, members, look):
 
 
 @kernel
-def _slowest(rows, members, look, table):
+def _walked(row, members, look, is_next, table):
+    """Cycles in which a row walks over its members."""
+    cycles = at = 0
+    if len(table) > 1:
+        mask = np.uint64(len(table) - 1)
+        while at < members:
+            at += table[(row >> np.uint64(at)) & mask]
+            cycles += 1
+        return cycles
+    # A window too wide for a table: count the zeros below the bit to move to.
+    one = np.uint64(1)
+    mask = np.uint64(0xFFFFFFFFFFFFFFFF) >> np.uint64(64 - look)
+    while at < members:
+        seen = (row >> np.uint64(at)) & mask
+        if not is_next:
+            seen &= seen - one  # without the first 1; 0 stays 0
+        at += _ones(~seen & (seen - one)) + is_next if seen else look
+        cycles += 1
+    return cycles
+
+
+@kernel
+def _last(row):
+    """Members up to a row's last 1."""
+    for shift in (1, 2, 4, 8, 16, 32):
+        row |= row >> np.uint64(shift)
+    return _ones(row)
+
+
+@kernel
+def _slowest(rows, members, look, is_next, stops_early, table):
     """Cycles of the slowest row, and the ones of all rows."""
     # A row spends a cycle on each of its ones, and one on each window without a one. So none is faster than
-    # its ones, nor than moving on by `look` members per cycle.
+    # its ones, nor, unless it stops early, than moving on by `look` members per cycle.
     ones = np.empty(len(rows), np.int64)
     for b in range(len(rows)):
         ones[b] = _ones(rows[b])
-    slowest = max((members + look - 1) // look, ones.max())
-    mask = np.uint64(len(table) - 1)
+    least = 1 if stops_early else (members + look - 1) // look
+    slowest = max(least, ones.max())
     for b in range(len(rows)):
-        # Only a row that could be slower than the slowest so far is walked through.
-        if ones[b] + _most_empty(rows[b], members, look) > slowest:
-            cycles = at = 0
-            while at < members:
-                at += table[(rows[b] >> np.uint64(at)) & mask]
-                cycles += 1
-            slowest = max(slowest, cycles)
+        # Only a row that could be slower than the slowest so far is walked through. Right behind its last 1
+        # a row begins a window of zeros that the end of the group can cut short, wherever that 1 is.
+        if ones[b] + _most_empty(rows[b], members, look) + is_next > slowest:
+            end = _last(rows[b]) if stops_early else members
+            slowest = max(slowest, _walked(rows[b], end, look, is_next, table))
     return slowest, ones.sum()
 
 
@@ -98,7 +113,7 @@ def _turn(members, rows):
 
 
 @kernel
-def _fixed(magnitudes, group, look, bit_rows, table, cycles):
+def _fixed(magnitudes, group, bit_rows, cycles, look, is_next, stops_early, pads_groups, table):
     # Members of one group, one bit row per word after turning; missing members are 0.
     members = np.zeros(64, np.uint32)
     rows = np.empty(32, np.uint64)
@@ -110,13 +125,26 @@ def _fixed(magnitudes, group, look, bit_rows, table, cycles):
             members[:count] = magnitudes[f, first : first + count]
             members[count:] = 0
             _turn(members, rows)
-            cycles[f, g], found = _slowest(rows[:bit_rows], count, look, table)
+            walked = group if pads_groups else count
+            cycles[f, g], found = _slowest(rows[:bit_rows], walked, look, is_next, stops_early, table)
             ones += found
     return ones
 
 
 @kernel
-def _float(significands, exponents, others, group, look, bit_rows, table, cycles):
+def _float(
+    significands,
+    exponents,
+    others,
+    group,
+    bit_rows,
+    cycles,
+    look,
+    is_next,
+    stops_early,
+    pads_groups,
+    table,
+):
     # As in `_fixed`, with significands that are aligned for one position.
     members = np.zeros(64, np.uint32)
     rows = np.empty(32, np.uint64)
@@ -138,13 +166,14 @@ def _float(significands, exponents, others, group, look, bit_rows, table, cycles
                     members[j] = significands[f, first + j] >> shift
                 members[count:] = 0
                 _turn(members, rows)
-                cycles[f, p, g], found = _slowest(rows[:bit_rows], count, look, table)
+                walked = group if pads_groups else count
+                cycles[f, p, g], found = _slowest(rows[:bit_rows], walked, look, is_next, stops_early, table)
                 ones += found
     return ones
 
 
 def fixed_cycles(
-    magnitudes: npt.NDArray[np.uint32], *, group: int, look: int, bit_rows: int
+    magnitudes: npt.NDArray[np.uint32], *, group: int, rows: RowWalk, bit_rows: int
 ) -> tuple[npt.NDArray[np.int32], int]:
     """Cycles of the slowest bit row of every group of fixed-point weights.
 
@@ -152,8 +181,9 @@ def fixed_cycles(
     ----------
     magnitudes : array of uint32, shape (filters, reduction)
         Below ``2**bit_rows``.
-    group, look, bit_rows : int
-        Members of a group (the last of a filter may have fewer), bits a row sees, rows.
+    group, bit_rows : int
+        Members of a group (the last of a filter may have fewer), rows.
+    rows : RowWalk
 
     Returns
     -------
@@ -165,7 +195,7 @@ def fixed_cycles(
     filters, reduction = magnitudes.shape
     cycles = np.zeros((filters, -(-reduction // group)), np.int32)
     flat: Any = np.ascontiguousarray(magnitudes)
-    return cycles, int(_fixed(flat, group, look, bit_rows, moves(look), cycles))
+    return cycles, int(_fixed(flat, group, bit_rows, cycles, *rows.in_kernels))
 
 
 def float_cycles(
@@ -174,7 +204,7 @@ def float_cycles(
     others: npt.NDArray[np.int16],
     *,
     group: int,
-    look: int,
+    rows: RowWalk,
     bit_rows: int,
 ) -> tuple[npt.NDArray[np.int32], int]:
     """Cycles of the slowest bit row of every group of float weights at every position.
@@ -189,7 +219,8 @@ def float_cycles(
         Of the weights; not negative.
     others : array of int16, shape (positions, reduction)
         Of the activations; not negative.
-    group, look, bit_rows : int
+    group, bit_rows : int
+    rows : RowWalk
         As in `fixed_cycles`.
 
     Returns
@@ -204,7 +235,7 @@ def float_cycles(
     def some(start: int, stop: int) -> int:
         part = slice(start, stop)
         return int(
-            _float(weights[part], own[part], activations, group, look, bit_rows, moves(look), cycles[part])
+            _float(weights[part], own[part], activations, group, bit_rows, cycles[part], *rows.in_kernels)
         )
 
     # Filters are shared out to threads, in pieces of about a million weight-activation pairs.

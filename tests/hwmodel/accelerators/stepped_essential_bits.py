@@ -110,22 +110,48 @@ def split_accumulate(machine, layer, a, w, w_bits):
 # Bitlet ----------------------------------------------------------------------------------------------------
 
 
-def row_cycles(bits, look):
-    """State machine of one row: emit the first 1 in the window; go on at the second, or behind the window."""
+def row_cycles(bits, look, walk="second", stops_early=False):
+    """State machine of one row: emit the first 1 in the window; go on at the second, or behind the window.
+
+    With `walk` "next", go on behind the first.
+    """
     pointer = cycles = 0
     emitted = []
-    while pointer < len(bits):
+    while pointer < len(bits) and not (stops_early and not any(bits[pointer:])):
         window = [i for i in range(pointer, min(pointer + look, len(bits))) if bits[i]]
         emitted += window[:1]
-        pointer = window[1] if len(window) > 1 else pointer + look
+        if walk == "next":
+            pointer = window[0] + 1 if window else pointer + look
+        else:
+            pointer = window[1] if len(window) > 1 else pointer + look
         cycles += 1
     assert emitted == [i for i, b in enumerate(bits) if b]
     return cycles
 
 
-def group_cycles(significands, rows, look):
+def group_cycles(significands, rows, look, walk="second", stops_early=False):
     """C: the slowest row's cycles."""
-    return max(row_cycles([s >> b & 1 for s in significands], look) for b in range(rows))
+    cycles = max(row_cycles([s >> b & 1 for s in significands], look, walk, stops_early) for b in range(rows))
+    return max(cycles, 1)
+
+
+def bitlet_rules(machine):
+    """Overhead of a group, window, walk and whether short groups are filled up."""
+    is_float = machine.numbers == "float"
+    if machine.variant == "rtl":
+        stages = (25 if is_float else 22) - 8
+        own = (
+            stages + (machine.beat - 1).bit_length() + ceil(machine.group / machine.beat),
+            8,
+            "second",
+            False,
+        )
+    elif machine.variant == "paper":
+        own = (13 if is_float else 10, 8, "second", False)
+    else:
+        own = (17, 2, "next", True)
+    given = (None, machine.look, machine.walk, machine.pads_groups)
+    return [mine if x is None else x for x, mine in zip(given, own, strict=True)]
 
 
 def float32_parts(value):
@@ -181,9 +207,8 @@ def bitlet(machine, layer, a, w):
     steps = layer.positions // layer.steps
     is_float = machine.numbers == "float"
     views = position_windows(layer, a) if is_float else None
-    apart = (
-        (25 if is_float else 22) - 8 + (machine.beat - 1).bit_length() + ceil(machine.group / machine.beat)
-    )
+    apart, look, walk, pads = bitlet_rules(machine)
+    rows_at_work = machine.kept_rows or machine.bit_rows
     total = 0
 
     def group_starts():
@@ -196,10 +221,12 @@ def bitlet(machine, layer, a, w):
             weights = filters[f][first : first + machine.group]
             if is_float:
                 values = views[g][position][first : first + machine.group]
-                rows = aligned(weights, values, machine.bit_rows)
+                rows = aligned(weights, values, rows_at_work)
             else:
                 rows = [abs(x) for x in weights]
-            c = group_cycles(rows, machine.bit_rows, machine.look)
+            if pads:
+                rows += [0] * (machine.group - len(rows))
+            c = group_cycles(rows, rows_at_work, look, walk, machine.stops_early)
             times.append(max(c, ceil(machine.group / machine.beat)) if machine.double_buffered else c + apart)
         return times
 
@@ -213,5 +240,5 @@ def bitlet(machine, layer, a, w):
                     units = [pe(g * per_group + f, g, p) for f in rows for p in seen]
                     total += run_ahead(units, machine.fifo_depth)
                     if machine.double_buffered:
-                        total += apart - 1
+                        total += apart - (machine.variant == "rtl")
     return total

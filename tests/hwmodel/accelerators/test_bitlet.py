@@ -10,7 +10,8 @@ from layer_cases import integers, layers
 
 import hwmodel as hw
 from bitxcore.errors import OptionError, TensorError
-from hwmodel.accelerators.engines.bit_rows import fixed_cycles, float_cycles, moves
+from hwmodel.accelerators.engines.bit_rows import fixed_cycles, float_cycles
+from hwmodel.accelerators.engines.row_walks import RowWalk, moves
 
 
 @given(st.data())
@@ -59,7 +60,7 @@ def test_rows_equal_their_state_machines_on_ten_thousand_groups():
         magnitudes &= (keep << np.arange(bits)).sum(axis=2)
         magnitudes[::7, 20:] = 0
         magnitudes = magnitudes.astype(np.uint32)
-        found, ones = fixed_cycles(magnitudes, group=64, look=8, bit_rows=bits)
+        found, ones = fixed_cycles(magnitudes, group=64, rows=RowWalk(look=8), bit_rows=bits)
         rows = (magnitudes[:, None, :] >> np.arange(bits)[:, None] & 1).tolist()
         assert found[:, 0].tolist() == [max(stepped.row_cycles(r, 8) for r in group) for group in rows]
         most = np.array(rows).sum(axis=2)
@@ -73,7 +74,7 @@ def test_rows_equal_their_state_machines_on_ten_thousand_groups():
 def test_all_short_rows(members, look):
     patterns = np.arange(1 << members, dtype=np.uint32)
     bits = patterns[:, None] >> np.arange(members, dtype=np.uint32) & np.uint32(1)
-    found = fixed_cycles(bits, group=64, look=look, bit_rows=1)[0][:, 0]
+    found = fixed_cycles(bits, group=64, rows=RowWalk(look=look), bit_rows=1)[0][:, 0]
     assert found.tolist() == [stepped.row_cycles(row, look) for row in bits.tolist()]
     assert (found >= np.maximum(bits.sum(axis=1), -(-members // look))).all()
     for b in range(members):  # clearing a bit never costs a cycle
@@ -88,7 +89,7 @@ def test_float_groups_equal_their_state_machines():
     significands = w & 0x7FFFFF | 0x800000
     found = np.array(
         [
-            float_cycles(s[None], e[None], o[None], group=64, look=8, bit_rows=24)[0][0, 0, 0]
+            float_cycles(s[None], e[None], o[None], group=64, rows=RowWalk(look=8), bit_rows=24)[0][0, 0, 0]
             for s, e, o in zip(significands, exponents, others, strict=True)
         ]
     )
