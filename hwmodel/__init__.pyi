@@ -1,4 +1,5 @@
 from . import accelerators as accelerators
+from . import costs as costs
 from .accelerators.base import Accelerator as Accelerator
 from .accelerators.changes import Change as Change
 from .accelerators.on_chip import OnChip as OnChip

@@ -103,7 +103,9 @@ class Accelerator(ABC):
 
     def __post_init__(self) -> None:
         if not (isinstance(self.clock_hz, (int, float)) and 0 < self.clock_hz < inf):
-            raise OptionError(f"clock_hz must be a positive number of cycles a second, got {self.clock_hz!r}")
+            raise self.refusal(
+                f"clock_hz must be a positive number of cycles a second, got {self.clock_hz!r}"
+            )
         costs(self.cost_basis)
         self.check_at_least(
             1, "weight_buffer_bytes", "activation_buffer_bytes", "output_buffer_bytes", "dram_channels"

@@ -17,15 +17,24 @@ T = TypeVar("T")
 REMEMBERED = 4
 """Results kept: what the unpruned reading and the pruned one need, with and without zeros."""
 
-_memory: ContextVar[OrderedDict[Any, Any] | None] = ContextVar("bitx_shared_work", default=None)
+Memory = OrderedDict[Any, Any]
+
+_memory: ContextVar[Memory | None] = ContextVar("bitx_shared_work", default=None)
 
 
 @contextmanager
-def shared() -> Iterator[None]:
-    """Remember results of `once` until the block ends; arrays must not be written to within it."""
-    token = _memory.set(OrderedDict())
+def shared(memory: Memory | None = None) -> Iterator[Memory]:
+    """Remember results of `once` until the block ends; arrays must not be written to within it.
+
+    Parameters
+    ----------
+    memory : Memory, optional
+        What an earlier block yielded, to go on with.
+    """
+    remembered = Memory() if memory is None else memory
+    token = _memory.set(remembered)
     try:
-        yield
+        yield remembered
     finally:
         _memory.reset(token)
 

@@ -1,4 +1,4 @@
-"""``bitx simulate -a all``: who enters the comparison, and what is printed of it."""
+"""What ``bitx simulate -a all`` prints."""
 
 from __future__ import annotations
 

@@ -91,6 +91,7 @@ def command(
     machines = () if comparison is not None else _machines(accelerators, asked_options)
     parameters: dict[str, Any] = {"command": "simulate", "model": model, **asked.parameters}
     with asked.open(model) as load:
+        parameters["workload"] = load.record
         _check_weights(load, machines, model)
         kept: dict[str, Any] = {"store": output, "parameters": parameters}
         with error_context(path=getattr(load.weights, "path", model)), progress(None, "simulate") as bar:
@@ -155,13 +156,17 @@ def _comparison(given: Given, of_bitx: dict[str, Any]) -> dict[str, Any] | None:
     of_bitx : dict
         Options of every bitx that does not set them itself.
     """
+    from hwmodel.studies.comparison.contenders import conditions, contenders, entries
+
     asked = [options for name, options in given if name == ALL]
     if not asked:
         return None
     if len(asked) > 1:
         raise click.UsageError("-a all is given twice")
     also = [(name, options) for name, options in given if name != ALL]
-    return {"options": asked[0], "also": also, "settings": {SHORTCUTS_OF: of_bitx}}
+    settings = {SHORTCUTS_OF: of_bitx}
+    contenders([*entries(), *also], conditions(**asked[0]), settings)  # bad options are no file's fault
+    return {"options": asked[0], "also": also, "settings": settings}
 
 
 def _machines(given: Given, of_bitx: dict[str, Any]) -> tuple[Accelerator, ...]:

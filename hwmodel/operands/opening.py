@@ -38,7 +38,7 @@ class SurplusError(OptionError):
         self.options, self.reason = tuple(options), reason
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), (self.options, self.reason)
+        return type(self), (self.options, self.reason), self.__dict__
 
 
 @contextmanager

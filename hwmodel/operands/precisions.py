@@ -236,6 +236,18 @@ def precisions_of(given: Precisions | str | os.PathLike[str]) -> Precisions:
         return read_precisions(given)
     if isinstance(given, int):
         Precision(given, given)
+    elif isinstance(given, Mapping):
+        for layer, value in given.items():
+            if not isinstance(value, Precision):
+                raise OptionError(
+                    f"precisions: layer {layer!r}: a hwmodel.Precision is needed, got {value!r}", value=value
+                )
+    elif given is not None and not isinstance(given, Profile):
+        raise OptionError(
+            f"precisions must be a mapping of layers to Precision, a Profile, a number or a path, got"
+            f" {given!r}",
+            value=given,
+        )
     return given
 
 

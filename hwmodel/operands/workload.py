@@ -74,6 +74,13 @@ class Workload:
     matching: Matching | None = None
     files: tuple[str | os.PathLike[str], ...] = ()
 
+    def __post_init__(self) -> None:
+        _check("network", self.network, Network, "a hwmodel.Network (Workload.of loads one)")
+        _check("weights", self.weights, (Mapping, *_PATHS, type(None)), "a dump, a mapping or a path")
+        _check("traces", self.traces, (Mapping, *_PATHS, type(None)), "traces, a mapping or a path")
+        for name in ("synthetic_weights", "stand_ins"):
+            _check(name, getattr(self, name), (Distribution, type(None)), "a hwmodel.Distribution")
+
     @classmethod
     def of(
         cls,
@@ -125,9 +132,12 @@ class Workload:
                     "a workload says where its operands are: nothing else may be given beside it"
                 )
             return network
+        _check("network", network, (Network, *_PATHS), "a network, its name or its path")
+        _check("activations", activations, (Distribution, str, type(None)), "a distribution or its text")
         drawn = weight_distribution(weights)
-        matched = None if isinstance(weights, Distribution) or drawn is not None else weights
-        if matched is not None and dump is not None:
+        stored = None if isinstance(weights, Distribution) or drawn is not None else weights
+        _check("weights", stored, (Mapping, *_PATHS, type(None)), "a dump, a mapping or a path")
+        if stored is not None and dump is not None:
             raise OptionError("dump and weights both say where stored weights are: give one of them")
         net = network if isinstance(network, Network) else _loaded(network)
         load = cls(
@@ -139,7 +149,7 @@ class Workload:
             precisions=precisions_of(precisions),
             files=_files(precisions),
         )
-        return load if matched is None else load.matched_to(matched)
+        return load if stored is None else load.matched_to(stored)
 
     def matched_to(self, weights: DumpSource) -> Workload:
         """Take the weights of a dump whose tensors have other names; see `hwmodel.match_weights`."""
@@ -170,6 +180,17 @@ class Workload:
         found += _files(traces)
         known = self.weights.files() if isinstance(self.weights, Dump) else ()
         return found + [path for path in self.files if Path(path) not in known]
+
+    @property
+    def record(self) -> dict[str, str | None]:
+        """Where operands come from, for provenance: paths, and labels of distributions."""
+        stored = {"weights": self.weights, "traces": self.traces}
+        drawn = {"synthetic_weights": self.synthetic_weights, "stand_ins": self.stand_ins}
+        return {
+            "network": self.network.name,
+            **{name: None if x is None else _place(x) for name, x in stored.items()},
+            **{name: None if d is None else d.label for name, d in drawn.items()},
+        }
 
     @property
     def named(self) -> Workload:
@@ -231,7 +252,7 @@ class Workload:
         """Open the dump if a machine looks at weights, and check that it has all that are not drawn."""
         network, complete = self.network, self.synthetic_weights is None
         wanted = [e for e in network.layers if e.weight is not None]
-        needy = [r.name for r in readers or () if r.reads.weights]
+        needy = list(dict.fromkeys(r.name for r in readers or () if r.reads.weights))
         everything = readers is None or isinstance(self.precisions, Profile)
         if not wanted or not (needy or everything) or (self.weights is None and not (needy and complete)):
             yield {}
@@ -249,11 +270,28 @@ class Workload:
             if missing and complete:
                 first = missing[0]
                 raise TensorError(
-                    f"{getattr(source, 'path', 'the dump')} has no tensor {first.weight!r}, the weights of"
-                    f" layer {first.layer.name!r} of network {network.name!r}"
-                    f" ({len(missing)} of {len(wanted)} are missing)"
+                    f"is not in the dump ({len(missing)} of {len(wanted)} weights of network"
+                    f" {network.name!r} are missing)",
+                    path=getattr(source, "path", None),
+                    tensor=first.weight,
+                    layer=first.layer.name,
                 )
             yield source
+
+
+_PATHS = (str, os.PathLike)
+
+
+def _check(name: str, value: object, types: Any, rule: str) -> None:
+    """Refuse an argument of another type."""
+    if not isinstance(value, types):
+        raise OptionError(f"{name} must be {rule}, got {value!r}", value=value)
+
+
+def _place(source: object) -> str:
+    """Path of a file or of what was opened from one."""
+    path = source if isinstance(source, _PATHS) else getattr(source, "path", None)
+    return "arrays in memory" if path is None else os.fspath(path)
 
 
 def _files(given: object) -> tuple[str | os.PathLike[str], ...]:
@@ -263,6 +301,8 @@ def _files(given: object) -> tuple[str | os.PathLike[str], ...]:
 
 def is_network(source: str | os.PathLike[str]) -> bool:
     """Whether a path is a network's (ONNX, a table) or the name of a table, and not a dump without shapes."""
+    if not os.fspath(source):
+        return True  # the name of no table
     path = Path(source)
     is_table = path.name.endswith(".json") and not path.name.endswith(".safetensors.index.json")
     return is_table or path.suffix == ".onnx" or not (path.suffix or path.exists())
@@ -290,7 +330,8 @@ def profile_precisions(
     Parameters
     ----------
     network, dump, traces, weights, activations : optional
-        As of `Workload.of`; an operand that none of them gives has no precision.
+        As of `Workload.of`; an operand that none of them gives has no precision. Stand-ins for activations
+        are profiled only if `activations` names them here, whatever a workload would draw.
     error : float
         Relative error that quantising a tensor may have.
 
@@ -299,9 +340,7 @@ def profile_precisions(
     dict of str to Precision
         By layer name; what ``precisions=`` of `hwmodel.simulate_network` takes.
     """
-    if isinstance(network, Workload):
-        load = network
-    else:
-        load = Workload.of(network, dump=dump, traces=traces, weights=weights, activations=activations)
-    with replace(load, precisions=Profile(error)).open() as source:
+    load = Workload.of(network, dump=dump, traces=traces, weights=weights)
+    drawn = None if activations is None else distribution(activations)
+    with replace(load, stand_ins=drawn, precisions=Profile(error)).open() as source:
         return {e.layer.name: source.layer(e).precision for e in load.network.layers}

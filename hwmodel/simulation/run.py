@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -98,8 +98,8 @@ def simulate_network(
 
 def as_machines(accelerators: Machines) -> tuple[Accelerator, ...]:
     """Look up names, and check that there is a machine, and none twice."""
-    given = (accelerators,) if isinstance(accelerators, (Accelerator, str)) else tuple(accelerators)
-    machines = tuple(map(as_accelerator, given))
+    is_one = isinstance(accelerators, str) or not isinstance(accelerators, Iterable)
+    machines = tuple(map(as_accelerator, (accelerators,) if is_one else accelerators))  # type: ignore[arg-type]
     if not machines:
         raise OptionError("at least one accelerator is needed")
     labels = [machine.label for machine in machines]
@@ -121,6 +121,10 @@ def open_store(
         return
     from bitxcore.store import Store
 
-    recorded = {**(parameters or {}), "accelerators": {m.label: m.options for m in machines}}
+    recorded = {
+        **(parameters or {}),
+        "workload": load.record,
+        "accelerators": {m.label: m.options for m in machines},
+    }
     with Store.create(store, parameters=recorded, inputs=load.inputs) as writer:
         yield writer

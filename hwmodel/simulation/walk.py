@@ -7,12 +7,12 @@ of a run, or a reason that stands in the place of that machine's results.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from bitxcore.errors import BitxError, DumpError, error_context
 from bitxcore.progress import Progress
 from hwmodel.accelerators.base import Accelerator
-from hwmodel.accelerators.memo import shared
+from hwmodel.accelerators.memo import Memory, shared
 from hwmodel.networks.network import Network, NetworkLayer
 from hwmodel.operands.operands import Operands
 from hwmodel.operands.sources import LayerOperands, OperandSource
@@ -32,11 +32,14 @@ class Visit:
         What the machines were given.
     rows : tuple of LayerResult, BitxError or None
         By machine: its result; why it fails here; or None if it failed at an earlier layer.
+    memory : Memory
+        Within `hwmodel.accelerators.memo.shared` of it, `once` still knows the layer's work.
     """
 
     entry: NetworkLayer
     operands: LayerOperands
     rows: tuple[LayerResult | BitxError | None, ...]
+    memory: Memory = field(default_factory=Memory, repr=False)
 
     @property
     def results(self) -> list[LayerResult]:
@@ -69,7 +72,6 @@ def walk(
     Yields
     ------
     Visit
-        While it is looked at, `hwmodel.accelerators.memo.once` still knows the layer's work.
 
     Raises
     ------
@@ -87,7 +89,7 @@ def walk(
         ]
         operands = source.layer(entry, readers)
         rows: list[LayerResult | BitxError | None] = []
-        with shared():
+        with shared() as memory:
             for index, machine in enumerate(machines):
                 if failed[index]:
                     rows.append(None)
@@ -103,7 +105,8 @@ def walk(
                     rows.append(error)
                 else:
                     rows.append(row.with_notes(operands.notes(machine)) if row.applicable else row)
-            yield Visit(entry, operands, tuple(rows))
+        # Outside the block: a walk that is left half way must leave nothing behind.
+        yield Visit(entry, operands, tuple(rows), memory)
     if progress:
         progress(len(network), len(network), "")
 

@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from bitxcore.progress import Progress
 from hwmodel.accelerators.base import Accelerator
+from hwmodel.accelerators.memo import shared
 from hwmodel.networks.network import Network
 from hwmodel.operands.sources import OperandSource
 from hwmodel.simulation.results import LayerResult, NetworkTotal, kept_rows_mean, total_of
@@ -108,7 +109,8 @@ def simulate_variants(
         key = (entry.weight, entry.index) if entry.weight is not None else entry.layer.name
         if key not in counted:
             counted.add(key)
-            _add_errors(variants, visit)
+            with shared(visit.memory):
+                _add_errors(variants, visit)
     return variants
 
 

@@ -64,8 +64,8 @@ class ComparisonResult:
 def compare(
     network: NetworkSource | Workload,
     *,
-    accelerators: Sequence[str] | None = None,
-    also: Sequence[Entry | Accelerator] = (),
+    accelerators: str | Sequence[str] | None = None,
+    also: Entry | Accelerator | str | Sequence[Entry | Accelerator | str] = (),
     options: Mapping[str, Any] | None = None,
     settings: Mapping[str, Mapping[str, Any]] | None = None,
     dump: DumpSource = None,
@@ -83,10 +83,11 @@ def compare(
     ----------
     network : Network, str, path or Workload
         As of `hwmodel.simulate_network`.
-    accelerators : sequence of str, optional
+    accelerators : str or sequence of str, optional
         Those that enter, with all their variants; by default all that are registered.
-    also : sequence of (str, mapping) or Accelerator, optional
-        Further machines: a name with options, made under the common conditions; or a machine as it is.
+    also : str, (str, mapping), Accelerator, or sequence of these, optional
+        Further machines: a name, with options of its own or without, made under the common conditions; or a
+        machine as it is.
     options : mapping, optional
         Of all machines: clock, buffers, DRAM (see `conditions`).
     settings : mapping of str to mapping, optional
@@ -103,6 +104,13 @@ def compare(
     -------
     ComparisonResult
 
+    Raises
+    ------
+    OptionError
+        For an unknown name or option, a bad value, or what is no machine.
+    BitxError
+        As of `hwmodel.simulate_network`.
+
     Examples
     --------
     >>> import hwmodel as hw
@@ -114,7 +122,7 @@ def compare(
         network, dump=dump, traces=traces, weights=weights, activations=activations, precisions=precisions
     )
     common = conditions(**(options or {}))
-    playing, absent = split(contenders([*entries(accelerators), *also], common, settings), load)
+    playing, absent = split(contenders([*entries(accelerators), *_listed(also)], common, settings), load)
     machines = tuple(c.machine for c in playing)
     with open_store(store, machines, load, parameters) as writer:
         run = simulate_network(machines, load, store=writer, progress=progress)
@@ -141,11 +149,17 @@ def summarise(
     common : mapping
         From `conditions`.
     """
-    layers = {c.name: run.of(c.machine.label) for c in playing}
+    layers = {c.machine.label: run.of(c.machine.label) for c in playing}
     rows = [row_of(c, playing, layers) for c in playing]
     rows += [_absent_row(c, reason) for c, reason in absent.values()]
     machines = tuple(c.machine for c in playing)
     return ComparisonResult(run=run, rows=tuple(rows), conditions=common, machines=machines)
+
+
+def _listed(also: object) -> Sequence[Any]:
+    """Take one machine as a list of one."""
+    one = isinstance(also, tuple) and len(also) == 2 and isinstance(also[1], Mapping)
+    return also if isinstance(also, Sequence) and not isinstance(also, str) and not one else (also,)
 
 
 def _absent_row(c: Contender, reason: str) -> ComparisonRow:

@@ -63,10 +63,10 @@ class ComparisonRow:
 
 
 def row_of(me: Contender, playing: Sequence[Contender], layers: Mapping[str, _Layers]) -> ComparisonRow:
-    """Compare a machine with all that play; `layers` are the results by their names."""
-    mine = layers[me.name]
+    """Compare a machine with all that play; `layers` are the results by their labels."""
+    mine = layers[me.machine.label]
     run = [r for r in mine if r.applicable]
-    base = next((layers[c.name] for c in playing if c.machine.name == BASELINE), None)
+    base = next((layers[c.machine.label] for c in playing if c.machine.name == BASELINE), None)
     both = [] if base is None or me.machine.name == BASELINE else _common(mine, base)
     speedup, area = _speedup(both), _area(mine)
     base_area = None if base is None else _area(base)
@@ -103,11 +103,11 @@ def _speedup(pairs: Sequence[tuple[LayerResult, LayerResult]], cycles: str = "cy
 
 
 def _best_other(me: Contender, playing: Sequence[Contender], layers: Mapping[str, _Layers]) -> dict[str, Any]:
-    mine = layers[me.name]
+    mine = layers[me.machine.label]
     half = sum(r.macs for r in mine if r.applicable) / 2
     found = []
     for other in playing:
-        both = _common(mine, layers[other.name])
+        both = _common(mine, layers[other.machine.label])
         speedup = _speedup(both)
         if other.machine.name != me.machine.name and speedup and sum(x.macs for x, _ in both) >= half:
             found.append((speedup, other.name, len(both)))

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
 from bitxcore.errors import OptionError
 from hwmodel.accelerators.base import Accelerator
-from hwmodel.accelerators.registry import accelerator, accelerator_class, accelerator_names
+from hwmodel.accelerators.registry import accelerator, accelerator_class, accelerator_names, check_options
 from hwmodel.operands.workload import Workload
 
 BASELINE = "dadiannao"
@@ -25,7 +26,7 @@ class Contender:
     Parameters
     ----------
     name : str
-        Of the accelerator, and the options of its variant.
+        Of the accelerator, and the options of its variant; its label where another has that name.
     machine : Accelerator
     """
 
@@ -50,7 +51,7 @@ def conditions(**options: Any) -> dict[str, Any]:
     return common | options
 
 
-def entries(names: Sequence[str] | None = None) -> list[Entry]:
+def entries(names: str | Sequence[str] | None = None) -> list[Entry]:
     """List who enters: accelerators, with the options of each of their `Accelerator.variants`.
 
     Parameters
@@ -58,14 +59,23 @@ def entries(names: Sequence[str] | None = None) -> list[Entry]:
     names : sequence of str, optional
         Accelerators; by default all that are registered, those of other packages included. The baseline
         comes first wherever it stands.
+
+    Raises
+    ------
+    OptionError
+        For what is no name of an accelerator.
     """
-    chosen = list(dict.fromkeys(accelerator_names() if names is None else names))
+    given = accelerator_names() if names is None else (names,) if isinstance(names, str) else names
+    for name in given:
+        if not isinstance(name, str):
+            raise OptionError(f"accelerators= takes names, got {name!r}; machines as they are go into also=")
+    chosen = list(dict.fromkeys(given))
     chosen.sort(key=lambda name: name != BASELINE)
     return [(name, variant) for name in chosen for variant in accelerator_class(name).variants]
 
 
 def contenders(
-    entered: Sequence[Entry | Accelerator],
+    entered: Sequence[Entry | Accelerator | str],
     common: Mapping[str, Any],
     settings: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> tuple[Contender, ...]:
@@ -73,25 +83,45 @@ def contenders(
 
     Parameters
     ----------
-    entered : sequence of (str, mapping) or Accelerator
-        Accelerators and options of their own, or machines that are taken as they are; of equal machines the
-        first stays.
+    entered : sequence of str, (str, mapping) or Accelerator
+        Accelerators, with options of their own or without, or machines that are taken as they are; of equal
+        machines the first stays.
     common : mapping
         From `conditions`.
     settings : mapping of str to mapping, optional
         By accelerator: options of all its variants that do not set them themselves.
+
+    Raises
+    ------
+    OptionError
+        For an unknown name or option, a bad value, or what is no machine; and if nobody enters.
     """
+    for name, options in (settings or {}).items():
+        check_options(name, options)
     made: dict[str, Contender] = {}
     for entry in entered:
         if isinstance(entry, Accelerator):
             made.setdefault(entry.label, Contender(entry.label, entry))
             continue
-        name, own = entry
+        name, own = _entry(entry)
         own = {**(settings or {}).get(name, {}), **own}
         machine = accelerator(name, **{**accelerator_class(name).comparison, **common, **own})
         shown = ", ".join(f"{option}={value}" for option, value in own.items())
         made.setdefault(machine.label, Contender(f"{name}({shown})" if shown else name, machine))
-    return tuple(made.values())
+    if not made:
+        raise OptionError("at least one accelerator is needed")
+    names = Counter(c.name for c in made.values())
+    return tuple(c if names[c.name] == 1 else Contender(label, c.machine) for label, c in made.items())
+
+
+def _entry(given: object) -> Entry:
+    """Take a name as one without options of its own."""
+    match given:
+        case str():
+            return given, {}
+        case (str(name), Mapping() as own):
+            return name, own
+    raise OptionError(f"a name, a name with its options, or an accelerator is needed, got {given!r}")
 
 
 def split(
@@ -108,11 +138,11 @@ def split(
     -------
     tuple of Contender
     dict of str to (Contender, str)
-        By name: who takes no part, and the reason.
+        By label of the machine: who takes no part, and the reason.
 
     Raises
     ------
-    TensorError
+    OptionError
         If nobody is left.
     """
     absent: dict[str, tuple[Contender, str]] = {}
@@ -121,8 +151,8 @@ def split(
         needs = ["weights"] * (reads.weights and not load.has_weights)
         needs += ["activations"] * (reads.activations and not load.has_activations)
         if needs:
-            absent[c.name] = (c, f"needs {' and '.join(needs)}, which are not given")
-    playing = tuple(c for c in everyone if c.name not in absent)
+            absent[c.machine.label] = (c, f"needs {' and '.join(needs)}, which are not given")
+    playing = tuple(c for c in everyone if c.machine.label not in absent)
     if not playing:
-        raise OptionError("; ".join(f"{name} {reason}" for name, (_, reason) in absent.items()))
+        raise OptionError("; ".join(f"{c.name} {reason}" for c, reason in absent.values()))
     return playing, absent

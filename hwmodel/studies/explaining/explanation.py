@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from math import inf
 
+from bitxcore.errors import OptionError
 from hwmodel.accelerators.base import Accelerator
 from hwmodel.accelerators.registry import as_accelerator
 from hwmodel.operands.distributions import DEFAULT_ACTIVATIONS
@@ -99,6 +100,12 @@ def explain(
     )
     if rows is None:
         rows = simulate_network(machine, load).layers
+    elif [(row.accelerator, row.layer) for row in rows] != [
+        (machine.label, entry.layer.name) for entry in load.network.layers
+    ]:
+        raise OptionError(
+            f"rows must be the results of {machine.label!r} on every layer of network {load.network.name!r}"
+        )
     run = [row for row in rows if row.cycles]
     tried = heaviest(load.network, run, effort_s / (1 + len(list(machine.changes()))))
     with load.open([machine]) as source:

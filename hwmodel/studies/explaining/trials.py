@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from bitxcore.errors import BitxError
+from bitxcore.errors import BitxError, OptionError
 from hwmodel.accelerators.base import Accelerator
 from hwmodel.accelerators.changes import Change
 from hwmodel.networks.network import Network
@@ -76,7 +76,8 @@ def try_changes(machine: Accelerator, network: Network, source: OperandSource) -
 
 def _trial(change: Change, base: Variant, variant: Variant) -> Trial:
     before, after = base.total, variant.total
-    assert before is not None, base.reason
+    if before is None:
+        raise OptionError(f"{base.machine.label}: {base.reason}")
     if after is None or after.layers < before.layers:
         reason = variant.reason or next(r.reason for r in variant.rows if r.reason)
         return Trial(change, change.kind, reason=reason)

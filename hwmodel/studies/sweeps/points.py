@@ -76,7 +76,11 @@ def sweep_of(
     columns: dict[str, list[Any]] = {"point": points}
     columns |= {name: [chosen[name] for chosen in options] for name in space.varied}
     columns |= {name: [row[name] for row in rows] for name in METRICS}
-    objectives, columns["on_front"] = _front(columns)
+    objectives, columns["on_front"], left_out = _front(columns)
+    notes += tuple(
+        f"{count} of {len(points)} points have no {name}, and are not compared for the front"
+        for name, count in left_out.items()
+    )
     units = {"point": "1", **{name: option_unit(name, v) for name, v in space.varied.items()}}
     units |= {**METRICS, "on_front": ""}
     return Sweep(
@@ -92,8 +96,11 @@ def sweep_of(
     )
 
 
-def _front(columns: Mapping[str, list[Any]]) -> tuple[tuple[str, ...], list[bool]]:
-    """Find the front among the points that run as many layers as any does."""
+def _front(columns: Mapping[str, list[Any]]) -> tuple[tuple[str, ...], list[bool], dict[str, int]]:
+    """Find the front among the points that run as many layers as any does.
+
+    Also count, by objective, those of them that have no value and are left out.
+    """
     most = max((n for n in columns["layers"] if n is not None), default=0)
     able = [
         i
@@ -101,13 +108,14 @@ def _front(columns: Mapping[str, list[Any]]) -> tuple[tuple[str, ...], list[bool
         if reason is None and layers == most
     ]
     objectives = tuple(name for name in OBJECTIVES if any(columns[name][i] is not None for i in able))
+    lacking = {name: sum(columns[name][i] is None for i in able) for name in objectives}
     able = [i for i in able if all(columns[name][i] is not None for name in objectives)]
     found = [False] * len(columns["point"])
     if able and objectives:
         values = np.array([[columns[name][i] for name in objectives] for i in able])
         for i, on in zip(able, nondominated(values).tolist(), strict=True):
             found[i] = on
-    return objectives, found
+    return objectives, found, {name: count for name, count in lacking.items() if count}
 
 
 _SUFFIX_UNITS = {"_bytes_per_cycle": "B/cycle", "_bytes": "B", "_hz": "Hz", "_bits": "bit"}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from math import isfinite, prod
 from typing import Any
@@ -77,11 +77,18 @@ def checked_space(accelerator: str, varied: Mapping[str, Sequence[Any]], fixed: 
         For an unknown accelerator or option, an option without values or with one value twice, a value that
         is no plain one, or an option that is both varied and fixed.
     """
+    if not isinstance(accelerator, str):
+        raise OptionError(
+            f"a sweep takes the name of an accelerator, got {accelerator!r}; options go into fixed="
+        )
     check_options(accelerator, (*varied, *fixed))
     if not varied:
         raise OptionError("a sweep needs at least one option that varies")
     if both := set(varied) & set(fixed):
         raise OptionError(f"option {sorted(both)[0]!r} is varied and fixed at once")
+    for name, given in varied.items():
+        if isinstance(given, str) or not isinstance(given, Iterable):
+            raise OptionError(f"option {name!r}: a sequence of values is needed, got {given!r}")
     values = {name: tuple(given) for name, given in varied.items()}
     for name, given in values.items():
         if not given:

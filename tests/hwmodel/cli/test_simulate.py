@@ -81,7 +81,7 @@ def test_shortcuts(bitx, sample):
         (["--size", "N=1", "--size", "M=1"], "no dynamic dimension is called 'M'"),
         (["--input-size", "1x1x8"], "has 4 dimensions"),
         (["--network", "resnet18", "--size", "N=1"], "for ONNX graphs only"),
-        (["--network", "resnet18"], "has no tensor 'conv1.weight'"),
+        (["--network", "resnet18"], "tensor 'conv1.weight': layer 'conv1': is not in the dump"),
     ],
 )
 def test_errors(bitx, sample, args, part):

@@ -186,8 +186,9 @@ def test_who_lacks_operands_takes_no_part_and_says_so():
     field = contenders(entries(["bitx", "stripes", "scnn", "dadiannao"]), conditions())
     playing, absent = split(field, NOTHING)
     assert [c.name for c in playing] == ["dadiannao", "stripes"]
-    assert absent["scnn"][1] == "needs weights and activations, which are not given"
-    assert absent["bitx"][1] == "needs weights, which are not given"
+    reasons = {c.name: reason for c, reason in absent.values()}
+    assert reasons["scnn"] == "needs weights and activations, which are not given"
+    assert reasons["bitx"] == "needs weights, which are not given"
     with pytest.raises(OptionError, match="scnn needs weights and activations"):
         split([c for c in field if c.name == "scnn"], NOTHING)
     network = hw.load_network("resnet20-cifar10")
@@ -252,3 +253,41 @@ def test_all_accelerators_on_resnet50_in_five_minutes_and_4_gib():
     )
     peak_kib = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
     assert peak_kib < 4 << 20
+
+
+# -- what may be asked for ---------------------------------------------------------------------
+
+
+def test_a_machine_as_it_is_stands_beside_the_registered_one():
+    own = hw.accelerators.CambriconS()
+    found = hw.compare(
+        "resnet20-cifar10", accelerators=["dadiannao", "cambricon_s"], also=own, weights="normal:zeros=0.5"
+    )
+    names = [row.accelerator for row in found.rows]
+    assert len(set(names)) == 3
+    for machine, row in zip(found.machines, found.rows, strict=True):
+        assert row.label == machine.label
+        assert row.cycles == found.run.total(machine.label).cycles
+    assert found.row("cambricon_s").label == own.label
+    assert len({row.cycles for row in found.rows}) == 3
+
+
+def test_names_enter_as_they_do_elsewhere():
+    load = hw.Workload.of("resnet20-cifar10", weights="normal")
+    found = hw.compare(load, accelerators="dadiannao", also="stripes")
+    assert [row.accelerator for row in found.rows] == ["dadiannao", "stripes"]
+    pair = hw.compare(load, accelerators="dadiannao", also=("bitx", {"rows": 3}))
+    assert [row.accelerator for row in pair.rows] == ["dadiannao", "bitx(rows=3)"]
+
+
+@pytest.mark.parametrize(("asked", "text"), [
+    ({"accelerators": []}, "at least one accelerator is needed"),
+    ({"accelerators": [hw.accelerators.BitX()]}, "machines as they are go into also="),
+    ({"also": [3]}, "a name, a name with its options, or an accelerator is needed, got 3"),
+    ({"also": [("bitx", None)]}, "a name, a name with its options"),
+    ({"settings": {"bitz": {}}}, "accelerator 'bitz' is not known"),
+    ({"settings": {"dadiannao": {"foo": 3}}}, "has no option 'foo'"),
+])  # fmt: skip
+def test_what_enters_no_comparison_is_refused(asked, text):
+    with pytest.raises(OptionError, match=text):
+        hw.compare("resnet20-cifar10", **asked)

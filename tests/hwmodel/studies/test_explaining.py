@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import hwmodel as hw
+from bitxcore.errors import OptionError
 from hwmodel.accelerators.cycle_attribution import CAUSES
 from hwmodel.studies.explaining import EFFORT_S, KINDS
 
@@ -138,3 +139,9 @@ def test_packing_zeros_that_costs_accuracy_is_told(tmp_path):
     packed = next(t for t in found.trials if "pack_zeros" in t.change.options)
     assert packed.saved_cycles > 0
     assert packed.kind == "accuracy"
+
+
+def test_rows_must_be_the_machines_own():
+    other = hw.simulate_network("dadiannao", "resnet18").layers
+    with pytest.raises(OptionError, match="rows must be the results of 'dadiannao' on every layer"):
+        hw.explain("dadiannao", "resnet20-cifar10", rows=other)

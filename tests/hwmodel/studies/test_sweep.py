@@ -238,7 +238,7 @@ def test_weights_must_be_there(network):
     table = hw.load_network("resnet18")
     with pytest.raises(TensorError, match="needs weights; say where they are"):
         hw.sweep(table, {"rows": (3,)})
-    with pytest.raises(TensorError, match=r"has no tensor 'conv1\.weight'"):
+    with pytest.raises(TensorError, match=r"tensor 'conv1\.weight': layer 'conv1': is not in the dump"):
         hw.sweep(table, {"rows": (3,)}, dump=SAMPLE)
 
 
@@ -428,3 +428,20 @@ def test_a_thousand_points_on_all_cores(tmp_path):
     assert resumed["front"] == fresh["front"]
     with Store.open(store) as opened:
         assert opened.table("sweep")["cycles"].tolist() == [p["cycles"] for p in fresh["points"]]
+
+
+def test_a_front_says_what_it_leaves_out():
+    found = hw.sweep(
+        "resnet20-cifar10", {"serial": ["weights", "activations"], "rows": [3, 5]}, weights="normal", jobs=1
+    )
+    assert any("2 of 4 points have no relative_error" in note for note in found.notes)
+
+
+@pytest.mark.parametrize(("space", "options", "text"), [
+    ({"rows": 3}, {}, "option 'rows': a sequence of values is needed, got 3"),
+    ({"dram": "none"}, {}, "option 'dram': a sequence of values is needed"),
+    ({"rows": [3]}, {"accelerator": hw.accelerators.BitX(lanes=2)}, "takes the name of an accelerator"),
+])  # fmt: skip
+def test_a_space_is_of_sequences(space, options, text):
+    with pytest.raises(OptionError, match=text):
+        hw.sweep("resnet20-cifar10", space, weights="normal", **options)
