@@ -138,8 +138,8 @@ class SCNN(Accelerator):
         "Guessed, rules='paper': products that find their bank busy wait in its queue of 4 (queue_depth); any"
         " number of a cycle's products enter a queue together, and the next pair of blocks is multiplied when"
         " all of them have a place. Queues hold products of several channels and run empty at the end of a"
-        " group. 4 entries hide most conflicts: none at all saves another 1 to 2 % of the cycles of AlexNet,"
-        " GoogLeNet and VGG-16.",
+        " group. 4 entries hide most conflicts: queues without limit save another 1 to 2 % of the cycles of"
+        " AlexNet, GoogLeNet and VGG-16.",
         "Guessed, rules='paper': the bank of a sum is the public simulator's; blocks of weights have filter"
         " after filter (weight_order).",
         "Guessed, rules='paper': accumulators in two sets (accumulator_sets), so that halos move while the"
