@@ -3,65 +3,48 @@
 A. Parashar, M. Rhu, A. Mukkara, A. Puglielli, R. Venkatesan, B. Khailany, J. Emer, S. W. Keckler, W. J.
 Dally, "SCNN: An Accelerator for Compressed-sparse Convolutional Neural Networks", ISCA 2017. From its
 sections on the dataflow and the architecture: planar tiles, one a PE, input-stationary products, 8 x 8 PEs of
-4 x 4 multipliers, 32 accumulator banks of 6 K entries in all, halos that neighbours exchange, operands stored
-without their zeros, each with a 4-bit count of those before it. From the public simulator DNNsim
-(isakedo/DNNsim 4748a60), with which this model agrees number by number on convolutions: the order of the
-walk, the bank hash, and the halo's cycles.
+4 x 4 multipliers, 32 accumulator banks, halos that neighbours exchange, operands stored without their zeros,
+each with a 4-bit count of those before it. Two sets of rules (`SCNN.rules`):
+
+- "dnnsim": the machine of the public simulator DNNsim (isakedo/DNNsim 4748a60), with which this model agrees
+  number by number on convolutions: the order of the walk, the bank hash, the halo's cycles, 6 K accumulator
+  entries, a stall for every bank conflict, a barrier after every input channel.
+- "paper": banks of 32 entries with queues, a barrier after every group of 8 output channels, accumulators in
+  two sets, and beside it the dense machine that the paper compares with. The numbers are from summaries of
+  the paper.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import astuple, dataclass, replace
-from itertools import chain
+from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
 
 from hwmodel.accelerators.base import Accelerator
-from hwmodel.accelerators.engines.planes import Arranged, arrange, conv_outputs, input_planes, output_tile
-from hwmodel.accelerators.families.compressed import run_length_entries
+from hwmodel.accelerators.changes import Change
+from hwmodel.accelerators.engines.planar_tiles import PlaneTiling, mapped, tiling_of
+from hwmodel.accelerators.engines.planes import Arranged, arrange, conv_output_tile, input_planes, shares
+from hwmodel.accelerators.families.cartesian_parts import RUN_BITS, WORD_BITS, dot_parts, product_parts
+from hwmodel.accelerators.families.compressed import block_entries, tile_entries
 from hwmodel.accelerators.on_chip import OnChip
 from hwmodel.costs.area_energy import Part, Work
-from hwmodel.costs.components import accumulator, crossbar, memory
 from hwmodel.costs.figures import Costs
 from hwmodel.memory.stored import StoredBits, whole_words
 from hwmodel.networks.layers import Conv, Layer, Linear
 from hwmodel.operands.operands import Operands
 from hwmodel.operands.reads import Reads
 
-WORD_BITS, SUM_BITS, RUN_BITS = 16, 24, 4
-"""Bits of an operand, of a partial sum, and of the zeros in front of a value that is not zero."""
+if TYPE_CHECKING:
+    from hwmodel.accelerators.engines.cartesian_walks import Walk
 
-WEIGHT_FIFO_ENTRIES = 50
-"""Blocks of weights that a PE's FIFO holds."""
-
-
-@dataclass(frozen=True)
-class _Walk:
-    """What a layer makes the PEs do.
-
-    Parameters
-    ----------
-    cycles, halo : int
-        Cycles that multiply, and that exchange halos.
-    useful, products : int
-        Products that met an output, and all that were multiplied.
-    weights, activations : int
-        Values that are not zero, each as often as it is read from its buffer.
-    """
-
-    cycles: int = 0
-    halo: int = 0
-    useful: int = 0
-    products: int = 0
-    weights: int = 0
-    activations: int = 0
-
-    def __add__(self, other: _Walk) -> _Walk:
-        return _Walk(*(a + b for a, b in zip(astuple(self), astuple(other), strict=True)))
+RULES = ("dnnsim", "paper")
+MULTIPLIES = ("nonzero", "all", "dense")
+PAPER_OPTIONS = ("group_filters", "bank_entries", "queue_depth", "accumulator_sets")
+"""Numbers that nothing depends on under the public simulator's rules."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,15 +60,37 @@ class SCNN(Accelerator):
         the peak of the other machines.
     weight_width, activation_width : int
         Operands that a PE multiplies a cycle, each with each (F and I of the paper).
+    rules : str
+        "dnnsim", the public simulator's machine, or "paper".
     accumulator_entries : int
-        Partial sums that a PE holds.
+        Partial sums that a PE holds, by the rules "dnnsim".
     banks : int
         Accumulator banks, at most 32; products of one cycle that fall into the same bank take turns.
     phase_shift : bool
         What a strided convolution with padding pairs. True, as DNNsim: kernel positions are shifted by the
         padding before their phase is compared with that of padded input coordinates. For odd padding those
         are not the pairs that make the outputs, and PEs at the edge get more bank conflicts (a third more
-        cycles for 128 channels of 28 x 28, stride 2). False: the pairs that make the outputs.
+        cycles for 128 channels of 28 x 28, stride 2). False: the pairs that make the outputs. The rules
+        "paper" always take these.
+    multiplies : str
+        By the rules "paper". "nonzero": SCNN. "all": SCNN with every value taken for one that is not zero,
+        which is what it makes of dense operands. "dense": the machine of the same tiles that it is compared
+        with, whose PEs form dot products of as many pairs as they have multipliers.
+    group_filters : int
+        Filters after which PEs wait for each other by the rules "paper" (Kc of the paper).
+    bank_entries : int
+        Sums of an accumulator bank by the rules "paper". A PE holds its tile's outputs and its halo's.
+    large_tiles : str
+        What happens by the rules "paper" to tiles whose sums do not fit for a whole group: "rounds" cuts them
+        into smaller ones, worked off round by round; "groups" makes groups smaller.
+    queue_depth : int or None
+        Products that wait in front of a bank by the rules "paper". None: any number, in no area.
+    weight_order : str
+        What a compressed block of weights, and so the walk, has outermost by the rules "paper": "filters" or
+        "positions" of the kernel.
+    accumulator_sets : int
+        Sets of accumulators by the rules "paper". With two, a group's halos are exchanged while the next
+        group is multiplied.
     """
 
     pe_rows: int = 8
@@ -96,6 +101,14 @@ class SCNN(Accelerator):
     banks: int = 32
     phase_shift: bool = True
     units: int = 1
+    rules: str = "dnnsim"
+    multiplies: str = "nonzero"
+    group_filters: int = 8
+    bank_entries: int = 32
+    large_tiles: str = "rounds"
+    queue_depth: int | None = 4
+    weight_order: str = "filters"
+    accumulator_sets: int = 2
 
     name: ClassVar[str] = "scnn"
     title: ClassVar[str] = "SCNN, ISCA 2017: zero weights and zero activations"
@@ -104,17 +117,42 @@ class SCNN(Accelerator):
     )
     comparison: ClassVar[Mapping[str, Any]] = MappingProxyType({"units": 4, "phase_shift": False})
     assumptions: ClassVar[tuple[str, ...]] = (
-        "PEs wait for each other after every input channel and group of output channels; a PE without work"
-        " takes no cycle, a pair of operand blocks at least one.",
-        "As many output channels at once as the accumulators hold of a PE's output tile; one at a time in"
-        " depthwise layers. Groups of channels run one after another.",
-        "Halos: after every group of output channels, as many cycles as the largest halo has partial sums.",
-        "Strided convolutions run phase by phase; phases are paired as in the public simulator"
-        " (phase_shift).",
-        "A fully connected layer is a 16 x 16 kernel over a 16 x 16 plane of its inputs, whose partial"
-        " sums meet in one output: one halo entry a filter (the simulator counts 225). Linear layers at"
-        " several positions are 1 x 1 convolutions over a plane of positions as wide as there are columns"
-        " of PEs.",
+        "rules='dnnsim': PEs wait for each other after every input channel and group of output channels; a PE"
+        " without work takes no cycle, a pair of operand blocks at least one, and as many as the fullest bank"
+        " gets products.",
+        "rules='dnnsim': as many output channels at once as the accumulators hold of a PE's output tile.",
+        "rules='dnnsim': after every group of output channels halos take as many cycles as the largest has"
+        " partial sums.",
+        "rules='dnnsim': phases of strided convolutions are paired as in the public simulator (phase_shift).",
+        "rules='dnnsim': a fully connected layer is a 16 x 16 kernel over a 16 x 16 plane of its inputs,"
+        " whose partial sums meet in one output: one halo entry a filter (the simulator counts 225).",
+        "Groups of channels run one after another, depthwise layers one output channel at a time. Strided"
+        " convolutions run phase by phase. Linear layers at several positions are 1 x 1 convolutions over a"
+        " plane of positions as wide as there are columns of PEs.",
+        "rules='paper': PEs wait for each other once per group of 8 output channels (group_filters). A PE has"
+        " 32 banks of 32 sums (bank_entries), for the outputs of its tile and those of others that its inputs"
+        " reach. The paper is known from summaries only.",
+        "Guessed, rules='paper': tiles cut the plane without its padding. Where the sums of 8 output channels"
+        " do not fit, tiles are cut into rounds, or groups get smaller (large_tiles); groups are never larger"
+        " than 8. The paper does not say which group each layer has.",
+        "Guessed, rules='paper': products that find their bank busy wait in its queue of 4 (queue_depth); any"
+        " number of a cycle's products enter a queue together, and the next pair of blocks is multiplied when"
+        " all of them have a place. Queues hold products of several channels and run empty at the end of a"
+        " group. 4 entries hide most conflicts: queues without limit save another 1 to 2 % of the cycles of"
+        " AlexNet, GoogLeNet and VGG-16.",
+        "Guessed, rules='paper': the bank of a sum is the public simulator's; blocks of weights have filter"
+        " after filter (weight_order).",
+        "Guessed, rules='paper': accumulators in two sets (accumulator_sets), so that halos move while the"
+        " next group is multiplied, a sum per cycle on each link to one of 8 neighbours. Sums that belong to"
+        " another round of tiles move like those of a neighbour.",
+        "Guessed, rules='paper': weights arrive in time; the FIFOs never stop a PE or the broadcast. Outputs"
+        " are activated and compressed behind the next group.",
+        "Guessed, rules='paper': in a fully connected layer input i is on PE i modulo the PEs, alone in its"
+        " channel, so that a quarter of the multipliers have work, as the paper says; the PEs' sums of a"
+        " filter are added up in one cycle.",
+        "Guessed, multiplies='dense': the dense machine that the paper compares with has SCNN's tiles and as"
+        " many multipliers in a PE, which form the dot product of a whole window, padding included, without"
+        " waiting for inputs of neighbours; of a fully connected layer each PE has its share of the inputs.",
         "Compressed storage is free: no cycles for indices. Peak: 1024 multiplications a cycle, as in the"
         " paper; four copies (units=4) have the peak of the other machines.",
         "Guessed: copies of the machine take equal shares of the filters, see all activations, and wait for"
@@ -145,7 +183,18 @@ class SCNN(Accelerator):
             "accumulator_entries",
             "banks",
             "units",
+            "group_filters",
+            "bank_entries",
+            "accumulator_sets",
         )
+        if self.queue_depth is not None:
+            self.check_at_least(0, "queue_depth")
+        self.check_one_of(RULES, "rules")
+        self.check_one_of(MULTIPLIES, "multiplies")
+        self.check_one_of(("rounds", "groups"), "large_tiles")
+        self.check_one_of(("filters", "positions"), "weight_order")
+        if not self._paper and self.multiplies != "nonzero":
+            raise self.refusal(f"multiplies={self.multiplies!r} needs rules='paper', got {self.rules!r}")
         if self.banks > 32 or self.weight_width * self.activation_width > 255:
             raise self.refusal(
                 f"banks must be at most 32 and weight_width x activation_width"
@@ -155,21 +204,49 @@ class SCNN(Accelerator):
     @property
     def reads(self) -> Reads:
         """Operands whose values its cycles depend on."""
-        return Reads(activations=True)
+        return Reads(weights=self._sparse, activations=self._sparse)
+
+    @property
+    def _paper(self) -> bool:
+        """Whether the paper's rules apply."""
+        return self.rules == "paper"
+
+    @property
+    def _sparse(self) -> bool:
+        """Whether zeros are left out."""
+        return self.multiplies == "nonzero"
+
+    @property
+    def _dense(self) -> bool:
+        """Whether it is the machine of dot products that SCNN is compared with."""
+        return self.multiplies == "dense"
+
+    @property
+    def sums(self) -> int:
+        """Partial sums that a PE holds for the groups that it multiplies."""
+        return self.banks * self.bank_entries if self._paper else self.accumulator_entries
 
     @property
     def peak_macs_per_cycle(self) -> float:
         """Multiplications a cycle."""
-        return self.pes * self.weight_width * self.activation_width
+        return self.pes * self._multipliers
+
+    @property
+    def _multipliers(self) -> int:
+        """Multipliers of a PE."""
+        return self.weight_width * self.activation_width
 
     def not_applicable(self, layer: Layer) -> str | None:
         """Refuse what has no plane, or an output tile that no accumulator holds."""
         if not isinstance(layer, (Conv, Linear)):
             return "runs convolutions and fully connected layers only"
-        if isinstance(layer, Conv):
-            if len(layer.weight_shape) > 4:
-                return "planar tiles: no convolution in three dimensions"
-            tile = output_tile(conv_outputs(layer), (self.pe_rows, self.pe_columns))
+        if isinstance(layer, Conv) and len(layer.weight_shape) > 4:
+            return "planar tiles: no convolution in three dimensions"
+        if self._paper:
+            if not self._tiling(layer).filters:
+                return f"a filter has more sums in a tile and its halo than a PE holds: {self.sums}"
+        elif isinstance(layer, Conv):
+            tile = conv_output_tile(layer, (self.pe_rows, self.pe_columns))
             if tile > self.accumulator_entries:
                 return f"an output tile has {tile} sums, the accumulators hold {self.accumulator_entries}"
         return None
@@ -180,48 +257,47 @@ class SCNN(Accelerator):
         return self.units * self.pe_rows * self.pe_columns
 
     def parts(self, costs: Costs) -> dict[str, Part]:
-        """PEs of multipliers, coordinate computation, crossbar, accumulator banks and weight FIFO."""
-        multipliers = self.weight_width * self.activation_width
-        operands = self.pes * (self.weight_width + self.activation_width)
-        address = (self.accumulator_entries - 1).bit_length()
-        bank_bytes = -(-self.accumulator_entries // self.banks) * SUM_BITS // 8
-        block = self.weight_width * (WORD_BITS + RUN_BITS)
-        # Two spatial coordinates, compared with the output's size, and the address of the sum.
-        coordinates = 2 * (costs.adder(8) + costs.comparator(8)) + costs.adder(address)
-        return {
-            "multipliers": Part(costs.multiplier(WORD_BITS), self.pes * multipliers),
-            "coordinates": Part(coordinates, self.pes * multipliers),
-            "index_decoders": Part(accumulator(costs, address), operands),
-            "operand_registers": Part(costs.register(WORD_BITS + RUN_BITS), operands),
-            "weight_fifos": Part(memory(costs, WEIGHT_FIFO_ENTRIES * block // 8, block), self.pes),
-            "crossbars": Part(crossbar(costs, multipliers, self.banks, SUM_BITS + address), self.pes),
-            "accumulator_banks": Part(memory(costs, bank_bytes, SUM_BITS), self.pes * self.banks),
-            "accumulator_adders": Part(costs.adder(SUM_BITS), self.pes * self.banks),
-        }
+        """PEs of multipliers, what brings products to their sums, accumulators and weight FIFO."""
+        blocks = (self.activation_width, self.weight_width)
+        sets = self.accumulator_sets if self._paper else 1
+        if self._dense:
+            return dot_parts(costs, self.pes, self._multipliers, self.sums, sets)
+        queue = (self.queue_depth or 0) if self._paper else 0
+        return product_parts(costs, self.pes, blocks, self.banks, self.sums, sets=sets, queue=queue)
 
-    def _work(self, layer: Layer, walk: _Walk, operands: Operands) -> Work:
+    def _work(self, layer: Layer, walk: Walk, operands: Operands) -> Work:
         """Turn what the PEs do into uses of their parts and bits that move through the buffers."""
-        weight_blocks = walk.products / (self.weight_width * self.activation_width)
-        taken_in = walk.weights * self.pe_rows * self.pe_columns / self.weight_width
-        halo_sums = walk.halo * self.pes
-        operand_uses = weight_blocks * self.weight_width + walk.activations
         weight_bits, activation_bits = operands.weight_precision, operands.activation_precision
         share = min(1.0, weight_bits / WORD_BITS) * min(1.0, activation_bits / WORD_BITS)
-        return Work(
-            uses={
-                "multipliers": walk.products * share,
+        block = self._multipliers if self._dense else self.weight_width
+        taken_in = walk.weights * self.pe_rows * self.pe_columns / block
+        if self._dense:
+            added = walk.blocks
+            uses = {"operand_registers": 2 * walk.products, "adder_trees": walk.blocks}
+        else:
+            added = walk.useful
+            operand_uses = walk.blocks * self.weight_width + walk.activations
+            uses = {
                 "coordinates": walk.products,
                 "index_decoders": operand_uses,
                 "operand_registers": operand_uses,
-                "weight_fifos": weight_blocks + taken_in,
                 "crossbars": walk.useful,
+            }
+            if self._paper and self.queue_depth:
+                uses["bank_queues"] = walk.useful
+        index = 0 if self._dense else RUN_BITS
+        return Work(
+            uses=uses
+            | {
+                "multipliers": walk.products * share,
+                "weight_fifos": walk.blocks + taken_in,
                 # A sum is read and written; a halo's, and an output's, once more.
-                "accumulator_banks": 2 * walk.useful + 2 * halo_sums + layer.output_count,
-                "accumulator_adders": walk.useful + halo_sums,
+                "accumulator_banks": 2 * added + 2 * walk.halo_sums + layer.output_count,
+                "accumulator_adders": added + walk.halo_sums,
             },
             read_bits={
-                "weight_buffer": walk.weights * (weight_bits + RUN_BITS),
-                "activation_buffer": walk.activations * (activation_bits + RUN_BITS),
+                "weight_buffer": walk.weights * (weight_bits + index),
+                "activation_buffer": walk.activations * (activation_bits + index),
                 "output_buffer": 0,
             },
             written_bits={
@@ -233,8 +309,24 @@ class SCNN(Accelerator):
 
     def run(self, layer: Layer, operands: Operands) -> OnChip:
         """Count the cycles of `layer`."""
-        a, w = operands.integer_activations != 0, operands.integer_weights != 0
-        walk = self._walk(self._arranged(layer, a, w))
+        from hwmodel.accelerators.engines.cartesian_walks import dot_walk, queued_walk, stalling_walk
+
+        blocks = (self.activation_width, self.weight_width)
+        if self._dense:
+            walk = dot_walk(layer, self._tiling(layer), multipliers=self._multipliers, units=self.units)
+        elif self._paper:
+            walk = queued_walk(
+                mapped(layer, *self._held(layer, operands), self._tiling(layer)),
+                blocks=blocks,
+                banks=self.banks,
+                depth=self.queue_depth,
+                filters_outermost=self.weight_order == "filters",
+                sets=self.accumulator_sets,
+                units=self.units,
+            )
+        else:
+            arranged = self._arranged(layer, *self._held(layer, operands))
+            walk = stalling_walk(arranged, blocks, self.banks, sums=self.sums, units=self.units)
         everything = walk.cycles + walk.halo
         return self.on_chip(
             compute_cycles=everything,
@@ -246,87 +338,57 @@ class SCNN(Accelerator):
 
     def stored_bits(self, layer: Layer, operands: Operands, on_chip: OnChip) -> StoredBits:
         """Count the bits in DRAM: values that are not zero, each with the zeros before it."""
-        a, w = operands.integer_activations != 0, operands.integer_weights != 0
-        arranged = self._arranged(layer, a, w)
-        # A convolution's padding is not stored.
-        planes = input_planes(layer, a) if isinstance(layer, Conv) else arranged.activations
-        word = whole_words(operands.activation_precision, WORD_BITS) + RUN_BITS
-        activations = self._activation_entries(planes) * word
-        word = whole_words(operands.weight_precision, WORD_BITS) + RUN_BITS
-        weights = self._weight_entries(arranged) * word
+        if self._dense:
+            return super().stored_bits(layer, operands, on_chip)
+        a, w = self._held(layer, operands)
+        if self._paper:
+            cut = mapped(layer, a, w, self._tiling(layer))
+            planes, kept, groups = cut.activations, cut.weights, cut.groups
+            x, y = cut.tiling.axes
+            sides, at_once = (x.tile, y.tile), cut.tiling.filters
+        else:
+            arranged = self._arranged(layer, a, w)
+            # A convolution's padding is not stored.
+            planes = input_planes(layer, a) if isinstance(layer, Conv) else arranged.activations
+            filters, channels = arranged.weights.shape[:2]
+            kept, groups = arranged.weights.reshape(1, filters, channels, -1), arranged.groups
+            sides = (-(-planes.shape[2] // self.pe_rows), -(-planes.shape[3] // self.pe_columns))
+            at_once = arranged.filters_at_once(self.accumulator_entries)
+        activations = tile_entries(planes, sides, RUN_BITS)
+        activations *= whole_words(operands.activation_precision, WORD_BITS) + RUN_BITS
+        filters_last = self._paper and self.weight_order == "positions"
+        weights = sum(
+            block_entries(kept[:, part.start : part.stop], at_once, RUN_BITS, filters_last=filters_last)
+            for share in shares(kept.shape[1], groups, self.units)
+            for _, part in share
+        )
+        weights *= whole_words(operands.weight_precision, WORD_BITS) + RUN_BITS
         return StoredBits(weights, activations, -(-activations * layer.output_count // layer.input_count))
 
-    def _weight_entries(self, arranged: Arranged) -> int:
-        """Entries of the weights; a block has those of an input channel and the filters at work together."""
-        w, entries, at_once = arranged.weights, 0, self._filters_at_once(arranged)
-        for _, filters in chain.from_iterable(self._shares(len(w), arranged.groups)):
-            for first in range(filters.start, filters.stop, at_once):
-                block = w[first : min(first + at_once, filters.stop)].swapaxes(0, 1)
-                entries += run_length_entries(block.reshape(len(block), -1), RUN_BITS)
-        return entries
-
-    def _activation_entries(self, planes: npt.NDArray[np.bool_]) -> int:
-        """Entries of the activations, shape (inputs, channels, x, y); a block has a channel's of one PE."""
-        sides = [
-            -(-size // pes)
-            for size, pes in zip(planes.shape[2:], (self.pe_rows, self.pe_columns), strict=True)
-        ]
-        # Tiles of full size, and those that are cut off at the end of either axis.
-        entries = 0
-        for rows in np.split(planes, [planes.shape[2] // sides[0] * sides[0]], axis=2):
-            for part in np.split(rows, [planes.shape[3] // sides[1] * sides[1]], axis=3):
-                x, y = (min(side, size) for side, size in zip(sides, part.shape[2:], strict=True))
-                if part.size:
-                    tiles = part.reshape(-1, part.shape[2] // x, x, part.shape[3] // y, y)
-                    entries += run_length_entries(tiles.swapaxes(2, 3).reshape(-1, x * y), RUN_BITS)
-        return entries
+    def _held(self, layer: Layer, operands: Operands) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
+        """Activations and weights that are kept and multiplied."""
+        if self._sparse:
+            return operands.integer_activations != 0, operands.integer_weights != 0
+        return np.ones(layer.input_count, np.bool_), np.ones(layer.weight_shape, np.bool_)
 
     def _arranged(self, layer: Layer, a: npt.NDArray[Any], w: npt.NDArray[Any]) -> Arranged:
         """See a layer as planes that the PEs share."""
         pes = (self.pe_rows, self.pe_columns)
         return arrange(layer, a, w, pes=pes, phase_shift=self.phase_shift)
 
-    def _filters_at_once(self, arranged: Arranged) -> int:
-        """Count the filters whose output tiles the accumulators hold together."""
-        if arranged.groups > 1 and arranged.weights.shape[1] == 1:
-            return 1
-        return max(1, self.accumulator_entries // arranged.plane.output_tile)
+    def _tiling(self, layer: Layer) -> PlaneTiling:
+        """Cut a layer by the paper's rules."""
+        return tiling_of(
+            layer,
+            pes=(self.pe_rows, self.pe_columns),
+            filters=self.group_filters,
+            sums=self.sums,
+            smaller_tiles=self.large_tiles == "rounds",
+        )
 
-    def _walk(self, arranged: Arranged) -> _Walk:
-        """Walk through all inputs and groups."""
-        from hwmodel.accelerators.engines.cartesian import Multipliers, plane_cycles
-
-        plane, w = arranged.plane, arranged.weights
-        multipliers = Multipliers(self.activation_width, self.weight_width, self.banks)
-        at_once = self._filters_at_once(arranged)
-        channels = w.shape[1]
-        walks = []
-        for share in self._shares(len(w), arranged.groups):
-            walk = _Walk()
-            for g, filters in share:
-                weights = w[filters.start : filters.stop]
-                turns = -(-len(filters) // at_once)
-                for x in arranged.activations:
-                    activations = x[g * channels : (g + 1) * channels]
-                    cycles, useful = plane_cycles(
-                        plane, activations, weights, filters.start, at_once, multipliers
-                    )
-                    walk += _Walk(
-                        cycles=cycles,
-                        halo=arranged.halo * len(filters),
-                        useful=useful,
-                        products=plane.products(activations, weights),
-                        weights=int(np.count_nonzero(weights)),
-                        activations=int(np.count_nonzero(activations)) * turns,
-                    )
-            walks.append(walk)
-        slowest = max(walks, key=lambda walk: walk.cycles + walk.halo)
-        return replace(sum(walks, _Walk()), cycles=slowest.cycles, halo=slowest.halo)
-
-    def _shares(self, filters: int, groups: int) -> Iterator[list[tuple[int, range]]]:
-        """Share filters out to the copies of the machine: groups, and which of their filters."""
-        size = filters // groups
-        for unit in range(self.units):
-            first, last = (filters * u // self.units for u in (unit, unit + 1))
-            parts = ((g, range(max(first, g * size), min(last, (g + 1) * size))) for g in range(groups))
-            yield [(g, part) for g, part in parts if part]
+    def own_changes(self) -> Iterator[Change]:
+        """List changes of its own options, but for those that the rules in force do not look at."""
+        ignored = {"accumulator_entries"} if self._paper else set(PAPER_OPTIONS)
+        for change in super().own_changes():
+            if not ignored & set(change.options):
+                yield change

@@ -19,11 +19,9 @@ import numpy as np
 import numpy.typing as npt
 
 from bitxcore.jit import kernel
-from hwmodel.accelerators.engines.planes import Plane
+from hwmodel.accelerators.engines.planes import NOTHING, Plane
 
 Array = npt.NDArray[Any]
-NOTHING = 8
-"""Class of what meets no output, or is not there."""
 LARGEST_TABLE = 1 << 20
 
 

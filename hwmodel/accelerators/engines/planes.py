@@ -5,6 +5,7 @@ Nothing here counts cycles; `hwmodel.accelerators.engines.cartesian` does.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +16,9 @@ from hwmodel.networks.layers import Conv, Layer, Linear
 
 FC_PLANE = 16
 """Side of the plane that a fully connected layer's inputs are arranged in."""
+
+NOTHING = 8
+"""Class, for its bank, of what meets no output or is not there."""
 
 
 @dataclass(frozen=True)
@@ -110,10 +114,37 @@ class Arranged:
     groups: int
     halo: int
 
+    def filters_at_once(self, sums: int) -> int:
+        """Count the filters whose output tiles accumulators of `sums` hold together."""
+        if self.groups > 1 and self.weights.shape[1] == 1:
+            return 1
+        return max(1, sums // self.plane.output_tile)
+
+
+def shares(filters: int, groups: int, units: int) -> Iterator[list[tuple[int, range]]]:
+    """Share filters out to copies of a machine: groups, and which of their filters, by copy.
+
+    Parameters
+    ----------
+    filters : int
+        Of all groups.
+    groups, units : int
+    """
+    size = filters // groups
+    for unit in range(units):
+        first, last = (filters * u // units for u in (unit, unit + 1))
+        parts = ((g, range(max(first, g * size), min(last, (g + 1) * size))) for g in range(groups))
+        yield [(g, part) for g, part in parts if part]
+
 
 def output_tile(outputs: tuple[int, int], pes: tuple[int, int]) -> int:
     """Partial sums of the largest output tile, for one output channel."""
     return -(-outputs[0] // pes[0]) * -(-outputs[1] // pes[1])
+
+
+def conv_output_tile(layer: Conv, pes: tuple[int, int]) -> int:
+    """Partial sums of a convolution's largest output tile, for one output channel."""
+    return output_tile(conv_outputs(layer), pes)
 
 
 def conv_outputs(layer: Conv) -> tuple[int, int]:
@@ -124,7 +155,7 @@ def conv_outputs(layer: Conv) -> tuple[int, int]:
 
 def input_planes(layer: Conv, activations: npt.NDArray[Any]) -> npt.NDArray[Any]:
     """See a convolution's activations as (inputs, channels, x, y), without padding."""
-    return activations.reshape(layer.batch, layer.in_channels, *_pair(layer.in_size, 1))
+    return activations.reshape(layer.batch, layer.in_channels, *two(layer.in_size, 1))
 
 
 def arrange(
@@ -156,15 +187,15 @@ def arrange(
 def _conv(
     layer: Conv, a: npt.NDArray[Any], w: npt.NDArray[Any], pes: tuple[int, int], phase_shift: bool
 ) -> Arranged:
-    padding = _pair(layer.padding, (0, 0))
+    padding = two(layer.padding, (0, 0))
     a = np.pad(input_planes(layer, a), ((0, 0), (0, 0), *padding))
-    kernel = _pair(layer.weight_shape[2:], 1)
+    kernel = two(layer.weight_shape[2:], 1)
     w = w.reshape(*layer.weight_shape[:2], *kernel)
     plane = Plane(
         outputs=conv_outputs(layer),
-        stride=_pair(layer.stride, 1),
+        stride=two(layer.stride, 1),
         kernel=kernel,
-        dilation=_pair(layer.dilation, 1),
+        dilation=two(layer.dilation, 1),
         padding=(padding[0][0], padding[1][0]),
         pes=pes,
         phase_shift=phase_shift,
@@ -195,7 +226,7 @@ def _linear(
     return Arranged(plane, a, w, 1, 1)
 
 
-def _pair(sizes: Any, other: Any) -> Any:
+def two(sizes: Any, other: Any) -> Any:
     """Sizes along two axes; `other` along a second one that is missing."""
     return tuple((*sizes, other)[:2])
 

@@ -69,3 +69,50 @@ def run_length_entries(held: npt.NDArray[np.bool_], run_bits: int) -> int:
     from hwmodel.accelerators.engines.interleaved_csc import count_entries
 
     return int(count_entries(held.T, 1, run_bits).sum(dtype=np.int64))
+
+
+def block_entries(
+    weights: npt.NDArray[np.bool_], filters: int, run_bits: int, *, filters_last: bool = False
+) -> int:
+    """Count the entries of weights in blocks: a channel's of some filters at a time.
+
+    Parameters
+    ----------
+    weights : array of bool, shape (sets, filters, channels, kernel positions)
+        Which values are not zero.
+    filters : int
+        Of a block; the last one may have fewer.
+    run_bits : int
+        As in `run_length_entries`.
+    filters_last : bool
+        Whether a block has position after position, else filter after filter.
+    """
+    axes = (0, 2, 3, 1) if filters_last else (0, 2, 1, 3)
+    entries = 0
+    for first in range(0, weights.shape[1], filters):
+        part = weights[:, first : first + filters].transpose(axes)
+        entries += run_length_entries(part.reshape(part.shape[0] * part.shape[1], -1), run_bits)
+    return entries
+
+
+def tile_entries(planes: npt.NDArray[np.bool_], sides: tuple[int, int], run_bits: int) -> int:
+    """Count the entries of activations in blocks: a channel's of one tile.
+
+    Parameters
+    ----------
+    planes : array of bool, shape (inputs, channels, x, y)
+        Which values are not zero.
+    sides : (int, int)
+        Of a tile; those at the end of either axis are cut off.
+    run_bits : int
+        As in `run_length_entries`.
+    """
+    entries = 0
+    # Tiles of full size, and those that are cut off.
+    for rows in np.split(planes, [planes.shape[2] // sides[0] * sides[0]], axis=2):
+        for part in np.split(rows, [planes.shape[3] // sides[1] * sides[1]], axis=3):
+            x, y = (min(side, size) for side, size in zip(sides, part.shape[2:], strict=True))
+            if part.size:
+                tiles = part.reshape(-1, part.shape[2] // x, x, part.shape[3] // y, y)
+                entries += run_length_entries(tiles.swapaxes(2, 3).reshape(-1, x * y), run_bits)
+    return entries
