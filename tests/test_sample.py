@@ -103,6 +103,7 @@ def test_the_file(model: onnx.ModelProto) -> None:
 
 
 @pytest.mark.models
+@pytest.mark.slow
 def test_the_script_trains_the_same_twice(tmp_path: Path) -> None:
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     for folder in ("a", "b"):
