@@ -97,7 +97,8 @@ def statistics(
     x, group, window, format, grouping, nonfinite
         As for `prune`.
     rows : int, optional
-        Also prune to so many rows, and count the ones of each weight before and after (`weight_ones`).
+        Also prune to so many rows, and count the ones of each weight before and after (`weight_ones`). A
+        NaN or Inf is then an error whatever `nonfinite` says, because it has no ones to count.
 
     Returns
     -------

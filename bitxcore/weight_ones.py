@@ -8,15 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from math import prod
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from bitxcore.bits import essential_bits
+from bitxcore.engine import locate_nonfinite
 from bitxcore.errors import TensorError
-from bitxcore.formats import NumberFormat, fixed_width
+from bitxcore.formats import NumberFormat, fixed_width, format_of
 from bitxcore.groups import GroupGrid, Grouping, grid
 from bitxcore.pruning import prune
 from bitxcore.quantization import quantize
@@ -108,7 +108,7 @@ def weight_ones(
     Raises
     ------
     TensorError
-        If the tensor can't be grouped, or holds a value that is none of its format.
+        If the tensor can't be grouped, or holds a value that is none of its format, a NaN or Inf included.
     OptionError
         If a parameter is out of range.
 
@@ -129,36 +129,40 @@ def weight_ones(
     if width := fixed_width(format):  # one scale for the whole tensor
         source, format = quantize(source, width).codes, f"int{width}"  # noqa: A001
     sums, largest, bits = np.zeros(2, np.int64), np.zeros(2, np.int64), 0
-    for block in _blocks(source, cut):
-        pruned = prune(
-            block, rows=rows, group=cut.group, window=window, format=format, grouping=grouping, **options
-        )
+    for start, block in _blocks(source, cut):
+        try:
+            pruned = prune(
+                block, rows=rows, group=cut.group, window=window, format=format, grouping=grouping, **options
+            )
+        except TensorError as error:
+            if not start or error.index is None:
+                raise
+            fmt = format_of(source.dtype, format)  # the index is the block's: say the tensor's
+            raise locate_nonfinite(np.ascontiguousarray(source, dtype=fmt.dtype), fmt) from None
         bits = pruned.format.significand_bits
         for at, values in enumerate((block, pruned.values)):
             ones = essential_bits(values, format)
             sums[at] += int(ones.sum(dtype=np.int64))
-            largest[at] += int(_largest(ones.reshape(-1), cut).sum(dtype=np.int64))
+            largest[at] += int(_largest(ones, cut).sum(dtype=np.int64))
     groups = cut.filters * cut.groups
     before, after = (Ones(int(s) / source.size, int(m) / groups) for s, m in zip(sums, largest, strict=True))
     return WeightOnes(before, after, bits, source.size, groups)
 
 
-def _blocks(x: npt.NDArray[Any], cut: GroupGrid) -> Iterator[npt.NDArray[Any]]:
-    """Yield filters, a bounded number of values at a time; a 1-D tensor is one filter."""
+def _blocks(x: npt.NDArray[Any], cut: GroupGrid) -> Iterator[tuple[int, npt.NDArray[Any]]]:
+    """Yield filters and the first one's index, a bounded number of values at a time; 1-D is one filter."""
     if x.ndim == 1:
-        yield x
+        yield 0, x
         return
     step = max(1, BLOCK // cut.reduction)
     for start in range(0, len(x), step):
-        yield x[start : start + step]
+        yield start, x[start : start + step]
 
 
 def _largest(ones: npt.NDArray[np.uint8], cut: GroupGrid) -> npt.NDArray[np.uint8]:
     """Most ones of a weight of each group."""
-    if ones.size % (cut.length * cut.stride):
-        raise TensorError(f"{ones.size} values are no whole number of parts of {cut.length * cut.stride}")
     # (parts, members of a lane, lanes): groups are cut along the members.
     lanes = ones.reshape(-1, cut.length, cut.stride)
     starts = np.arange(0, cut.length, cut.group)
     found: npt.NDArray[np.uint8] = np.maximum.reduceat(lanes, starts, axis=1)
-    return found.reshape(prod(found.shape))
+    return found

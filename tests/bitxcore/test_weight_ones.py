@@ -49,6 +49,20 @@ def test_blocks_of_filters_are_one_tensor(monkeypatch):
     assert (bx.weight_ones(x, rows=4), bx.weight_ones(x, rows=4, format="fixed8")) == whole
 
 
+def test_a_bad_value_has_its_index_in_the_tensor(monkeypatch):
+    x = np.ones((3, 16), np.float32)
+    x[2, 5] = np.nan
+    monkeypatch.setattr(sys.modules["bitxcore.weight_ones"], "BLOCK", 16)
+    for count in (bx.weight_ones, bx.statistics):
+        with pytest.raises(
+            bx.TensorError, match="value nan at flat index 37: float32 must be finite"
+        ) as caught:
+            count(x, rows=3)
+        assert caught.value.index == 37
+    with pytest.raises(bx.TensorError, match="flat index 37"):
+        bx.statistics(x, rows=3, nonfinite="keep")
+
+
 def test_whole_kernels_need_kernels():
     x = np.ones((2, 3, 3, 3), np.float32)
     assert bx.prune(x, rows=1, group=None, grouping="kernel").group == 9

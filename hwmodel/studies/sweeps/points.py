@@ -40,7 +40,7 @@ class Sweep:
     resumed : int
         Points that an earlier, interrupted run had finished.
     notes : tuple of str
-        Assumptions of the machines that are visited.
+        What operands are drawn or assumed, and how many points the front leaves out.
     """
 
     network: str
