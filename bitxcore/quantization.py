@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bitxcore.checks import check_one_of
-from bitxcore.errors import TensorError
+from bitxcore.errors import OptionError, TensorError
 from bitxcore.formats import format_of, number_format
 from bitxcore.groups import grid
 from bitxcore.jit import parallel
@@ -20,7 +20,7 @@ BLOCK = 1 << 18
 SINGLE_EXPONENTS = range(-100, 100)
 """Exponents of a scale by which float32 multiplies exactly, results included."""
 
-SCALES = ("power-of-two", "free")
+SCALES = ("power-of-two", "free", "unit")
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ class FixedPoint:
 
 
 def quantize(
-    x: npt.ArrayLike, bits: int, *, scale: str = "power-of-two", per_channel: bool = False
+    x: npt.ArrayLike, bits: int, *, scale: str | float = "power-of-two", per_channel: bool = False
 ) -> FixedPoint:
     """Round a float tensor to symmetric signed integers of `bits` bits.
 
@@ -77,9 +77,9 @@ def quantize(
         Finite.
     bits : int
         2 to 16, sign included; codes lie within ``±(2**(bits - 1) - 1)``.
-    scale : {"power-of-two", "free"}
-        The smallest power of two that saturates nothing, or exactly the largest magnitude
-        over the largest code.
+    scale : {"power-of-two", "free", "unit"} or float
+        The smallest power of two that saturates nothing; exactly the largest magnitude over the largest
+        code; full scale 1.0 whatever the values are, larger ones saturating; or the scale itself.
     per_channel : bool
         One scale an output channel (axis 0) instead of one a tensor.
 
@@ -92,7 +92,7 @@ def quantize(
     TensorError
         If `x` is no float tensor, or holds a NaN or Inf.
     OptionError
-        If `bits` or `scale` is out of range.
+        If `bits` or `scale` is out of range, or a given scale is to differ by channel.
 
     Examples
     --------
@@ -101,26 +101,11 @@ def quantize(
     ([64, -38, 0], 0.0078125)
     """
     values = np.asarray(x)
-    grid(values.shape, 1)
-    fmt = format_of(values.dtype)
-    if not fmt.is_float:
-        raise TensorError(f"fixed point is made from floats, but the array is {values.dtype}")
-    check_one_of(SCALES, "scale", scale)
+    factor = fixed_scale(values, bits, scale, per_channel)
     codes_format = number_format(f"int{bits}")
     top = codes_format.max_magnitude
-    largest = _largest(values, per_channel)
-    if not np.isfinite(largest).all():
-        from bitxcore.engine import locate_nonfinite
-
-        raise locate_nonfinite(values, fmt)
-    if scale == "free":
-        factor = np.where(largest > 0, largest / top, 1.0)
-    else:
-        exponent = np.frexp(largest / top)[1] - 1
-        exponent = np.where(largest > np.ldexp(float(top), exponent), exponent + 1, exponent)
-        factor = np.ldexp(1.0, np.where(largest > 0, exponent, 0))
     codes = np.empty(values.shape, codes_format.dtype)
-    wide = _exact_dtype(values.dtype, factor) if scale == "power-of-two" else np.dtype(np.float64)
+    wide = np.dtype(np.float64) if scale == "free" else _exact_dtype(values.dtype, factor)
 
     def work(values: Any, codes: Any, factor: Any) -> None:
         rounded = np.divide(values.astype(wide, copy=False), factor)
@@ -129,6 +114,52 @@ def quantize(
 
     _blockwise(work, np.asarray(factor).astype(wide), values, codes)
     return FixedPoint(codes, np.asarray(factor), bits)
+
+
+def fixed_scale(
+    x: npt.NDArray[Any], bits: int, scale: str | float = "power-of-two", per_channel: bool = False
+) -> npt.NDArray[np.float64]:
+    """Find the scale that `quantize` takes: to work on a tensor in parts.
+
+    Parameters
+    ----------
+    x : ndarray of float
+    bits, scale, per_channel
+        As of `quantize`.
+
+    Returns
+    -------
+    ndarray of float64
+        0-d, or one value an output channel, shaped to broadcast.
+
+    Examples
+    --------
+    >>> float(fixed_scale(np.array([0.5, -0.3], np.float32), 8))
+    0.0078125
+    """
+    grid(x.shape, 1)
+    fmt = format_of(x.dtype)
+    if not fmt.is_float:
+        raise TensorError(f"fixed point is made from floats, but the array is {x.dtype}")
+    if isinstance(scale, str):
+        check_one_of(SCALES, "scale", scale)
+    top = number_format(f"int{bits}").max_magnitude
+    largest = _largest(x, per_channel)
+    if not np.isfinite(largest).all():
+        from bitxcore.engine import locate_nonfinite
+
+        raise locate_nonfinite(x, fmt)
+    if not isinstance(scale, str) or scale == "unit":
+        given = 2.0 ** (1 - bits) if isinstance(scale, str) else float(scale)
+        if per_channel or not 0 < given < np.inf:
+            rule = "of all channels alike" if per_channel else "a positive number"
+            raise OptionError(f"a scale that is given must be {rule}, got {scale!r}", value=scale)
+        return np.asarray(given)
+    if scale == "free":
+        return np.asarray(np.where(largest > 0, largest / top, 1.0))
+    exponent = np.frexp(largest / top)[1] - 1
+    exponent = np.where(largest > np.ldexp(float(top), exponent), exponent + 1, exponent)
+    return np.asarray(np.ldexp(1.0, np.where(largest > 0, exponent, 0)))
 
 
 def _largest(x: npt.NDArray[Any], per_channel: bool) -> npt.NDArray[np.float64]:

@@ -73,6 +73,8 @@ class Accelerator(ABC):
         cycle), where these are not its defaults.
     variants : tuple of mapping
         Options of each variant that enters a comparison, beside those of `comparison`.
+    presets : mapping of str to mapping
+        Options of each instance that the paper names: what ``preset=`` of `hwmodel.accelerator` sets.
     width_options : frozenset of str
         Options that are widths of numbers: doubling one makes other numbers, no larger machine.
     lossy_options : frozenset of str
@@ -97,6 +99,7 @@ class Accelerator(ABC):
     remarks: ClassVar[tuple[str, ...]] = ()
     comparison: ClassVar[Mapping[str, Any]] = MappingProxyType({})
     variants: ClassVar[tuple[Mapping[str, Any], ...]] = (MappingProxyType({}),)
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = MappingProxyType({})
     width_options: ClassVar[frozenset[str]] = frozenset()
     lossy_options: ClassVar[frozenset[str]] = frozenset()
     sharing_options: ClassVar[tuple[str, ...]] = ()

@@ -18,6 +18,7 @@ import numpy.typing as npt
 CAUSES: dict[str, str] = {
     "fill_cycles": "the pipeline fills",
     "compute_cycles": "the units' work, if all of them shared it evenly",
+    "lane_wait_cycles": "lanes of a unit wait for the one whose weight has most ones",
     "imbalance_cycles": "the unit with most work is still busy, others have less, or no filter",
     "fifo_full_cycles": "a unit waits because the FIFO is full until a slower one is done",
     "weight_wait_cycles": "DRAM, or a limited port of the weight buffer, still brings weights",
@@ -33,15 +34,16 @@ class Passes:
 
     Parameters
     ----------
-    fill_cycles : int
+    fill_cycles : array of int64, shape (filter tiles, kinds)
         Of each pass.
     repeats : sequence of int, length kinds
-        How often each kind of position tile (whole, and cut short) occurs for every filter tile.
+        How often each kind of pass (the first of a filter tile; at other whole position tiles, and at those
+        that are cut short) occurs for every filter tile.
     port_cycles : array of int64, shape (filter tiles, kinds, 3)
         Cycles in which the weight, activation and output ports move a pass's bytes; 0 without limit.
     """
 
-    fill_cycles: int
+    fill_cycles: npt.NDArray[np.int64]
     repeats: Sequence[int]
     port_cycles: npt.NDArray[np.int64]
 
@@ -50,8 +52,9 @@ class Passes:
 
         Parameters
         ----------
-        ladder : array of int64, shape (filter tiles, 3)
-            From `hwmodel.accelerators.engines.skewed_fifo.fifo_ladder`.
+        ladder : array of int64, shape (filter tiles, 4)
+            Cycles of the units alone: what `compute_cycles`, `lane_wait_cycles`, `imbalance_cycles` and
+            `fifo_full_cycles` make of them, one after the other.
 
         Returns
         -------
@@ -61,8 +64,8 @@ class Passes:
         tiles, kinds, _ = self.port_cycles.shape
         rungs = np.zeros((tiles, kinds, len(CAUSES)), np.int64)
         rungs[:, :, 0] = self.fill_cycles
-        rungs[:, :, 1:4] = self.fill_cycles + ladder[:, None, :]
-        rungs[:, :, 4:] = self.port_cycles
+        rungs[:, :, 1:5] = self.fill_cycles[:, :, None] + ladder[:, None, :]
+        rungs[:, :, 5:] = self.port_cycles
         ends = np.maximum.accumulate(rungs, axis=2)
         spent = np.diff(ends, axis=2, prepend=0).sum(axis=0)
         total = np.asarray(self.repeats, np.int64) @ spent

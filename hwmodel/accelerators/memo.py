@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 T = TypeVar("T")
 
-REMEMBERED = 4
+REMEMBERED = 8
 """Results kept: what the unpruned reading and the pruned one need, with and without zeros."""
 
 Memory = OrderedDict[Any, Any]

@@ -31,9 +31,9 @@ class OnChip:
     Parameters
     ----------
     compute_cycles : int
-        Cycles by cause, as `hwmodel.accelerators.cycle_attribution.CAUSES` describes them; so the next six.
+        Cycles by cause, as `hwmodel.accelerators.cycle_attribution.CAUSES` describes them; so the next seven.
         A machine that does not tell stalls apart counts them as compute.
-    imbalance_cycles, fifo_full_cycles, fill_cycles : int, optional
+    lane_wait_cycles, imbalance_cycles, fifo_full_cycles, fill_cycles : int, optional
     weight_wait_cycles, activation_wait_cycles, output_wait_cycles : int, optional
         Waits for the machine's own buffer ports.
     utilisation : float, optional
@@ -44,8 +44,19 @@ class OnChip:
         Weight groups, each counted once.
     kept_rows_histogram : tuple of int, optional
         Entry r: the groups with r kept rows.
+    kept_ones_histogram : tuple of int, optional
+        Entry k: the weights with k kept ones.
+    window_limited_groups : int, optional
+        Groups that kept fewer rows than they might while a one fell out of the alignment window.
+    work_cycles, unpruned_work_cycles : int, optional
+        Of one PE with perfectly balanced lanes, pruned or not.
+    unpruned_cycles, every_bit_cycles : int, optional
+        All cycles of the same machine without pruning, which skips zero bits or takes every bit.
+    on_chip_unpruned_fixed16_cycles : int, optional
+        The first of these two in 16-bit fixed point.
     unpruned_all_rows_cycles, unpruned_nonempty_rows_cycles : int, optional
-        All cycles of the same machine without pruning, in both readings.
+        All cycles of the same row-serial machine without pruning: every row of the window, or those that
+        hold a one.
     energy : ChipEnergy, optional
         None if the machine has no cost model.
     notes : tuple of str
@@ -53,6 +64,7 @@ class OnChip:
     """
 
     compute_cycles: int
+    lane_wait_cycles: int | None = None
     imbalance_cycles: int | None = None
     fifo_full_cycles: int | None = None
     fill_cycles: int | None = None
@@ -64,6 +76,13 @@ class OnChip:
     position_tiles: int | None = None
     groups: int | None = None
     kept_rows_histogram: tuple[int, ...] | None = None
+    kept_ones_histogram: tuple[int, ...] | None = None
+    window_limited_groups: int | None = None
+    work_cycles: int | None = None
+    unpruned_work_cycles: int | None = None
+    unpruned_cycles: int | None = None
+    every_bit_cycles: int | None = None
+    on_chip_unpruned_fixed16_cycles: int | None = None
     unpruned_all_rows_cycles: int | None = None
     unpruned_nonempty_rows_cycles: int | None = None
     energy: ChipEnergy | None = field(default=None, hash=False)

@@ -7,7 +7,7 @@ subclass of `Accelerator`.
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import fields
 from functools import cache
 from importlib import import_module
@@ -83,14 +83,15 @@ def accelerator_class(name: str) -> type[Accelerator]:
 
 
 def check_options(name: str, options: Iterable[str]) -> None:
-    """Refuse options that an accelerator does not have.
+    """Refuse options that an accelerator does not have; ``preset`` is one of those that have any.
 
     Raises
     ------
     OptionError
         For an unknown name or option; the message lists the known ones.
     """
-    known = [f.name for f in fields(accelerator_class(name))]
+    found = accelerator_class(name)
+    known = [*(["preset"] if found.presets else []), *(f.name for f in fields(found))]
     for option in options:
         if option not in known:
             raise OptionError(f"accelerator {name!r} has no option {option!r}; known: {', '.join(known)}")
@@ -104,7 +105,8 @@ def accelerator(name: str, **options: Any) -> Accelerator:
     name : str
         One of `accelerator_names`.
     **options
-        Fields of its class; those left out keep their defaults.
+        Fields of its class; those left out keep their defaults. ``preset``: an instance that its paper
+        names, whose options can't be given besides.
 
     Returns
     -------
@@ -119,9 +121,31 @@ def accelerator(name: str, **options: Any) -> Accelerator:
     --------
     >>> accelerator("pragmatic", columns=8).label
     'pragmatic(columns=8)'
+    >>> accelerator("bitx", preset="mild").label
+    'bitx(rows=10)'
     """
     check_options(name, options)
-    return accelerator_class(name)(**options)
+    return accelerator_class(name)(**_without_preset(name, options))
+
+
+def _without_preset(name: str, options: Mapping[str, Any]) -> dict[str, Any]:
+    """Put a preset's options in its place."""
+    if "preset" not in options:
+        return dict(options)
+    presets, chosen = accelerator_class(name).presets, options["preset"]
+    if chosen not in presets:
+        raise OptionError(
+            f"accelerator {name!r}: preset must be one of {', '.join(presets)}, got {chosen!r}", value=chosen
+        )
+    own = {option: value for option, value in options.items() if option != "preset"}
+    for option in own:
+        if option in presets[chosen]:
+            raise OptionError(
+                f"accelerator {name!r}: preset={chosen!r} sets {option}={presets[chosen][option]};"
+                f" {option}={own[option]!r} can't be given besides",
+                value=own[option],
+            )
+    return own | dict(presets[chosen])
 
 
 def as_accelerator(machine: Accelerator | str) -> Accelerator:

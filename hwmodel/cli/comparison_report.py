@@ -12,7 +12,6 @@ from hwmodel.cli import output as out
 from hwmodel.cli.simulation_report import is_of_one_layer
 
 if TYPE_CHECKING:
-    from hwmodel.accelerators.base import Accelerator
     from hwmodel.networks.network import Network
     from hwmodel.studies.comparison import ComparisonResult, ComparisonRow
     from hwmodel.studies.published import Beside, Comparison
@@ -25,7 +24,7 @@ def show(
     result: ComparisonResult,
     parameters: dict[str, Any],
     output: str | None,
-    published: tuple[Accelerator, Sequence[Comparison]] | None,
+    published: Sequence[Comparison] | None,
     as_json: bool,
 ) -> None:
     """Print a comparison, and if `published` is given, the published figures beside ours."""
@@ -46,7 +45,7 @@ def show(
     out.say(*_remarks(net, result))
     if published is not None:
         _print_averages(result, beside)
-        report.print_published(*published)
+        report.print_published(published)
     out.say(out.written_line([output], "-o STORE.h5 keeps these results"))
 
 

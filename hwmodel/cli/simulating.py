@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from hwmodel.cli.options import json_option
-from hwmodel.cli.values import Depth, Format, Machine
+from hwmodel.cli.values import Depth, Format, Machine, OneOf
 from hwmodel.cli.workload_options import Asked, matching_document, workload_options
 
 if TYPE_CHECKING:
@@ -40,14 +40,15 @@ Given = tuple[tuple[str, dict[str, Any]], ...]
 @click.option("--rows", type=click.IntRange(1), help="Of bitx: rows kept of a group.")
 @click.option("--group", type=click.IntRange(1, 64), help="Of bitx: weights a group.")
 @click.option("--format", type=Format(), help="Of bitx: number format of the weights, e.g. fixed16.")
-@click.option("--lanes", type=click.IntRange(1), help="Of bitx: rows a PE applies in a cycle.")
-@click.option("--fifo-depth", type=Depth(), help="Of bitx: groups a unit may be ahead; inf: any number.")
+@click.option("--preset", type=OneOf("bitxcore.presets:PRESETS"), help="Of bitx: mild or wild, as its paper.")
+@click.option("--fifo-depth", type=Depth(), help="Of bitx: groups a PE may be ahead; inf: any number.")
+@click.option("--lane-fifo-depth", type=Depth(), help="Of bitx: groups a lane may be ahead; inf: any number.")
 @workload_options
 @click.option(
     "--published",
     "beside_published",
     is_flag=True,
-    help="Also run the BitX nearest the published area; print it beside the published area and power."
+    help="Also run the network on one PE of BitX; print its area and power beside the paper's Table 7."
     " With -a all: published averages beside ours, too.",
 )
 @click.option(
@@ -82,7 +83,7 @@ def command(
     from hwmodel.simulation.run import simulate_network
     from hwmodel.studies.comparison import compare
     from hwmodel.studies.explaining import explain
-    from hwmodel.studies.published import area_and_power
+    from hwmodel.studies.published import one_pe
 
     asked_options = _bitx_options(accelerators, shortcuts)
     comparison = _comparison(accelerators, asked_options)
@@ -103,7 +104,7 @@ def command(
         explanations = [
             explain(machine, load, rows=run.of(machine.label)) for machine in machines * explained
         ]
-        published = area_and_power(load, basis=_basis(machines)) if beside_published else None
+        published = one_pe(load) if beside_published else None
     parameters["accelerators"] = {machine.label: machine.options for machine in machines}
     if comparison is not None:
         comparison_report.show(load.network, compared, parameters, output, published, as_json)
@@ -119,7 +120,7 @@ def command(
     for found in explanations:
         explanation_report.print_explanation(found)
     if published is not None:
-        report.print_published(*published)
+        report.print_published(published)
     out.say(out.written_line([output], "-o STORE.h5 keeps these results"))
 
 
@@ -138,8 +139,9 @@ def _check_weights(load: Workload, machines: Sequence[Accelerator], model: str) 
 def _bitx_options(given: Given, shortcuts: dict[str, Any]) -> dict[str, Any]:
     """Options that were set for every bitx."""
     set_shortcuts = {name: value for name, value in shortcuts.items() if value is not None}
-    if set_shortcuts.get("fifo_depth") == "inf":
-        set_shortcuts["fifo_depth"] = None
+    for depth in ("fifo_depth", "lane_fifo_depth"):
+        if set_shortcuts.get(depth) == "inf":
+            set_shortcuts[depth] = None
     if set_shortcuts and given and not any(name in (SHORTCUTS_OF, ALL) for name, _ in given):
         option = next(iter(set_shortcuts)).replace("_", "-")
         raise click.UsageError(f"--{option} is an option of {SHORTCUTS_OF}, which is not simulated")
@@ -177,10 +179,3 @@ def _machines(given: Given, of_bitx: dict[str, Any]) -> tuple[Accelerator, ...]:
         accelerator(name, **(of_bitx | options if name == SHORTCUTS_OF else options))
         for name, options in chosen
     )
-
-
-def _basis(machines: tuple[Accelerator, ...]) -> str:
-    """Cost basis of the first machine that has one, else the default."""
-    from hwmodel.accelerators.bitx.machine import BitX
-
-    return next((m.cost_basis for m in machines if isinstance(m, BitX)), BitX().cost_basis)

@@ -70,6 +70,7 @@ def _gain(name: str, meaning: str, heading: str) -> Column:
 _CAUSE_HEADINGS = {
     "fill_cycles": "fill",
     "compute_cycles": "compute",
+    "lane_wait_cycles": "lane\nwait",
     "imbalance_cycles": "imbal-\nance",
     "fifo_full_cycles": "FIFO\nfull",
     "weight_wait_cycles": "weight\nwait",
@@ -77,6 +78,13 @@ _CAUSE_HEADINGS = {
     "output_wait_cycles": "output\nwait",
 }
 
+
+_UNPRUNED = (
+    "unpruned_cycles",
+    "every_bit_cycles",
+    "unpruned_all_rows_cycles",
+    "unpruned_nonempty_rows_cycles",
+)
 
 COLUMNS: tuple[Column, ...] = (
     Column("layer", "", TEXT, "name of the layer"),
@@ -116,18 +124,41 @@ COLUMNS: tuple[Column, ...] = (
         heading="plain weights\nMB",
     ),
     Column("dram_seconds", "s", REAL, "time in which the DRAM is busy; nothing if it has no limits", "sum"),
-    _cycles("unpruned_all_rows_cycles", "the same machine unpruned, a slot for every row of the window"),
-    _cycles("unpruned_nonempty_rows_cycles", "the same machine unpruned, empty rows skipped"),
-    _cycles("on_chip_unpruned_all_rows_cycles", "the same with a memory without limits", stored=False),
-    _cycles("on_chip_unpruned_nonempty_rows_cycles", "the same with a memory without limits", stored=False),
-    _gain("speedup_over_all_rows", "gain over the unpruned machine, every row", "x all\nrows"),
-    _gain("speedup_over_nonempty_rows", "gain over the unpruned machine, non-empty rows", "x non-\nempty"),
+    _cycles("work_cycles", "of one PE with perfectly balanced lanes"),
+    _cycles("unpruned_work_cycles", "the same unpruned"),
+    _cycles("unpruned_cycles", "the same machine unpruned, zero bits skipped"),
+    _cycles("every_bit_cycles", "the same machine unpruned, a cycle for every bit of the format"),
+    _cycles(
+        "on_chip_unpruned_fixed16_cycles",
+        "the same machine unpruned on 16-bit fixed point, with a memory without limits",
+    ),
+    _cycles("unpruned_all_rows_cycles", "the same row-serial machine unpruned, every row of the window"),
+    _cycles("unpruned_nonempty_rows_cycles", "the same row-serial machine unpruned, empty rows skipped"),
+    *(
+        _cycles(f"on_chip_{name}", "the same with a memory without limits", stored=False)
+        for name in _UNPRUNED
+    ),
+    _gain("speedup_over_unpruned", "gain over the unpruned machine, which skips zero bits", "x un-\npruned"),
+    _gain("speedup_over_every_bit", "gain over the unpruned machine that takes every bit", "x every\nbit"),
+    _gain("speedup_over_all_rows", "gain over the unpruned row-serial machine, every row", "x all\nrows"),
+    _gain("speedup_over_nonempty_rows", "the same, non-empty rows", "x non-\nempty"),
+    _gain("on_chip_speedup_over_unpruned", "the same with a memory without limits", "on\nchip"),
+    _gain("on_chip_speedup_over_every_bit", "the same with a memory without limits", "on\nchip"),
     _gain("on_chip_speedup_over_all_rows", "the same with a memory without limits", "on\nchip"),
     _gain("on_chip_speedup_over_nonempty_rows", "the same with a memory without limits", "on\nchip"),
+    _gain("work_speedup", "gain of perfectly balanced lanes: their work unpruned over pruned", "x work"),
     Column("tiling", "", TEXT, "loops over tiles in DRAM, outermost first, as `name trips x size`"),
     Column("filter_tiles", "1", INTEGER, "tiles of filters"),
     Column("position_tiles", "1", INTEGER, "tiles of output positions; with each tile of filters one pass"),
     Column("groups", "1", INTEGER, "weight groups, each counted once"),
+    Column(
+        "window_limited_groups",
+        "1",
+        INTEGER,
+        "groups that kept fewer rows than they might while a one fell out of the window",
+        "sum",
+    ),
+    Column("kept_ones_mean", "1", REAL, "mean of the kept ones over weights", heading="ones\nmean"),
     Column("kept_rows_mean", "1", REAL, "mean of the kept rows over groups", heading="rows\nmean"),
 )
 

@@ -14,7 +14,14 @@ from hwmodel.networks.layers import Layer
 from hwmodel.simulation.results import LayerResult
 
 WAITS = ("weight_wait_cycles", "activation_wait_cycles", "output_wait_cycles")
-UNPRUNED = ("unpruned_all_rows_cycles", "unpruned_nonempty_rows_cycles")
+UNPRUNED = (
+    "unpruned_cycles",
+    "every_bit_cycles",
+    "unpruned_all_rows_cycles",
+    "unpruned_nonempty_rows_cycles",
+)
+"""The same machine without pruning, which waits for the same memory."""
+
 _COUNTS = tuple(field.name for field in fields(OnChip) if field.name != "energy")
 
 

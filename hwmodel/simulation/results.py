@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 BOUNDS: dict[str, str] = {
     "compute_cycles": "compute",
+    "lane_wait_cycles": "lanes",
     "imbalance_cycles": "imbalance",
     "fifo_full_cycles": "FIFO",
     "fill_cycles": "fill",
@@ -56,6 +57,7 @@ class Measures:
     macs: int
     parameters: int
     compute_cycles: int | None = None
+    lane_wait_cycles: int | None = None
     imbalance_cycles: int | None = None
     fifo_full_cycles: int | None = None
     fill_cycles: int | None = None
@@ -73,6 +75,14 @@ class Measures:
     dram_partial_sum_bytes: int | None = None
     dram_weight_bytes_plain: int | None = None
     dram_seconds: float | None = None
+    work_cycles: int | None = None
+    unpruned_work_cycles: int | None = None
+    unpruned_cycles: int | None = None
+    every_bit_cycles: int | None = None
+    on_chip_unpruned_cycles: int | None = None
+    on_chip_every_bit_cycles: int | None = None
+    on_chip_unpruned_fixed16_cycles: int | None = None
+    window_limited_groups: int | None = None
     unpruned_all_rows_cycles: int | None = None
     unpruned_nonempty_rows_cycles: int | None = None
     on_chip_unpruned_all_rows_cycles: int | None = None
@@ -101,13 +111,38 @@ class Measures:
         return self.energy_j / self.seconds if self.energy_j is not None and self.seconds else None
 
     @property
+    def speedup_over_unpruned(self) -> float | None:
+        """Gain over the same machine without pruning, which skips zero bits already."""
+        return _ratio(self.unpruned_cycles, self.cycles)
+
+    @property
+    def speedup_over_every_bit(self) -> float | None:
+        """Gain over the same machine without pruning that takes every bit of the format."""
+        return _ratio(self.every_bit_cycles, self.cycles)
+
+    @property
+    def on_chip_speedup_over_unpruned(self) -> float | None:
+        """The same as over the unpruned one, with a memory without limits on both sides."""
+        return _ratio(self.on_chip_unpruned_cycles, self.on_chip_cycles)
+
+    @property
+    def on_chip_speedup_over_every_bit(self) -> float | None:
+        """The same as over every bit, with a memory without limits on both sides."""
+        return _ratio(self.on_chip_every_bit_cycles, self.on_chip_cycles)
+
+    @property
+    def work_speedup(self) -> float | None:
+        """Gain that perfectly balanced lanes would have over themselves unpruned."""
+        return _ratio(self.unpruned_work_cycles, self.work_cycles)
+
+    @property
     def speedup_over_all_rows(self) -> float | None:
-        """Gain over the unpruned machine that spends a slot on every row of the window."""
+        """Gain over the unpruned row-serial machine that takes every row of the window."""
         return _ratio(self.unpruned_all_rows_cycles, self.cycles)
 
     @property
     def speedup_over_nonempty_rows(self) -> float | None:
-        """Gain over the unpruned machine that skips empty rows already."""
+        """Gain over the unpruned row-serial machine that skips empty rows."""
         return _ratio(self.unpruned_nonempty_rows_cycles, self.cycles)
 
     @property
@@ -144,6 +179,8 @@ class LayerResult(Measures):
         Every option of the accelerator.
     kept_rows_histogram : tuple of int or None
         Entry r: the groups with r kept rows.
+    kept_ones_histogram : tuple of int or None
+        Entry k: the weights with k kept ones.
     layer, operation, reason, ...
         The columns of `hwmodel.simulation.columns.LAYER_COLUMNS`.
     """
@@ -158,6 +195,7 @@ class LayerResult(Measures):
     position_tiles: int | None = None
     groups: int | None = None
     kept_rows_histogram: tuple[int, ...] | None = None
+    kept_ones_histogram: tuple[int, ...] | None = None
     notes: tuple[str, ...] = ()
 
     @property
@@ -170,6 +208,11 @@ class LayerResult(Measures):
         """Mean of the kept rows over groups."""
         return kept_rows_mean([self])
 
+    @property
+    def kept_ones_mean(self) -> float | None:
+        """Mean of the kept ones over weights."""
+        return _mean_of([self.kept_ones_histogram])
+
     def columns(self) -> dict[str, Any]:
         """Return one table row: a value, or None, for each of `LAYER_COLUMNS`."""
         return _values(self, LAYER_COLUMNS) | {"notes": "; ".join(self.notes)}
@@ -181,9 +224,14 @@ class LayerResult(Measures):
 
 def kept_rows_mean(rows: Sequence[LayerResult]) -> float | None:
     """Mean of the kept rows over all groups of some layers; None where no rows are pruned."""
-    counts = [row.kept_rows_histogram for row in rows if row.kept_rows_histogram]
-    groups = sum(map(sum, counts))
-    return sum(n * kept for c in counts for kept, n in enumerate(c)) / groups if groups else None
+    return _mean_of([row.kept_rows_histogram for row in rows])
+
+
+def _mean_of(histograms: Sequence[tuple[int, ...] | None]) -> float | None:
+    """Mean over all that is counted in some histograms; None if that is nothing."""
+    counts = [h for h in histograms if h]
+    total = sum(map(sum, counts))
+    return sum(n * value for c in counts for value, n in enumerate(c)) / total if total else None
 
 
 @dataclass(frozen=True, kw_only=True)

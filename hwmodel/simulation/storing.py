@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def write_run(writer: StoreWriter, result: NetworkResult, accelerators: Sequence[Accelerator]) -> None:
-    """Write the tables ``simulation``, ``networks``, ``kept_rows`` and ``not_simulated``.
+    """Write the tables ``simulation``, ``networks``, ``kept_rows``, ``kept_ones`` and ``not_simulated``.
 
     Parameters
     ----------
@@ -52,6 +52,17 @@ def write_run(writer: StoreWriter, result: NetworkResult, accelerators: Sequence
         ),
         units={"layer": "", "accelerator": "", "kept_rows": "1", "groups": "1"},
         dtypes={"layer": str, "accelerator": str, "kept_rows": np.int64, "groups": np.int64},
+    )
+    writer.write_table(
+        "kept_ones",
+        (
+            {"layer": r.layer, "accelerator": r.accelerator, "kept_ones": ones, "weights": weights}
+            for r in result.layers
+            for ones, weights in enumerate(r.kept_ones_histogram or ())
+            if weights
+        ),
+        units={"layer": "", "accelerator": "", "kept_ones": "1", "weights": "1"},
+        dtypes={"layer": str, "accelerator": str, "kept_ones": np.int64, "weights": np.int64},
     )
     writer.write_table(
         "energy",

@@ -1,8 +1,6 @@
 """What BitX is built of, and what each part spends: components x events.
 
-The inventory is ours (the published text has none): a part's structure follows from G, W, A, L, P, C and
-D. A lane of 16 gates, adder tree, shifter and accumulator comes to 3,076 NAND2 equivalents with 8-bit
-weights and 16-bit activations; synthesis with five open cell libraries gives 3,100 to 3,540.
+Parts of a PE have the names of the paper's Table 7 (ICPP 2021), beside which `hwmodel.published` prints them.
 """
 
 from __future__ import annotations
@@ -10,84 +8,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from hwmodel.accelerators.bitx.datapath import Datapath
 from hwmodel.accelerators.on_chip import ChipEnergy
 from hwmodel.costs.area_energy import port_j
-from hwmodel.costs.components import SUM_GUARD_BITS, adder_tree
 from hwmodel.costs.figures import Cost, Costs, Figure, Sram
 
-
-@dataclass(frozen=True)
-class Datapath:
-    """Widths of a PE's input.
-
-    Parameters
-    ----------
-    group : int
-        G.
-    window : int
-        W, rows of a serial group.
-    parallel_bits : int
-        Width of the operand that is not cut into rows (activations, by default), aligned if a float: A.
-    exponent_bits : int
-        Of a float; 0 for fixed point.
-    """
-
-    group: int
-    window: int
-    parallel_bits: int
-    exponent_bits: int
-
-    @property
-    def is_float(self) -> bool:
-        """Whether numbers are aligned first and sums converted after."""
-        return self.exponent_bits > 0
-
-    @property
-    def accumulator_bits(self) -> int:
-        """Bits of the sum of all rows: of a group in floating point, of a filter in fixed point."""
-        guard = (self.group - 1).bit_length() if self.is_float else SUM_GUARD_BITS
-        return self.parallel_bits + self.window + guard
-
-    def align(self, c: Costs, window: int) -> Cost:
-        """E-align one group: largest exponent, differences, shifts."""
-        if not self.is_float:
-            return Cost()
-        largest = (self.group - 1) * c.comparator(self.exponent_bits)
-        return largest + self.group * (c.adder(self.exponent_bits) + c.shifter(window, window))
-
-    def count(self, c: Costs) -> Cost:
-        """Take in a group's bit matrix and count the ones of its rows: G - 1 full adders a row."""
-        return c.register(self.window * (self.group + 1)) + self.window * c.adder(self.group - 1)
-
-    def emit(self, c: Costs) -> Cost:
-        """Find the most significant row that is left, and hand it out.
-
-        Keys hold a count and a place: ``BitCnt * 4**(W - 1 - l)`` needs no more to be compared.
-        """
-        key = self.group.bit_length() + (self.window - 1).bit_length()
-        others = self.window - 1
-        return others * c.comparator(key) + c.gates("multiplexer", others * self.group)
-
-    def lane(self, c: Costs) -> Cost:
-        """Apply one row: gate, sign and sum G activations, shift the sum to the row's place."""
-        bits = self.group * self.parallel_bits
-        gates = c.gates("and", bits) + c.gates("xor", bits)
-        cost = adder_tree(c, self.group, self.parallel_bits, onto=gates)
-        return cost + c.shifter(self.accumulator_bits, self.window)
-
-    def accumulate(self, c: Costs) -> Cost:
-        """Add one shifted sum."""
-        return c.adder(self.accumulator_bits)
-
-    def accumulator(self, c: Costs) -> Cost:
-        """Write the accumulator."""
-        return c.register(self.accumulator_bits)
-
-    def end_group(self, c: Costs) -> Cost:
-        """Convert a group's sum to float32 and add it; nothing in fixed point."""
-        if not self.is_float:
-            return Cost()
-        return c.shifter(self.accumulator_bits, self.accumulator_bits) + c.float32_adder() + c.register(32)
+PE_PARTS = ("e_alignment", "bit_extraction", "compute_units", "conversion", "lane_queues")
+"""Parts of a PE; all others are there once a machine."""
 
 
 @dataclass(frozen=True)
@@ -97,27 +24,30 @@ class Events:
     Parameters
     ----------
     serial_groups : int
-        Groups that units took in: weights, once a position tile (or activations, once a filter tile).
-    rows_emitted : int
-        Rows that extractors handed out.
-    rows_applied : int
-        Row applications by PEs that have work.
-    pe_cycles : int
-        Cycles in which a PE that has work wrote its accumulator.
-    group_sums : int
-        Groups that PEs that have work summed.
+        Groups that PEs took in: weights, once a position tile (or activations, once a filter tile).
+    handed_out : int
+        Ones that selectors handed to the CUs of their PE, or rows.
+    applied : int
+        Ones that lanes shifted an activation by, or rows that lanes applied.
+    cu_cycles : int
+        Cycles in which a CU that has work wrote its register.
+    outputs : int
+        Sums of filters.
     parallel_groups : int
         Groups that entered the FIFO: activations, once a position and filter tile (or weights).
+    taken_groups : int
+        Groups that CUs took from it.
     weight_bits_read, activation_bits_read, output_bits_written : int
         Moved by the buffers' inner ports.
     """
 
     serial_groups: int
-    rows_emitted: int
-    rows_applied: int
-    pe_cycles: int
-    group_sums: int
+    handed_out: int
+    applied: int
+    cu_cycles: int
+    outputs: int
     parallel_groups: int
+    taken_groups: int
     weight_bits_read: int
     activation_bits_read: int
     output_bits_written: int
@@ -135,35 +65,45 @@ class Hardware:
         SRAMs by part.
     path : Datapath
         As it is built: for floats, whatever runs on it.
-    compute_units, processing_elements, lanes : int
-        C, P and L.
-    fifo_depth : int or None
-        D.
+    processing_elements, compute_units : int
+        C and P.
+    selectors, lanes : int
+        Of a group that is extracted, and of a CU: M, or the rows that a CU takes per cycle.
+    extractors : int
+        E-alignments and extractions of a PE: one, or one a CU.
+    fifo_depth, lane_fifo_depth : int or None
+        D and d; a FIFO without bound has no area.
     clock_hz : float
     """
 
     costs: Costs
     buffers: Mapping[str, Sram]
     path: Datapath
-    compute_units: int
     processing_elements: int
+    compute_units: int
+    selectors: int
     lanes: int
+    extractors: int
     fifo_depth: int | None
+    lane_fifo_depth: int | None
     clock_hz: float
 
     def inventory(self) -> dict[str, Cost]:
         """Areas and registers of the parts."""
         c, path = self.costs, self.path
-        units, pes = self.compute_units, self.compute_units * self.processing_elements
-        fifo_groups = 0 if self.fifo_depth is None else (self.fifo_depth + 1) * self.processing_elements
+        pes, cus = self.processing_elements, self.processing_elements * self.compute_units
+        cu = self.lanes * path.lane(c) + path.combine(c)
+        waiting = c.register(path.group * (path.window + 1))  # weights before the selectors
+        queued = cus * self._word(path) + pes * self.extractors * waiting
+        held = 0 if self.fifo_depth is None else self.fifo_depth + 1
         parts = {
-            "e_align": units * path.align(c, path.window)
-            + self.processing_elements * path.align(c, path.parallel_bits),
-            "extractor": units * (path.count(c) + self.lanes * path.emit(c)),
-            "activation_fifo": c.register(fifo_groups * path.group * (path.parallel_bits + 1)),
-            "lanes": pes * self.lanes * path.lane(c),
-            "accumulators": pes
-            * (self.lanes * path.accumulate(c) + 2 * path.accumulator(c) + path.end_group(c)),
+            "e_alignment": pes * self.extractors * path.align(c, path.window),
+            "bit_extraction": pes * self.extractors * (path.extract(c) + self.selectors * path.hand_out(c)),
+            "compute_units": cus * cu,
+            "conversion": pes * path.convert(c),
+            "lane_queues": (self.lane_fifo_depth or 0) * queued,
+            "activation_alignment": self.compute_units * path.align(c, path.parallel_bits),
+            "activation_fifo": held * self.compute_units * self._word(path),
         }
         return parts | {part: Cost(0.0, sram.area_mm2) for part, sram in self.buffers.items()}
 
@@ -177,16 +117,16 @@ class Hardware:
         events : Events
         """
         c, e = self.costs, events
-        word = c.register(path.group * (path.parallel_bits + 1)).energy_j
+        word = self._word(path).energy_j
         parts = {
-            "e_align": e.serial_groups * path.align(c, path.window).energy_j
-            + e.parallel_groups * path.align(c, path.parallel_bits).energy_j,
-            "extractor": e.serial_groups * path.count(c).energy_j + e.rows_emitted * path.emit(c).energy_j,
-            "activation_fifo": (e.parallel_groups + e.group_sums) * word,
-            "lanes": e.rows_applied * path.lane(c).energy_j,
-            "accumulators": e.rows_applied * path.accumulate(c).energy_j
-            + e.pe_cycles * path.accumulator(c).energy_j
-            + e.group_sums * path.end_group(c).energy_j,
+            "e_alignment": e.serial_groups * path.align(c, path.window).energy_j,
+            "bit_extraction": e.serial_groups * path.extract(c).energy_j
+            + e.handed_out * path.hand_out(c).energy_j,
+            "compute_units": e.applied * path.lane(c).energy_j + e.cu_cycles * path.combine(c).energy_j,
+            "conversion": e.outputs * path.convert(c).energy_j,
+            "lane_queues": e.taken_groups * word if self.lane_fifo_depth != 0 else 0.0,
+            "activation_alignment": e.parallel_groups * path.align(c, path.parallel_bits).energy_j,
+            "activation_fifo": (e.parallel_groups + e.taken_groups) * word,
         }
         moved = {
             "weight_buffer": (e.weight_bits_read, 0),
@@ -199,14 +139,19 @@ class Hardware:
 
     def standing_w(self, path: Datapath) -> dict[str, float]:
         """Power that every cycle of a layer takes, in watts: leakage of what is not gated, and the clock."""
-        c, inventory = self.costs, self.inventory()
-        gated = () if path.is_float else ("e_align",)
+        inventory = self.inventory()
+        # E-alignment is power-gated in fixed point (Table 7), and so is what else only floats use.
+        gated = () if path.is_float else ("e_alignment", "activation_alignment", "conversion")
         powered = sum(cost.area_mm2 for part, cost in inventory.items() if part not in gated)
         registers = sum(cost.register_bits for cost in inventory.values())
         return {
-            "leakage": powered * c.leakage_w_per_mm2,
-            "clock": registers * c.clock_j_per_bit * self.clock_hz,
+            "leakage": powered * self.costs.leakage_w_per_mm2,
+            "clock": registers * self.costs.clock_j_per_bit * self.clock_hz,
         }
+
+    def _word(self, path: Datapath) -> Cost:
+        """One group of activations and their signs, in registers."""
+        return self.costs.register(path.group * (path.parallel_bits + 1))
 
     def figures(self) -> tuple[Figure, ...]:
         """Every figure that enters, with its source."""

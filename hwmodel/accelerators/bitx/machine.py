@@ -1,10 +1,10 @@
 """BitX: hardware run-time pruning of bit rows.
 
 H. Li, H. Lu et al., "BitX: Empower Versatile Inference with Hardware Runtime Pruning", ICPP
-2021. From its abstract and claims: groups of weights as bit matrices, floats aligned to the
-group's largest exponent, the N rows of largest Euclidean norm kept. The organisation around it
-(compute units, lanes, FIFO, latencies) is chosen here, because the full text is not public; each
-choice is an option or stands in `BitX.assumptions`.
+2021. From its text: groups of M weights as bit matrices, floats aligned to the group's largest exponent, the
+N rows of largest significance kept (Eq. 4); PEs of 16 CUs, each lane serial over the kept ones of its own
+weight (Figures 2 to 4). What only fits the paper's numbers, and what is chosen, is an option or stands in
+`BitX.assumptions`, marked so.
 """
 
 from __future__ import annotations
@@ -13,20 +13,25 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any, ClassVar
 
-import numpy as np
 import numpy.typing as npt
 
 from bitxcore.criteria import ROUNDINGS
 from bitxcore.criteria import criterion as check_criterion
+from bitxcore.engine import MAX_WINDOW
 from bitxcore.formats import NumberFormat, number_format
 from bitxcore.groups import GROUPINGS, MAX_GROUP, Grouping
+from bitxcore.presets import PRESETS
 from hwmodel.accelerators.base import FIXED_POINT, Accelerator
-from hwmodel.accelerators.bitx.hardware import Datapath, Hardware
+from hwmodel.accelerators.bitx.arrays import PEArray
+from hwmodel.accelerators.bitx.assumptions import ASSUMPTIONS
+from hwmodel.accelerators.bitx.datapath import Datapath, RowSerial, WeightSerial
+from hwmodel.accelerators.bitx.hardware import Hardware
 from hwmodel.accelerators.bitx.in_dram import packed_bits, plain_bits
 from hwmodel.accelerators.bitx.job import SERIAL, job_of, serial_format
-from hwmodel.accelerators.bitx.selection import PACK_ZEROS_FROM, Pruning
+from hwmodel.accelerators.bitx.layer_run import LayerRun
+from hwmodel.accelerators.bitx.selection import Pruning
 from hwmodel.accelerators.bitx.tuning import changes_of
-from hwmodel.accelerators.bitx.work import BitWidths, LayerWork
+from hwmodel.accelerators.bitx.work import Shape
 from hwmodel.accelerators.changes import Change
 from hwmodel.accelerators.on_chip import OnChip
 from hwmodel.costs.area_energy import buffer_srams
@@ -36,17 +41,19 @@ from hwmodel.networks.layers import Conv, Layer, Linear
 from hwmodel.operands.operands import Operands
 from hwmodel.operands.reads import Reads
 
-MAX_WINDOW = 64
-
 IN_DRAM = ("plain", "packed")
+SERIAL_UNITS = ("weight", "row")
+CU_OPERANDS = ("positions", "weights")
+FILLS = ("load", "pass")
 
-ACTIVATION_WINDOW = 32
+ACTIVATION_WINDOW = 16
 """A, bits of the window in which float activations are aligned."""
 
 _MINIMA = {
     "rows": 1,
     "window": 1,
     "fifo_depth": 0,
+    "lane_fifo_depth": 0,
     "weight_bytes_per_cycle": 1,
     "activation_bytes_per_cycle": 1,
     "output_bytes_per_cycle": 1,
@@ -55,21 +62,19 @@ _MINIMA = {
 
 @dataclass(frozen=True, kw_only=True)
 class BitX(Accelerator):
-    """Units that prune groups of weights to a few bit rows while they run; cycles by cause.
+    """PEs that prune groups of weights to a few bit rows while they run; cycles by cause.
 
     Parameters
     ----------
-    compute_units : int
-        C, units with an extractor of their own; each works on one filter.
     processing_elements : int
-        P, a unit's PEs; each works on one output position.
-    lanes : int
-        L, rows that a PE applies in a cycle.
+        C, PEs, each with an E-alignment and a Bit-Extraction of its own; each works on one filter.
+    compute_units : int
+        P, CUs of a PE; each works on one output position.
     rows : int or None
         N, rows kept in a group; the most rows, with a criterion that chooses their number (None:
         no limit).
     group : int
-        G, weights in a group.
+        M, weights of a group: shifters of a CU.
     window : int, optional
         W, rows of the alignment window; the format's default if None.
     format : str, optional
@@ -78,17 +83,27 @@ class BitX(Accelerator):
     criterion, threshold, budget, rounding, grouping
         As in `bitxcore.prune`.
     fifo_depth : int or None
-        D, groups that the fastest unit may be ahead; 0 is lock step, None is unbounded.
+        D, groups that the fastest PE may be ahead; 0 is lock step, None is unbounded.
+    lane_fifo_depth : int or None
+        d, groups that the fastest lane of a PE may be ahead; 0 is a barrier at each group, None is unbounded.
+    cu_operands : {"positions", "weights"}
+        Whether a group feeds all CUs of a PE, at P positions, or the CUs share out P groups of a filter.
+    fill : {"load", "pass"}
+        Whether the pipeline fills once for each load of the weight buffer, or in every pass.
+    serial_unit : {"weight", "row"}
+        What lanes are serial over: each over the ones of its own weight; or all over rows of the group.
+    rows_per_cycle : int
+        L, rows that a CU takes per cycle; with ``serial_unit="row"``.
     skip_zero_groups : bool
         Whether a group of zeros costs no cycle (instead of one).
     pack_zeros : bool, optional
         Whether zero weights are left out when groups are gathered. None: where at least
         `PACK_ZEROS_FROM` of a tensor's weights are zero.
     serial : {"weights", "activations"}
-        Operand that is cut into rows and pruned. ``"activations"`` swaps the roles: a unit works on one
-        output position, its PEs on filters; `format` and the packing of zeros are the activations'.
+        Operand that is taken bit by bit and pruned. ``"activations"`` swaps the roles: a PE works on one
+        output position, its CUs on filters; `format` and the packing of zeros are the activations'.
     weight_bytes_per_cycle, activation_bytes_per_cycle, output_bytes_per_cycle : int or None
-        Widths of the buffers' ports; None keeps pace with the units whatever they need.
+        Widths of the buffers' ports; None keeps pace with the PEs whatever they need.
     weights_in_dram : {"plain", "packed"}
         Whether DRAM holds weights as they are, or pruned already and in `bitxcore`'s packed form. Beyond the
         paper. Needs ``serial="weights"``.
@@ -97,11 +112,10 @@ class BitX(Accelerator):
         As in `Accelerator`.
     """
 
-    compute_units: int = 256
-    processing_elements: int = 16
-    lanes: int = 1
-    rows: int | None = 5
-    group: int = 16
+    processing_elements: int = 512
+    compute_units: int = 16
+    rows: int | None = 6
+    group: int = 8
     window: int | None = None
     format: str | None = None
     criterion: str = "topn"
@@ -110,6 +124,11 @@ class BitX(Accelerator):
     rounding: str = "truncate"
     grouping: Grouping = "flat"
     fifo_depth: int | None = 2
+    lane_fifo_depth: int | None = 0
+    cu_operands: str = "positions"
+    fill: str = "load"
+    serial_unit: str = "weight"
+    rows_per_cycle: int = 1
     skip_zero_groups: bool = False
     pack_zeros: bool | None = None
     serial: str = "weights"
@@ -124,53 +143,28 @@ class BitX(Accelerator):
         "Li et al., BitX: Empower Versatile Inference with Hardware Runtime Pruning, ICPP 2021"
     )
     remarks: ClassVar[tuple[str, ...]] = (
-        "x all rows, x non-empty: gain over the same machine unpruned, which spends a slot on every row of"
-        " the window, or on non-empty rows only",
+        "x unpruned, x every bit: gain over the same machine unpruned, which skips zero bits already, or"
+        " takes every bit of the format; x work: what balanced lanes would gain over the unpruned ones",
     )
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = PRESETS
     variants: ClassVar[tuple[Mapping[str, Any], ...]] = ({}, {"format": "fixed16"})
     # What decides which bits are kept.
     sharing_options: ClassVar[tuple[str, ...]] = (
         "serial", "format", "window", "group", "grouping", "pack_zeros", "criterion", "threshold", "budget",
         "rounding", "rows",
     )  # fmt: skip
-    assumptions: ClassVar[tuple[str, ...]] = (
-        "A compute unit works on one filter and P output positions; C units share the activations.",
-        "A lane applies one kept row to G activations in a cycle; a group of r rows costs"
-        " max(1, ceil(r / L)).",
-        "A filter tile never spans convolution groups, whose filters share no activations;"
-        " depthwise layers therefore use one unit at a time.",
-        "Tiles run one after another; the FIFO is empty at the start of each, and the extractor and E-align"
-        " (ceil(log2 G) + 1 cycles each, E-align for floats only) fill the pipeline once per filter tile and"
-        " position tile.",
-        "The unpruned machine is this one with pruning and zero packing off, fills included; it is read with"
-        " all W rows and with non-empty rows only.",
-        "Packed zeros: the gatherer feeds each unit the activations of its own non-zero weights, and the FIFO"
-        f" counts packed groups; on by itself from {PACK_ZEROS_FROM:.0%} zeros.",
-        "A pass (filter tile at a position tile) lasts until its units and its buffer ports are done. Weights"
-        " are read once a pass, activations once for all units. Outputs have the activations' width and leave"
-        " from a second set of accumulators while the next pass runs; charged to their own pass.",
-        "A cycle belongs to fill, else to compute while evenly shared work would last, else to imbalance"
-        " while units behind an unbounded FIFO would be busy, else to the full FIFO, else to the weight,"
-        " activation or output port.",
-        "Energy is components x events, the inventory being ours; the datapath is built for floats, fixed"
-        " point uses a part of it and gates E-align. The buffers' outer ports move what the DRAM moves.",
-        "Leakage of 10 mW/mm2, and half of a register's write energy to clock it each cycle.",
-        "serial='activations' treats what each position reads as a vector of its own: values that overlapping"
-        " windows share are read, aligned and extracted again for each.",
-        "Peak: a 16-bit multiply-accumulate is 16 row applications of one weight.",
-        "Transposed convolution scatters: every weight meets every input position.",
-        "weights_in_dram='packed' (beyond the paper): weights come pruned and packed from DRAM and are"
-        " expanded on their way into the weight buffer, at no cost; with zeros packed away, a bit a weight"
-        " says where.",
-    )
+    assumptions: ClassVar[tuple[str, ...]] = ASSUMPTIONS
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.check_at_least(1, "compute_units", "processing_elements", "lanes", "group")
+        self.check_at_least(1, "processing_elements", "compute_units", "rows_per_cycle", "group")
         if self.group > MAX_GROUP:
             raise self.refusal(f"group must be an integer from 1 to {MAX_GROUP}, got {self.group}")
         self.check_one_of(GROUPINGS, "grouping")
         self.check_one_of(SERIAL, "serial")
+        self.check_one_of(SERIAL_UNITS, "serial_unit")
+        self.check_one_of(CU_OPERANDS, "cu_operands")
+        self.check_one_of(FILLS, "fill")
         self.check_one_of(IN_DRAM, "weights_in_dram")
         if self.weights_in_dram == "packed" and self.serial != "weights":
             raise self.refusal(
@@ -183,6 +177,18 @@ class BitX(Accelerator):
             if getattr(self, option) is not None:
                 self.check_at_least(minimum, option)
         check_criterion(self.criterion, self.rows, self.threshold, self.budget, self.window or MAX_WINDOW)
+        self._check_serial_unit()
+
+    def _check_serial_unit(self) -> None:
+        """Refuse options that the other kind of lanes has."""
+        if self.serial_unit == "weight" and self.rows_per_cycle != 1:
+            raise self.refusal(f"rows_per_cycle={self.rows_per_cycle} needs serial_unit='row'")
+        if self.serial_unit == "row" and self.lane_fifo_depth != 0:
+            raise self.refusal(
+                f"lane_fifo_depth={self.lane_fifo_depth} needs serial_unit='weight': rows have no lanes"
+            )
+        if self.serial_unit == "row" and self.cu_operands != "positions":
+            raise self.refusal(f"cu_operands={self.cu_operands!r} needs serial_unit='weight'")
 
     @property
     def reads(self) -> Reads:
@@ -199,8 +205,8 @@ class BitX(Accelerator):
 
     @property
     def peak_macs_per_cycle(self) -> float:
-        """Multiply-accumulates a cycle at 16 bits."""
-        return self.compute_units * self.processing_elements * self.group * self.lanes / 16
+        """Multiply-accumulates per cycle at 16 bits."""
+        return self.processing_elements * self.compute_units * self.group * self.rows_per_cycle / 16
 
     def not_applicable(self, layer: Layer) -> str | None:
         """Refuse products of two activations: there is nothing to prune before run time."""
@@ -216,50 +222,17 @@ class BitX(Accelerator):
         """Give the weights before and after pruning, gathered alike; None if activations are pruned."""
         if self.serial != "weights":
             return None
-        job = job_of(layer, operands, self.serial, self.compute_units, self.format)
+        job = job_of(layer, operands, self.serial, self.processing_elements, self.format)
         return self._pruning.before_and_after(job.values, job.format)
 
     def run(self, layer: Layer, operands: Operands) -> OnChip:
         """Count the cycles of `layer`."""
-        job = job_of(layer, operands, self.serial, self.compute_units, self.format)
-        # The unpruned machine, in the two readings.
-        dense = self._pruning.nonempty(job.values, job.format)
-        vectors, groups = dense.kept_rows.shape
-        every_row = groups * -(-dense.window // self.lanes)
-        all_rows = np.full((job.tiles, 3), every_row, np.int64)
-        nonempty = self._ladder(dense.kept_rows, job.bounds, None)
-        found = self._pruning.gather(job.values, job.format, dense)
-        widths = BitWidths.of(dense.format, job.other_bits, self.serial)
-        work = LayerWork(
-            layer=layer,
-            job=job,
-            widths=widths,
-            serial=self.serial,
-            processing_elements=self.processing_elements,
-            lanes=self.lanes,
-            group=self.group,
-        )
-        ports = (self.weight_bytes_per_cycle, self.activation_bytes_per_cycle, self.output_bytes_per_cycle)
-        dense_passes = work.passes(np.full(vectors, groups), groups, ports)
-        passes = work.passes(found.lengths, groups, ports)
-        causes: dict[str, Any] = dict(passes.causes(self._ladder(found.kept_rows, job.bounds, found.lengths)))
-        events = work.events(found.lengths, found.histogram, groups)
-        path = self._datapath(dense.format, dense.window, widths)
-        slots = sum(causes.values()) * self.compute_units * self.processing_elements * self.lanes
-        tiles = (job.tiles, job.use_tiles(self.processing_elements))
-        filter_tiles, position_tiles = tiles if self.serial == "weights" else tiles[::-1]
-        return self.on_chip(
-            **causes,
-            utilisation=events.rows_applied / slots,
-            filter_tiles=filter_tiles,
-            position_tiles=position_tiles,
-            groups=int(found.histogram.sum()),
-            kept_rows_histogram=tuple(found.histogram.tolist()),
-            unpruned_all_rows_cycles=dense_passes.cycles(all_rows),
-            unpruned_nonempty_rows_cycles=dense_passes.cycles(nonempty),
-            energy=self._hardware.energy(path, events),
-            notes=(f"zero {self.serial} packed away",) if found.packed else (),
-        )
+        job = job_of(layer, operands, self.serial, self.processing_elements, self.format)
+        run = LayerRun(layer=layer, job=job, pruning=self._pruning, array=self._array, shape=self._shape)
+        counts, events = run.by_weight() if self.serial_unit == "weight" else run.by_row()
+        bits = ACTIVATION_WINDOW if run.format.is_float else run.widths.parallel
+        path = self._datapath(run.format, run.window, bits)
+        return self.on_chip(**counts, energy=self.hardware.energy(path, events))
 
     def stored_bits(self, layer: Layer, operands: Operands, on_chip: OnChip) -> StoredBits:
         """Every value at its format's width, or packed weights.
@@ -283,58 +256,81 @@ class BitX(Accelerator):
         """Datapath that the machine has: that of its float format, or of float32."""
         own = number_format(self.format) if self.format else None
         fmt = own if own is not None and own.is_float else number_format("float32")
-        return Datapath(self.group, self.window or fmt.default_window, ACTIVATION_WINDOW, fmt.exponent_bits)
+        return self._datapath(fmt, self.window or fmt.default_window, ACTIVATION_WINDOW)
+
+    def _datapath(self, fmt: NumberFormat, window: int, parallel_bits: int) -> Datapath:
+        """Part of the datapath that numbers of a format use."""
+        kind = WeightSerial if self.serial_unit == "weight" else RowSerial
+        rows = min(self.rows or window, window)
+        return kind(self.group, window, rows, parallel_bits, fmt.exponent_bits)
 
     @property
-    def _hardware(self) -> Hardware:
+    def hardware(self) -> Hardware:
         """Its components."""
         figures = costs(self.cost_basis)
+        by_weight = self.serial_unit == "weight"
         return Hardware(
             costs=figures,
             buffers=buffer_srams(self, figures),
             path=self.built_datapath,
-            compute_units=self.compute_units,
             processing_elements=self.processing_elements,
-            lanes=self.lanes,
+            compute_units=self.compute_units,
+            selectors=self.group if by_weight else self.rows_per_cycle,
+            lanes=self.group if by_weight else self.rows_per_cycle,
+            extractors=self._together,
             fifo_depth=self.fifo_depth,
+            lane_fifo_depth=self.lane_fifo_depth,
             clock_hz=self.clock_hz,
         )
-
-    def _datapath(self, fmt: NumberFormat, window: int, widths: BitWidths) -> Datapath:
-        """Part of the datapath that one layer's numbers use."""
-        bits = ACTIVATION_WINDOW if fmt.is_float else widths.parallel
-        return Datapath(self.group, window, bits, fmt.exponent_bits)
 
     @property
     def area_parts_mm2(self) -> dict[str, float]:
         """Area by part, in mm2; an unbounded FIFO has none."""
-        return {part: cost.area_mm2 for part, cost in self._hardware.inventory().items()}
+        return {part: cost.area_mm2 for part, cost in self.hardware.inventory().items()}
 
     @property
     def cost_figures(self) -> tuple[Figure, ...]:
         """Every cost figure that enters, with its source."""
-        return self._hardware.figures()
+        return self.hardware.figures()
 
     @property
     def _pruning(self) -> Pruning:
         """Options that say what is pruned."""
         return Pruning(**{field.name: getattr(self, field.name) for field in fields(Pruning)})
 
-    def _ladder(
-        self, kept: npt.NDArray[Any], bounds: npt.NDArray[np.int64], lengths: npt.NDArray[np.int64] | None
-    ) -> npt.NDArray[np.int64]:
-        """Cycles of the units in a pass of each filter tile, as `fifo_ladder` has them."""
-        from hwmodel.accelerators.engines.skewed_fifo import fifo_ladder
+    @property
+    def _together(self) -> int:
+        """Groups that a PE takes in at once."""
+        return self.compute_units if self.cu_operands == "weights" else 1
 
-        cost = -(-np.arange(256, dtype=np.int32) // self.lanes)
-        cost[0] = 0 if self.skip_zero_groups else 1
-        return fifo_ladder(
-            cost[kept],
+    @property
+    def _array(self) -> PEArray:
+        """Options that say how PEs take in groups."""
+        return PEArray(
+            processing_elements=self.processing_elements,
+            lanes=self.group * self._together,
+            together=self._together,
             fifo_depth=self.fifo_depth,
-            units=self.compute_units,
-            bounds=bounds,
-            lengths=lengths,
+            lane_fifo_depth=self.lane_fifo_depth,
+            skip_zero_groups=self.skip_zero_groups,
+            rows_per_cycle=self.rows_per_cycle,
         )
+
+    @property
+    def _shape(self) -> Shape:
+        """Options that say how passes are made up."""
+        serial = self.weight_buffer_bytes if self.serial == "weights" else self.activation_buffer_bytes
+        return Shape(
+            serial=self.serial,
+            group=self.group,
+            compute_units=self.compute_units,
+            positions=self.compute_units if self.cu_operands == "positions" else 1,
+            fill=self.fill,
+            serial_buffer_bytes=serial,
+            port_widths=(
+                self.weight_bytes_per_cycle, self.activation_bytes_per_cycle, self.output_bytes_per_cycle,
+            ),
+        )  # fmt: skip
 
     def changes(self) -> Iterator[Change]:
         """List what might save cycles; packed weights, too, where they cross a DRAM with limits."""

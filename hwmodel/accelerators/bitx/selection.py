@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from bitxcore.formats import format_of, number_format
-from bitxcore.groups import Grouping
-from hwmodel.accelerators.bitx.row_counts import RowCounts, count_rows, leave_out_zeros
+from bitxcore.engine import MAX_WINDOW
+from bitxcore.groups import Grouping, grid
+from hwmodel.accelerators.bitx.counts import Kept, Lanes, kept, leave_out_zeros, whole
 from hwmodel.accelerators.memo import once
 
 if TYPE_CHECKING:
     from bitxcore import Pruned
+    from hwmodel.accelerators.engines.lane_costs import Steps
 
 PACK_ZEROS_FROM = 0.3
 """Share of zero weights from which a tensor counts as pruned by software."""
@@ -22,26 +23,43 @@ PACK_ZEROS_FROM = 0.3
 Values = npt.NDArray[Any]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Gathered:
-    """Groups as units take them in.
+    """Groups as PEs take them in.
 
     Attributes
     ----------
-    kept_rows : array of uint8, shape (vectors, groups)
+    lanes : Lanes
         What lies behind a vector's last group means nothing.
     lengths : array of int64, shape (vectors,)
         Groups of each vector.
-    histogram : array of int64
-        Entry r: groups with r kept rows.
+    values : int
+        Values in all of them; lanes without one are empty.
+    kept : Kept or None
+        What pruning left; None of values that are not pruned.
     packed : bool
         Whether zeros were left out.
     """
 
-    kept_rows: npt.NDArray[np.uint8]
+    lanes: Lanes
     lengths: npt.NDArray[np.int64]
-    histogram: npt.NDArray[np.int64]
-    packed: bool
+    values: int
+    kept: Kept | None = None
+    packed: bool = False
+
+    def kept_rows_histogram(self, window: int) -> tuple[int, ...]:
+        """Entry r: groups with r kept rows, up to the `window` rows that there are."""
+        assert self.kept is not None
+        rows = self.kept.rows
+        if self.packed:
+            rows = rows[np.arange(rows.shape[1]) < self.lengths[:, None]]
+        return tuple(np.bincount(rows.reshape(-1), minlength=window + 1).tolist())
+
+    def kept_ones_histogram(self, bits: int) -> tuple[int, ...]:
+        """Entry k: weights with k ones, up to the `bits` of a significand."""
+        weights = self.lanes.histogram[: bits + 1].copy()
+        weights[0] -= self.lanes.histogram.sum() - self.values
+        return tuple(weights.tolist())
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,25 +98,27 @@ class Pruning:
         packed, _ = once(leave_out_zeros, values, grouping=self.grouping)
         return packed, self._prune(packed, form, "flat").values
 
-    def nonempty(self, values: Values, form: str | None) -> RowCounts:
-        """Count the rows of the unpruned machine: all of the window that hold a one."""
-        own = format_of(values.dtype) if form is None else number_format(form)
-        cut: dict[str, Any] = {"window": self.window, "group": self.group, "grouping": self.grouping}
-        return count_rows(values, format=form, rows=self.window or own.default_window, **cut)
+    def unpruned(self, values: Values, form: str | None, steps: Steps) -> Gathered:
+        """Gather the groups of the machine without pruning: ones of whole significands, zeros in place."""
+        cut = grid(values.shape, self.group, self.grouping)
+        lanes = once(whole, values, format=form, group=self.group, grouping=self.grouping, steps=steps)
+        return Gathered(lanes, np.full(cut.filters, cut.groups), values.size)
 
-    def gather(self, values: Values, form: str | None, dense: RowCounts) -> Gathered:
-        """Count the rows that are kept of each group; `dense`: from `nonempty`."""
-        window = dense.window
+    def pruned(self, values: Values, form: str | None, steps: Steps) -> Gathered:
+        """Gather the groups of the machine with pruning."""
         if self.packs(values):
             packed, counts = once(leave_out_zeros, values, grouping=self.grouping)
-            lengths = -(-counts // self.group)
-            kept = count_rows(packed, format=form, **self._options("flat")).kept_rows
+            found = once(kept, packed, format=form, steps=steps, **self._options("flat"))
             # Vectors have different numbers of groups once their zeros are gone.
-            exists = np.arange(kept.shape[1]) < lengths[:, None]
-            return Gathered(kept, lengths, np.bincount(kept[exists], minlength=window + 1), True)
-        kept = count_rows(values, format=form, **self._options(self.grouping)).kept_rows
-        lengths = np.full(*dense.kept_rows.shape)
-        return Gathered(kept, lengths, np.bincount(kept.reshape(-1), minlength=window + 1), False)
+            return Gathered(found.lanes, -(-counts // self.group), int(counts.sum()), found, packed=True)
+        found = once(kept, values, format=form, steps=steps, **self._options(self.grouping))
+        return Gathered(found.lanes, np.full(*found.rows.shape), values.size, found)
+
+    def nonempty(self, values: Values, form: str | None, steps: Steps) -> Gathered:
+        """Gather the groups with every row of the window that holds a one, zeros in place."""
+        every: dict[str, Any] = {"rows": MAX_WINDOW, "window": self.window, "group": self.group}
+        found = once(kept, values, format=form, steps=steps, grouping=self.grouping, **every)
+        return Gathered(found.lanes, np.full(*found.rows.shape), values.size, found)
 
     def _prune(self, values: Values, form: str | None, grouping: Grouping) -> Pruned:
         import bitxcore as bx

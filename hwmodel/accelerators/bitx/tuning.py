@@ -10,34 +10,35 @@ from hwmodel.accelerators.changes import Change
 
 def changes_of(options: Mapping[str, Any]) -> Iterator[Change]:
     """List changes of a machine with these options: its organisation, and what it prunes."""
-    lanes, units, pes = (options[name] for name in ("lanes", "compute_units", "processing_elements"))
-    rows, depth = options["rows"], options["fifo_depth"]
-    yield Change("twice the lanes", "hardware", {"lanes": 2 * lanes})
-    yield Change("twice the compute units", "hardware", {"compute_units": 2 * units})
+    pes, cus = options["processing_elements"], options["compute_units"]
+    rows, depth, lane_depth = options["rows"], options["fifo_depth"], options["lane_fifo_depth"]
+    by_rows = options["serial_unit"] == "row"
     yield Change("twice the PEs", "hardware", {"processing_elements": 2 * pes})
+    yield Change("twice the CUs of a PE", "hardware", {"compute_units": 2 * cus})
     if depth is not None:
         yield Change("a FIFO of twice the depth", "hardware", {"fifo_depth": 2 * depth or 1})
         yield Change(
             "a FIFO without bound (a limit; its area is not counted)", "hardware", {"fifo_depth": None}
         )
-    if units % 2 == 0:
-        half = {"compute_units": units // 2}
-        yield Change(
-            "half the compute units, twice the PEs", "equal peak", half | {"processing_elements": 2 * pes}
-        )
-        yield Change("half the compute units, twice the lanes", "equal peak", half | {"lanes": 2 * lanes})
+    if not by_rows and lane_depth is not None:
+        deeper = 2 * lane_depth or 1
+        yield Change(f"a queue of {deeper} before each lane", "hardware", {"lane_fifo_depth": deeper})
     if pes % 2 == 0:
-        half = {"processing_elements": pes // 2}
         yield Change(
-            "half the PEs, twice the compute units", "equal peak", half | {"compute_units": 2 * units}
-        )
-        yield Change("half the PEs, twice the lanes", "equal peak", half | {"lanes": 2 * lanes})
-    if lanes % 2 == 0:
-        half = {"lanes": lanes // 2}
+            "half the PEs, twice the CUs", "equal peak",
+            {"processing_elements": pes // 2, "compute_units": 2 * cus},
+        )  # fmt: skip
+    if cus % 2 == 0:
         yield Change(
-            "half the lanes, twice the compute units", "equal peak", half | {"compute_units": 2 * units}
-        )
-        yield Change("half the lanes, twice the PEs", "equal peak", half | {"processing_elements": 2 * pes})
+            "half the CUs, twice the PEs", "equal peak",
+            {"compute_units": cus // 2, "processing_elements": 2 * pes},
+        )  # fmt: skip
+    if by_rows:
+        taken = options["rows_per_cycle"]
+        yield Change("twice the rows per cycle", "hardware", {"rows_per_cycle": 2 * taken})
+        if pes % 2 == 0:
+            half = {"processing_elements": pes // 2, "rows_per_cycle": 2 * taken}
+            yield Change("half the PEs, twice the rows per cycle", "equal peak", half)
     if rows is not None and rows > 1:
         yield Change(f"{rows - 1} rows instead of {rows}", "accuracy", {"rows": rows - 1})
     if not options["skip_zero_groups"]:

@@ -1,0 +1,166 @@
+"""One layer on a BitX machine: cycles by cause, the same machine unpruned, and what its parts do."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from bitxcore.formats import NumberFormat, number_format
+from hwmodel.accelerators.bitx.arrays import PEArray, TileTimes
+from hwmodel.accelerators.bitx.counts import format_read
+from hwmodel.accelerators.bitx.hardware import Events
+from hwmodel.accelerators.bitx.job import Job
+from hwmodel.accelerators.bitx.selection import Gathered, Pruning
+from hwmodel.accelerators.bitx.work import BitWidths, LayerWork, Shape
+from hwmodel.networks.layers import Layer
+
+BASELINE_FORMAT = "fixed16"
+"""Fixed point of the unpruned machine that results show beside floats."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class LayerRun:
+    """A layer, and the options of a machine that its cycles depend on.
+
+    Parameters
+    ----------
+    layer : Layer
+    job : Job
+    pruning : Pruning
+    array : PEArray
+    shape : Shape
+    """
+
+    layer: Layer
+    job: Job
+    pruning: Pruning
+    array: PEArray
+    shape: Shape
+
+    @property
+    def format(self) -> NumberFormat:
+        """Format that the PEs see: of ``fixed<N>`` the integers'."""
+        return format_read(self.job.values, self.job.format)
+
+    @property
+    def window(self) -> int:
+        """Rows of the alignment window; of the magnitude, in fixed point."""
+        return self.pruning.window or self.format.default_window
+
+    @property
+    def widths(self) -> BitWidths:
+        """Widths of the layer's numbers."""
+        return BitWidths.of(self.format, self.job.other_bits, self.shape.serial)
+
+    def by_weight(self) -> tuple[dict[str, Any], Events]:
+        """Run it with lanes that are serial over the ones of their own weights.
+
+        Returns
+        -------
+        counts : dict
+            Of `hwmodel.accelerators.on_chip.OnChip`, energy left out.
+        events : Events
+        """
+        values, form, steps = self.job.values, self.job.format, self.array.steps
+        # The unpruned machine comes first: it looks at every value, and names the place of a bad one.
+        dense = self.pruning.unpruned(values, form, steps)
+        pruned = self.pruning.pruned(values, form, steps)
+        times = self.array.by_weight(pruned, self.job.bounds)
+        work = self._work(dense)
+        ones = int(pruned.lanes.sums.sum())
+        counts = self._counts(work, pruned, times, applied=ones, lanes=self.array.lanes)
+        assert pruned.kept is not None
+        counts |= {
+            "kept_ones_histogram": pruned.kept_ones_histogram(self.format.significand_bits),
+            "window_limited_groups": pruned.kept.window_limited_groups,
+            "work_cycles": self.array.work(pruned) * work.passes_of_a_tile,
+            "unpruned_work_cycles": self.array.work(dense) * work.passes_of_a_tile,
+            "unpruned_cycles": self._cycles(work, dense, self.array.by_weight(dense, self.job.bounds)),
+            "every_bit_cycles": self._cycles(work, dense, self._every_bit(dense)),
+        }
+        counts["on_chip_unpruned_fixed16_cycles"] = self._fixed_cycles(counts["unpruned_cycles"])
+        events = work.events(pruned.lengths, handed_out=ones, applied=ones, busy=times.busy)
+        return counts, events
+
+    def by_row(self) -> tuple[dict[str, Any], Events]:
+        """Run it with lanes that each take a whole row; as `by_weight`."""
+        values, form, steps = self.job.values, self.job.format, self.array.steps
+        every, bounds = self.pruning.nonempty(values, form, steps), self.job.bounds
+        pruned = self.pruning.pruned(values, form, steps)
+        assert pruned.kept is not None
+        times = self.array.by_row(pruned.kept.rows, pruned.lengths, bounds)
+        work = self._work(every)
+        histogram = np.array(pruned.kept_rows_histogram(self.window))
+        kept_rows = int(np.arange(len(histogram)) @ histogram)
+        counts = self._counts(work, pruned, times, applied=kept_rows, lanes=self.array.rows_per_cycle)
+        every_row = -(-self.window // self.array.rows_per_cycle)
+        assert every.kept is not None
+        all_rows = self.array.every_group_alike(every_row, every.lengths, bounds)
+        nonempty = self.array.by_row(every.kept.rows, every.lengths, bounds)
+        counts |= {
+            "window_limited_groups": pruned.kept.window_limited_groups,
+            "unpruned_all_rows_cycles": self._cycles(work, every, all_rows),
+            "unpruned_nonempty_rows_cycles": self._cycles(work, every, nonempty),
+        }
+        events = work.events(pruned.lengths, handed_out=kept_rows, applied=kept_rows, busy=times.busy)
+        return counts, events
+
+    def _work(self, dense: Gathered, widths: BitWidths | None = None) -> LayerWork:
+        return LayerWork(
+            layer=self.layer,
+            job=self.job,
+            widths=widths or self.widths,
+            shape=self.shape,
+            groups=int(dense.lengths[0]),
+        )
+
+    def _counts(
+        self, work: LayerWork, found: Gathered, times: TileTimes, *, applied: int, lanes: int
+    ) -> dict[str, Any]:
+        """Cycles by cause, and what else both kinds of lanes tell.
+
+        Parameters
+        ----------
+        work : LayerWork
+        found : Gathered
+        times : TileTimes
+        applied : int
+            What the lanes of a PE take over all vectors.
+        lanes : int
+            That take something in a cycle, of a PE at one position.
+        """
+        causes = work.passes(found.lengths).causes(times.ladder)
+        at_once = self.array.processing_elements * lanes * self.shape.positions
+        slots = sum(causes.values()) * at_once
+        tiles = (self.job.tiles, work.passes_of_a_tile)
+        filter_tiles, position_tiles = tiles if self.shape.serial == "weights" else tiles[::-1]
+        return {
+            **causes,
+            "utilisation": applied * self.job.uses * self.job.steps / slots if slots else 0.0,
+            "filter_tiles": filter_tiles,
+            "position_tiles": position_tiles,
+            "groups": int(found.lengths.sum()),
+            "kept_rows_histogram": found.kept_rows_histogram(self.window),
+            "notes": (f"zero {self.shape.serial} packed away",) if found.packed else (),
+        }
+
+    def _cycles(self, work: LayerWork, found: Gathered, times: TileTimes) -> int:
+        return work.passes(found.lengths).cycles(times.ladder)
+
+    def _every_bit(self, dense: Gathered) -> TileTimes:
+        """Time lanes that take every bit of the format: a float's significand, a whole integer."""
+        fmt = self.format
+        bits = fmt.significand_bits if fmt.is_float else fmt.storage_bits
+        return self.array.every_group_alike(bits, dense.lengths, self.job.bounds)
+
+    def _fixed_cycles(self, unpruned_cycles: int) -> int:
+        """Cycles of the unpruned machine on the same values in 16-bit fixed point."""
+        if not self.format.is_float:
+            return unpruned_cycles
+        fmt = number_format("int16")
+        dense = self.pruning.unpruned(self.job.values, BASELINE_FORMAT, self.array.steps)
+        widths = BitWidths.of(fmt, self.job.other_bits, self.shape.serial)
+        times = self.array.by_weight(dense, self.job.bounds)
+        return self._cycles(self._work(dense, widths), dense, times)

@@ -1,0 +1,18 @@
+"""Published figures, to be printed beside ours; never an input of any model."""
+
+from hwmodel.studies.published.averages import MEASURES, Average, Beside, averages, beside_averages
+from hwmodel.studies.published.bitx_paper import Printed, printed, printed_value
+from hwmodel.studies.published.one_pe import Comparison, one_pe
+
+__all__ = [
+    "MEASURES",
+    "Average",
+    "Beside",
+    "Comparison",
+    "Printed",
+    "averages",
+    "beside_averages",
+    "one_pe",
+    "printed",
+    "printed_value",
+]
