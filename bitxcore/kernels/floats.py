@@ -175,10 +175,12 @@ def prune_kernel(kind: int, group: int) -> Any:
     The kernel's arguments: stored codes `x` and `out` (may be the same array); `masks` (lanes of
     the image, row 0 on top), `exponents` (int16) and `kept` (uint8), one a group; the number of
     vectors; `rows`; `emin`, the image exponent of the format's smallest normal number; `window`,
-    the rows of the window as a mask, row 0 on top; `refine` (``topn``); the integer 2.
+    the rows of the window as a mask, row 0 on top; `refine` (``topn``); `wanted`, the rows that a group
+    should keep; the integer 2.
 
-    It returns the number of groups with a NaN or Inf, which it copies, their masks full; or -1
-    if this thread flushes subnormal numbers to zero, and nothing was done.
+    It returns the number of groups with a NaN or Inf, which it copies, their masks full, or -1
+    if this thread flushes subnormal numbers to zero, and nothing was done; and the number of groups that
+    kept fewer than `wanted` rows and have ones below the window.
     """
     bits = IMAGE_BITS[kind]
     fraction = FRACTION_BITS[bits]
@@ -189,10 +191,10 @@ def prune_kernel(kind: int, group: int) -> Any:
     line = 512 // STORAGE_BITS[kind]
 
     @kernel(variant=(kind, group))
-    def prune(x, out, masks, exponents, kept, vectors, rows, emin, window, refine, two):
+    def prune(x, out, masks, exponents, kept, vectors, rows, emin, window, refine, wanted, two):
         if flushes(two, bits):
-            return -1
-        bad = 0
+            return -1, 0
+        bad, limited = 0, 0
         for i in range(vectors):
             # `step` groups, one behind the other. Lanes are of two kinds: one a weight (v, distance,
             # aligned), and, after a fold, one a group (emax, present, mask).
@@ -212,9 +214,21 @@ def prune_kernel(kind: int, group: int) -> Any:
             nonfinite = emax == special
             mask = where(nonfinite, window, mask)
             broken = where(nonfinite, like(emax, 1), 0)
-            bad += total(broken)
+            number = popcount(mask)
+            # short: 1 for a group with fewer rows than wanted. Both counts in one sum: a vector has less than
+            # 2**16 groups.
+            short = where(number < wanted, like(emax, 1), 0)
+            counted = total(broken | (short << 16))
+            bad += counted & 0xFFFF
+            if counted > 0xFFFF:
+                # Rare, and done before `out`, which may be `x`, is written: would the whole window change
+                # a weight of the group? Then it has ones below.
+                v = widen(load(x, i * lanes, lanes), kind)
+                whole = clear(v, (like(v, window) << distance) >> pad, fraction, bits)
+                cut = (fold_or(whole ^ v, group) != 0) & (broken == 0)
+                limited += total(where(cut, short, 0))
             store(masks, i * step, mask)
-            store(kept, i * step, popcount(mask))
+            store(kept, i * step, number)
             # The image's exponent, counted from the format's own smallest.
             store(exponents, i * step, where(some, emax - (emin - 1), 0))
             # Loaded again: cheaper than to hold it in registers meanwhile.
@@ -224,7 +238,7 @@ def prune_kernel(kind: int, group: int) -> Any:
             # top of the lane, then to where the hidden bit would stand in the code.
             new = narrow(clear(v, (spread(mask, group) << distance) >> pad, fraction, bits), kind)
             store(out, i * lanes, where(spread(broken, group) != 0, old, new))
-        return bad
+        return bad, limited
 
     return prune
 
