@@ -19,6 +19,7 @@ from bitxcore.jit import kernel
 from bitxcore.kernels.rows import keep_topn, round_to_rows
 from bitxcore.kernels.vectors import (
     Vec,
+    any_lane,
     as_float,
     as_int,
     flushes,
@@ -215,18 +216,15 @@ def prune_kernel(kind: int, group: int) -> Any:
             mask = where(nonfinite, window, mask)
             broken = where(nonfinite, like(emax, 1), 0)
             number = popcount(mask)
-            # short: 1 for a group with fewer rows than wanted. Both counts in one sum: a vector has less than
-            # 2**16 groups.
-            short = where(number < wanted, like(emax, 1), 0)
-            counted = total(broken | (short << 16))
-            bad += counted & 0xFFFF
-            if counted > 0xFFFF:
-                # Rare, and done before `out`, which may be `x`, is written: would the whole window change
-                # a weight of the group? Then it has ones below.
+            short = number < wanted
+            if any_lane(nonfinite | short):
+                # Rare, and done before `out`, which may be `x`, is written. A group has ones below the window
+                # if the whole window would change a weight.
+                bad += total(broken)
                 v = widen(load(x, i * lanes, lanes), kind)
                 whole = clear(v, (like(v, window) << distance) >> pad, fraction, bits)
-                cut = (fold_or(whole ^ v, group) != 0) & (broken == 0)
-                limited += total(where(cut, short, 0))
+                cut = where(fold_or(whole ^ v, group) != 0, broken ^ 1, 0)
+                limited += total(where(short, cut, 0))
             store(masks, i * step, mask)
             store(kept, i * step, number)
             # The image's exponent, counted from the format's own smallest.
