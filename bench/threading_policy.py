@@ -21,7 +21,7 @@ import numpy as np
 from bitxcore.jit import CHUNK_BYTES, parallel
 from bitxcore.kernels.floats import FLOAT32, prune_kernel
 
-GROUP, VECTOR = 16, 128  # values
+GROUP, ROWS, VECTOR = 16, 5, 128  # values of a group and of a vector
 SIZES = [1 << log for log in range(16, 25, 2)]
 WAYS = ("one thread", "pool", "prange", "pool after prange")
 
@@ -36,7 +36,8 @@ def _calls(values: int) -> dict[str, Callable[[], object]]:
     def one(start: int, stop: int) -> int:
         a, b = start // GROUP, stop // GROUP
         rows = masks[a:b], exponents[a:b], kept[a:b]
-        return int(kernel(x[start:stop], out[start:stop], *rows, (stop - start) // VECTOR, 5, 1, -1, True, 2))
+        settings = (stop - start) // VECTOR, ROWS, 1, -1, True, ROWS, 2
+        return int(kernel(x[start:stop], out[start:stop], *rows, *settings)[0])
 
     @numba.njit(parallel=True, nogil=True)
     def in_prange(x, out, masks, exponents, kept, chunk):
@@ -45,9 +46,9 @@ def _calls(values: int) -> dict[str, Callable[[], object]]:
             start, a = i * chunk, i * chunk // GROUP
             stop, b = start + chunk, a + chunk // GROUP
             bad += kernel(
-                x[start:stop], out[start:stop], masks[a:b], exponents[a:b], kept[a:b], chunk // VECTOR, 5, 1,
-                -1, True, 2,
-            )  # fmt: skip
+                x[start:stop], out[start:stop], masks[a:b], exponents[a:b], kept[a:b], chunk // VECTOR, ROWS,
+                1, -1, True, ROWS, 2,
+            )[0]  # fmt: skip
         return bad
 
     piece = min(CHUNK_BYTES // 4, values // 2)

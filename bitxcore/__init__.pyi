@@ -13,6 +13,8 @@ from .groups import Layout as Layout
 from .packed import Packed as Packed
 from .packed import pack as pack
 from .packed import unpack as unpack
+from .presets import PRESETS as PRESETS
+from .presets import preset as preset
 from .pruning import Pruned as Pruned
 from .pruning import prune as prune
 from .quantization import FixedPoint as FixedPoint

@@ -25,7 +25,9 @@ class Criterion:
     ----------
     name : {"topn", "msb", "threshold", "energy"}
     rows : int
-        Most rows a group keeps.
+        Most rows a group keeps; no more than the window has.
+    wanted : int
+        Rows that a group should keep: as many as were asked for, or the window's.
     threshold : float, optional
         ``threshold``: rows are kept whose significance is at least this share of the greatest.
     budget : float, optional
@@ -36,6 +38,7 @@ class Criterion:
 
     name: str
     rows: int
+    wanted: int
     threshold: float | None = None
     budget: float | None = None
 
@@ -82,4 +85,5 @@ def criterion(
             raise OptionError(f"criterion {name!r} {verb} {parameter}", value=value)
         if value is not None and not 0 <= value <= 1:
             raise OptionError(f"{parameter} must be from 0 to 1, got {value!r}", value=value)
-    return Criterion(name, window if rows is None else min(int(rows), window), threshold, budget)
+    wanted = window if rows is None else int(rows)
+    return Criterion(name, min(wanted, window), wanted, threshold, budget)

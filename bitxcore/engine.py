@@ -23,7 +23,7 @@ from bitxcore.formats import NumberFormat, format_of
 from bitxcore.groups import GroupGrid, Grouping, grid
 from bitxcore.jit import CHUNK_BYTES, parallel, share
 
-FAST_GROUPS = (4, 8, 16, 32, 64)
+FAST_GROUPS = (1, 4, 8, 16, 32, 64)
 MAX_WINDOW = 64
 T = TypeVar("T")
 
@@ -127,8 +127,8 @@ class Engine:
 
     @cached_property
     def padded(self) -> int:
-        """Group size the kernels see."""
-        return next(g for g in FAST_GROUPS if g >= self.grid.group)
+        """Group size the kernels see: no group has more weights than its lane."""
+        return next(g for g in FAST_GROUPS if g >= min(self.grid.group, self.grid.length))
 
     @cached_property
     def code_dtype(self) -> np.dtype[Any]:
@@ -167,9 +167,12 @@ class Engine:
     @property
     def contiguous(self) -> bool:
         """Whether the groups lie one behind the other, as the kernels want them."""
+        # Kernels and filters that a group holds whole need not fill it: those of 1, 4 and 16 weights do not
+        # gather.
         grid = self.grid
-        whole = grid.stride == 1 and grid.length % grid.group == 0
-        return whole and self.padded == grid.group and not self.through_float64
+        members = min(grid.group, grid.length)
+        whole = grid.stride == 1 and grid.length % members == 0
+        return whole and self.padded == members and not self.through_float64
 
     def window_mask(self, bits: int) -> int:
         """Mask of the window's rows in lanes of `bits` bits, as a signed 64-bit integer."""
@@ -213,8 +216,11 @@ class Engine:
 
     def prune_vectors(
         self, x: Array, out: Array, masks: Array, exponents: Array, kept: Array, groups: int, c: Criterion
-    ) -> int:
-        """Prune `groups` groups by ``topn`` or ``msb``; return how many held no finite value."""
+    ) -> tuple[int, int]:
+        """Prune `groups` groups by ``topn`` or ``msb``.
+
+        Returns how many held no finite value, and how many the window limited (0 for integers).
+        """
         vectors, refine = groups // self.step, c.name == "topn"
         if self.fmt.is_float:
             from bitxcore.kernels.floats import prune_kernel
@@ -222,14 +228,33 @@ class Engine:
             kind, emin = self.float_settings
             mask = self.window_mask(self.lane_bits)
             run = prune_kernel(kind, self.padded)
-            return _exact(run(x, out, masks, exponents, kept, vectors, c.rows, emin, mask, refine, 2))
+            wanted = min(c.wanted, MAX_WINDOW + 1)
+            rest = masks, exponents, kept, vectors, c.rows, emin, mask, refine, wanted, 2
+            bad, limited = run(x, out, *rest)
+            return _exact(bad), int(limited)
         from bitxcore.kernels import integers
 
         exponents[:] = 0
         run = integers.prune_kernel(self.lane_bits, self.padded)
-        return int(
-            run(x, out, masks, kept, vectors, c.rows, *self.integer_settings, self.window_mask(32), refine)
-        )
+        bad = run(x, out, masks, kept, vectors, c.rows, *self.integer_settings, self.window_mask(32), refine)
+        return int(bad), 0
+
+    def count_limited(self, x: Array, kept: Array, groups: int, c: Criterion) -> int:
+        """Count, of `groups` groups, those with fewer rows than wanted and ones below the window."""
+        short = kept[:groups] < c.wanted
+        if not self.fmt.is_float or not short.any():
+            return 0
+        if not short.all():
+            chosen = x.reshape(groups, -1)[short]
+            groups = self.whole_vectors(len(chosen))
+            x = buffer("short", groups * self.padded, x.dtype)
+            x[: chosen.size] = chosen.reshape(-1)
+            x[chosen.size :] = 0
+        lane = np.dtype(f"u{self.lane_bits // 8}")
+        spare = buffer("spare", x.size, x.dtype), buffer("spare masks", groups, lane)
+        rest = buffer("spare exponents", groups, np.int16), buffer("spare kept", groups, np.uint8)
+        # Of no rows every group keeps fewer than wanted.
+        return self.prune_vectors(x, *spare, *rest, groups, Criterion("msb", 0, 1))[1]
 
     def apply_vectors(self, x: Array, out: Array, masks: Array, groups: int, nearest: bool) -> None:
         """Clear or round `groups` groups to the rows of `masks`."""

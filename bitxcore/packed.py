@@ -116,7 +116,7 @@ def pack(p: Pruned) -> Packed:
     >>> p = prune(np.linspace(-1, 1, 64, dtype=np.float32), rows=5)
     >>> packed = pack(p)
     >>> packed.nbytes, p.values.nbytes
-    (72, 256)
+    (96, 256)
     >>> bool((unpack(packed) == p.values).all())
     True
     """

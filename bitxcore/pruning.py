@@ -48,6 +48,9 @@ class Pruned(Cut):
         As in `Cut`; for ``fixed<N>`` the format of `codes`.
     nonfinite_groups : int
         Groups left untouched for a NaN or Inf (``nonfinite="keep"``); their masks are full.
+    window_limited_groups : int
+        Groups that kept fewer than `rows` rows (the window's, without a cap) though a one of a member fell
+        out of the alignment window: a wider one could change them. 0 for integers, which are not aligned.
     codes : ndarray of int, optional
         ``fixed<N>`` only: the pruned integers, of which `values` are the products with `scale`.
     scale : float, optional
@@ -69,6 +72,7 @@ class Pruned(Cut):
     exponents: npt.NDArray[np.int16]
     kept_rows: npt.NDArray[np.uint8]
     nonfinite_groups: int = 0
+    window_limited_groups: int = 0
     codes: npt.NDArray[Any] | None = field(default=None, repr=False)
     scale: float | None = None
     statistics: Statistics | None = field(default=None, repr=False)
@@ -81,8 +85,8 @@ class Pruned(Cut):
 def prune(
     x: npt.ArrayLike,
     *,
-    rows: int | None = None,
-    group: int | None = 16,
+    rows: int | None = 6,
+    group: int | None = 8,
     window: int | None = None,
     format: str | NumberFormat | None = None,  # noqa: A002
     criterion: str = "topn",
@@ -100,8 +104,9 @@ def prune(
     ----------
     x : array_like
         Weights, output channel on axis 0; a 1-D array is one filter.
-    rows : int, optional
-        Rows to keep a group. ``topn`` and ``msb`` need it; it caps the others.
+    rows : int or None
+        Rows to keep per group; the most rows, with a criterion that chooses their number. None: no cap, for
+        these criteria only. The default is the paper's BitX-wild (`PRESETS`).
     group : int or None
         Weights per group, 1 to 64. None: whole kernels, with ``grouping="kernel"``.
     window : int, optional
@@ -171,7 +176,7 @@ def prune(
     target = out if fixed is None else native
     values = np.empty_like(native) if target is None else target
     codes = codes_of(native, cut.format), codes_of(values, cut.format)
-    chosen, bad, sums = _prune_groups(engine, *codes, _How(rule, rounding == "nearest", statistics))
+    chosen, bad, limited, sums = _prune_groups(engine, *codes, _How(rule, rounding == "nearest", statistics))
     if bad and nonfinite == "raise":
         raise locate_nonfinite(native, cut.format)
     if fixed is not None:
@@ -188,6 +193,7 @@ def prune(
         exponents,
         kept,
         nonfinite_groups=bad,
+        window_limited_groups=limited,
         codes=None if fixed is None else fixed.codes,
         scale=None if fixed is None else float(fixed.scale),
         statistics=assemble(engine, native.size, sums, cut) if statistics else None,
@@ -256,7 +262,7 @@ class _Choice(NamedTuple):
             self.exponents[first:last], self.kept[first:last] = lent.exponents[:n], lent.kept[:n]
 
 
-def _prune_groups(engine: Engine, x: Array, out: Array, how: _How) -> tuple[_Choice, int, list[Sums]]:
+def _prune_groups(engine: Engine, x: Array, out: Array, how: _How) -> tuple[_Choice, int, int, list[Sums]]:
     """Prune all groups of the codes `x` into `out`.
 
     Returns
@@ -265,6 +271,8 @@ def _prune_groups(engine: Engine, x: Array, out: Array, how: _How) -> tuple[_Cho
         One value a group.
     bad : int
         Groups without a finite value.
+    limited : int
+        Groups that could keep more rows in a wider window.
     sums : list of Sums
         What to make the statistics of, if they are to be counted.
     """
@@ -273,7 +281,7 @@ def _prune_groups(engine: Engine, x: Array, out: Array, how: _How) -> tuple[_Cho
         np.empty(count, mask_dtype(engine.window)), np.empty(count, np.int16), np.empty(count, np.uint8)
     )
 
-    def work(first: int, last: int) -> tuple[int, list[Sums]]:
+    def work(first: int, last: int) -> tuple[int, int, list[Sums]]:
         groups = engine.whole_vectors(last - first)
         codes = engine.take(x, first, last, groups)
         view = engine.view(out, first, last, groups)
@@ -282,15 +290,17 @@ def _prune_groups(engine: Engine, x: Array, out: Array, how: _How) -> tuple[_Cho
         counted = [add_up_vectors(engine, codes, groups)] if how.count else []
         if how.rule.counts_every_row:
             bad = engine.select(codes, *lent, groups, how.rule)
+            limited = engine.count_limited(codes, lent.kept, groups, how.rule)
         else:
             pruned = buffer("spare", codes.size, codes.dtype) if how.nearest else target
-            bad = engine.prune_vectors(codes, pruned, *lent, groups, how.rule)
+            bad, limited = engine.prune_vectors(codes, pruned, *lent, groups, how.rule)
         if how.nearest or how.rule.counts_every_row:
             engine.apply_vectors(codes, target, lent.masks, groups, how.nearest)
         if view is None:
             engine.scatter(target, first, last, out, x)
         chosen.settle(engine, first, last, lent)
-        return bad, counted
+        return bad, limited, counted
 
     results = engine.each_chunk(work)
-    return chosen, sum(bad for bad, _ in results), [part for _, parts in results for part in parts]
+    bad, limited = sum(found[0] for found in results), sum(found[1] for found in results)
+    return chosen, bad, limited, [part for *_, parts in results for part in parts]

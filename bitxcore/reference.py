@@ -205,6 +205,32 @@ def prune_group(
     return out, mask, group.emax
 
 
+def window_limited(
+    codes: Sequence[int],
+    fmt: NumberFormat,
+    window: int,
+    *,
+    criterion: str = "topn",
+    rows: int | None = None,
+    threshold: float | None = None,
+    budget: float | None = None,
+) -> bool:
+    """Whether a group keeps fewer than `rows` rows (None: the window's) though ones fell out of the window.
+
+    Integers are not aligned: nothing falls out.
+    """
+    group = align(codes, fmt, window)
+    wanted = window if rows is None else rows
+    kept = keep(row_ones(group), criterion, wanted, threshold, budget).bit_count()
+    # A member stands `window - p - distance` places up; below place 0 is what `align` shifts out.
+    fallen = [
+        (v.significand << window) & ((1 << (fmt.significand_bits + group.emax - v.exponent)) - 1)
+        for v in group.members
+        if v.significand
+    ]
+    return fmt.is_float and kept < wanted and any(fallen)
+
+
 def _round_twos_complement(code: int, mask: int, window: int) -> int:
     top = 1 << (window - 1)
 

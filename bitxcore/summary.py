@@ -83,7 +83,7 @@ class Statistics(Cut):
 def statistics(
     x: npt.ArrayLike,
     *,
-    group: int | None = 16,
+    group: int | None = 8,
     window: int | None = None,
     format: str | NumberFormat | None = None,  # noqa: A002
     grouping: Grouping = "flat",

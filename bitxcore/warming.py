@@ -29,7 +29,7 @@ def warm(name: str, group: int) -> str:
     cut: dict[str, Any] = {"group": group, "format": fmt}
     decompose(x, fmt)
     essential_bits(x, fmt)
-    prune(x, criterion="threshold", threshold=0.5, rounding="nearest", **cut)
+    prune(x, rows=None, criterion="threshold", threshold=0.5, rounding="nearest", **cut)
     prune(x, criterion="energy", budget=0.5, **cut)
     unpack(pack(prune(x, rows=1, **cut)))
     statistics(x, **cut)

@@ -52,6 +52,8 @@ class WeightOnes:
     significand_bits : int
         Of a weight, the hidden one included.
     weights, groups : int
+    window_limited_groups : int
+        As in `Pruned`: a wider window could change them.
 
     Examples
     --------
@@ -65,6 +67,7 @@ class WeightOnes:
     significand_bits: int
     weights: int
     groups: int
+    window_limited_groups: int
 
     @property
     def sparsity_increment(self) -> float:
@@ -85,7 +88,7 @@ class WeightOnes:
 def weight_ones(
     x: npt.ArrayLike,
     *,
-    rows: int,
+    rows: int | None = 6,
     group: int | None = 8,
     window: int | None = None,
     format: str | NumberFormat | None = None,  # noqa: A002
@@ -128,7 +131,7 @@ def weight_ones(
     cut = grid(source.shape, group, grouping)
     if width := fixed_width(format):  # one scale for the whole tensor
         source, format = quantize(source, width).codes, f"int{width}"  # noqa: A001
-    sums, largest, bits = np.zeros(2, np.int64), np.zeros(2, np.int64), 0
+    sums, largest, bits, limited = np.zeros(2, np.int64), np.zeros(2, np.int64), 0, 0
     for start, block in _blocks(source, cut):
         try:
             pruned = prune(
@@ -139,14 +142,14 @@ def weight_ones(
                 raise
             fmt = format_of(source.dtype, format)  # the index is the block's: say the tensor's
             raise locate_nonfinite(np.ascontiguousarray(source, dtype=fmt.dtype), fmt) from None
-        bits = pruned.format.significand_bits
+        bits, limited = pruned.format.significand_bits, limited + pruned.window_limited_groups
         for at, values in enumerate((block, pruned.values)):
             ones = essential_bits(values, format)
             sums[at] += int(ones.sum(dtype=np.int64))
             largest[at] += int(_largest(ones, cut).sum(dtype=np.int64))
     groups = cut.filters * cut.groups
     before, after = (Ones(int(s) / source.size, int(m) / groups) for s, m in zip(sums, largest, strict=True))
-    return WeightOnes(before, after, bits, source.size, groups)
+    return WeightOnes(before, after, bits, source.size, groups, limited)
 
 
 def _blocks(x: npt.NDArray[Any], cut: GroupGrid) -> Iterator[tuple[int, npt.NDArray[Any]]]:

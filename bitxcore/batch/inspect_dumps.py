@@ -11,6 +11,7 @@ import numpy as np
 from bitxcore.batch.selection import Selection, on_turned, shape_text, share_of
 from bitxcore.dumps import Dump, Tensor, TensorProgress
 from bitxcore.summary import Statistics, statistics
+from bitxcore.weight_ones import WeightOnes
 
 INSPECT_UNITS: dict[str, str] = {
     "tensor": "",
@@ -29,6 +30,12 @@ INSPECT_UNITS: dict[str, str] = {
     "nonempty_rows_mean": "1",
     "nonempty_rows_max": "1",
     "window_rows": "1",
+    "ones_mean": "bit",
+    "ones_largest_mean": "bit",
+    "pruned_ones_mean": "bit",
+    "pruned_ones_largest_mean": "bit",
+    "sparsity_increment": "1",
+    "window_limited_groups": "1",
 }
 """Unit of each column of `Inspected.columns`; ``""`` for text."""
 
@@ -56,17 +63,21 @@ class Inspected:
         s = self.statistics
         filled = np.flatnonzero(s.nonempty_rows_histogram)
         row = {name: getattr(s, name, None) for name in INSPECT_UNITS}
-        return row | {
-            "tensor": self.tensor,
-            "shape": shape_text(self.shape),
-            "dtype": str(self.dtype),
-            "format": s.format.name,
-            "window_rows": s.window,
-            "essential_bits_per_nonzero": share_of(s.essential_bits, s.values - s.zeros),
-            "bit_sparsity": s.bit_sparsity if s.values > s.zeros else None,
-            "nonempty_rows_mean": s.mean_nonempty_rows if filled.size else None,
-            "nonempty_rows_max": int(filled[-1]) if filled.size else None,
-        }
+        return (
+            row
+            | _of_ones([] if s.ones is None else [s.ones])
+            | {
+                "tensor": self.tensor,
+                "shape": shape_text(self.shape),
+                "dtype": str(self.dtype),
+                "format": s.format.name,
+                "window_rows": s.window,
+                "essential_bits_per_nonzero": share_of(s.essential_bits, s.values - s.zeros),
+                "bit_sparsity": s.bit_sparsity if s.values > s.zeros else None,
+                "nonempty_rows_mean": s.mean_nonempty_rows if filled.size else None,
+                "nonempty_rows_max": int(filled[-1]) if filled.size else None,
+            }
+        )
 
 
 def inspect_dump(
@@ -86,7 +97,7 @@ def inspect_dump(
     progress : callable, optional
         Called with each tensor after it.
     **options
-        ``group``, ``window``, ``format``, ``grouping``, ``nonfinite`` of `statistics`.
+        ``group``, ``window``, ``format``, ``grouping``, ``nonfinite``, ``rows`` of `statistics`.
 
     Yields
     ------
@@ -109,6 +120,23 @@ def inspect_dump(
         if progress:
             progress(tensor)
         yield Inspected(tensor.name, tensor.shape, tensor.dtype, found)
+
+
+def _of_ones(found: list[WeightOnes]) -> dict[str, Any]:
+    """Columns on the ones of a weight before and after pruning; None where no number of rows was given."""
+    weights, groups = sum(ones.weights for ones in found), sum(ones.groups for ones in found)
+    bits = sum(ones.weights * ones.significand_bits for ones in found)
+    columns: dict[str, Any] = {}
+    totals = {}
+    for prefix, part in (("", "before"), ("pruned_", "after")):
+        parts = [(getattr(ones, part), ones) for ones in found]
+        totals[part] = sum(of.mean * ones.weights for of, ones in parts)
+        columns[f"{prefix}ones_mean"] = share_of(totals[part], weights)
+        largest = sum(of.largest * ones.groups for of, ones in parts)
+        columns[f"{prefix}ones_largest_mean"] = share_of(largest, groups)
+    columns["sparsity_increment"] = share_of(bits - totals["after"], bits - totals["before"])
+    limited = sum(ones.window_limited_groups for ones in found)
+    return columns | {"window_limited_groups": limited if found else None}
 
 
 def inspect_totals(rows: list[Inspected]) -> dict[str, Any]:
@@ -138,4 +166,5 @@ def inspect_totals(rows: list[Inspected]) -> dict[str, Any]:
         "nonfinite_groups": sum(s.nonfinite_groups for s in found),
         "nonempty_rows_mean": share_of(nonempty, sum(int(h.sum()) for h in histograms)),
         "nonempty_rows_max": max((int(h.nonzero()[0][-1]) for h in histograms if h.any()), default=None),
+        **_of_ones([s.ones for s in found if s.ones is not None]),
     }

@@ -27,6 +27,7 @@ PRUNE_UNITS: dict[str, str] = {
     "values": "1",
     "groups": "1",
     "nonfinite_groups": "1",
+    "window_limited_groups": "1",
     "kept_rows_mean": "1",
     "kept_rows_max": "1",
     "relative_error": "1",
@@ -53,7 +54,8 @@ class PrunedTensor:
         As stored.
     dtype : numpy.dtype
     format : NumberFormat
-    values, groups, nonfinite_groups : int
+    values, groups, nonfinite_groups, window_limited_groups : int
+        The last two as in `Pruned`.
     kept_rows_histogram : tuple of int
         Entry r: the groups with r kept rows.
     norm : float
@@ -76,6 +78,7 @@ class PrunedTensor:
     values: int
     groups: int
     nonfinite_groups: int
+    window_limited_groups: int
     kept_rows_histogram: tuple[int, ...] = field(repr=False)
     norm: float
     relative_error: float
@@ -197,6 +200,7 @@ def _row(tensor: Tensor, before: npt.NDArray[Any], after: npt.NDArray[Any], p: P
         values=tensor.size,
         groups=p.kept_rows.size,
         nonfinite_groups=p.nonfinite_groups,
+        window_limited_groups=p.window_limited_groups,
         kept_rows_histogram=tuple(p.kept_rows_histogram().tolist()),
         norm=norm,
         relative_error=error / norm if norm else 0.0,
@@ -245,6 +249,7 @@ def prune_totals(rows: list[PrunedTensor]) -> dict[str, Any]:
         "values": values,
         "groups": groups,
         "nonfinite_groups": sum(row.nonfinite_groups for row in rows),
+        "window_limited_groups": sum(row.window_limited_groups for row in rows),
         "kept_rows_mean": share_of(kept, groups),
         "kept_rows_max": max((row.kept_rows_max for row in rows), default=None),
         "relative_error": error / norm if norm else 0.0,

@@ -169,6 +169,6 @@ def shape_text(shape: tuple[int, ...]) -> str:
     return "x".join(map(str, shape))
 
 
-def share_of(part: int, whole: int) -> float | None:
+def share_of(part: float, whole: float) -> float | None:
     """Return ``part / whole``, or None if there is no whole."""
     return part / whole if whole else None

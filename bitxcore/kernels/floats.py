@@ -19,6 +19,7 @@ from bitxcore.jit import kernel
 from bitxcore.kernels.rows import keep_topn, round_to_rows
 from bitxcore.kernels.vectors import (
     Vec,
+    any_lane,
     as_float,
     as_int,
     flushes,
@@ -175,10 +176,12 @@ def prune_kernel(kind: int, group: int) -> Any:
     The kernel's arguments: stored codes `x` and `out` (may be the same array); `masks` (lanes of
     the image, row 0 on top), `exponents` (int16) and `kept` (uint8), one a group; the number of
     vectors; `rows`; `emin`, the image exponent of the format's smallest normal number; `window`,
-    the rows of the window as a mask, row 0 on top; `refine` (``topn``); the integer 2.
+    the rows of the window as a mask, row 0 on top; `refine` (``topn``); `wanted`, the rows that a group
+    should keep; the integer 2.
 
-    It returns the number of groups with a NaN or Inf, which it copies, their masks full; or -1
-    if this thread flushes subnormal numbers to zero, and nothing was done.
+    It returns the number of groups with a NaN or Inf, which it copies, their masks full, or -1
+    if this thread flushes subnormal numbers to zero, and nothing was done; and the number of groups that
+    kept fewer than `wanted` rows and have ones below the window.
     """
     bits = IMAGE_BITS[kind]
     fraction = FRACTION_BITS[bits]
@@ -189,10 +192,10 @@ def prune_kernel(kind: int, group: int) -> Any:
     line = 512 // STORAGE_BITS[kind]
 
     @kernel(variant=(kind, group))
-    def prune(x, out, masks, exponents, kept, vectors, rows, emin, window, refine, two):
+    def prune(x, out, masks, exponents, kept, vectors, rows, emin, window, refine, wanted, two):
         if flushes(two, bits):
-            return -1
-        bad = 0
+            return -1, 0
+        bad, limited = 0, 0
         for i in range(vectors):
             # `step` groups, one behind the other. Lanes are of two kinds: one a weight (v, distance,
             # aligned), and, after a fold, one a group (emax, present, mask).
@@ -212,9 +215,18 @@ def prune_kernel(kind: int, group: int) -> Any:
             nonfinite = emax == special
             mask = where(nonfinite, window, mask)
             broken = where(nonfinite, like(emax, 1), 0)
-            bad += total(broken)
+            number = popcount(mask)
+            short = number < wanted
+            if any_lane(nonfinite | short):
+                # Rare, and done before `out`, which may be `x`, is written. A group has ones below the window
+                # if the whole window would change a weight.
+                bad += total(broken)
+                v = widen(load(x, i * lanes, lanes), kind)
+                whole = clear(v, (like(v, window) << distance) >> pad, fraction, bits)
+                cut = where(fold_or(whole ^ v, group) != 0, broken ^ 1, 0)
+                limited += total(where(short, cut, 0))
             store(masks, i * step, mask)
-            store(kept, i * step, popcount(mask))
+            store(kept, i * step, number)
             # The image's exponent, counted from the format's own smallest.
             store(exponents, i * step, where(some, emax - (emin - 1), 0))
             # Loaded again: cheaper than to hold it in registers meanwhile.
@@ -224,7 +236,7 @@ def prune_kernel(kind: int, group: int) -> Any:
             # top of the lane, then to where the hidden bit would stand in the code.
             new = narrow(clear(v, (spread(mask, group) << distance) >> pad, fraction, bits), kind)
             store(out, i * lanes, where(spread(broken, group) != 0, old, new))
-        return bad
+        return bad, limited
 
     return prune
 

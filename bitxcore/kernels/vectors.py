@@ -376,6 +376,17 @@ def total(typing: Any, x: Any) -> Any:
     return types.int64(x), codegen
 
 
+@intrinsic
+def any_lane(typing: Any, mask: Any) -> Any:
+    """Whether a mask has a lane that is set."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        lanes = builder.bitcast(args[0], ir.IntType(mask.lanes))
+        return builder.icmp_unsigned("!=", lanes, ir.Constant(lanes.type, 0))
+
+    return types.boolean(mask), codegen
+
+
 def lanes_of(bits: int, group: int) -> int:
     """Lanes of the vectors to work with: eight 64-byte registers, and a whole group at least."""
     return max(8 * 512 // bits, group)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from hwmodel.cli.options import grouping_options, json_option, selection_options
+from hwmodel.cli.options import grouping_options, json_option, selection_options, settle_grouping
 
 if TYPE_CHECKING:
     from bitxcore.batch import Chosen, Inspected
@@ -36,7 +36,7 @@ def command(
     """Show how many bits of each weight tensor are essential.
 
     Sparsities: zero values among all; 0 bits in the significands of the non-zero values. Rows: non-empty
-    bit rows of a group after alignment.
+    bit rows of a group after alignment. --preset also counts the ones of a weight before and after pruning.
     """
     from bitxcore.batch import Selection, inspect_dump
     from bitxcore.dumps import open_dump
@@ -44,6 +44,7 @@ def command(
     from hwmodel.cli import output as out
     from hwmodel.cli.progress import progress
 
+    settle_grouping(options)
     selection = Selection(include, exclude, min_dims)
     with ExitStack() as opened:
         sources = [opened.enter_context(open_dump(path)) for path in dumps]
@@ -72,11 +73,13 @@ def command(
         out.print_json(_document(results, parameters, output))
         return
     for dump, choice, inspected in results:
-        _print(dump, choice, inspected, rows)
+        _print(dump, choice, inspected, rows, options)
     out.say(out.written_line([output], "-o STORE.h5 keeps these results"))
 
 
-def _print(dump: Dump, choice: Chosen, inspected: list[Inspected], rows: bool) -> None:
+def _print(
+    dump: Dump, choice: Chosen, inspected: list[Inspected], rows: bool, options: dict[str, Any]
+) -> None:
     from bitxcore.batch import inspect_totals
     from hwmodel.cli import output as out
 
@@ -92,16 +95,19 @@ def _print(dump: Dump, choice: Chosen, inspected: list[Inspected], rows: bool) -
 
     total = inspect_totals(inspected)
     settings = inspected[0].statistics
+    groups = f"groups of {settings.group}" if options["group"] else "groups of whole kernels"
     out.print_table(
         ["tensor", "shape", "dtype", "values", "zero\nvalues", "zero\nbits", "ones a\nvalue", "rows\nmean",
          "rows\nmax"],
         ([c["tensor"], c["shape"], c["dtype"], *cells(c)] for c in (i.columns() for i in inspected)),
-        title=f"{dump.path}: groups of {settings.group}, {_windows(inspected)}",
+        title=f"{dump.path}: {groups}, {_windows(inspected)}",
         numeric=[False] * 3 + [True] * 6,
         footer=[f"{total['tensors']} tensors", "", "", *cells(total)],
     )  # fmt: skip
     if total["nonfinite_groups"]:
         out.say(f"{total['nonfinite_groups']:,} groups hold a NaN or Inf; their rows are not counted")
+    if "rows" in options:
+        _print_ones(inspected, total, options["rows"])
     if rows:
         out.print_table(
             ["tensor", "ones in each row, the most significant first (scale: 0 to 100 % of the values)"],
@@ -109,6 +115,24 @@ def _print(dump: Dump, choice: Chosen, inspected: list[Inspected], rows: bool) -
             numeric=[False, False],
         )
     out.say(*out.left_out_lines(choice.left_out))
+
+
+def _print_ones(inspected: list[Inspected], total: dict[str, Any], rows: int) -> None:
+    """Print the ones of a weight before pruning and after."""
+    from hwmodel.cli import output as out
+
+    def cells(c: dict[str, Any]) -> list[str]:
+        names = ("ones_mean", "pruned_ones_mean", "ones_largest_mean", "pruned_ones_largest_mean")
+        ones = [out.number(c[name]) for name in names]
+        return [*ones, out.times(c["sparsity_increment"]), out.count(c["window_limited_groups"])]
+
+    out.print_table(
+        ["tensor", "ones a\nweight", "ones,\npruned", "most in\na group", "most,\npruned", "zero\nbits",
+         "window-\nlimited"],
+        ([i.tensor, *cells(i.columns())] for i in inspected),
+        title=f"pruned to {rows} rows a group",
+        footer=[f"{total['tensors']} tensors", *cells(total)],
+    )  # fmt: skip
 
 
 def _windows(inspected: list[Inspected]) -> str:
@@ -163,5 +187,6 @@ def _store(writer: Any, dumps: list[Dump], found: list[list[Inspected]]) -> None
             arrays = {"ones_per_row": i.statistics.row_ones, "nonempty_rows_histogram": histogram}
             writer.write_tensor_arrays(name, arrays, {"ones_per_row": "1", "nonempty_rows_histogram": "1"})
     dtypes = {"nonempty_rows_max": "i8", "nonempty_rows_mean": "f8", "bit_sparsity": "f8"}
-    dtypes |= {"essential_bits_per_nonzero": "f8"}
+    dtypes |= {"essential_bits_per_nonzero": "f8", "sparsity_increment": "f8", "window_limited_groups": "i8"}
+    dtypes |= {f"{of}ones_{which}mean": "f8" for of in ("", "pruned_") for which in ("", "largest_")}
     writer.write_table("statistics", rows, units={"dump": "", **INSPECT_UNITS}, dtypes=dtypes)

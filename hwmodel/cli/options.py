@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 import click
 
-from hwmodel.cli.values import Format, OneOf, Shape, Size
+from hwmodel.cli.values import Format, IntegerOr, OneOf, Shape, Size
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -22,10 +22,19 @@ def _all(*options: Callable[[F], F]) -> Callable[[F], F]:
 
 
 def grouping_options(function: F) -> F:
-    """Add ``--group --window --format --grouping --nonfinite``."""
+    """Add ``--preset --group --window --format --grouping --nonfinite``, for `settle_grouping` to read."""
     return _all(
         click.option(
-            "--group", type=click.IntRange(1, 64), default=16, show_default=True, help="Weights a group."
+            "--preset",
+            type=OneOf("bitxcore.presets:PRESETS"),
+            help="Rows and group by the paper's names: mild (10 rows of 8 weights) or wild (6 rows of 8).",
+        ),
+        click.option(
+            "--group",
+            type=IntegerOr("whole", 64),
+            default=8,
+            show_default=True,
+            help="Weights a group, 64 at most; whole: whole kernels, with --grouping kernel.",
         ),
         click.option(
             "--window",
@@ -55,6 +64,38 @@ def grouping_options(function: F) -> F:
             help="NaN or Inf: an error, or a group that is left untouched and counted.",
         ),
     )(function)
+
+
+def settle_grouping(options: dict[str, Any], also: tuple[str, ...] = ()) -> None:
+    """Put rows and group in the place of ``--preset``, and check ``--group whole``.
+
+    Parameters
+    ----------
+    options : dict
+        Of the command; changed in place.
+    also : tuple of str
+        Options beside ``--group`` that a preset settles.
+
+    Raises
+    ------
+    click.UsageError
+        If an option is given that the preset settles, or whole kernels without a grouping by kernels.
+    """
+    name = options.pop("preset")
+    if name:
+        from bitxcore.presets import preset
+
+        context = click.get_current_context()
+        commandline = click.core.ParameterSource.COMMANDLINE
+        settled = (*also, "group")
+        given = [f"--{key}" for key in settled if context.get_parameter_source(key) is commandline]
+        if given:
+            raise click.UsageError(f"--preset {name} settles {' and '.join(given)}: give one or the other")
+        options |= preset(name)
+    if options["group"] is None and options["grouping"] != "kernel":
+        raise click.UsageError(
+            f"--group whole stands for whole kernels, and needs --grouping kernel, not {options['grouping']}"
+        )
 
 
 def selection_options(function: F) -> F:

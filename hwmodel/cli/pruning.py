@@ -8,14 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from hwmodel.cli.options import grouping_options, json_option, selection_options
-from hwmodel.cli.values import OneOf
+from hwmodel.cli.options import grouping_options, json_option, selection_options, settle_grouping
+from hwmodel.cli.values import IntegerOr, OneOf
 
 if TYPE_CHECKING:
     from bitxcore.batch import Chosen, PrunedTensor
     from bitxcore.dumps import Dump
-
-DEFAULT_ROWS = 5
 
 
 @click.command(name="prune")
@@ -29,9 +27,10 @@ DEFAULT_ROWS = 5
 )
 @click.option(
     "--rows",
-    type=click.IntRange(1),
-    help=f"Rows to keep of a group; a limit for threshold and energy.  [default: {DEFAULT_ROWS} for topn and"
-    " msb]",
+    type=IntegerOr("none"),
+    default=6,
+    show_default=True,
+    help="Rows to keep of a group; the most rows, for threshold and energy, and none: no such limit.",
 )
 @click.option(
     "--criterion",
@@ -80,8 +79,7 @@ def command(
         raise click.UsageError("--masks needs --store")
     if store and os.path.realpath(store) == os.path.realpath(output):
         raise click.UsageError("--store and --output are the same file")
-    if options["rows"] is None and options["criterion"] in ("topn", "msb"):
-        options["rows"] = DEFAULT_ROWS
+    settle_grouping(options, also=("rows",))
     selection = Selection(include, exclude, min_dims)
     with open_dump(dump) as source:
         chosen = selection.choose(source, options["format"])
@@ -122,12 +120,13 @@ def _print(dump: Dump, chosen: Chosen, pruned: list[PrunedTensor]) -> None:
             out.count(c["zeros_before"]),
             out.count(c["zeros_after"]),
             out.number(c["packed_bits_per_weight"]),
+            out.count(c["window_limited_groups"]),
         ]
 
     total = prune_totals(pruned)
     out.print_table(
         ["tensor", "values", "rows\nmean", "rows\nmax", "rel.\nerror", "changed", "zeros\nbefore",
-         "zeros\nafter", "packed\nbits"],
+         "zeros\nafter", "packed\nbits", "window-\nlimited"],
         ([row.tensor, *cells(row.columns())] for row in pruned),
         title=f"{dump.path}, pruned",
         footer=[f"{total['tensors']} tensors", *cells(total)],

@@ -107,6 +107,30 @@ class Depth(Choice):
         return "inf"
 
 
+class IntegerOr(Choice):
+    """An integer of a range, or a word that stands for None.
+
+    Parameters
+    ----------
+    word : str
+    most : int, optional
+        The integer is from 1 up to this.
+    """
+
+    def __init__(self, word: str, most: int | None = None) -> None:
+        self.word, self.most = word, most
+        self.name = f"integer|{word}"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Parse the text."""
+        if value == self.word:
+            return None
+        if not str(value).isdecimal() or not 1 <= int(value) <= (self.most or int(value)):
+            limits = f"from 1 to {self.most}" if self.most else "from 1"
+            self.fail(f"{value!r} is neither an integer {limits} nor {self.word}", param, ctx)
+        return int(value)
+
+
 class Shape(Choice):
     """``1x3x224x224``, or ``name=1x3x224x224`` where there are several inputs."""
 

@@ -32,19 +32,23 @@ def members(shape, group, grouping) -> Iterator[tuple[int, int, list[int]]]:
 
 
 def check_prune(x, name, *, group=16, grouping="flat", window=None, **options):
-    """Assert that `prune` equals the definition in every value, mask, exponent and row count."""
+    """Assert that `prune` equals the definition: values, masks, exponents, row counts, limited groups."""
     fmt = number_format(name)
     rows = fmt.default_window if window is None else window
     p = bx.prune(x, format=name, group=group, grouping=grouping, window=window, **options)
     before, after = codes_of(x, fmt), codes_of(p.values, fmt)
     assert p.values.shape == x.shape
     assert p.values.dtype == x.dtype
+    rule = {key: value for key, value in options.items() if key != "rounding"}
+    limited = 0
     for f, g, at in members(x.shape, group, grouping):
         codes = [int(c) for c in before[at]]
         want = reference.prune_group(codes, fmt, rows, **options)
         got = [int(c) for c in after[at]], int(p.row_masks[f, g]), int(p.exponents[f, g])
         assert got == want, (name, f, g, [hex(c) for c in codes])
         assert int(p.kept_rows[f, g]) == want[1].bit_count()
+        limited += reference.window_limited(codes, fmt, rows, **rule)
+    assert p.window_limited_groups == limited
     return p
 
 

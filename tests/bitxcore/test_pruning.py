@@ -44,7 +44,8 @@ def test_a_weight_that_loses_all_bits_keeps_its_sign():
 
 
 @pytest.mark.parametrize("options", [
-    {"rows": 0}, {"rows": 2.5}, {"rows": True}, {"rows": 3, "group": 0}, {"rows": 3, "group": 65}, {},
+    {"rows": 0}, {"rows": 2.5}, {"rows": True}, {"rows": 3, "group": 0}, {"rows": 3, "group": 65},
+    {"rows": None}, {"rows": None, "criterion": "msb"},
     {"rows": 3, "window": 0}, {"rows": 3, "window": 65}, {"rows": 3, "criterion": "best"},
     {"rows": 3, "rounding": "up"}, {"rows": 3, "grouping": "rows"}, {"rows": 3, "format": "float31"},
     {"rows": 3, "format": "int8"}, {"criterion": "threshold"}, {"criterion": "energy", "budget": 2.0},
@@ -103,13 +104,14 @@ def test_nonfinite_groups_can_be_kept(name, options, window):
     dtype = bx.number_format(name).dtype
     x = np.full((2, 40), 1.75, dtype)
     x[1, 20] = np.nan
+    options = {"group": 16, **options}
     p = bx.prune(x, nonfinite="keep", window=window, **options)
     assert p.nonfinite_groups == 1
     assert p.values[1, 16:32].tobytes() == x[1, 16:32].tobytes()
     clean = bx.prune(np.full((2, 40), 1.75, dtype), window=window, **options).values
     assert p.values[0].tobytes() == clean[0].tobytes()
     assert p.values[1, 32:].tobytes() == clean[1, 32:].tobytes()
-    s = bx.statistics(x, nonfinite="keep", window=window)
+    s = bx.statistics(x, nonfinite="keep", window=window, group=16)
     assert s.nonfinite_groups == 1
     assert s.nonempty_rows_histogram.sum() == 5
     with pytest.raises(TensorError, match="no packed form"):
@@ -171,15 +173,19 @@ def test_out_must_not_overlap_otherwise():
 
 def test_threshold_and_energy_keep_what_they_say():
     x = np.random.default_rng(1).standard_normal((8, 64)).astype(np.float32)
-    assert (bx.prune(x, criterion="threshold", threshold=0.0).values == bx.prune(x, rows=32).values).all()
+    free = {"rows": None, "group": 16}
+    every_row = bx.prune(x, rows=32, group=16).values
+    assert (bx.prune(x, criterion="threshold", threshold=0.0, **free).values == every_row).all()
     # At 1 only rows as significant as the greatest stay: one more where four times the ones tie.
-    best = bx.prune(x, criterion="threshold", threshold=1.0)
+    best = bx.prune(x, criterion="threshold", threshold=1.0, **free)
     assert set(np.unique(best.kept_rows)) == {1, 2}
-    assert ((best.row_masks & bx.prune(x, rows=1).row_masks) > 0).all()
-    assert (bx.prune(x, criterion="energy", budget=0.0).values == bx.prune(x, rows=32).values).all()
+    assert ((best.row_masks & bx.prune(x, rows=1, group=16).row_masks) > 0).all()
+    assert (bx.prune(x, criterion="energy", budget=0.0, **free).values == every_row).all()
     assert (bx.prune(x, criterion="energy", budget=1.0).kept_rows == 0).all()
     capped = bx.prune(x, criterion="energy", budget=0.001, rows=3)
     assert capped.kept_rows.max() == 3
+    # The default is a cap as well.
+    assert bx.prune(x, criterion="threshold", threshold=0.0).kept_rows.max() == 6
 
 
 @pytest.mark.parametrize("options", [
@@ -237,7 +243,7 @@ def test_quantize_rounds_ties_to_even():
 
 def test_packed_sizes():
     x = np.random.default_rng(1).standard_normal((8, 64)).astype(np.float32)
-    k = bx.pack(bx.prune(x, rows=5))
+    k = bx.pack(bx.prune(x, rows=5, group=16))
     assert k.bits == 32 * (8 + 32 + 16 + 5 * 16)
     assert k.nbytes == 32 * (2 + 4 + 2 + 5 * 2)
     with pytest.raises(TensorError, match="rows where the masks"):
@@ -271,7 +277,7 @@ def test_threads_setting_is_checked(monkeypatch):
 
 
 def test_works_without_a_place_for_the_cache():
-    code = "import numpy as np, bitxcore as bx; print(bx.prune(np.ones(16, np.float32), rows=1).kept_rows)"
+    code = "import numpy as np, bitxcore as bx; print(bx.prune(np.ones(8, np.float32), rows=1).kept_rows)"
     environment = {"BITX_CACHE_DIR": "/dev/null/bitx", "PATH": "", "PYTHONPATH": ":".join(sys.path)}
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment

@@ -58,7 +58,7 @@ def test_arithmetic_by_hand(bitx, tmp_path):
 def test_the_text_says_the_same(bitx, write):
     path = write("npz")
     text = bitx("inspect", path, "--rows").stdout
-    assert f"{path}: groups of 16, 32 rows of float32" in text
+    assert f"{path}: groups of 8, 32 rows of float32" in text
     assert "8x4x3x3" in text
     assert "2 × fewer than 2 dimensions: bias, steps" in text
     assert text.splitlines()[-1] == "nothing written; -o STORE.h5 keeps these results"
@@ -88,6 +88,51 @@ def test_onnx_knows_its_weights(bitx, sample):
     assert set(found["left_out"].values()) == {"no layer multiplies by it"}
     (found,) = bitx.json("inspect", sample, "--include", "stem.bias")["dumps"]
     assert [row["tensor"] for row in found["tensors"]] == ["stem.bias"]
+
+
+@pytest.mark.parametrize("name", ["mild", "wild"])
+def test_a_preset_also_counts_ones_before_and_after(bitx, write, values, out, name):
+    path = write("safetensors")
+    run = ["inspect", path, "--preset", name]
+    (found,) = bitx.json(*run)["dumps"]
+    want = {
+        row["tensor"]: bx.weight_ones(values[row["tensor"]], **bx.preset(name)) for row in found["tensors"]
+    }
+    for row in found["tensors"]:
+        ones = want[row["tensor"]]
+        assert (row["ones_mean"], row["pruned_ones_mean"]) == (ones.before.mean, ones.after.mean)
+        assert row["ones_largest_mean"] == ones.before.largest
+        assert row["pruned_ones_largest_mean"] == ones.after.largest
+        assert row["sparsity_increment"] == pytest.approx(ones.sparsity_increment, rel=1e-14)
+        assert row["window_limited_groups"] == ones.window_limited_groups
+    weights = sum(ones.weights for ones in want.values())
+    mean = sum(ones.after.mean * ones.weights for ones in want.values()) / weights
+    assert found["totals"]["pruned_ones_mean"] == pytest.approx(mean)
+    assert f"pruned to {bx.preset(name)['rows']} rows a group" in bitx(*run, "-o", out / "s.h5").stdout
+    with Store.open(out / "s.h5") as store:
+        assert store.table("statistics")["pruned_ones_mean"].tolist() == [w.after.mean for w in want.values()]
+
+
+def test_without_a_preset_nothing_is_pruned(bitx, write, out):
+    path = write("npz")
+    (found,) = bitx.json("inspect", path)["dumps"]
+    assert found["totals"]["ones_mean"] is found["tensors"][0]["window_limited_groups"] is None
+    assert "pruned to" not in bitx("inspect", path, "-o", out / "s.h5").stdout
+    with Store.open(out / "s.h5") as store:
+        assert np.isnan(store.table("statistics")["sparsity_increment"]).all()
+
+
+def test_whole_kernels(bitx, write):
+    path = write("npz")
+    run = ["inspect", path, "--group", "whole"]
+    assert "needs --grouping kernel, not flat" in bitx(*run, code=2).stderr
+    assert "needs --grouping kernel, not channel" in bitx(*run, "--grouping", "channel", code=2).stderr
+    assert f"{path}: groups of whole kernels, 32 rows" in bitx(*run, "--grouping", "kernel").stdout
+    (found,) = bitx.json(*run, "--grouping", "kernel")["dumps"]
+    assert [row["groups"] for row in found["tensors"]] == [
+        row["values"] // (9 if row["tensor"] == "conv" else 1) for row in found["tensors"]
+    ]
+    assert "settles --group" in bitx("inspect", path, "--preset", "wild", "--group", 4, code=2).stderr
 
 
 def test_nothing_left(bitx, write):
@@ -140,5 +185,5 @@ def test_zeros_and_a_lone_vector(bitx, tmp_path):
     np.save(tmp_path / "z.npy", np.zeros(20, "f4"))
     (found,) = bitx.json("inspect", tmp_path / "z.npy")["dumps"]
     (row,) = found["tensors"]
-    assert (row["zeros"], row["zero_groups"], row["bit_sparsity"]) == (20, 2, None)
+    assert (row["zeros"], row["zero_groups"], row["bit_sparsity"]) == (20, 3, None)
     assert "–" in bitx("inspect", tmp_path / "z.npy").stdout

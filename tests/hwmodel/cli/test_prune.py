@@ -20,13 +20,18 @@ def by_hand(tensor, **options):
 @pytest.mark.parametrize(
     ("args", "options"),
     [
-        ([], {"rows": 5}),
+        ([], {}),
+        ([], {"rows": 6, "group": 8}),
+        (["--preset", "mild"], {"rows": 10, "group": 8}),
+        (["--grouping", "kernel", "--group", "whole"], {"grouping": "kernel", "group": None}),
         (["--rows", 3, "--rounding", "nearest"], {"rows": 3, "rounding": "nearest"}),
         (["--criterion", "energy", "--budget", 0.1], {"criterion": "energy", "budget": 0.1}),
         (["--criterion", "threshold", "--threshold", 0.2, "--rows", 4],
          {"criterion": "threshold", "threshold": 0.2, "rows": 4}),
-        (["--format", "fixed16", "--rows", 4, "--group", 8], {"format": "fixed16", "rows": 4, "group": 8}),
-        (["--grouping", "channel", "--window", 24], {"rows": 5, "grouping": "channel", "window": 24}),
+        (["--criterion", "threshold", "--threshold", 0.01, "--rows", "none"],
+         {"criterion": "threshold", "threshold": 0.01, "rows": None}),
+        (["--format", "fixed16", "--rows", 4, "--group", 16], {"format": "fixed16", "rows": 4, "group": 16}),
+        (["--grouping", "channel", "--window", 24], {"grouping": "channel", "window": 24}),
     ],
 )  # fmt: skip
 def test_values_are_the_librarys(bitx, dump, out, args, options):
@@ -53,6 +58,7 @@ def check_row(row, tensor, new, options):
     assert row["changed_values"] == np.count_nonzero(old != new)
     assert (row["zeros_before"], row["zeros_after"]) == (np.sum(old == 0), np.sum(new == 0))
     assert row["packed_bits"] == bx.pack(pruned).bits
+    assert row["window_limited_groups"] == pruned.window_limited_groups
     exact = np.linalg.norm((old - new).astype("f8")) / np.linalg.norm(old.astype("f8"))
     assert row["relative_error"] == pytest.approx(exact, rel=1e-6)
 
@@ -60,7 +66,8 @@ def check_row(row, tensor, new, options):
 def test_totals(bitx, write, out):
     document = bitx.json("prune", write("npz"), "-o", out / "p.npz")
     total, rows = document["totals"], document["tensors"]
-    for name in ("values", "groups", "changed_values", "zeros_after", "packed_bits"):
+    columns = ("values", "groups", "changed_values", "zeros_after", "packed_bits", "window_limited_groups")
+    for name in columns:
         assert total[name] == sum(row[name] for row in rows)
     errors = [row["relative_error"] * row["norm"] for row in rows]
     norm = np.linalg.norm([row["norm"] for row in rows])
@@ -98,6 +105,19 @@ def test_usage(bitx, write, out):
     same = ["prune", path, "-o", out / "p.npz", "--store", out / "p.npz"]
     assert "the same file" in bitx(*same, code=2).stderr
     assert "takes no threshold" in bitx.error("prune", path, "-o", out / "p.npz", "--threshold", 0.5)
+    assert "needs rows" in bitx.error("prune", path, "-o", out / "p.npz", "--rows", "none")
+    for args, message in (
+        (["--preset", "mild", "--rows", 5, "--group", 4], "--preset mild settles --rows and --group"),
+        (["--preset", "wild", "--group", "8"], "--preset wild settles --group: give one or the other"),
+        (["--preset", "wilder"], "'wilder' is none of mild, wild"),
+        (
+            ["--group", "whole"],
+            "--group whole stands for whole kernels, and needs --grouping kernel, not flat",
+        ),
+        (["--group", "65"], "'65' is neither an integer from 1 to 64 nor whole"),
+        (["--rows", "0"], "'0' is neither an integer from 1 nor none"),
+    ):
+        assert message in bitx("prune", path, "-o", out / "p.npz", *args, code=2).stderr
     assert "needs budget" in bitx.error("prune", path, "-o", out / "p.npz", "--criterion", "energy")
     assert list(out.iterdir()) == []
 
@@ -105,7 +125,7 @@ def test_usage(bitx, write, out):
 def test_selection(bitx, write, out, values):
     bitx("prune", write("safetensors"), "-o", out / "p.safetensors", "--include", "bias", "--include", "f*")
     new = safetensors.numpy.load_file(out / "p.safetensors")
-    assert np.array_equal(new["bias"], bx.prune(values["bias"], rows=5).values)
+    assert np.array_equal(new["bias"], bx.prune(values["bias"]).values)
     assert np.array_equal(new["conv"], values["conv"])
 
 
@@ -114,7 +134,7 @@ def test_directories_keep_their_shape(bitx, tmp_path, out, values):
     np.save(tmp_path / "d" / "sub" / "a.npy", values["conv"])
     np.savez(tmp_path / "d" / "b.npz", **values)
     bitx("prune", tmp_path / "d", "-o", out / "d")
-    expected = bx.prune(values["conv"], rows=5).values
+    expected = bx.prune(values["conv"]).values
     assert np.array_equal(np.load(out / "d" / "sub" / "a.npy"), expected)
     assert np.array_equal(np.load(out / "d" / "b.npz")["conv"], expected)
 
@@ -149,6 +169,18 @@ def test_the_error_of_huge_and_tiny_values(bitx, tmp_path, out):
         assert row["relative_error"] == pytest.approx(
             np.linalg.norm(unit - y) / np.linalg.norm(unit), rel=1e-9
         )
+
+
+def test_groups_that_the_window_limits_are_told(bitx, tmp_path, out):
+    x = np.zeros((4, 16), "f4")
+    x[:, 0], x[1:, 1] = 1.0, 2.0**-40
+    np.save(tmp_path / "w.npy", x)
+    run = ["prune", tmp_path / "w.npy", "-o", out / "p.npy"]
+    assert bitx.json(*run)["totals"]["window_limited_groups"] == 3
+    assert bitx.json(*run, "--window", 64)["totals"]["window_limited_groups"] == 0
+    bitx(*run, "--store", out / "s.h5")
+    with Store.open(out / "s.h5") as store:
+        assert store.table("pruning")["window_limited_groups"].tolist() == [3]
 
 
 def test_nothing_but_zeros(bitx, tmp_path, out):
