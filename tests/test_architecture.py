@@ -235,7 +235,7 @@ def test_type_checkers_see_the_machines(tmp_path: Path) -> None:
     script.write_text(
         "import hwmodel as hw\n"
         "machine = hw.accelerators.BitX(rows=6)\n"
-        "lanes: int = machine.lanes\n"
+        "depth: int | None = machine.lane_fifo_depth\n"
         "hw.accelerators.BitX(rows='six')\n"
         "hw.published.averages()[0].published\n"
     )

@@ -118,7 +118,7 @@ def kept(x: Values, *, format: str | None, steps: Steps, **options: Any) -> Kept
             pruned = bx.prune(block, out=spare[: len(block)], format=own, **options)
             tally.add(here, bx.essential_bits(pruned.values, own))
             rows[here] = pruned.kept_rows
-            limited += getattr(pruned, "window_limited_groups", 0)
+            limited += pruned.window_limited_groups
     except BitxError:
         bx.prune(x, format=format, **options)  # names the place in the whole tensor
         raise

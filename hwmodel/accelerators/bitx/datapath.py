@@ -73,9 +73,12 @@ class Datapath(ABC):
 
     def combine(self, c: Costs) -> Cost:
         """Shift a CU's sum to the group's exponent, if it is of floats, and add it to the register."""
-        cost = c.adder(self.sum_bits) + c.register(self.sum_bits)
-        # The shift stands before the register, so that one register holds the sum of a filter's groups.
-        return cost + c.shifter(self.sum_bits, self.sum_bits) if self.is_float else cost
+        return c.adder(self.sum_bits) + self.hold(c)
+
+    def hold(self, c: Costs) -> Cost:
+        """Write a CU's register, which holds the sum of a filter's groups: floats are shifted before it."""
+        register = c.register(self.sum_bits)
+        return register + c.shifter(self.sum_bits, self.sum_bits) if self.is_float else register
 
     def convert(self, c: Costs) -> Cost:
         """Make a float of a filter's sum: find the highest one, shift; nothing in fixed point."""
@@ -132,8 +135,12 @@ class RowSerial(Datapath):
         return others * c.comparator(key) + c.gates("multiplexer", others * self.group)
 
     def lane(self, c: Costs) -> Cost:
-        """Gate, sign and sum M activations, shift the sum to the row's place, add it to others."""
+        """Gate, sign and sum M activations, shift the sum to the row's place, add it to the running sum."""
         bits = self.group * self.parallel_bits
         gates = c.gates("and", bits) + c.gates("xor", bits)
         cost = adder_tree(c, self.group, self.parallel_bits, onto=gates)
-        return cost + c.shifter(self.shifted_bits, self.window) + c.adder(self.shifted_bits)
+        return cost + c.shifter(self.shifted_bits, self.window) + c.adder(self.sum_bits)
+
+    def combine(self, c: Costs) -> Cost:
+        """Write the register; each lane has an adder of its own."""
+        return self.hold(c)

@@ -13,7 +13,7 @@ from hwmodel.accelerators.bitx.counts import format_read
 from hwmodel.accelerators.bitx.hardware import Events
 from hwmodel.accelerators.bitx.job import Job
 from hwmodel.accelerators.bitx.selection import Gathered, Pruning
-from hwmodel.accelerators.bitx.work import BitWidths, LayerWork, Shape
+from hwmodel.accelerators.bitx.work import BitWidths, LayerWork, PassShape
 from hwmodel.networks.layers import Layer
 
 BASELINE_FORMAT = "fixed16"
@@ -30,14 +30,14 @@ class LayerRun:
     job : Job
     pruning : Pruning
     array : PEArray
-    shape : Shape
+    shape : PassShape
     """
 
     layer: Layer
     job: Job
     pruning: Pruning
     array: PEArray
-    shape: Shape
+    shape: PassShape
 
     @property
     def format(self) -> NumberFormat:

@@ -31,7 +31,7 @@ from hwmodel.accelerators.bitx.job import SERIAL, job_of, serial_format
 from hwmodel.accelerators.bitx.layer_run import LayerRun
 from hwmodel.accelerators.bitx.selection import Pruning
 from hwmodel.accelerators.bitx.tuning import changes_of
-from hwmodel.accelerators.bitx.work import Shape
+from hwmodel.accelerators.bitx.work import PassShape
 from hwmodel.accelerators.changes import Change
 from hwmodel.accelerators.on_chip import OnChip
 from hwmodel.costs.area_energy import buffer_srams
@@ -317,10 +317,10 @@ class BitX(Accelerator):
         )
 
     @property
-    def _shape(self) -> Shape:
+    def _shape(self) -> PassShape:
         """Options that say how passes are made up."""
         serial = self.weight_buffer_bytes if self.serial == "weights" else self.activation_buffer_bytes
-        return Shape(
+        return PassShape(
             serial=self.serial,
             group=self.group,
             compute_units=self.compute_units,

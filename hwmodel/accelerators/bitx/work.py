@@ -59,7 +59,7 @@ class BitWidths:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Shape:
+class PassShape:
     """Options of a machine that say how passes are made up.
 
     Parameters
@@ -95,7 +95,7 @@ class LayerWork:
     layer : Layer
     job : Job
     widths : BitWidths
-    shape : Shape
+    shape : PassShape
     groups : int
         Groups of a vector before zeros are packed away, which is what is broadcast.
     """
@@ -103,7 +103,7 @@ class LayerWork:
     layer: Layer
     job: Job
     widths: BitWidths
-    shape: Shape
+    shape: PassShape
     groups: int
 
     @property

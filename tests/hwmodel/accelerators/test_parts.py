@@ -8,7 +8,7 @@ import pytest
 
 import hwmodel as hw
 from hwmodel.accelerators import base
-from hwmodel.accelerators.bitx.hardware import Datapath
+from hwmodel.accelerators.bitx.datapath import RowSerial
 from hwmodel.costs.components import accumulator, accumulator_bits, adder_tree, crossbar, selector
 from hwmodel.costs.figures import BASES, Cost, array_multiplier_cells, costs
 
@@ -139,8 +139,8 @@ def test_a_lane_of_multipliers_beside_a_lane_of_rows(capsys):
 
     An array multiplier of equivalents is smaller than a synthesised one, so ours is up to 1.6 times less.
     """
-    c, path = Gates(), Datapath(16, 7, 16, 0)
-    row = (path.lane(c) + path.accumulate(c) + path.accumulator(c)).area_mm2
+    c, path = Gates(), RowSerial(group=16, window=7, rows=7, parallel_bits=16, exponent_bits=0)
+    row = (path.lane(c) + path.combine(c)).area_mm2
     sums = adder_tree(c, 16, 24) + accumulator(c, accumulator_bits(8, 16))
     mac = (16 * c.multiplier(16, 8) + sums).area_mm2
     with capsys.disabled():

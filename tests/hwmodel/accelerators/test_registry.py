@@ -12,7 +12,7 @@ from hwmodel.accelerators import registry
 
 def test_accelerators_are_frozen_records_of_their_options():
     acc = hw.accelerator("bitx", rows=4, fifo_depth=None)
-    assert (acc.rows, acc.fifo_depth, acc.lanes) == (4, None, 1)
+    assert (acc.rows, acc.fifo_depth, acc.group) == (4, None, 8)
     assert acc.label == "bitx(rows=4, fifo_depth=None)"
     assert hw.accelerator("bitx").label == "bitx"
     assert acc == hw.accelerator("bitx", rows=4, fifo_depth=None)
@@ -72,3 +72,15 @@ def test_other_packages_add_accelerators(monkeypatch):
         hw.accelerator("broken")
     with pytest.raises(OptionError, match="no subclass"):
         hw.accelerator("wrong")
+
+
+def test_presets_are_the_instances_that_a_paper_names():
+    mild, wild = (hw.accelerator("bitx", preset=name, fifo_depth=0) for name in ("mild", "wild"))
+    assert (mild.rows, mild.group, mild.label) == (10, 8, "bitx(rows=10, fifo_depth=0)")
+    assert wild == hw.accelerator("bitx", fifo_depth=0)
+    with pytest.raises(OptionError, match="preset must be one of mild, wild, got 'hot'"):
+        hw.accelerator("bitx", preset="hot")
+    with pytest.raises(OptionError, match="preset='mild' sets rows=10; rows=6 can't be given besides"):
+        hw.accelerator("bitx", preset="mild", rows=6)
+    with pytest.raises(OptionError, match="'dadiannao' has no option 'preset'"):
+        hw.accelerator("dadiannao", preset="mild")

@@ -11,13 +11,14 @@ import pytest
 import hwmodel as hw
 from bitxcore.errors import OptionError
 from bitxcore.store import Store
-from hwmodel.accelerators.bitx.hardware import Datapath, Events, Hardware
+from hwmodel.accelerators.bitx.datapath import RowSerial, WeightSerial
+from hwmodel.accelerators.bitx.hardware import PE_PARTS, Events, Hardware
 from hwmodel.costs.figures import BASES, Cost, costs
 from hwmodel.studies import published
 
 DATA = Path(__file__).parents[3] / "data" / "costs"
 PARTS = [
-    "e_align", "extractor", "activation_fifo", "lanes", "accumulators",
+    *PE_PARTS, "activation_alignment", "activation_fifo",
     "weight_buffer", "activation_buffer", "output_buffer", "leakage", "clock", "dram",
 ]  # fmt: skip
 RNG = np.random.default_rng(2)
@@ -97,9 +98,9 @@ class Gates:
 
 def test_a_lane_is_within_a_tenth_of_the_size_that_synthesis_gives():
     """8-bit weights (7 rows) and 16-bit activations: 3,100 to 3,540 NAND2 equivalents, five libraries."""
-    path, gates = Datapath(16, 7, 16, 0), Gates()
-    size = (path.lane(gates) + path.accumulate(gates) + path.accumulator(gates)).area_mm2
-    assert size == 3_075.5
+    path, gates = RowSerial(group=16, window=7, rows=7, parallel_bits=16, exponent_bits=0), Gates()
+    size = (path.lane(gates) + path.combine(gates)).area_mm2
+    assert size == 2_955.5
     assert 0.9 * 3_100 <= size <= 1.1 * 3_540
 
 
@@ -114,7 +115,7 @@ def test_parts_sum_to_the_energy_and_the_area():
         assert all(energy >= 0 for energy in r.energy_parts_j.values())
         assert r.energy_j == fsum(r.energy_parts_j.values())
         assert r.area_mm2 == fsum(acc.area_parts_mm2.values())
-        assert list(acc.area_parts_mm2) == PARTS[:8]
+        assert list(acc.area_parts_mm2) == PARTS[:10]
         assert r.power_w == r.energy_j / r.seconds
         assert r.columns()["energy_j"] == r.energy_j
 
@@ -137,20 +138,21 @@ def test_doubling_the_clock_does_not_speed_up_the_dram():
 
 def test_e_align_is_gated_in_fixed_point():
     floating, fixed = simulate(), simulate(format="fixed16")
-    assert floating.energy_parts_j["e_align"] > 0
-    assert fixed.energy_parts_j["e_align"] == 0
+    only_floats = ("e_alignment", "activation_alignment", "conversion")
+    assert all(floating.energy_parts_j[part] > 0 for part in only_floats)
+    assert all(fixed.energy_parts_j[part] == 0 for part in only_floats)
     assert fixed.area_mm2 == floating.area_mm2
-    gated = hw.accelerator("bitx").area_parts_mm2["e_align"]
+    gated = sum(hw.accelerator("bitx").area_parts_mm2[part] for part in only_floats)
     leakage = 0.01 * (fixed.area_mm2 - gated) * fixed.seconds
     assert fixed.energy_parts_j["leakage"] == pytest.approx(leakage)
     assert floating.energy_parts_j["leakage"] == pytest.approx(0.01 * floating.area_mm2 * floating.seconds)
-    for part in ("extractor", "lanes", "accumulators", "weight_buffer"):
+    for part in ("bit_extraction", "compute_units", "weight_buffer"):
         assert fixed.energy_parts_j[part] < floating.energy_parts_j[part]
 
 
 def test_fewer_rows_cost_less():
     found = [simulate(rows=n).energy_parts_j for n in (32, 9, 5, 3, 1)]
-    for part in ("lanes", "extractor", "accumulators", "clock", "leakage"):
+    for part in ("bit_extraction", "compute_units", "clock", "leakage"):
         values = [parts[part] for parts in found]
         assert all(a > b for a, b in pairwise(values)), part
     assert found[0]["weight_buffer"] == found[-1]["weight_buffer"]
@@ -163,8 +165,8 @@ def test_basis_is_switchable():
     assert simulate(cost_basis="neurosim").accelerator == "bitx(cost_basis=neurosim)"
 
 
-def test_events_by_hand():
-    """One filter of two groups of 4 (rows 2 and 1) at 5 positions, 3 at a time, one lane, 8-bit weights."""
+def events_of(weights, positions, **options):
+    """Datapath that a layer uses, its events and its result, on one PE of 3 CUs."""
     seen = []
 
     class Watching(Hardware):
@@ -172,37 +174,53 @@ def test_events_by_hand():
             seen.append((path, events))
             return super().energy(path, events)
 
-    acc = hw.accelerator(
-        "bitx",
-        compute_units=1,
-        processing_elements=3,
-        group=4,
-        rows=2,
-        pack_zeros=False,
-        fifo_depth=1,
-        dram=None,
-    )
+    machine = {"processing_elements": 1, "compute_units": 3, "group": 4, "rows": 2, "fifo_depth": 1}
+    acc = hw.accelerator("bitx", **(machine | {"pack_zeros": False, "dram": None} | options))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("hwmodel.accelerators.bitx.machine.Hardware", Watching)
-        w = np.array([[64, 32, 0, 0, 1, 0, 0, 0]], np.int8)
-        r = hw.simulate(acc, hw.Linear("l", 8, 1, positions=5), hw.Operands(w))
-    ((path, events),) = seen
-    assert path == Datapath(group=4, window=7, parallel_bits=16, exponent_bits=0)
+        layer = hw.Linear("l", weights.shape[1], len(weights), positions=positions)
+        r = hw.simulate(acc, layer, hw.Operands(weights))
+    return *seen[0], r
+
+
+def test_events_by_hand():
+    """One filter of two groups of 4 at 5 positions, 3 at a time; 8-bit weights.
+
+    Rows 64 and 32 are kept of the first group: 2, 1, 0 and 0 ones, 2 cycles; row 1 of the second: 1, 1 cycle.
+    """
+    w = np.array([[96, 32, 0, 0, 1, 0, 0, 0]], np.int8)
+    path, events, r = events_of(w, positions=5)
+    assert path == WeightSerial(group=4, window=7, rows=2, parallel_bits=16, exponent_bits=0)
     assert events == Events(
         serial_groups=2 * 2,
-        rows_emitted=3 * 2,
-        rows_applied=3 * 5,
-        pe_cycles=3 * 5,
-        group_sums=2 * 5,
+        handed_out=4 * 2,
+        applied=4 * 5,
+        cu_cycles=3 * 5,
+        outputs=5,
         parallel_groups=2 * 5,
+        taken_groups=2 * 5,
         weight_bits_read=2 * 2 * 32,
         activation_bits_read=2 * 5 * 64,
         output_bits_written=5 * 16,
     )
     c = costs("aladdin")
-    assert r.energy_parts_j["lanes"] == 15 * path.lane(c).energy_j
+    units = 20 * path.lane(c).energy_j + 15 * path.combine(c).energy_j
+    assert r.energy_parts_j["compute_units"] == units
     # 128 bits read in 1 access, 64 written by the memory in 1.
     assert r.energy_parts_j["weight_buffer"] == c.sram(1 << 19).read_j + c.sram(1 << 19).write_j
+
+
+def test_events_of_other_organisations_by_hand():
+    w = np.array([[96, 32, 0, 0, 1, 0, 0, 0]], np.int8)
+    _, rows, _ = events_of(w, positions=5, serial_unit="row")
+    assert (rows.handed_out, rows.applied, rows.cu_cycles) == (3 * 2, 3 * 5, 3 * 5)
+    # Both groups are a step of 2 cycles, on all 3 CUs, at each position.
+    _, shared, _ = events_of(w, positions=5, cu_operands="weights")
+    assert (shared.serial_groups, shared.handed_out, shared.applied) == (2 * 5, 4 * 5, 4 * 5)
+    assert (shared.cu_cycles, shared.taken_groups) == (2 * 3 * 5, 2 * 5)
+    _, queued, r = events_of(w, positions=5, lane_fifo_depth=1)
+    assert queued.applied == 4 * 5
+    assert r.energy_parts_j["lane_queues"] > 0
 
 
 def test_networks_add_up_and_reach_the_store(tmp_path):
@@ -234,17 +252,40 @@ def test_networks_add_up_and_reach_the_store(tmp_path):
 
 
 def test_published_figures_are_beside_ours_and_never_inputs():
-    machine = published.nearest_in_area("aladdin", 1e9)
-    assert published.logic_area_mm2(machine) == pytest.approx(published.AREA_MM2, rel=0.1)
     network = hw.Network("one", (hw.NetworkLayer(LAYER, "a"),), source="a test")
-    found = published.area_and_power(network, dump={"a": WEIGHTS})[1]
-    assert [c.quantity for c in found] == ["area", "power, float32", "power, fixed16"]
-    assert [c.published for c in found] == [0.039, 0.06862, 0.03641]
-    for c in found:
-        assert c.ratio == c.ours / c.published
-        assert 0.1 < c.ratio < 10
-    assert found[1].ours > found[2].ours
+    found = {(c.quantity, c.basis): c for c in published.one_pe(network, dump={"a": WEIGHTS})}
+    assert len(found) == 3 * 3 * 5
+    totals = {"area": 0.039, "power, float32": 0.06862, "power, fixed16": 0.03641}
+    for basis in BASES:
+        for what, figure in totals.items():
+            c = found[f"Total: {what}", basis]
+            assert c.published == pytest.approx(figure)
+            assert c.ratio == c.ours / c.published
+            parts = (p for p in ("E-alignment", "Bit Extraction", "16 CUs", "Misc&Control"))
+            assert c.ours == pytest.approx(sum(found[f"{p}: {what}", basis].ours for p in parts))
+            assert 0.1 < c.ratio < 10
+        gated = found["E-alignment: power, fixed16", basis]
+        assert (gated.ours, gated.published, gated.ratio) == (0.0, None, None)
+        assert found["Total: power, float32", basis].ours > found["Total: power, fixed16", basis].ours
     sources = (Path(hw.__file__).parent / "accelerators").rglob("*.py")
     for path in [*sources, *DATA.iterdir()]:
         text = path.read_text("utf-8")
         assert not any(figure in text for figure in ("0.039", "68.62", "36.41", "0.06862", "0.03641")), path
+
+
+def test_one_pe_is_a_machine_of_one():
+    """Its power is the energy of its parts over the time, leakage and clock of other parts left out."""
+    network = hw.Network("one", (hw.NetworkLayer(LAYER, "a"),), source="a test")
+    (total,) = (
+        c.ours
+        for c in published.one_pe(network, dump={"a": WEIGHTS}, bases=["horowitz"])
+        if c.quantity == "Total: power, float32"
+    )
+    acc = hw.accelerator("bitx", processing_elements=1, cost_basis="horowitz", dram=None)
+    r = hw.simulate(acc, LAYER, hw.Operands(WEIGHTS))
+    parts = acc.hardware.inventory()
+    c = costs("horowitz")
+    energy = sum(r.energy_parts_j[p] for p in PE_PARTS)
+    clock = sum(parts[p].register_bits for p in PE_PARTS) * c.clock_j_per_bit * 1e9
+    leakage = sum(parts[p].area_mm2 for p in PE_PARTS) * c.leakage_w_per_mm2
+    assert total == pytest.approx(energy / r.seconds + clock + leakage)

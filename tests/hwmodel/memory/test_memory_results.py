@@ -36,7 +36,7 @@ def operands(layer, seed=0):
 
 
 def bitx(**options):
-    return hw.accelerator("bitx", **(SMALL | {"compute_units": 16, "processing_elements": 4} | options))
+    return hw.accelerator("bitx", **(SMALL | {"processing_elements": 16, "compute_units": 4} | options))
 
 
 @pytest.mark.parametrize("layer", LAYERS, ids=lambda layer: layer.name)
@@ -108,9 +108,9 @@ def test_less_in_the_way_is_never_slower(layer):
     for option, values in {
         "dram_channels": (1, 2, 4),
         "fifo_depth": (0, 1, 2, None),
-        "lanes": (1, 2, 4),
+        "lane_fifo_depth": (0, 1, 4, None),
         "rows": (24, 9, 5, 2),
-        "compute_units": (4, 8, 16),
+        "processing_elements": (4, 8, 16),
     }.items():
         found = [hw.simulate(bitx(**{option: v}), layer, operands(layer)).cycles for v in values]
         assert found == sorted(found, reverse=True), option
@@ -118,18 +118,25 @@ def test_less_in_the_way_is_never_slower(layer):
     assert found[0].dram_bytes >= found[1].dram_bytes
 
 
-def test_unpruned_readings_wait_for_the_same_memory():
+@pytest.mark.parametrize(
+    ("options", "skipping", "every"),
+    [({"window": 64}, "unpruned", "every_bit"), ({"serial_unit": "row"}, "nonempty_rows", "all_rows")],
+)
+def test_unpruned_readings_wait_for_the_same_memory(options, skipping, every):
     layer = LAYERS[0]
+    over, over_every = f"speedup_over_{skipping}", f"speedup_over_{every}"
+    dense = "unpruned_" * (skipping != "unpruned") + f"{skipping}_cycles"
     for dram in (None, "DDR4-2400_x64_brc"):
-        whole = hw.simulate(bitx(rows=32, pack_zeros=False, dram=dram), layer, operands(layer))
-        assert whole.speedup_over_nonempty_rows == whole.on_chip_speedup_over_nonempty_rows == 1
-        pruned = hw.simulate(bitx(rows=5, dram=dram), layer, operands(layer))
-        assert pruned.unpruned_all_rows_cycles == whole.unpruned_all_rows_cycles
-        assert pruned.unpruned_nonempty_rows_cycles == whole.cycles
+        machine = bitx(rows=64, pack_zeros=False, dram=dram, **options)
+        whole = hw.simulate(machine, layer, operands(layer))
+        assert getattr(whole, over) == getattr(whole, f"on_chip_{over}") == 1
+        pruned = hw.simulate(replace(machine, rows=5), layer, operands(layer))
+        assert getattr(pruned, dense) == whole.cycles
+        gain, on_chip = getattr(pruned, over_every), getattr(pruned, f"on_chip_{over_every}")
         if dram is None:
-            assert pruned.speedup_over_all_rows == pruned.on_chip_speedup_over_all_rows
+            assert gain == on_chip
         else:
-            assert 1 <= pruned.speedup_over_all_rows < pruned.on_chip_speedup_over_all_rows
+            assert 1 <= gain < on_chip
 
 
 def test_every_machine_moves_the_same_at_the_same_precision():
@@ -171,7 +178,7 @@ def test_packed_weights_move_the_bits_of_the_packed_form(form, rows):
     assert r.dram_weight_bytes_plain == plain.dram_weight_bytes
     assert plain.dram_weight_bytes_plain is None
     assert r.on_chip_cycles == plain.on_chip_cycles
-    assert r.unpruned_all_rows_cycles == plain.unpruned_all_rows_cycles
+    assert r.unpruned_cycles == plain.unpruned_cycles
     if packed < 8 * plain.dram_weight_bytes:
         assert r.cycles <= plain.cycles
         assert r.energy_parts_j["dram"] < plain.energy_parts_j["dram"]
@@ -182,7 +189,7 @@ def test_packed_weights_say_where_packed_away_zeros_were():
     w = RNG.standard_normal((30, 64)).astype(np.float32) * (RNG.random((30, 64)) < 0.4)
     r = hw.simulate(bitx(weights_in_dram="packed"), layer, hw.Operands(w))
     groups, rows = r.groups, sum(n * k for n, k in enumerate(r.kept_rows_histogram))
-    assert r.dram_weight_bytes == ceil((groups * (8 + 32 + 16) + rows * 16 + 30 * 64) / 8)
+    assert r.dram_weight_bytes == ceil((groups * (8 + 32 + 8) + rows * 8 + 30 * 64) / 8)
 
 
 def test_options_are_checked():

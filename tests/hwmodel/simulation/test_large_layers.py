@@ -8,7 +8,7 @@ import pytest
 
 import hwmodel as hw
 from bitxcore.errors import TensorError
-from hwmodel.accelerators.bitx import row_counts as bitx_rows
+from hwmodel.accelerators.bitx import counts as bitx_counts
 
 MILLION = 1 << 20
 
@@ -39,10 +39,10 @@ def test_blocks_of_filters_change_nothing(monkeypatch, options):
     layer = hw.Conv("c", in_channels=6, out_channels=50, in_size=(4, 4), kernel=3)
     weights = rng.standard_normal(layer.weight_shape) * 10 ** rng.uniform(-3, 0, layer.weight_shape)
     weights = hw.Operands((weights * (rng.random(layer.weight_shape) < 0.6)).astype(np.float32))
-    machine = hw.accelerator("bitx", compute_units=16, **options)
+    machine = hw.accelerator("bitx", processing_elements=16, **options)
     whole = hw.simulate(machine, layer, weights)
     for block in (1, 200, 54 * 49):
-        monkeypatch.setattr(bitx_rows, "BLOCK", block)
+        monkeypatch.setattr(bitx_counts, "BLOCK", block)
         assert hw.simulate(machine, layer, weights) == whole
 
 
@@ -51,7 +51,7 @@ def test_a_bad_value_is_named_by_its_place_in_the_whole_tensor(monkeypatch):
     weights[40, 3] = np.nan
     found = []
     for block in (1 << 22, 100):
-        monkeypatch.setattr(bitx_rows, "BLOCK", block)
+        monkeypatch.setattr(bitx_counts, "BLOCK", block)
         with pytest.raises(TensorError) as error:
             hw.simulate(hw.accelerator("bitx"), hw.Linear("l", 20, 50), hw.Operands(weights))
         found.append(str(error.value))
