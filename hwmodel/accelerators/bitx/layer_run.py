@@ -151,8 +151,7 @@ class LayerRun:
 
     def _every_bit(self, dense: Gathered) -> TileTimes:
         """Time lanes that take every bit of the format: a float's significand, a whole integer."""
-        fmt = self.format
-        bits = fmt.significand_bits if fmt.is_float else fmt.storage_bits
+        bits = self.format.significand_bits if self.format.is_float else self.widths.serial
         return self.array.every_group_alike(bits, dense.lengths, self.job.bounds)
 
     def _fixed_cycles(self, unpruned_cycles: int) -> int:
