@@ -7,6 +7,7 @@ but the definition of pruning on Python integers.
 
 from collections import Counter, deque
 from dataclasses import dataclass
+from itertools import chain
 from math import ldexp
 from types import SimpleNamespace
 
@@ -130,7 +131,7 @@ def turns_of_rows(acc, groups):
             for row in group.rows
         ]
         at_once = acc.rows_per_cycle
-        turns = [sum(shifts[i : i + at_once], []) for i in range(0, len(shifts), at_once)]
+        turns = [list(chain(*shifts[i : i + at_once])) for i in range(0, len(shifts), at_once)]
         steps.append([turns or ([] if acc.skip_zero_groups else [[]])])
     return steps
 
