@@ -58,20 +58,27 @@ class Group:
     rows: list
 
 
+def top_exponent(emax, fmt):
+    return emax - fmt.bias if fmt.is_float else fmt.significand_bits - 1
+
+
 def pruned_group(codes, indices, fmt, acc):
     window = acc.window or fmt.default_window
     options = {name: getattr(acc, name) for name in ("criterion", "rows", "threshold", "budget", "rounding")}
     pruned, mask, emax = reference.prune_group(codes, fmt, window, **options)
-    top = emax - fmt.bias if fmt.is_float else fmt.significand_bits - 1
+    top = top_exponent(emax, fmt)
     rows = [top - row for row in range(window) if mask >> (window - 1 - row) & 1]
     return Group(indices, [ones_of(code, fmt) for code in pruned], rows)
 
 
 def whole_group(codes, indices, fmt, acc):
-    """Build a group that nothing is pruned of, neither by rank nor by a window; its rows in the window."""
-    rows = acc.window or fmt.default_window
-    found = reference.prune_group(codes, fmt, rows, rows=rows)[1].bit_count()
-    return Group(indices, [ones_of(code, fmt) for code in codes], [None] * found)
+    """Build a group of which nothing is pruned: ones of whole significands, but rows of the window."""
+    rows = []
+    if acc.serial_unit == "row":
+        aligned = reference.align(codes, fmt, acc.window or fmt.default_window)
+        top = top_exponent(aligned.emax, fmt)
+        rows = [top - row for row, count in enumerate(reference.row_ones(aligned)) if count]
+    return Group(indices, [ones_of(code, fmt) for code in codes], rows)
 
 
 class Serial:
@@ -201,24 +208,28 @@ def result(cus):
 # What can be busy
 
 
-class Fill:
+class Countdown:
     def __init__(self, cycles):
         self.left = cycles
 
-    busy = property(lambda self: self.left > 0)
+    @property
+    def busy(self):
+        return self.left > 0
 
     def step(self):
-        self.left = max(0, self.left - 1)
+        self.left -= 1
 
 
 class Port:
     def __init__(self, moved, width):
         self.left, self.width = moved if width else 0, width
 
-    busy = property(lambda self: self.left > 0)
+    @property
+    def busy(self):
+        return self.left > 0
 
     def step(self):
-        self.left = max(0, self.left - (self.width or 0))
+        self.left -= self.width or 0
 
 
 class Pool:
@@ -227,22 +238,12 @@ class Pool:
     def __init__(self, workers, work):
         self.workers, self.left = workers, work
 
-    busy = property(lambda self: self.left > 0)
+    @property
+    def busy(self):
+        return self.left > 0
 
     def step(self):
-        self.left = max(0, self.left - self.workers)
-
-
-class Apart:
-    """PEs each of which has its own cycles to spend, and never waits."""
-
-    def __init__(self, cycles):
-        self.left = list(cycles)
-
-    busy = property(lambda self: any(self.left))
-
-    def step(self):
-        self.left = [max(0, left - 1) for left in self.left]
+        self.left -= self.workers
 
 
 class Lane:
@@ -278,15 +279,13 @@ class PE:
     def __init__(self, steps, lane_depth, on_take=nothing, on_shift=nothing):
         self.steps, self.lane_depth, self.on_take, self.on_shift = steps, lane_depth, on_take, on_shift
         self.lanes = [Lane() for _ in steps[0]] if steps else []
-        self.taken = 0
+        self.taken = 0  # steps
+        self.finished = 0  # by all lanes
+        self.done = not steps
 
-    @property
-    def finished(self):
-        return min((lane.finished for lane in self.lanes), default=0)
-
-    @property
-    def done(self):
-        return self.finished == len(self.steps)
+    def look(self):
+        self.finished = min(lane.finished for lane in self.lanes)
+        self.done = self.finished == len(self.steps)
 
     def has_room(self):
         if self.taken == len(self.steps):
@@ -298,11 +297,15 @@ class PE:
         for lane, turns in zip(self.lanes, self.steps[self.taken], strict=True):
             lane.take(turns)
         self.taken += 1
+        self.look()
 
     def step(self):
+        if self.done:
+            return
         for lane in self.lanes:
             for shift in lane.step():
                 self.on_shift(*shift)
+        self.look()
 
 
 class PEs:
@@ -315,7 +318,7 @@ class PEs:
 
     @property
     def busy(self):
-        return not all(pe.done for pe in self.pes)
+        return any(not pe.done for pe in self.pes)
 
     def settle(self):
         """Take all that can be taken at this instant."""
@@ -455,7 +458,7 @@ def simulate(acc, layer, serial, others, other_bits, turns=None):
                     ]
                 alike[key] = run_pass(
                     acc,
-                    Fill(latency * times),
+                    Countdown(latency * times),
                     pool_of_work(acc, [work[f] for f in filters], by_row),
                     [alone[f] for f in filters],
                     PEs(pes, acc.fifo_depth, acc.lane_fifo_depth),
@@ -505,7 +508,7 @@ def run_pass(acc, fill, pool, alone, pes, moved):
     behind = {
         "compute_cycles": pool,
         "lane_wait_cycles": Pool(acc.processing_elements, sum(alone)),
-        "imbalance_cycles": Apart(alone),
+        "imbalance_cycles": Countdown(max(alone)),
         "fifo_full_cycles": pes,
     }
     ports = {
@@ -515,8 +518,8 @@ def run_pass(acc, fill, pool, alone, pes, moved):
     }
     everyone = {"fill_cycles": fill, **behind, **ports}
     causes = Counter()
-    while any(agent.busy for agent in everyone.values()):
-        causes[next(cause for cause, agent in everyone.items() if agent.busy)] += 1
+    while busy := [cause for cause, agent in everyone.items() if agent.busy]:
+        causes[busy[0]] += 1
         stepping = [fill] if fill.busy else behind.values()
         for agent in (*stepping, *ports.values()):
             agent.step()
@@ -532,20 +535,22 @@ def work_cycles(acc, layer, serial):
     return passes * sum(-(-serial.ones(v) // lanes_of(acc)) for v in range(layer.filters))
 
 
-def columns(acc, layer, codes, fmt, other_bits, fixed16):
+def columns(acc, layer, kept, codes, other_bits, fixed16):
     """What the engine reports beside the cycles by cause.
 
     Parameters
     ----------
-    acc, layer, codes, fmt
+    acc, layer, codes
         As for `Serial`.
+    kept : Serial
+        What pruning leaves of the codes.
     other_bits : int or None
         Precision of the other operand, if it is given.
     fixed16 : list of lists of int
         Codes of the values in 16-bit fixed point, for floats.
     """
+    fmt = kept.fmt
     width = other_bits or (fmt.storage_bits if fmt.is_float else 16)
-    kept = Serial(acc, layer, codes, fmt)
     whole = Serial(acc, layer, codes, fmt, prune=False)
     groups = [group for vector in kept.vectors for group in vector]
 

@@ -168,7 +168,7 @@ def check(r, acc, layer, codes, fmt, others, other_bits, fixed16):
     causes, outputs = stepped.simulate(acc, layer, serial, others, width)
     assert {c: getattr(r, c) for c in CAUSES} == {c: causes[c] for c in CAUSES}, acc.label
     assert r.cycles == sum(causes.values())
-    for name, expected in stepped.columns(acc, layer, codes, fmt, other_bits, fixed16).items():
+    for name, expected in stepped.columns(acc, layer, serial, codes, other_bits, fixed16).items():
         found = getattr(r, name)
         if name.endswith("histogram"):
             found = {k: n for k, n in enumerate(found) if n}
@@ -298,7 +298,7 @@ def test_windows_times_filters_are_the_convolution(layer):
 
 def test_random_cases_reach_every_cause():
     reached = {"weight": set(), "row": set()}
-    for seed in range(120):
+    for seed in range(150):
         layer, acc, _, weights, _ = random_case(seed)
         r = hw.simulate(acc, layer, hw.Operands(weights))
         reached[acc.serial_unit] |= {c for c in CAUSES if getattr(r, c)}
