@@ -77,8 +77,8 @@ def random_case(seed):
         activation_bytes_per_cycle=pick(rng, None, None, None, 3, 8),
         output_bytes_per_cycle=pick(rng, None, None, None, 1, 2),
         fill=pick(rng, "load", "load", "pass"),
-        weight_buffer_bytes=pick(rng, 1 << 19, 16, 64, 150),
-        activation_buffer_bytes=pick(rng, 1 << 19, 16, 64, 150),
+        weight_buffer_bytes=pick(rng, 1 << 19, 40, 75, 150),
+        activation_buffer_bytes=pick(rng, 1 << 19, 40, 75, 150),
         dram=None,
         **serial_unit(rng),
     )
@@ -505,9 +505,9 @@ def test_the_pipeline_fills_once_for_each_half_of_a_buffer():
         serial = stepped.Serial(acc, layer, codes_of(operands.weights, fmt), fmt)
         loaded = sum(map(len, serial.vectors)) * -(-acc.group * serial.bits // 8)
         latency = ((acc.group - 1).bit_length() + 1) * (1 + fmt.is_float)
-        for size in (2, 16, 50, 1 << 19):
+        for size in (40, 75, 1 << 19):
             r = hw.simulate(with_options(acc, fill="load", weight_buffer_bytes=size), layer, operands)
-            assert r.fill_cycles == latency * -(-loaded // (size // 2))
+            assert r.fill_cycles == latency * -(-2 * loaded // size)
         r = hw.simulate(with_options(acc, fill="pass"), layer, operands)
         assert r.fill_cycles == latency * r.filter_tiles * r.position_tiles
 
