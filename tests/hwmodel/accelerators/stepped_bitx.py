@@ -1,58 +1,159 @@
 """BitX stepped cycle by cycle: small, slow and plain. What the compiled engine is compared with.
 
-Every PE holds activations and an accumulator, every unit takes rows off its own list, and each cycle
-is put down to one cause by asking who is still busy. Nothing is shared with the engine but the
-definition of pruning on Python integers.
+Every lane hands the kept ones of its weight to the CUs one by one, every CU holds activations and a register,
+and each cycle is put down to one cause by asking who is still busy. Nothing is shared with the engine
+but the definition of pruning on Python integers.
 """
 
-from collections import Counter
+from collections import Counter, deque
+from dataclasses import dataclass
+from itertools import chain
 from math import ldexp
 from types import SimpleNamespace
 
 import numpy as np
 
 from bitxcore import reference
+from bitxcore.formats import number_format
 
-ACTIVATION_WINDOW = 32  # A
+ACTIVATION_WINDOW = 16  # A
 
 
-# Groups: which weights come together, and their rows
+# Groups: which weights come together, and the ones that they keep
 
 
 def gather(used, acc, channels, kernel_positions):
     """Lists of reduction indices, one a group, of a filter; `used`: which of its weights are not zero."""
-    order = range(len(used))
-    lanes = [order]
+    runs = [range(len(used))]
     if acc.grouping == "channel":
-        lanes = [[c * kernel_positions + k for c in range(channels)] for k in range(kernel_positions)]
+        runs = [[c * kernel_positions + k for c in range(channels)] for k in range(kernel_positions)]
+    elif acc.grouping == "kernel":
+        runs = [[c * kernel_positions + k for k in range(kernel_positions)] for c in range(channels)]
     if acc.pack_zeros:
-        lanes = [[i for lane in lanes for i in lane if used[i]]]
-    return [list(lane[i : i + acc.group]) for lane in lanes for i in range(0, len(lane), acc.group)]
+        runs = [[i for run in runs for i in run if used[i]]]
+    return [list(run[i : i + acc.group]) for run in runs for i in range(0, len(run), acc.group)]
 
 
-class WeightGroup:
-    """Kept rows of a group, the most significant first: (exponent of the row, signed bits)."""
-
-    def __init__(self, codes, indices, fmt, window, acc):
-        self.indices = indices
-        group = reference.align([*codes, *[0] * (acc.group - len(codes))], fmt, window)
-        ones = reference.row_ones(group)
-        mask = reference.keep(ones, acc.criterion, acc.rows, acc.threshold, acc.budget)
-        top = group.emax - fmt.bias if fmt.is_float else fmt.significand_bits - 1
-        self.rows = []
-        for row in reference.ranking(ones):
-            place = window - 1 - row
-            if mask >> place & 1:
-                bits = [
-                    (-1) ** v.sign * (a >> place & 1)
-                    for v, a in zip(group.members, group.aligned, strict=True)
-                ]
-                if fmt.encoding == "twos-complement" and row == 0:
-                    bits = [-b for b in bits]
-                self.rows.append((top - row, bits))
+def ones_of(code, fmt):
+    """(exponent, sign) of each one of a value, the most significant first."""
+    value = reference.decode(code, fmt)
+    top = fmt.significand_bits - 1
+    unit = value.exponent - fmt.bias - top if fmt.is_float else 0
+    places = [i for i in range(top, -1, -1) if value.significand >> i & 1]
+    if fmt.encoding == "twos-complement":
+        return [(i, -1 if i == top else 1) for i in places]
+    return [(unit + i, -1 if value.sign else 1) for i in places]
 
 
-# Processing elements
+@dataclass
+class Group:
+    """Weights that are pruned together.
+
+    ``indices`` say which weights of the filter they are; ``ones`` has the kept ones of each; ``rows`` has the
+    exponents of the kept rows.
+    """
+
+    indices: list
+    ones: list
+    rows: list
+
+
+def top_exponent(emax, fmt):
+    return emax - fmt.bias if fmt.is_float else fmt.significand_bits - 1
+
+
+def pruned_group(codes, indices, fmt, acc):
+    window = acc.window or fmt.default_window
+    options = {name: getattr(acc, name) for name in ("criterion", "rows", "threshold", "budget", "rounding")}
+    pruned, mask, emax = reference.prune_group(codes, fmt, window, **options)
+    top = top_exponent(emax, fmt)
+    rows = [top - row for row in range(window) if mask >> (window - 1 - row) & 1]
+    return Group(indices, [ones_of(code, fmt) for code in pruned], rows)
+
+
+def whole_group(codes, indices, fmt, acc):
+    """Build a group of which nothing is pruned: ones of whole significands, but rows of the window."""
+    rows = []
+    if acc.serial_unit == "row":
+        aligned = reference.align(codes, fmt, acc.window or fmt.default_window)
+        top = top_exponent(aligned.emax, fmt)
+        rows = [top - row for row, count in enumerate(reference.row_ones(aligned)) if count]
+    return Group(indices, [ones_of(code, fmt) for code in codes], rows)
+
+
+class Serial:
+    """The operand whose ones are taken one after another: groups of each vector, and its width in bits."""
+
+    def __init__(self, acc, layer, codes, fmt, *, prune=True):
+        self.fmt = fmt
+        self.bits = fmt.storage_bits
+        if not fmt.is_float:
+            self.bits = fmt.significand_bits + (fmt.encoding == "sign-magnitude")
+        if not prune:
+            acc = changed(acc, pack_zeros=False)
+        self.vectors = []
+        for vector in codes:
+            used = [reference.decode(code, fmt).significand != 0 for code in vector]
+            cut = gather(used, acc, layer.channels, layer.kernel_positions)
+            make = pruned_group if prune else whole_group
+            self.vectors.append([make([vector[i] for i in indices], indices, fmt, acc) for indices in cut])
+
+    def ones(self, v):
+        return sum(len(ones) for group in self.vectors[v] for ones in group.ones)
+
+
+def changed(acc, **options):
+    return SimpleNamespace(**(acc.options | options))
+
+
+# Turns: what the lanes of a PE do, one after another. A turn is a list of (group, member, exponent, sign).
+
+
+def lanes_of(acc):
+    """Lanes of a PE that hold one weight each."""
+    return acc.group * (acc.compute_units if acc.cu_operands == "weights" else 1)
+
+
+def turns_of_weights(acc, groups):
+    """Steps of a PE: for each lane, its weight's ones, one a turn."""
+    at_once = acc.compute_units if acc.cu_operands == "weights" else 1
+    steps = []
+    for first in range(0, len(groups), at_once):
+        lanes = [[] for _ in range(lanes_of(acc))]
+        for g in range(first, min(first + at_once, len(groups))):
+            for member, ones in enumerate(groups[g].ones):
+                lanes[(g - first) * acc.group + member] = [[(g, member, *one)] for one in ones]
+        if not any(lanes) and not acc.skip_zero_groups:
+            lanes = [[[]] for _ in lanes]
+        steps.append(lanes)
+    return steps
+
+
+def turns_of_rows(acc, groups):
+    """Steps of a PE whose one lane takes whole rows, several a turn."""
+    steps = []
+    for g, group in enumerate(groups):
+        shifts = [
+            [(g, member, *one) for member, ones in enumerate(group.ones) for one in ones if one[0] == row]
+            for row in group.rows
+        ]
+        at_once = acc.rows_per_cycle
+        turns = [list(chain(*shifts[i : i + at_once])) for i in range(0, len(shifts), at_once)]
+        steps.append([turns or ([] if acc.skip_zero_groups else [[]])])
+    return steps
+
+
+def idle_turns(count):
+    """Make a rule by which every step takes `count` turns, whatever the weights are."""
+
+    def turns(acc, groups):
+        at_once = acc.compute_units if acc.cu_operands == "weights" else 1
+        return [[[[]] * count]] * -(-len(groups) // at_once)
+
+    return turns
+
+
+# Computing units
 
 
 def round_to_float32(numerator, exponent):
@@ -65,145 +166,184 @@ def round_to_float32(numerator, exponent):
     return np.float32(ldexp(kept if numerator >= 0 else -kept, exponent + shift))
 
 
-class FixedPE:
-    def __init__(self):
-        self.result = 0
+class CU:
+    """Shifters, a tree and a register: an exact sum, in units of ``2**lowest``."""
 
-    def load(self, activations):
-        self.activations = activations
-
-    def apply(self, exponent, bits):
-        self.result += sum(b * a for b, a in zip(bits, self.activations, strict=False)) << exponent
-
-    def end_group(self):
-        pass
-
-
-class FloatPE:
-    def __init__(self):
-        self.result = np.float32(0)
-
-    def load(self, activations):
-        """Align the activations in their window; start an exact sum."""
-        from bitxcore.formats import number_format
-
-        fmt = number_format("float32")
-        codes = np.asarray(activations, np.float32).view(np.uint32).tolist()
-        aligned = reference.align(codes, fmt, ACTIVATION_WINDOW)
-        self.activations = [
-            -a if v.sign else a for a, v in zip(aligned.aligned, aligned.members, strict=True)
-        ]
-        self.scale = aligned.emax - fmt.bias - (ACTIVATION_WINDOW - 1)
+    def __init__(self, is_float):
+        self.is_float = is_float
         self.sum, self.lowest = 0, 0
+        self.queued = {}
 
-    def apply(self, exponent, bits):
+    def take(self, group, activations):
+        """Queue a group's activations; floats are aligned in their window first."""
+        scale = 0
+        if self.is_float:
+            fmt = number_format("float32")
+            codes = np.asarray(activations, np.float32).view(np.uint32).tolist()
+            aligned = reference.align(codes, fmt, ACTIVATION_WINDOW)
+            members = zip(aligned.aligned, aligned.members, strict=True)
+            activations = [-a if v.sign else a for a, v in members]
+            scale = aligned.emax - fmt.bias - (ACTIVATION_WINDOW - 1)
+        self.queued[group] = activations, scale
+
+    def apply(self, group, member, exponent, sign):
+        activations, scale = self.queued[group]
+        self.add(sign * activations[member], exponent + scale)
+
+    def add(self, value, exponent):
         if exponent < self.lowest:
             self.sum <<= self.lowest - exponent
             self.lowest = exponent
-        self.sum += sum(b * a for b, a in zip(bits, self.activations, strict=False)) << (
-            exponent - self.lowest
-        )
+        self.sum += value << (exponent - self.lowest)
 
-    def end_group(self):
-        self.result += round_to_float32(self.sum, self.lowest + self.scale)
+
+def result(cus):
+    """Output of the CUs that have shared a filter at a position: one conversion of one exact sum."""
+    whole = CU(cus[0].is_float)
+    for cu in cus:
+        whole.add(cu.sum, cu.lowest)
+    return round_to_float32(whole.sum, whole.lowest) if whole.is_float else whole.sum
 
 
 # What can be busy
 
 
-class Fill:
+class Countdown:
     def __init__(self, cycles):
         self.left = cycles
 
-    busy = property(lambda self: self.left > 0)
+    @property
+    def busy(self):
+        return self.left > 0
 
     def step(self):
-        self.left = max(0, self.left - 1)
+        self.left -= 1
 
 
 class Port:
     def __init__(self, moved, width):
         self.left, self.width = moved if width else 0, width
 
-    busy = property(lambda self: self.left > 0)
+    @property
+    def busy(self):
+        return self.left > 0
 
     def step(self):
-        self.left = max(0, self.left - (self.width or 0))
+        self.left -= self.width or 0
 
 
-class EvenUnits:
-    """All units draw from one pool of work."""
+class Pool:
+    """Workers that all draw from one pool of work."""
 
-    def __init__(self, units, groups):
-        self.units = units
-        self.left = sum(len(turns) for filter_groups in groups for turns in filter_groups)
-
-    busy = property(lambda self: self.left > 0)
-
-    def step(self):
-        self.left = max(0, self.left - self.units)
-
-
-class Unit:
-    """One filter's groups, each a list of turns; a turn is the rows of one cycle."""
-
-    def __init__(self, groups, on_start, on_turn, on_end):
-        self.groups, self.on_start, self.on_turn, self.on_end = groups, on_start, on_turn, on_end
-        self.group, self.turn, self.working = 0, 0, False
+    def __init__(self, workers, work):
+        self.workers, self.left = workers, work
 
     @property
-    def done(self):
-        return self.group == len(self.groups)
-
-    def start(self):
-        self.on_start(self.group)
-        self.working, self.turn = True, 0
-        self.end_if_over()
+    def busy(self):
+        return self.left > 0
 
     def step(self):
-        if self.working:
-            self.on_turn(self.groups[self.group][self.turn])
-            self.turn += 1
-            self.end_if_over()
+        self.left -= self.workers
 
-    def end_if_over(self):
-        if self.turn == len(self.groups[self.group]):
-            self.on_end()
-            self.group += 1
-            self.working = False
+
+class Lane:
+    """A queue of steps, each a list of turns of which one is done in a cycle."""
+
+    def __init__(self):
+        self.queue, self.finished = deque(), 0
+
+    def take(self, turns):
+        self.queue.append(deque(turns))
+        self.pass_on()
+
+    def pass_on(self):
+        while self.queue and not self.queue[0]:
+            self.queue.popleft()
+            self.finished += 1
+
+    def step(self):
+        if not self.queue:
+            return []
+        turn = self.queue[0].popleft()
+        self.pass_on()
+        return turn
 
 
 def nothing(*_):
     pass
 
 
-class Units:
-    """Units behind a FIFO of `depth` groups and the register from which a group is handed out."""
+class PE:
+    """Lanes that take the steps of one filter together, and finish them by themselves."""
 
-    def __init__(self, units, depth):
-        self.units, self.depth = units, depth
+    def __init__(self, steps, lane_depth, on_take=nothing, on_shift=nothing):
+        self.steps, self.lane_depth, self.on_take, self.on_shift = steps, lane_depth, on_take, on_shift
+        self.lanes = [Lane() for _ in steps[0]] if steps else []
+        self.taken = 0  # steps
+        self.finished = 0  # by all lanes
+        self.done = not steps
+
+    def look(self):
+        self.finished = min(lane.finished for lane in self.lanes)
+        self.done = self.finished == len(self.steps)
+
+    def has_room(self):
+        if self.taken == len(self.steps):
+            return False
+        return self.lane_depth is None or self.finished >= self.taken - self.lane_depth
+
+    def take(self):
+        self.on_take(self.taken)
+        for lane, turns in zip(self.lanes, self.steps[self.taken], strict=True):
+            lane.take(turns)
+        self.taken += 1
+        self.look()
+
+    def step(self):
+        if self.done:
+            return
+        for lane in self.lanes:
+            for shift in lane.step():
+                self.on_shift(*shift)
+        self.look()
+
+
+class PEs:
+    """PEs behind a FIFO of `depth` steps and the register from which a step is handed out."""
+
+    def __init__(self, pes, depth, lane_depth):
+        self.pes = pes
+        self.ahead = None if depth is None or lane_depth is None else depth + lane_depth
         self.settle()
 
     @property
     def busy(self):
-        return not all(u.done for u in self.units)
+        return any(not pe.done for pe in self.pes)
 
     def settle(self):
-        """Start all that can start at this instant."""
+        """Take all that can be taken at this instant."""
         moved = True
         while moved:
             moved = False
-            oldest = min((u.group for u in self.units if not u.done), default=0)
-            for u in self.units:
-                there = self.depth is None or u.group <= oldest + self.depth
-                if not u.done and not u.working and there:
-                    u.start()
+            oldest = min((pe.finished for pe in self.pes if not pe.done), default=0)
+            for pe in self.pes:
+                if pe.has_room() and (self.ahead is None or pe.taken <= oldest + self.ahead):
+                    pe.take()
                     moved = True
 
     def step(self):
-        for u in self.units:
-            u.step()
+        for pe in self.pes:
+            pe.step()
         self.settle()
+
+
+def cycles_alone(steps, lane_depth):
+    """Count the cycles of a PE in whose way nothing is but its own lanes."""
+    alone, cycles = PEs([PE(steps, lane_depth)], None, lane_depth), 0
+    while alone.busy:
+        alone.step()
+        cycles += 1
+    return cycles
 
 
 # The machine
@@ -211,6 +351,8 @@ class Units:
 
 def patch(layer, activations, filter_, position):
     """Activations that a filter meets at a position, in the order of its weights."""
+    if layer.operation == "swapped":
+        return activations[filter_ // (layer.filters // len(activations)), position].tolist()
     if layer.operation == "linear":
         return activations.reshape(layer.positions, -1)[position].tolist()
     (pad_y, _), (pad_x, _) = layer.padding
@@ -228,97 +370,146 @@ def patch(layer, activations, filter_, position):
 
 
 def swapped(layer):
-    """One convolution group with its roles swapped; positions of different steps share no tile."""
+    """Swap the roles: what a position reads is a filter; positions of different steps share no tile.
+
+    The other operand then has the shape (convolution groups, filters of a group, reduction).
+    """
     return SimpleNamespace(
-        operation="linear",
+        operation="swapped",
         channels=layer.channels,
         kernel_positions=layer.kernel_positions,
         reduction=layer.reduction,
-        filters=layer.positions,
-        conv_groups=layer.steps,
+        filters=layer.conv_groups * layer.positions,
+        conv_groups=layer.conv_groups * layer.steps,
         positions=layer.filters // layer.conv_groups,
         steps=1,
     )
 
 
-def simulate(acc, layer, codes, fmt, others, other_bits):
+def tiles(acc, layer):
+    """Filters of each tile."""
+    per_group = layer.filters // layer.conv_groups
+    for first in range(0, layer.filters, per_group):
+        for tile in range(first, first + per_group, acc.processing_elements):
+            yield range(tile, min(tile + acc.processing_elements, first + per_group))
+
+
+def position_tiles(acc, layer):
+    """Positions of each pass of a tile."""
+    per_step = layer.positions // layer.steps
+    at_once = 1 if acc.cu_operands == "weights" else acc.compute_units
+    for begin in range(0, layer.positions, per_step):
+        for start in range(begin, begin + per_step, at_once):
+            yield range(start, min(start + at_once, begin + per_step))
+
+
+def fills(acc, layer, serial):
+    """Times that the pipeline fills at the start of each tile, for the loads of half a buffer."""
+    buffer = acc.weight_buffer_bytes if acc.serial == "weights" else acc.activation_buffer_bytes
+    read, loads = 0, 0
+    for filters in tiles(acc, layer):
+        read += sum(len(serial.vectors[f]) for f in filters) * -(-acc.group * serial.bits // 8)
+        yield -(-2 * read // buffer) - loads
+        loads = -(-2 * read // buffer)
+
+
+def simulate(acc, layer, serial, others, other_bits, turns=None):
     """Run a layer; its cycles by cause, and its outputs of shape (filters, positions).
 
-    ``codes`` are the weights' codes as Python integers, shape (filters, reduction); ``others`` the
-    activations. With ``acc.serial == "activations"`` the caller swaps the roles (`swapped`): codes are the
-    activations', filters are positions, others are weights.
+    Parameters
+    ----------
+    acc, layer
+        With ``acc.serial == "activations"``, a layer that is `swapped`.
+    serial : Serial
+        The filters.
+    others : ndarray or None
+        The activations; None: outputs are not computed, and passes that are alike are stepped once.
+    other_bits : int
+        Width of `others`.
+    turns : callable, optional
+        What a PE's lanes do for a list of groups; by default what the machine's serial unit says.
     """
-    window = acc.window or fmt.default_window
-    own_bits = fmt.storage_bits if fmt.is_float else fmt.significand_bits + (fmt.encoding == "sign-magnitude")
-    activation_bits = other_bits if acc.serial == "weights" else own_bits
-    used = [[reference.decode(code, fmt).significand != 0 for code in f] for f in codes]
-    plain = [gather(f, acc, layer.channels, layer.kernel_positions) for f in used]
-    dense = -(-layer.reduction // acc.group)
-    if acc.grouping == "channel":
-        dense = layer.kernel_positions * -(-layer.channels // acc.group)
-    groups = [
-        [WeightGroup([codes[f][i] for i in indices], indices, fmt, window, acc) for indices in plain[f]]
-        for f in range(layer.filters)
-    ]
-
-    def turns(group):
-        rows = group.rows
-        taken = [rows[i : i + acc.lanes] for i in range(0, len(rows), acc.lanes)]
-        return taken or ([] if acc.skip_zero_groups else [[]])
-
-    latency = (acc.group - 1).bit_length() + 1
-    per_group = layer.filters // layer.conv_groups
-    per_step = layer.positions // layer.steps
+    by_row = acc.serial_unit == "row" or turns is not None
+    turns = turns or (turns_of_rows if by_row else turns_of_weights)
+    work = [turns(acc, groups) for groups in serial.vectors]
+    alone = [cycles_alone(steps, acc.lane_fifo_depth) for steps in work]
+    # Groups are broadcast as they are before zeros are left out.
+    unpacked = changed(acc, pack_zeros=False)
+    dense = len(gather([True] * layer.reduction, unpacked, layer.channels, layer.kernel_positions))
+    activation_bits = other_bits if acc.serial == "weights" else serial.bits
+    latency = ((acc.group - 1).bit_length() + 1) * (1 + serial.fmt.is_float)
     outputs = [[None] * layer.positions for _ in range(layer.filters)]
     causes = Counter()
-    for first in range(0, layer.filters, per_group):
-        for tile in range(first, first + per_group, acc.compute_units):
-            filters = range(tile, min(tile + acc.compute_units, first + per_group))
-            for begin in range(0, layer.positions, per_step):
-                for start in range(begin, begin + per_step, acc.processing_elements):
-                    positions = range(start, min(start + acc.processing_elements, begin + per_step))
-                    own = sum(len(groups[f]) for f in filters) * -(-acc.group * own_bits // 8)
-                    other = len(positions) * dense * -(-acc.group * other_bits // 8)
-                    moved = (own, other) if acc.serial == "weights" else (other, own)
-                    results = len(filters) * len(positions) * -(-activation_bits // 8)
-                    run_pass(
-                        acc, layer, filters, positions, groups, turns, latency * (1 + fmt.is_float), causes,
-                        outputs, others, fmt.is_float, (*moved, results),
-                    )  # fmt: skip
+    for filters, loads in zip(tiles(acc, layer), fills(acc, layer, serial), strict=True):
+        alike = {}
+        for number, positions in enumerate(position_tiles(acc, layer)):
+            own = sum(len(serial.vectors[f]) for f in filters) * -(-acc.group * serial.bits // 8)
+            other = len(positions) * dense * -(-acc.group * other_bits // 8)
+            moved = (own, other) if acc.serial == "weights" else (other, own)
+            results = len(filters) * len(positions) * -(-activation_bits // 8)
+            times = 1 if acc.fill == "pass" else loads * (number == 0)
+            key = (times, len(positions))
+            if others is not None or key not in alike:
+                pes = [PE(work[f], acc.lane_fifo_depth) for f in filters]
+                if others is not None:
+                    pes = [
+                        computing_pe(acc, layer, serial, work[f], f, positions, others, outputs)
+                        for f in filters
+                    ]
+                alike[key] = run_pass(
+                    acc,
+                    Countdown(latency * times),
+                    pool_of_work(acc, [work[f] for f in filters], by_row),
+                    [alone[f] for f in filters],
+                    PEs(pes, acc.fifo_depth, acc.lane_fifo_depth),
+                    (*moved, results),
+                )
+                for pe in pes if others is not None else ():
+                    pe.write()
+            causes += alike[key]
     return causes, outputs
 
 
-def run_pass(
-    acc, layer, filters, positions, groups, turns, latency, causes, outputs, activations, is_float, moved
-):
-    def real(f):
-        elements = {q: FloatPE() if is_float else FixedPE() for q in positions}
+def pool_of_work(acc, work, by_row):
+    """All that the PEs of a tile have to do: turns, or ones, of which every lane takes one a cycle."""
+    turns = [turn for steps in work for lanes in steps for lane in lanes for turn in lane]
+    if by_row:
+        return Pool(acc.processing_elements, len(turns))
+    return Pool(acc.processing_elements * lanes_of(acc), sum(len(turn) for turn in turns))
 
-        def load(g):
-            for q, pe in elements.items():
-                there = patch(layer, activations, f, q)
-                pe.load([there[i] for i in groups[f][g].indices])
 
-        def turn(rows):
-            for pe in elements.values():
-                for row in rows:
-                    pe.apply(*row)
+def computing_pe(acc, layer, serial, steps, f, positions, activations, outputs):
+    """Build a PE with its CUs: one at each position, or one for each of the groups that it takes at once."""
+    at_once = acc.compute_units if acc.cu_operands == "weights" else 1
+    cus = {q: [CU(serial.fmt.is_float) for _ in range(at_once)] for q in positions}
+    there = {q: patch(layer, activations, f, q) for q in positions}
+    groups = serial.vectors[f]
 
-        def end():
-            for q, pe in elements.items():
-                pe.end_group()
-                outputs[f][q] = pe.result
+    def take(step):
+        for g in range(step * at_once, min((step + 1) * at_once, len(groups))):
+            for q in positions:
+                cus[q][g % at_once].take(g, [there[q][i] for i in groups[g].indices])
 
-        for q, pe in elements.items():
-            outputs[f][q] = pe.result
-        return Unit(work[f], load, turn, end)
+    def shift(group, *one):
+        for q in positions:
+            cus[q][group % at_once].apply(group, *one)
 
-    work = {f: [turns(g) for g in groups[f]] for f in filters}
-    fill = Fill(latency)
+    def write():
+        for q in positions:
+            outputs[f][q] = result(cus[q])
+
+    pe = PE(steps, acc.lane_fifo_depth, take, shift)
+    pe.write = write
+    return pe
+
+
+def run_pass(acc, fill, pool, alone, pes, moved):
+    """Step one tile at one position tile until nobody is busy; its cycles by cause."""
     behind = {
-        "compute_cycles": EvenUnits(acc.compute_units, work.values()),
-        "imbalance_cycles": Units([Unit(work[f], nothing, nothing, nothing) for f in filters], None),
-        "fifo_full_cycles": Units([real(f) for f in filters], acc.fifo_depth),
+        "compute_cycles": pool,
+        "lane_wait_cycles": Pool(acc.processing_elements, sum(alone)),
+        "imbalance_cycles": Countdown(max(alone)),
+        "fifo_full_cycles": pes,
     }
     ports = {
         "weight_wait_cycles": Port(moved[0], acc.weight_bytes_per_cycle),
@@ -326,8 +517,68 @@ def run_pass(
         "output_wait_cycles": Port(moved[2], acc.output_bytes_per_cycle),
     }
     everyone = {"fill_cycles": fill, **behind, **ports}
-    while any(agent.busy for agent in everyone.values()):
-        causes[next(cause for cause, agent in everyone.items() if agent.busy)] += 1
+    causes = Counter()
+    while busy := [cause for cause, agent in everyone.items() if agent.busy]:
+        causes[busy[0]] += 1
         stepping = [fill] if fill.busy else behind.values()
         for agent in (*stepping, *ports.values()):
             agent.step()
+    return causes
+
+
+# What a result has beside
+
+
+def work_cycles(acc, layer, serial):
+    """Cycles of lanes that are always busy."""
+    passes = len(list(position_tiles(acc, layer)))
+    return passes * sum(-(-serial.ones(v) // lanes_of(acc)) for v in range(layer.filters))
+
+
+def columns(acc, layer, kept, codes, other_bits, fixed16):
+    """What the engine reports beside the cycles by cause.
+
+    Parameters
+    ----------
+    acc, layer, codes
+        As for `Serial`.
+    kept : Serial
+        What pruning leaves of the codes.
+    other_bits : int or None
+        Precision of the other operand, if it is given.
+    fixed16 : list of lists of int
+        Codes of the values in 16-bit fixed point, for floats.
+    """
+    fmt = kept.fmt
+    width = other_bits or (fmt.storage_bits if fmt.is_float else 16)
+    whole = Serial(acc, layer, codes, fmt, prune=False)
+    groups = [group for vector in kept.vectors for group in vector]
+
+    def total(serial, turns=None, bits=width):
+        return sum(simulate(acc, layer, serial, None, bits, turns)[0].values())
+
+    found = {
+        "kept_rows_histogram": Counter(len(group.rows) for group in groups),
+        "kept_ones_histogram": Counter(len(ones) for group in groups for ones in group.ones),
+    }
+    if acc.serial_unit == "row":
+        window = acc.window or fmt.default_window
+        weightless = ("work_cycles", "unpruned_work_cycles", "unpruned_cycles", "every_bit_cycles")
+        return found | dict.fromkeys((*weightless, "on_chip_unpruned_fixed16_cycles")) | {
+            "unpruned_all_rows_cycles": total(whole, idle_turns(-(-window // acc.rows_per_cycle))),
+            "unpruned_nonempty_rows_cycles": total(whole),
+        }  # fmt: skip
+    unpruned = total(whole)
+    in_fixed_point = unpruned
+    if fmt.is_float:
+        int16 = Serial(acc, layer, fixed16, number_format("int16"), prune=False)
+        in_fixed_point = total(int16, bits=other_bits or 16)
+    return found | {
+        "work_cycles": work_cycles(acc, layer, kept),
+        "unpruned_work_cycles": work_cycles(acc, layer, whole),
+        "unpruned_cycles": unpruned,
+        "every_bit_cycles": total(whole, idle_turns(fmt.significand_bits if fmt.is_float else whole.bits)),
+        "on_chip_unpruned_fixed16_cycles": in_fixed_point,
+        "unpruned_all_rows_cycles": None,
+        "unpruned_nonempty_rows_cycles": None,
+    }
