@@ -34,13 +34,13 @@ $(VENV)/test.stamp: pyproject.toml $(VENV)/run.stamp
 run: $(VENV)/run.stamp
 	@mkdir -p $(OUT)
 	$(BITX) inspect $(SAMPLE) -o $(OUT)/statistics.h5
-	$(BITX) prune $(SAMPLE) --rows 5 -o $(OUT)/digits_resnet.pruned.onnx
+	$(BITX) prune $(SAMPLE) -o $(OUT)/digits_resnet.pruned.onnx
 	$(BITX) simulate $(SAMPLE) -o $(OUT)/run.h5
 	$(BITX) simulate $(SAMPLE) -a all -o $(OUT)/comparison.h5
 	@echo
 	@echo 'Written:'
 	@echo '  $(OUT)/statistics.h5               bit and value sparsity of every tensor'
-	@echo '  $(OUT)/digits_resnet.pruned.onnx   the network with 5 rows a group, for any ONNX runtime'
+	@echo '  $(OUT)/digits_resnet.pruned.onnx   the network with 6 rows a group, for any ONNX runtime'
 	@echo '  $(OUT)/run.h5                      cycles of every layer on BitX and DaDianNao, each with its cause'
 	@echo '  $(OUT)/comparison.h5               the same on every accelerator, at equal peak, clock and memory'
 	@echo 'How to read the .h5 files: docs/store.md'

@@ -58,21 +58,21 @@ def main() -> None:
     """Compile by use, then print the table."""
     os.environ["BITX_CACHE_DIR"] = os.devnull  # Numba shows no code that it took from a cache
     x = np.ones((64, 64), np.float32)
-    k = bx.pack(bx.prune(x, rows=5, statistics=True))
+    k = bx.pack(bx.prune(x, rows=5, group=16, statistics=True))
     bx.unpack(k)
     bx.decompose(x)
     bx.essential_bits(x)
     print("| kernel | instructions | a value | zmm / ymm / xmm uses | gathers | widened to 64 | stack uses |")
     print("|---|---:|---:|---|---:|---:|---:|")
-    for group in (4, 16, 64):
+    for group in (1, 4, 8, 16, 64):
         bx.prune(x, rows=5, group=group)
         lanes = lanes_of(32, group)
         print(report(f"prune float32, group {group}", floats.prune_kernel(floats.FLOAT32, group), lanes))
     for name in ("bfloat16", "float16"):
-        bx.prune(x.astype(bx.number_format(name).dtype), rows=5)
+        bx.prune(x.astype(bx.number_format(name).dtype), rows=5, group=16)
         print(report(f"prune {name}, group 16", floats.prune_kernel(getattr(floats, name.upper()), 16), 128))
     for name, width in (("int16", 16), ("int8", 8)):
-        bx.prune(x.astype(name), rows=5)
+        bx.prune(x.astype(name), rows=5, group=16)
         kernel = integers.prune_kernel(width, 16)
         print(report(f"prune {name}, group 16", kernel, lanes_of(width, 16)))
     print(report("statistics float32, group 16", counting.summary_kernel(floats.FLOAT32, 32, 16), 128))

@@ -8,15 +8,17 @@ import bitxcore as bx
 from .measure import against, copier, reader, weights
 
 FORMATS = ("float32", "bfloat16", "float16", "int16", "int8")
+STANDARD = "group 8, 6 rows"
+"""What `prune` does by default."""
 
 
 @pytest.mark.parametrize("name", FORMATS)
 def test_prune(benchmark, name):
-    benchmark.group = "prune, group 16, 5 rows"
+    benchmark.group = f"prune, {STANDARD}"
     x = weights(name)
     out = np.zeros_like(x)
-    of = {"case": name, "row": f"`prune` {name}, group 16, 5 rows", "values": x.size}
-    against(benchmark, lambda: bx.prune(x, rows=5, out=out), copier(x), **of)
+    of = {"case": name, "row": f"`prune` {name}, {STANDARD}", "values": x.size}
+    against(benchmark, lambda: bx.prune(x, out=out), copier(x), **of)
 
 
 @pytest.mark.parametrize("rows", [3, 5, 8])
@@ -37,7 +39,7 @@ def test_prune_in_place(benchmark):
     of = {"case": "in place", "row": "`prune` float32, in place (`out=x`)", "values": x.size}
     # What is pruned already would be another input.
     restore = lambda: np.copyto(work, x)  # noqa: E731
-    against(benchmark, lambda: bx.prune(work, rows=5, out=work), copier(x), before=restore, **of)
+    against(benchmark, lambda: bx.prune(work, out=work), copier(x), before=restore, **of)
 
 
 @pytest.mark.parametrize("mebibytes", [1, 16])
@@ -53,13 +55,13 @@ def test_prune_dump(benchmark, mebibytes, tmp_path):
             start = 0
             for block in dump["dump"].blocks(mebibytes << 20, views=True):
                 stop = start + len(block)
-                bx.prune(block, rows=5, out=out[start:stop])
+                bx.prune(block, out=out[start:stop])
                 start = stop
 
         case = f"`.npy` dump, blocks of {mebibytes} MiB"
         of = {"case": case, "row": f"`prune` float32, {case}", "values": x.size}
         against(benchmark, stream, copier(x), **of)
-    assert out.tobytes() == bx.prune(x.reshape(-1), rows=5).values.tobytes()
+    assert out.tobytes() == bx.prune(x.reshape(-1)).values.tobytes()
 
 
 @pytest.mark.parametrize("options", [
@@ -67,11 +69,24 @@ def test_prune_dump(benchmark, mebibytes, tmp_path):
     {"criterion": "energy", "budget": 0.05}, {"group": 9}, {"format": "fixed16"},
 ], ids=lambda o: "-".join(map(str, o.values())))  # fmt: skip
 def test_prune_other_ways(benchmark, options):
-    benchmark.group = "prune float32, 5 rows, other options"
+    benchmark.group = "prune float32, 6 rows, other options"
     x = weights("float32").reshape(256, -1, 1024 // 16)
     out = np.zeros_like(x)
     case = ", ".join(f"{key} {value}" for key, value in options.items())
-    against(benchmark, lambda: bx.prune(x, rows=5, out=out, **options), copier(x), case=case, values=x.size)
+    against(benchmark, lambda: bx.prune(x, out=out, **options), copier(x), case=case, values=x.size)
+
+
+@pytest.mark.parametrize("side", [1, 2, 3, 4])
+def test_prune_whole_kernels(benchmark, side):
+    benchmark.group = "prune float32, 6 rows, whole kernels"
+    x = weights("float32")
+    channels = 4096 // side**2
+    x = x[: 4096 * channels * side**2].reshape(4096, channels, side, side)
+    out = np.zeros_like(x)
+    case = f"{side}x{side}"
+    of = {"case": case, "row": f"`prune` float32, whole kernels {case}", "values": x.size}
+    options = {"grouping": "kernel", "group": None}
+    against(benchmark, lambda: bx.prune(x, out=out, **options), copier(x), **of)
 
 
 @pytest.mark.parametrize("name", FORMATS)
@@ -86,12 +101,12 @@ def test_statistics(benchmark, name):
 def test_packed_form(benchmark, direction):
     benchmark.group = "packed form"
     x = weights("float32")
-    p = bx.prune(x, rows=5)
+    p = bx.prune(x)
     k = bx.pack(p)
     old = None if "new" in direction else np.zeros_like(x)
     call = (lambda: bx.pack(p)) if direction == "pack" else (lambda: bx.unpack(k, old))
     name, _, rest = direction.partition(" ")
-    row = f"`{name}` float32, 5 rows{rest and ', ' + rest}"
+    row = f"`{name}` float32, 6 rows{rest and ', ' + rest}"
     against(benchmark, call, copier(x), case=f"{direction}, float32", row=row, values=x.size)
 
 

@@ -8,7 +8,7 @@ import bitxcore as bx
 from .measure import THREADS, against, copier, missing, weights
 from .peers import GROUP, PEERS, ROWS, MissingPeerError
 
-GROUP_NAME = "float32, group 16, 5 rows, and its peers"
+GROUP_NAME = f"float32, group {GROUP}, {ROWS} rows, and its peers"
 COUNTS = sorted({1, THREADS})
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from .measure import against
 
-PRUNE = "import numpy as np, bitxcore as bx; bx.prune(np.ones((8, 64), np.float32), rows=5)"
+PRUNE = "import numpy as np, bitxcore as bx; bx.prune(np.ones((8, 64), np.float32))"
 
 
 def process(code, environment=None):

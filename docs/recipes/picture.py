@@ -16,8 +16,8 @@ from bitxcore import reference
 from bitxcore.formats import number_format
 
 ROOT = Path(__file__).parents[2] if "__file__" in globals() else Path.cwd()
-SAMPLE, TENSOR, FILTER, GROUP = "data/samples/digits_resnet.onnx", "stage1.block1.conv2.weight", 4, 3
-G, ROWS = 16, 5
+SAMPLE, TENSOR, FILTER, GROUP = "data/samples/digits_resnet.onnx", "stage1.block1.conv2.weight", 4, 2
+G, ROWS = 8, 6  # what `bitxcore.prune` does where nothing else is said
 SHOWN = 14  # rows drawn; the rest of the window is much like the last of them
 
 CELL, LEFT, TOP = 26, 92, 118
@@ -25,7 +25,7 @@ KEPT, DROPPED, EMPTY, INK, QUIET = "#1f6fb5", "#c9c9c9", "#f4f4f4", "#222222", "
 
 
 def group_of_weights() -> np.ndarray:
-    """Return the 16 weights of the picture, float32."""
+    """Return the weights of the picture, float32."""
     with bx.open_dump(ROOT / SAMPLE) as dump:
         tensor = dump[TENSOR]
         weights = tensor.layout.turn(tensor.read())
@@ -45,7 +45,7 @@ def draw() -> str:
     rank = {row: place + 1 for place, row in enumerate(reference.ranking(ones)[:ROWS])}
 
     right = LEFT + G * CELL + 14
-    width, height = right + 218, TOP + SHOWN * CELL + 112
+    width, height = right + 218, TOP + SHOWN * CELL + 132
     parts: list[str] = []
 
     def label(
@@ -101,6 +101,9 @@ def draw() -> str:
     filled = sum(n > 0 for n in ones)
     note = f"{mask.bit_count()} of {filled} rows are kept; the group changes by {100 * error:.1f} %"
     label(LEFT, bottom + 98, note, "start")
+    whole = max(member.significand.bit_count() for member in group.members)
+    most = max((bits & mask).bit_count() for bits in group.aligned)
+    label(LEFT, bottom + 118, f"most ones of a weight: {whole} before, {most} after", "start")
 
     title = f"Bit matrix of group {GROUP} of filter {FILTER} of {TENSOR}, {mask.bit_count()} rows kept"
     body = "\n".join(parts)

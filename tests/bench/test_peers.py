@@ -37,7 +37,7 @@ def check(result, x, rows, group):
     np.testing.assert_array_equal(result.kept, p.kept_rows.reshape(-1))
 
 
-@pytest.fixture(params=[4, 16, 64])
+@pytest.fixture(params=[4, 8, 16, 64])
 def cpp(request):
     try:
         return CppPrune(request.param)
@@ -48,7 +48,7 @@ def cpp(request):
 @pytest.mark.parametrize("rows", [1, 3, 5, 8, 32])
 @pytest.mark.parametrize("kind", KINDS)
 class TestEqualsPrune:
-    @pytest.mark.parametrize("group", [4, 16, 64])
+    @pytest.mark.parametrize("group", [4, 8, 16, 64])
     def test_numpy(self, kind, rows, group):
         x = weights(kind, group)
         check(numpy_prune.prune(x, rows, group), x, rows, group)
@@ -94,7 +94,7 @@ def test_plain_numpy_takes_whole_chunks_and_what_is_left(monkeypatch):
     x = weights("near", 16)[: 16 * 37]
     parts = peers.plain_numpy(x, 2)()
     assert len(parts) == 2
-    assert np.concatenate(parts).tobytes() == bx.prune(x, rows=5).values.tobytes()
+    assert np.concatenate(parts).tobytes() == bx.prune(x, rows=peers.ROWS, group=peers.GROUP).values.tobytes()
 
 
 def test_bitround_keeps_five_bits():
