@@ -53,8 +53,9 @@ def tensors(layer, density=1.0, low=1, high=100, seed=0):
 def test_words_do_not_shrink_with_precision(name):
     w, a = tensors(FC)
     expected = StoredBits(4 * 32 * 16, 2 * 32 * 16, 2 * 4 * 16)
+    machine = hw.accelerator(name, **({"dual_issue": False} if name == "tetris" else {}))
     for bits in (7, 8, 16):
-        assert stored(name, FC, w, a, bits, bits) == expected
+        assert stored(machine, FC, w, a, bits, bits) == expected
 
 
 def test_wide_values_take_several_words():
@@ -82,7 +83,7 @@ def test_machines_for_bit_columns_keep_activations_in_words_of_their_pes(name):
 
 def test_two_weights_in_a_word_where_splitters_take_two():
     w, a = tensors(FC)
-    both = hw.accelerator("tetris", dual_issue=True)
+    both = hw.accelerator("tetris")
     assert stored(both, FC, w, a, 8, 8) == StoredBits(128 * 8, 64 * 16, 8 * 16)
     assert stored(both, FC, w, a, 9, 8).weights == 128 * 16
 
