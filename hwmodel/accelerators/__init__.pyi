@@ -14,6 +14,7 @@ from .eie import EIE as EIE
 from .ese import ESE as ESE
 from .laconic import Laconic as Laconic
 from .loom import Loom as Loom
+from .mortar import Mortar as Mortar
 from .on_chip import ChipEnergy as ChipEnergy
 from .on_chip import OnChip as OnChip
 from .pragmatic import Pragmatic as Pragmatic

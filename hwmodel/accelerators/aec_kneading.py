@@ -23,15 +23,20 @@ class AecKneading(Tetris):
 
     Parameters
     ----------
-    lanes, columns, rows, tiles, word_bits, fold_first_layer, fifo_depth, dual_issue
+    lanes, columns, rows, tiles, word_bits, fold_first_layer, barrier, fifo_depth, throttle_depth, dual_issue
         As in `SplitAccumulate`; the FIFO counts groups of weights that are not 0.
     kneading_stride : int
         KS: weights of a lane, zeros not counted, that are kneaded together.
     skip_zero_groups : bool
         Without effect unless a weight of more than `word_bits` has a word of zeros: no group is empty.
+    encoding : {"sign-magnitude", "twos-complement"}
+        As in `Tetris`.
     clock_hz, cost_basis, weight_buffer_bytes, activation_buffer_bytes, output_buffer_bytes
         As in `Accelerator`.
     """
+
+    barrier: str = "round"
+    dual_issue: bool = False
 
     leaves_out_zeros: ClassVar[bool] = True
 
@@ -45,6 +50,9 @@ class AecKneading(Tetris):
         " counts groups. A lane without weights takes no cycle.",
         "Groups form anew when a weight becomes 0, which can cost cycles; clearing bits that leaves"
         " every weight other than 0 never does.",
-        "A kneaded weight's bit comes with a pointer of ceil(log2 KS) bits and the sign of its weight.",
+        "Guessed: SAC units wait for each other as before it was known how Tetris's do (barrier='round'), and"
+        " take one weight at a time (dual_issue=False): this paper's text is not at hand.",
+        "A kneaded weight's bit comes with a pointer of ceil(log2 KS) bits and the sign of its weight"
+        " (encoding).",
         *SAC_ASSUMPTIONS,
     )

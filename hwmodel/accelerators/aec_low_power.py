@@ -24,7 +24,7 @@ class AecLowPower(SplitAccumulate):
 
     Parameters
     ----------
-    lanes, columns, rows, tiles, word_bits, fold_first_layer, dual_issue
+    lanes, columns, rows, tiles, word_bits, fold_first_layer, barrier, throttle_depth, dual_issue
         As in `SplitAccumulate`.
     fifo_depth : int or None
         Weights, zeros counted, by which a lane may be ahead of the slowest.
@@ -45,7 +45,9 @@ class AecLowPower(SplitAccumulate):
         " adders; so its cycles depend on zero weights, its energy on essential bits. bits_per_cycle=1 sends"
         " them off one by one, at a sixteenth of the peak.",
         "A weight of 0 takes no cycle.",
-        "Guessed: a throttle buffer of 32 weights, as long as two kneading strides of Tetris.",
+        "Weights are sign and magnitude.",
+        "Guessed: a throttle buffer of 32 weights, as long as two kneading strides of Tetris; SAC units wait"
+        " for each other round by round (barrier='round').",
         *SAC_ASSUMPTIONS,
     )
 

@@ -103,8 +103,8 @@ class Bitlet(Accelerator):
     """
 
     variant: str = "rtl"
-    pe_rows: int = 256
-    pe_columns: int = 16
+    pe_rows: int = 32
+    pe_columns: int = 1
     numbers: str = "fixed"
     group: int = 64
     look: int | None = None
@@ -155,10 +155,9 @@ class Bitlet(Accelerator):
         "Guessed: groups run along a filter in C order; a PE works on one filter and position, rows of PEs on"
         " filters of one convolution group, which share the activations; all PEs begin a group together"
         " (fifo_depth=0).",
-        "Guessed: the number of PEs is ours, 256 x 16 for the common peak (the paper has 32: pe_rows=32,"
-        " pe_columns=1); in comparisons 64 x 64, since PEs"
-        " in lock step wait for the slowest filter, of 64 a less slow one than of 256. A PE takes 64 cycles"
-        " for 64 weights of nothing but ones.",
+        "32 PEs, as in the paper. Guessed: they work on 32 filters at one position. In comparisons 64 x 64,"
+        " for the common peak: PEs in lock step wait for the slowest filter, of 64 a less slow one than of"
+        " 256. A PE takes 64 cycles for 64 weights of nothing but ones.",
         "Fixed point: sign and magnitude; floats are quantised to 16 bits (or the precision given).",
         "Floating point: weights and activations as float32; a weight's significand moves right by what the"
         " exponent of its product lacks to the largest of the group, truncating. A value of 0 has exponent"

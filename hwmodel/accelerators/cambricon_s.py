@@ -9,7 +9,7 @@ multipliers. There is no public code; what stands under "Guessed" is not from th
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from math import prod
 from types import MappingProxyType
@@ -19,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hwmodel.accelerators.base import Accelerator
+from hwmodel.accelerators.changes import Change
 from hwmodel.accelerators.engines.bricks import Bricks, activation_bricks
 from hwmodel.accelerators.engines.grid_plan import plan
 from hwmodel.accelerators.on_chip import OnChip
@@ -54,6 +55,10 @@ class CambriconS(Accelerator):
         B_fin, B_fout, B_x, B_y: weights of a convolution that are pruned together.
     fc_block : tuple of int
         B_in, B_out: of a fully connected layer. (32, 32) for fc6 and fc7 of AlexNet.
+    narrow_fc_block : tuple of int
+        B_in, B_out of a fully connected layer with few outputs. (16, 16) for fc8 of AlexNet.
+    narrow_fc_outputs : int
+        Outputs up to which a fully connected layer takes `narrow_fc_block`. fc8 has 1000.
     neuron_window : int
         Neurons that the neuron selector looks at together.
     synapse_window : int
@@ -69,6 +74,8 @@ class CambriconS(Accelerator):
     multipliers: int = 16
     conv_block: tuple[int, int, int, int] = (1, 16, 1, 1)
     fc_block: tuple[int, int] = (32, 32)
+    narrow_fc_block: tuple[int, int] = (16, 16)
+    narrow_fc_outputs: int = 1000
     neuron_window: int = 256
     synapse_window: int = 64
     conv_code_bits: int | None = 8
@@ -89,6 +96,9 @@ class CambriconS(Accelerator):
         "A block of weights is left out if all of them are zero; the machine prunes nothing itself, so"
         " weights pruned one by one keep nearly all blocks. An input is needed by 16 outputs if any of their"
         " blocks is there; a zero in a kept block is multiplied, and counts as work in the utilisation.",
+        "The paper's blocks of fully connected layers: 32 x 32 for fc6 and fc7 of AlexNet, 16 x 16 for fc8."
+        " Guessed: what tells fc8 from the others is its number of outputs, so layers of up to 1000 outputs"
+        " (narrow_fc_outputs) take narrow_fc_block.",
         "Inputs of a window are walked in kernel positions with channels innermost, as on DaDianNao. A cycle"
         " multiplies up to 16 needed neurons that are not zero with the weights of 16 outputs; groups of 16"
         " outputs run one after another, each over the whole window.",
@@ -108,7 +118,8 @@ class CambriconS(Accelerator):
         super().__post_init__()
         codes = [o for o in ("conv_code_bits", "fc_code_bits") if getattr(self, o) is not None]
         self.check_at_least(1, "pes", "multipliers", "neuron_window", "synapse_window", "units", *codes)
-        for option, count in (("conv_block", 4), ("fc_block", 2)):
+        self.check_at_least(0, "narrow_fc_outputs")
+        for option, count in (("conv_block", 4), ("fc_block", 2), ("narrow_fc_block", 2)):
             given = getattr(self, option)
             sizes = tuple(given) if isinstance(given, (tuple, list)) else ()
             if len(sizes) != count or any(type(s) is not int or s < 1 for s in sizes):
@@ -132,6 +143,12 @@ class CambriconS(Accelerator):
         if not isinstance(layer, (Conv, Linear)):
             return "runs convolutions and fully connected layers only"
         return None
+
+    def own_changes(self) -> Iterator[Change]:
+        """List changes of its own options, but for which layers take smaller blocks."""
+        for change in super().own_changes():
+            if "narrow_fc_outputs" not in change.options:
+                yield change
 
     def parts(self, costs: Costs) -> Mapping[str, Part]:
         """Selectors, look-up tables, and the arithmetic of the PEs."""
@@ -206,7 +223,9 @@ class CambriconS(Accelerator):
     def _block(self, layer: Layer) -> tuple[int, ...]:
         """Sizes of a block along filters, channels, and the axes of the kernel."""
         if isinstance(layer, Linear):
-            return self.fc_block[1], self.fc_block[0]
+            narrow = layer.filters <= self.narrow_fc_outputs
+            inputs, outputs = self.narrow_fc_block if narrow else self.fc_block
+            return outputs, inputs
         b_fin, b_fout, *kernel = self.conv_block
         return (b_fout, b_fin, *(*kernel, 1)[: len(layer.weight_shape) - 2])
 

@@ -6,12 +6,12 @@ sections on the dataflow and the architecture: planar tiles, one a PE, input-sta
 4 x 4 multipliers, 32 accumulator banks, halos that neighbours exchange, operands stored without their zeros,
 each with a 4-bit count of those before it. Two sets of rules (`SCNN.rules`):
 
+- "paper", the default: banks of 32 entries with queues, a barrier after every group of 8 output channels,
+  accumulators in two sets, and beside it the dense machine that the paper compares with. The numbers are from
+  summaries of the paper.
 - "dnnsim": the machine of the public simulator DNNsim (isakedo/DNNsim 4748a60), with which this model agrees
   number by number on convolutions: the order of the walk, the bank hash, the halo's cycles, 6 K accumulator
   entries, a stall for every bank conflict, a barrier after every input channel.
-- "paper": banks of 32 entries with queues, a barrier after every group of 8 output channels, accumulators in
-  two sets, and beside it the dense machine that the paper compares with. The numbers are from summaries of
-  the paper.
 """
 
 from __future__ import annotations
@@ -43,6 +43,8 @@ if TYPE_CHECKING:
 
 RULES = ("dnnsim", "paper")
 MULTIPLIES = ("nonzero", "all", "dense")
+DNNSIM_OPTIONS = ("accumulator_entries", "phase_shift")
+"""Options that nothing depends on under the paper's rules."""
 PAPER_OPTIONS = ("group_filters", "bank_entries", "queue_depth", "accumulator_sets")
 """Numbers that nothing depends on under the public simulator's rules."""
 
@@ -61,17 +63,17 @@ class SCNN(Accelerator):
     weight_width, activation_width : int
         Operands that a PE multiplies a cycle, each with each (F and I of the paper).
     rules : str
-        "dnnsim", the public simulator's machine, or "paper".
+        "paper", or "dnnsim": the public simulator's machine.
     accumulator_entries : int
         Partial sums that a PE holds, by the rules "dnnsim".
     banks : int
         Accumulator banks, at most 32; products of one cycle that fall into the same bank take turns.
     phase_shift : bool
-        What a strided convolution with padding pairs. True, as DNNsim: kernel positions are shifted by the
-        padding before their phase is compared with that of padded input coordinates. For odd padding those
-        are not the pairs that make the outputs, and PEs at the edge get more bank conflicts (a third more
-        cycles for 128 channels of 28 x 28, stride 2). False: the pairs that make the outputs. The rules
-        "paper" always take these.
+        What a strided convolution with padding pairs by the rules "dnnsim". True, as DNNsim: kernel positions
+        are shifted by the padding before their phase is compared with that of padded input coordinates. For
+        odd padding those are not the pairs that make the outputs, and PEs at the edge get more bank conflicts
+        (a third more cycles for 128 channels of 28 x 28, stride 2). False: the pairs that make the outputs,
+        as by the rules "paper".
     multiplies : str
         By the rules "paper". "nonzero": SCNN. "all": SCNN with every value taken for one that is not zero,
         which is what it makes of dense operands. "dense": the machine of the same tiles that it is compared
@@ -101,7 +103,7 @@ class SCNN(Accelerator):
     banks: int = 32
     phase_shift: bool = True
     units: int = 1
-    rules: str = "dnnsim"
+    rules: str = "paper"
     multiplies: str = "nonzero"
     group_filters: int = 8
     bank_entries: int = 32
@@ -115,7 +117,7 @@ class SCNN(Accelerator):
     source: ClassVar[str] = (
         "Parashar et al., SCNN: An Accelerator for Compressed-sparse Convolutional Neural Networks, ISCA 2017"
     )
-    comparison: ClassVar[Mapping[str, Any]] = MappingProxyType({"units": 4, "phase_shift": False})
+    comparison: ClassVar[Mapping[str, Any]] = MappingProxyType({"units": 4})
     assumptions: ClassVar[tuple[str, ...]] = (
         "rules='dnnsim': PEs wait for each other after every input channel and group of output channels; a PE"
         " without work takes no cycle, a pair of operand blocks at least one, and as many as the fullest bank"
@@ -388,7 +390,7 @@ class SCNN(Accelerator):
 
     def own_changes(self) -> Iterator[Change]:
         """List changes of its own options, but for those that the rules in force do not look at."""
-        ignored = {"accumulator_entries"} if self._paper else set(PAPER_OPTIONS)
+        ignored = set(DNNSIM_OPTIONS if self._paper else PAPER_OPTIONS)
         for change in super().own_changes():
             if not ignored & set(change.options):
                 yield change

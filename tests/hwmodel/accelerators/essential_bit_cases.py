@@ -15,6 +15,7 @@ SAC_OPTIONS = {
     "columns": st.sampled_from([1, 1, 3]),
     "rows": st.sampled_from([1, 2, 4]),
     "tiles": st.sampled_from([1, 2, 3]),
+    "barrier": st.sampled_from(["sac", "pe", "round"]),
     "fifo_depth": DEPTHS,
     "dual_issue": st.booleans(),
 }

@@ -40,15 +40,24 @@ def run_ahead(units, depth):
 # Split and accumulate --------------------------------------------------------------------------------------
 
 
-def knead(weights, activations, bits, segments):
-    """Send a lane's group through its splitter, kneaded weight by kneaded weight; count them."""
-    columns = [[i for i, w in enumerate(weights) if abs(w) >> b & 1] for b in range(bits)]
+def knead(weights, activations, bits, segments, signed_top=None):
+    """Send a lane's group through its splitter, kneaded weight by kneaded weight; count them.
+
+    `signed_top`: precision of two's complement weights, whose top bit is subtracted.
+    """
+    if signed_top:
+        columns = [
+            [i for i, w in enumerate(weights) if w >> b & 1] if b < signed_top else [] for b in range(bits)
+        ]
+    else:
+        columns = [[i for i, w in enumerate(weights) if abs(w) >> b & 1] for b in range(bits)]
     count = 0
     while any(columns):
         for b, pointers in enumerate(columns):
             if pointers:
                 i = pointers.pop(0)
-                segments[b] += -activations[i] if weights[i] < 0 else activations[i]
+                negative = b == signed_top - 1 if signed_top else weights[i] < 0
+                segments[b] += -activations[i] if negative else activations[i]
         count += 1
     return count
 
@@ -60,7 +69,7 @@ def one_by_one(weight, activation, bits, at_once, segments):
     return ceil(len(ones) / (at_once or bits))
 
 
-def lane_entries(machine, weights, activations, segments):
+def lane_entries(machine, weights, activations, segments, w_bits):
     """Cycles of each entry that passes one lane, all its weights in order."""
     pairs = list(zip(weights, activations, strict=True))
     if machine.name == "aec_low_power":
@@ -68,11 +77,70 @@ def lane_entries(machine, weights, activations, segments):
     if machine.name == "aec_kneading":
         pairs = [(w, a) for w, a in pairs if w]
     entries = []
+    signed_top = w_bits if machine.encoding == "twos-complement" else None
     for first in range(0, len(pairs), machine.kneading_stride):
         w, a = zip(*pairs[first : first + machine.kneading_stride], strict=True)
-        count = knead(w, a, 16, segments)
+        count = knead(w, a, 16, segments, signed_top)
         entries.append(count or (0 if machine.skip_zero_groups else 1))
     return entries
+
+
+class Sac:
+    """One SAC unit: its lanes drain what is theirs of an output sum, then wait at the pass mark."""
+
+    def __init__(self, sums):
+        self.sums = list(sums)  # each a list of lanes, each a list of entries' cycles
+        self.lanes = None
+
+    @property
+    def idle(self):
+        return self.lanes is None
+
+    def begin(self):
+        self.lanes = [sum(lane) for lane in self.sums.pop(0)]
+
+    def step(self):
+        self.lanes = [max(0, left - 1) for left in self.lanes]
+
+    def pass_detector(self):
+        if self.lanes is not None and not any(self.lanes):
+            self.lanes = None
+
+
+def by_pass_marks(pes, share):
+    """Step through cycles; `pes`: SAC units of each PE. With `share`, a PE's units begin a sum together."""
+    now = 0
+    while True:
+        moving = True
+        while moving:  # sums without cycles pass at once
+            moving = False
+            for pe in pes:
+                for sac in pe:
+                    sac.pass_detector()
+                ready = [sac for sac in pe if sac.idle and sac.sums]
+                if share and not all(sac.idle for sac in pe):
+                    ready = []
+                for sac in ready:
+                    sac.begin()
+                    moving = True
+        if all(sac.idle for pe in pes for sac in pe):
+            return now
+        for pe in pes:
+            for sac in pe:
+                if not sac.idle:
+                    sac.step()
+        now += 1
+
+
+def deal(filters, rows, tiles, windows):
+    """Sums of every SAC unit of every PE: filters in turns, each for all windows; a PE's units in step."""
+    pes = [[[] for _ in range(rows)] for _ in range(tiles)]
+    for group in filters:
+        for first in range(0, len(group), rows * tiles):
+            for i in range(rows * tiles):
+                lanes = group[first + i] if first + i < len(group) else []
+                pes[i // rows][i % rows] += [lanes] * windows
+    return [[Sac(sums) for sums in pe] for pe in pes]
 
 
 def split_accumulate(machine, layer, a, w, w_bits):
@@ -80,31 +148,45 @@ def split_accumulate(machine, layer, a, w, w_bits):
     lanes = machine.lanes
     if machine.dual_issue and 2 * w_bits <= machine.word_bits:
         lanes *= 2
-    total = 0
+    total, filters = 0, []
+    rows = machine.rows
     for acts, weights, held in lanes_view(layer, a, w, lanes, machine.rows):
         depthwise = layer.operation == "conv" and layer.channels == 1 and layer.conv_groups > 1
         rounds = machine.rows * machine.tiles
         if depthwise:
             rounds = len(weights)
+            rows = min(lanes, machine.rows)
         cycles = 0
+        filters.append([])
         for first in range(0, len(weights), rounds):
             units = []
             for f in range(first, min(first + rounds, len(weights))):
                 segments = [0] * 16
+                mine_of_filter = []
+                filters[-1].append(mine_of_filter)
                 for lane in range(len(weights[f][0])):
                     steps = range(len(weights[f]))
                     if any(held[f][t][lane] for t in steps):
                         mine = [weights[f][t][lane] for t in steps]
-                        units.append(lane_entries(machine, mine, [acts[0][t][lane] for t in steps], segments))
+                        inputs = [acts[0][t][lane] for t in steps]
+                        mine_of_filter.append(lane_entries(machine, mine, inputs, segments, w_bits))
+                units += mine_of_filter
                 exact = sum(
                     x * y
                     for row, values in zip(weights[f], acts[0], strict=True)
                     for x, y in zip(row, values, strict=True)
                 )
                 assert sum(s << b for b, s in enumerate(segments)) == exact
-            cycles += run_ahead(units, machine.fifo_depth)
+            if machine.barrier == "round":
+                cycles += run_ahead(units, machine.fifo_depth)
         total += cycles
-    return total * layer.position_tiles(machine.columns)
+    window_sets = layer.position_tiles(machine.columns)
+    if machine.barrier == "round":
+        return total * window_sets
+    # A few windows one by one; further ones repeat the same weights.
+    stepped = min(window_sets, 3)
+    passed = by_pass_marks(deal(filters, rows, machine.tiles, stepped), machine.barrier == "pe")
+    return passed * window_sets // stepped
 
 
 # Bitlet ----------------------------------------------------------------------------------------------------

@@ -191,7 +191,9 @@ def gathered(layer, a):
 def cambricon_s(m, layer, a, w):
     """Cycles of the unit that ends last; windows and groups of outputs are dealt to the units."""
     if isinstance(layer, hw.Linear):
-        b_out, *block = m.fc_block[1], m.fc_block[0]
+        narrow = layer.out_features <= m.narrow_fc_outputs
+        b_in, b_out = m.narrow_fc_block if narrow else m.fc_block
+        block = [b_in]
     else:
         b_in, b_out, *kernel = m.conv_block
         block = [b_in, *(*kernel, 1)[: len(layer.kernel)]]

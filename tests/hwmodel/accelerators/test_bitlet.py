@@ -127,7 +127,7 @@ def test_period_is_the_measured_one():
 def test_nothing_to_skip_is_the_dense_bound(depth):
     full = np.full(LAYER.weight_shape, 0x7FFF)
     groups = -(-LAYER.reduction // 64)
-    passes = LAYER.position_tiles(16)
+    passes = LAYER.positions
     assert cycles("bitlet", LAYER, full, fifo_depth=depth) == passes * (groups * 22 + LAYER.reduction)
 
 
@@ -176,3 +176,9 @@ def test_bad_operands_are_named():
     bad[7] = np.inf
     with pytest.raises(TensorError, match=r"activations \[7\] = inf is not finite in float32"):
         simulate(floats, LAYER, w, bad)
+
+
+def test_the_published_machine_and_that_of_comparisons():
+    published = hw.accelerator("bitlet")
+    assert (published.pe_rows, published.pe_columns, published.group) == (32, 1, 64)
+    assert hw.accelerator("bitlet", **published.comparison).peak_macs_per_cycle == 4096

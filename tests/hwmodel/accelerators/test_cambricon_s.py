@@ -33,6 +33,8 @@ OPTIONS = st.fixed_dictionaries(
         "multipliers": st.sampled_from([1, 2, 4]),
         "conv_block": st.tuples(*(st.integers(1, n) for n in (3, 8, 2, 2))),
         "fc_block": st.tuples(st.integers(1, 8), st.integers(1, 8)),
+        "narrow_fc_block": st.tuples(st.integers(1, 8), st.integers(1, 8)),
+        "narrow_fc_outputs": st.sampled_from([0, 7, 1000]),
         "neuron_window": st.sampled_from([1, 3, 8, 70, 256]),
         "synapse_window": st.sampled_from([1, 2, 5, 64]),
         "units": st.sampled_from([1, 2, 3]),
@@ -98,6 +100,18 @@ def test_what_it_does_not_run():
     ]
 
 
+def test_fc8_has_smaller_blocks_than_the_layers_before_it():
+    fc7, fc8 = hw.Linear("fc7", 64, 4096), hw.Linear("fc8", 64, 1000)
+    for layer, size in ((fc7, 32), (fc8, 16)):
+        w = np.zeros(layer.weight_shape, np.int8)
+        w[0, 0] = 1  # one block is kept, and read by 16 outputs at a time
+        kept = stored(CambriconS(), layer, w, np.ones(64, np.int8)).weights
+        blocks = -(-layer.out_features // size) * (64 // size)
+        assert kept == size * size * 4 + blocks
+    # A layer's outputs say which it is.
+    assert not any("narrow_fc_outputs" in change.options for change in CambriconS().own_changes())
+
+
 def test_paper_configuration():
     assert CambriconS().peak_macs_per_cycle == 256
 
@@ -107,6 +121,8 @@ def test_paper_configuration():
     [
         ({"conv_block": (1, 16)}, r"conv_block must be 4 integers of at least 1, got \(1, 16\)"),
         ({"fc_block": (0, 1)}, r"fc_block must be 2 integers of at least 1, got \(0, 1\)"),
+        ({"narrow_fc_block": 16}, "narrow_fc_block must be 2 integers of at least 1, got 16"),
+        ({"narrow_fc_outputs": -1}, "narrow_fc_outputs must be an integer of at least 0, got -1"),
         ({"fc_block": 32}, "fc_block must be 2 integers of at least 1, got 32"),
     ],
 )

@@ -47,7 +47,7 @@ def machine(experiment):
         if option == "L":
             chosen["pattern"] = "L"
     if kind == "SCNN":
-        return hw.accelerator("scnn", **chosen)
+        return hw.accelerator("scnn", rules="dnnsim", **chosen)
     if kind in TACTICAL:
         return hw.accelerator("bit_tactical", back_end=TACTICAL[kind], **GRID, **chosen)
     return hw.accelerator("pragmatic" if kind == "BitPragmatic" else kind.lower(), **GRID, **chosen)

@@ -14,12 +14,18 @@ SAC = ["tetris", "aec_kneading", "aec_low_power"]
 MACHINES = [*SAC, "bitlet"]
 
 
+def coupled(name, depth):
+    """Options of a machine whose lanes are `depth` entries ahead of the slowest of all, at most."""
+    return {"fifo_depth": depth} | ({"barrier": "round"} if name in SAC else {})
+
+
+@pytest.mark.parametrize("barrier", ["sac", "pe", "round"])
 @pytest.mark.parametrize("depth", [0, 2, None])
-def test_nothing_to_skip_is_the_dense_bound(depth):
+def test_nothing_to_skip_is_the_dense_bound(depth, barrier):
     full = np.full(LAYER.weight_shape, 0x7FFF)
     dense = hw.simulate(hw.accelerator("dadiannao", dram=None), LAYER).cycles
     for name in SAC:
-        assert cycles(name, LAYER, full, fifo_depth=depth) == dense
+        assert cycles(name, LAYER, full, fifo_depth=depth, barrier=barrier) == dense
 
 
 @pytest.mark.parametrize("name", MACHINES)
@@ -44,7 +50,9 @@ def test_fewer_essential_bits_never_take_longer(name, seed, depth):
     after = before - np.sign(before) * (np.abs(before) & np.random.default_rng(seed).integers(0, 1 << 15))
     if name == "aec_kneading":
         after = np.where(after == 0, before, after)  # else groups form anew
-    assert cycles(name, LAYER, after, fifo_depth=depth) <= cycles(name, LAYER, before, fifo_depth=depth)
+    barriers = [{"barrier": b} for b in ("sac", "pe")] if name in SAC else []
+    for options in (*barriers, coupled(name, depth)):
+        assert cycles(name, LAYER, after, **options) <= cycles(name, LAYER, before, **options)
 
 
 @given(st.integers(0, 1000))
@@ -64,7 +72,7 @@ def test_order_within_a_kneaded_group_does_not_matter(seed):
 def test_deeper_fifos_never_take_longer_and_signs_do_not_matter(seed):
     w = weights(LAYER, seed)
     for name in MACHINES:
-        ahead = [cycles(name, LAYER, w, fifo_depth=d) for d in (0, 1, 2, 8, None)]
+        ahead = [cycles(name, LAYER, w, **coupled(name, d)) for d in (0, 1, 2, 8, None)]
         assert ahead == sorted(ahead, reverse=True)
         assert cycles(name, LAYER, -w) == cycles(name, LAYER, w)
 

@@ -28,6 +28,7 @@ MACHINES = [
     ("bit_tactical", {"back_end": "p", "pattern": "L", "lookahead": 1, "group_columns": 2}),
     ("bit_tactical", {"back_end": None}),
     ("scnn", {}),
+    ("scnn", {"rules": "dnnsim"}),
 ]
 LAYERS = [
     hw.Conv("conv", in_channels=10, out_channels=9, in_size=(6, 5), kernel=(3, 2), padding=1),
@@ -434,7 +435,7 @@ def test_scnn_multiplies_every_pair_of_a_phase(stride, phase_shift, watched):
         for c, i, j, f, r, s in product(range(3), range(9), range(8), range(5), range(3), range(2))
         if i % sx == (r + shift) % sx and j % sy == (s + shift) % sy
     )
-    result, work = watched(machine("scnn", {"phase_shift": phase_shift}), layer, given)
+    result, work = watched(machine("scnn", {"rules": "dnnsim", "phase_shift": phase_shift}), layer, given)
     assert work.uses["coordinates"] == pairs
     assert work.uses["multipliers"] == pytest.approx(pairs * 7 * 9 / 256)
     useful = round(result.utilisation * result.compute_cycles * 64)

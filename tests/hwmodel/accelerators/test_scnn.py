@@ -1,4 +1,4 @@
-"""SCNN: equal to its stepped model; what it multiplies, maps and refuses."""
+"""SCNN by the public simulator's rules: equal to its stepped model; what it multiplies, maps and refuses."""
 
 import numpy as np
 import pytest
@@ -50,7 +50,7 @@ def planes(draw):
 )
 @settings(max_examples=100)
 def test_equals_its_stepped_model(layer, options, data):
-    machine = hw.accelerator("scnn", **options, dram=None)
+    machine = hw.accelerator("scnn", rules="dnnsim", **options, dram=None)
     a = data.draw(integers(layer.input_count, 8, False))
     w = data.draw(integers(layer.parameters, 8, True)).reshape(layer.weight_shape)
     result = hw.simulate(machine, layer, hw.Operands(w, a, 8, 8))
@@ -61,7 +61,7 @@ def test_equals_its_stepped_model(layer, options, data):
 def test_multiplies_only_what_is_not_zero():
     layer = hw.Conv("c", in_channels=4, out_channels=16, in_size=(32, 32), kernel=1)
     a, w = np.ones(layer.input_count, np.int8), np.ones(layer.weight_shape, np.int8)
-    machine = {"pe_rows": 4, "pe_columns": 4}
+    machine = {"pe_rows": 4, "pe_columns": 4, "rules": "dnnsim"}
     # 64 activations a PE in blocks of 4, four filters at once: all in different banks or two in one.
     dense = cycles("scnn", layer, hw.Operands(w, a), **machine)
     assert dense >= layer.macs / (16 * 16)
@@ -75,18 +75,19 @@ def test_maps_linear_layers():
     rng = np.random.default_rng(4)
     w = (rng.random((40, 300)) < 0.5).astype(np.int8)
     token = (rng.random((1, 300)) < 0.5).astype(np.int8)
-    fc = hw.simulate(hw.accelerator("scnn"), hw.Linear("fc", 300, 40), hw.Operands(w, token))
+    scnn = hw.accelerator("scnn", rules="dnnsim")
+    fc = hw.simulate(scnn, hw.Linear("fc", 300, 40), hw.Operands(w, token))
     assert fc.notes == ("40 cycles exchange halos",)
     assert 0 < fc.utilisation < 1
     tokens = hw.Linear("tokens", 300, 40, positions=64)
-    many = hw.simulate(hw.accelerator("scnn"), tokens, hw.Operands(w, np.repeat(token, 64, axis=0)))
+    many = hw.simulate(scnn, tokens, hw.Operands(w, np.repeat(token, 64, axis=0)))
     plane = hw.Conv("plane", in_channels=300, out_channels=40, in_size=(8, 8), kernel=1)
     same = hw.Operands(w[:, :, None, None], np.repeat(token.reshape(300, 1), 64, axis=1))
-    assert many.on_chip_cycles == hw.simulate(hw.accelerator("scnn"), plane, same).on_chip_cycles
+    assert many.on_chip_cycles == hw.simulate(scnn, plane, same).on_chip_cycles
 
 
 def test_refuses_what_it_has_no_plane_for():
-    scnn = hw.accelerator("scnn", accumulator_entries=10)
+    scnn = hw.accelerator("scnn", rules="dnnsim", accumulator_entries=10)
     wide = hw.Conv("wide", in_channels=1, out_channels=1, in_size=(64, 64), kernel=1)
     deep = hw.Conv("deep", in_channels=1, out_channels=1, in_size=(4, 4, 4), kernel=1)
     assert "64 sums, the accumulators hold 10" in hw.simulate(scnn, wide).reason

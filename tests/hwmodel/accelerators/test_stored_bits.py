@@ -53,8 +53,9 @@ def tensors(layer, density=1.0, low=1, high=100, seed=0):
 def test_words_do_not_shrink_with_precision(name):
     w, a = tensors(FC)
     expected = StoredBits(4 * 32 * 16, 2 * 32 * 16, 2 * 4 * 16)
+    machine = hw.accelerator(name, **({"dual_issue": False} if name == "tetris" else {}))
     for bits in (7, 8, 16):
-        assert stored(name, FC, w, a, bits, bits) == expected
+        assert stored(machine, FC, w, a, bits, bits) == expected
 
 
 def test_wide_values_take_several_words():
@@ -82,7 +83,7 @@ def test_machines_for_bit_columns_keep_activations_in_words_of_their_pes(name):
 
 def test_two_weights_in_a_word_where_splitters_take_two():
     w, a = tensors(FC)
-    both = hw.accelerator("tetris", dual_issue=True)
+    both = hw.accelerator("tetris")
     assert stored(both, FC, w, a, 8, 8) == StoredBits(128 * 8, 64 * 16, 8 * 16)
     assert stored(both, FC, w, a, 9, 8).weights == 128 * 16
 
@@ -207,13 +208,13 @@ def test_scnn_runs_begin_anew_in_each_block():
     w[3, :, 2, 2] = 1  # 35 zeros before it in a channel's 4 filters
     w[0, 1, 0, 0] = 1
     a[0, 9, 6] = 1  # in a tile of 10 x 7: 69 zeros before it
-    one = hw.accelerator("scnn", pe_rows=1, pe_columns=1)
+    one = hw.accelerator("scnn", rules="dnnsim", pe_rows=1, pe_columns=1)
     found = stored(one, layer, w, a)
     assert found.weights == ((1 + 2) + (1 + 1 + 2)) * 20
     assert found.activations == (1 + 4) * 20
     assert found.outputs == ceil(100 * 280 / 140)
     # 5 x 4 and, cut off, 5 x 3 values a PE; filters one at a time, or one on each copy.
-    four = hw.accelerator("scnn", pe_rows=2, pe_columns=2, units=4)
+    four = hw.accelerator("scnn", rules="dnnsim", pe_rows=2, pe_columns=2, units=4)
     found = stored(four, layer, w, a)
     assert found.weights == 3 * 20
     assert found.activations == 1 * 20
@@ -228,7 +229,8 @@ def test_copies_of_scnn_share_the_filters():
         layer = hw.Conv("c", in_channels=6, out_channels=outputs, in_size=(8, 8), kernel=3, groups=groups)
         w, a = tensors(layer, 0.5)
         for units in (1, 2, 4):
-            machine = hw.accelerator("scnn", pe_rows=2, pe_columns=2, units=units, accumulator_entries=9)
+            own = {"rules": "dnnsim", "pe_rows": 2, "pe_columns": 2, "accumulator_entries": 9}
+            machine = hw.accelerator("scnn", units=units, **own)
             r = machine.run(layer, hw.Operands(w, a))
             size, alone = outputs // groups, []
             for u in range(units):

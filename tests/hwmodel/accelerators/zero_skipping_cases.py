@@ -29,7 +29,7 @@ SMALL = {
         "multipliers": 4,
         "neuron_window": 32,
         "synapse_window": 16,
-        "fc_block": (4, 8),
+        "narrow_fc_block": (4, 8),
     },
 }
 
