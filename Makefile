@@ -7,13 +7,14 @@ BITX = $(VENV)/bin/bitx
 SAMPLE = data/samples/digits_resnet.onnx
 OUT = out
 
-.PHONY: help run test slow lint bench clean
+.PHONY: help run test slow lint bench validation clean
 help:
 	@echo 'make run    inspect, prune, simulate and compare the sample network; results in $(OUT)/'
 	@echo 'make test   lint, type check, and the tests: minutes, on two cores'
 	@echo 'make slow   the tests that take longer'
 	@echo 'make lint   lint and type check only'
 	@echo 'make bench  measure the kernels against a copy of the same bytes, and beside other libraries'
+	@echo 'make validation  write docs/validation.md: tables of papers, ours beside them'
 	@echo 'make clean  remove what these made, $(VENV) included'
 
 # The fallback is for systems whose Python comes without ensurepip.
@@ -58,6 +59,9 @@ slow: $(VENV)/test.stamp
 
 bench: $(VENV)/test.stamp
 	$(PY) -m bench.table
+
+validation: $(VENV)/run.stamp
+	$(PY) docs/recipes/validation.py --write
 
 clean:
 	rm -rf $(VENV) $(OUT) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache .benchmarks

@@ -2,4 +2,4 @@
 
 import lazy_loader  # type: ignore[import-untyped]
 
-__getattr__, __dir__, __all__ = lazy_loader.attach(__name__, submodules=["published"])
+__getattr__, __dir__, __all__ = lazy_loader.attach(__name__, submodules=["published", "validation"])

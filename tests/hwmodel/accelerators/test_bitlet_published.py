@@ -4,99 +4,21 @@
 is an input of a machine.
 """
 
-import csv
-import re
-from functools import cache
-from statistics import fmean
-
 import numpy as np
 import pytest
 
 import hwmodel as hw
-from bitxcore.data import data_folder
-from hwmodel.accelerators.engines.bit_rows import float_cycles
-from hwmodel.accelerators.engines.float_parts import float32_parts
-from hwmodel.accelerators.engines.row_walks import RowWalk
-
-# Frames per second times work is 2048 / c, for c cycles for 64 products: Table 4 prints c / 2.048.
-FRAME_CYCLES = 2048
-OVERHEAD = {"8b": 10, "16b": 10, "fp32": 13}
-SIZES = (2, 4, 8, 16, 32, 64)
-NETWORKS = {
-    "ResNet-50": ("resnet50", "8b"),
-    "MobileNetV2": ("mobilenetv2", "8b"),
-    "YoloV3": ("yolov3", "8b"),
-    "DenseNet-161": ("densenet161", "16b"),
-}
-"""Networks of the papers whose tables are here, and their numbers; in fixed point."""
-FLOATS = ("CartoonGAN", "Transformer", "C3D", "D3DNet")
-
-
-@cache
-def published():
-    """Rows of the papers' figures."""
-    with (data_folder("published") / "bitlet.csv").open(encoding="utf-8", newline="") as file:
-        return list(csv.DictReader(file))
-
-
-def figures(source, place, network):
-    rows = [r for r in published() if r["source"] == source and r["table_or_figure"] == place]
-    return [(r["setting"], r["quantity"], r["value"]) for r in rows if r["network"] == network]
-
-
-def bounds(printed):
-    """Least value that rounds to what is printed, itself, and the greatest."""
-    value, half = float(printed), 0.5 * 10.0 ** -len(printed.partition(".")[2])
-    return value - half, value, value + half
-
-
-def cycles_of_a_group(network, size, distilled):
-    """Cycles of a group of `size` by Table 8: least, as printed, and most that rounding allows."""
-    work = next(v for _, q, v in figures("MICRO21", "Table 2", network) if q == "work per inference")
-    ending = "with distillation" if distilled else "without distillation"
-    (rate,) = (
-        v
-        for s, _, v in figures("MICRO21", "Table 8", network)
-        if f"N={size}," in s and s.endswith(f" {ending}")
-    )
-    pairs = zip(bounds(rate), bounds(work), strict=True)
-    return sorted(size / 64 * FRAME_CYCLES / (frames * gflop) for frames, gflop in pairs)
-
-
-def published_steps(network, mode):
-    """Steps of the fullest row by N, from Fig. 10, whose markers are read off to +-0.05.
-
-    The figure's unit is not stated: its N = 64 is that of Table 8.
-    """
-    speeds = {
-        int(re.search(r"N=(\d+)", s)[1]): float(v) for s, _, v in figures("MICRO21", "Figure 10", network)
-    }
-    unit = speeds[64] * cycles_of_a_group(network, 64, distilled=True)[1] / 64
-    return {n: n * unit / speeds[n] - OVERHEAD[mode] for n in SIZES}
-
-
-def our_cycles(name, mode, size, **options):
-    """Cycles of the paper's machine for `size` products, one PE, weights drawn from a normal distribution."""
-    load = hw.Workload.of(name, weights="normal", precisions=int(mode[:-1]))
-    machine = hw.accelerator(
-        "bitlet", variant="paper", pe_rows=1, pe_columns=1, dram=None, group=size, **options
-    )
-    run = hw.simulate_network(machine, load)
-    return run.total(machine.label).cycles * size / load.network.macs
-
-
-def our_float_steps(size, rows=RowWalk(look=8), count=2000):  # noqa: B008
-    """Mean steps of groups of normal weights and activations in float32."""
-    w, a = np.random.default_rng(0).standard_normal((2, count, size)).astype(np.float32)
-    (e, s), (x, _) = float32_parts("w", w), float32_parts("a", a)
-    return fmean(
-        int(
-            float_cycles(s[i : i + 1], e[i : i + 1], x[i : i + 1], group=size, rows=rows, bit_rows=24)[0][
-                0, 0, 0
-            ]
-        )
-        for i in range(count)
-    )
+from hwmodel.studies.validation.bitlet_paper import (
+    FLOATS,
+    FRAME_CYCLES,
+    NETWORKS,
+    SIZES,
+    cycles_of_a_group,
+    figures,
+    our_cycles,
+    our_float_steps,
+    published_steps,
+)
 
 
 def line(what, theirs, ours):
@@ -131,7 +53,7 @@ ALL = [(network, size) for network in NETWORKS for size in SIZES]
 )
 def test_steps_in_fixed_point_by_group(network, size):
     name, mode = NETWORKS[network]
-    ours = our_cycles(name, mode, size)
+    ours = our_cycles(name, mode, [size])[size]
     what = f"{network}, {mode}, N={size}, normal weights"
     theirs = published_steps(network, mode)[size]
     line(f"{what}: steps", theirs, ours - 10)
