@@ -71,10 +71,7 @@ class LayerRun:
         work = self._work(dense)
         ones = int(pruned.lanes.sums.sum())
         counts = self._counts(work, pruned, times, applied=ones, lanes=self.array.lanes)
-        assert pruned.kept is not None
         counts |= {
-            "kept_ones_histogram": pruned.kept_ones_histogram(self.format.significand_bits),
-            "window_limited_groups": pruned.kept.window_limited_groups,
             "work_cycles": self.array.work(pruned) * work.passes_of_a_tile,
             "unpruned_work_cycles": self.array.work(dense) * work.passes_of_a_tile,
             "unpruned_cycles": self._cycles(work, dense, self.array.by_weight(dense, self.job.bounds)),
@@ -100,7 +97,6 @@ class LayerRun:
         all_rows = self.array.every_group_alike(every_row, every.lengths, bounds)
         nonempty = self.array.by_row(every.kept.rows, every.lengths, bounds)
         counts |= {
-            "window_limited_groups": pruned.kept.window_limited_groups,
             "unpruned_all_rows_cycles": self._cycles(work, every, all_rows),
             "unpruned_nonempty_rows_cycles": self._cycles(work, every, nonempty),
         }
@@ -133,6 +129,7 @@ class LayerRun:
         """
         causes = work.passes(found.lengths).causes(times.ladder)
         at_once = self.array.processing_elements * lanes * self.shape.positions
+        assert found.kept is not None
         slots = sum(causes.values()) * at_once
         tiles = (self.job.tiles, work.passes_of_a_tile)
         filter_tiles, position_tiles = tiles if self.shape.serial == "weights" else tiles[::-1]
@@ -143,6 +140,8 @@ class LayerRun:
             "position_tiles": position_tiles,
             "groups": int(found.lengths.sum()),
             "kept_rows_histogram": found.kept_rows_histogram(self.window),
+            "kept_ones_histogram": found.kept_ones_histogram(self.format.significand_bits),
+            "window_limited_groups": found.kept.window_limited_groups,
             "notes": (f"zero {self.shape.serial} packed away",) if found.packed else (),
         }
 
