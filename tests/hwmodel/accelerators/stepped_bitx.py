@@ -404,13 +404,13 @@ def position_tiles(acc, layer):
 
 
 def fills(acc, layer, serial):
-    """Times that the pipeline fills at the start of each tile, for the loads of half a buffer."""
-    buffer = acc.weight_buffer_bytes if acc.serial == "weights" else acc.activation_buffer_bytes
+    """Times that the pipeline fills at the start of each tile, for the loads of half a buffer, in bytes."""
+    half = (acc.weight_buffer_bytes if acc.serial == "weights" else acc.activation_buffer_bytes) // 2
     read, loads = 0, 0
     for filters in tiles(acc, layer):
         read += sum(len(serial.vectors[f]) for f in filters) * -(-acc.group * serial.bits // 8)
-        yield -(-2 * read // buffer) - loads
-        loads = -(-2 * read // buffer)
+        yield -(-read // half) - loads
+        loads = -(-read // half)
 
 
 def simulate(acc, layer, serial, others, other_bits, turns=None):
