@@ -159,6 +159,12 @@ def reader(x: Values, form: str | None) -> tuple[Callable[[Values], Values], str
     return lambda part: bx.quantize(part, width, scale=scale).codes, f"int{width}"
 
 
+def numbers_of(x: Values, *, format: str | None) -> tuple[Values, str | None]:  # noqa: A002
+    """Quantise a whole tensor whose format is ``fixed<N>``; others are what they are."""
+    numbers, own = reader(x, format)
+    return numbers(x), own
+
+
 def format_read(x: Values, form: str | None) -> NumberFormat:
     """Give the format that the lanes see: of ``fixed<N>`` the integers'."""
     width = fixed_width(form)

@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from bitxcore.errors import TensorError
 from bitxcore.formats import NumberFormat, format_of, number_format
+from hwmodel.accelerators.bitx.counts import numbers_of
 from hwmodel.accelerators.engines.tiles import tile_bounds
 from hwmodel.networks.layers import Layer
 from hwmodel.operands.im2col import windows
@@ -76,6 +77,9 @@ def job_of(layer: Layer, operands: Operands, serial: str, units: int, form: str 
     if operands.activations is None:
         raise TensorError("serial='activations' needs activations, none were given", layer=layer.name)
     values, own = _at_precision("activations", operands.activations, operands.activation_bits, form)
+    values, own = numbers_of(
+        values, format=own
+    )  # one scale for all activations, those that no window reads too
     bounds = tile_bounds(layer.conv_groups * layer.steps, positions, units)
     return Job(windows(layer, values), own, bounds, filters, 1, operands.weight_bits)
 

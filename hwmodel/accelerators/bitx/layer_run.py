@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,9 +17,6 @@ from hwmodel.accelerators.bitx.selection import Gathered, Pruning
 from hwmodel.accelerators.bitx.work import BitWidths, LayerWork, PassShape
 from hwmodel.networks.layers import Layer
 
-BASELINE_FORMAT = "fixed16"
-"""Fixed point of the unpruned machine that results show beside floats."""
-
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class LayerRun:
@@ -28,6 +26,9 @@ class LayerRun:
     ----------
     layer : Layer
     job : Job
+        Of its serial operand, as the machine reads it.
+    fixed_job : callable
+        Makes the one of the same operand in 16-bit fixed point.
     pruning : Pruning
     array : PEArray
     shape : PassShape
@@ -35,6 +36,7 @@ class LayerRun:
 
     layer: Layer
     job: Job
+    fixed_job: Callable[[], Job]
     pruning: Pruning
     array: PEArray
     shape: PassShape
@@ -157,8 +159,8 @@ class LayerRun:
         """Cycles of the unpruned machine on the same values in 16-bit fixed point."""
         if not self.format.is_float:
             return unpruned_cycles
-        fmt = number_format("int16")
-        dense = self.pruning.unpruned(self.job.values, BASELINE_FORMAT, self.array.steps)
-        widths = BitWidths.of(fmt, self.job.other_bits, self.shape.serial)
+        job = self.fixed_job()
+        dense = self.pruning.unpruned(job.values, job.format, self.array.steps)
+        widths = BitWidths.of(number_format("int16"), job.other_bits, self.shape.serial)
         times = self.array.by_weight(dense, self.job.bounds)
         return self._cycles(self._work(dense, widths), dense, times)

@@ -27,7 +27,7 @@ from hwmodel.accelerators.bitx.assumptions import ASSUMPTIONS
 from hwmodel.accelerators.bitx.datapath import Datapath, RowSerial, WeightSerial
 from hwmodel.accelerators.bitx.hardware import Hardware
 from hwmodel.accelerators.bitx.in_dram import packed_bits, plain_bits
-from hwmodel.accelerators.bitx.job import SERIAL, job_of, serial_format
+from hwmodel.accelerators.bitx.job import SERIAL, Job, job_of, serial_format
 from hwmodel.accelerators.bitx.layer_run import LayerRun
 from hwmodel.accelerators.bitx.selection import Pruning
 from hwmodel.accelerators.bitx.tuning import changes_of
@@ -227,8 +227,18 @@ class BitX(Accelerator):
 
     def run(self, layer: Layer, operands: Operands) -> OnChip:
         """Count the cycles of `layer`."""
-        job = job_of(layer, operands, self.serial, self.processing_elements, self.format)
-        run = LayerRun(layer=layer, job=job, pruning=self._pruning, array=self._array, shape=self._shape)
+
+        def job(form: str | None) -> Job:
+            return job_of(layer, operands, self.serial, self.processing_elements, form)
+
+        run = LayerRun(
+            layer=layer,
+            job=job(self.format),
+            fixed_job=lambda: job("fixed16"),
+            pruning=self._pruning,
+            array=self._array,
+            shape=self._shape,
+        )
         counts, events = run.by_weight() if self.serial_unit == "weight" else run.by_row()
         bits = ACTIVATION_WINDOW if run.format.is_float else run.widths.parallel
         path = self._datapath(run.format, run.window, bits)

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from bitxcore.engine import MAX_WINDOW
 from bitxcore.groups import Grouping, grid
-from hwmodel.accelerators.bitx.counts import Kept, Lanes, kept, leave_out_zeros, whole
+from hwmodel.accelerators.bitx.counts import Kept, Lanes, kept, leave_out_zeros, numbers_of, whole
 from hwmodel.accelerators.memo import once
 
 if TYPE_CHECKING:
@@ -107,8 +107,10 @@ class Pruning:
     def pruned(self, values: Values, form: str | None, steps: Steps) -> Gathered:
         """Gather the groups of the machine with pruning."""
         if self.packs(values):
-            packed, counts = once(leave_out_zeros, values, grouping=self.grouping)
-            found = once(kept, packed, format=form, steps=steps, **self._options("flat"))
+            # What fixed point makes 0 is left out as well.
+            numbers, own = once(numbers_of, values, format=form)
+            packed, counts = once(leave_out_zeros, numbers, grouping=self.grouping)
+            found = once(kept, packed, format=own, steps=steps, **self._options("flat"))
             # Vectors have different numbers of groups once their zeros are gone.
             return Gathered(found.lanes, -(-counts // self.group), int(counts.sum()), found, packed=True)
         found = once(kept, values, format=form, steps=steps, **self._options(self.grouping))
