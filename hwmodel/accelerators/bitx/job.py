@@ -77,9 +77,8 @@ def job_of(layer: Layer, operands: Operands, serial: str, units: int, form: str 
     if operands.activations is None:
         raise TensorError("serial='activations' needs activations, none were given", layer=layer.name)
     values, own = _at_precision("activations", operands.activations, operands.activation_bits, form)
-    values, own = numbers_of(
-        values, format=own
-    )  # one scale for all activations, those that no window reads too
+    # One scale for all activations, those that no window reads too.
+    values, own = numbers_of(values, format=own)
     bounds = tile_bounds(layer.conv_groups * layer.steps, positions, units)
     return Job(windows(layer, values), own, bounds, filters, 1, operands.weight_bits)
 
