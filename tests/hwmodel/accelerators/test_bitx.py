@@ -220,7 +220,7 @@ def test_bitx_hands_its_criterion_to_the_pruner():
     ):
         acc = hw.accelerator("bitx", **options)
         r = hw.simulate(acc, hw.Linear("l", 64, 8), hw.Operands(w))
-        kept = bx.prune(w, **({"rows": 5} | options)).kept_rows
+        kept = bx.prune(w, **({"rows": 5, "group": acc.group} | options)).kept_rows
         assert np.bincount(kept.ravel(), minlength=33)[: len(r.kept_rows_histogram)].tolist() == list(
             r.kept_rows_histogram
         )
