@@ -340,18 +340,18 @@ class Engine:
 
     def gather(self, x: Array, first: int, last: int, out: Array) -> None:
         """Copy groups of the codes `x` to whole vectors of padded groups."""
-        from bitxcore.kernels import gathering
+        from bitxcore.kernels.gathering import gather_kernel
 
         codes = out if not self.through_float64 else buffer("stored", out.size, x.dtype)
         codes[(last - first) * self.padded :] = 0
-        gathering.gather(x, codes, first, last, self.padded, *self._cut)
+        gather_kernel(self.padded)(x, codes, np.arange(self.padded, dtype=x.dtype), first, last, *self._cut)
         if self.through_float64:
             with np.errstate(invalid="ignore"):
                 out.view(np.float64)[:] = codes.view(self.fmt.dtype)
 
     def scatter(self, x: Array, first: int, last: int, out: Array, original: Array) -> None:
         """Copy groups back to the codes `out`; NaN and Inf come from `original`."""
-        from bitxcore.kernels import gathering
+        from bitxcore.kernels.gathering import gather_kernel, scatter_kernel
 
         codes = x
         if self.through_float64:
@@ -360,10 +360,11 @@ class Engine:
                 codes.view(self.fmt.dtype)[:] = x.view(np.float64)
             stored = buffer("original", x.size, out.dtype)
             stored[:] = 0
-            gathering.gather(original, stored, first, last, self.padded, *self._cut)
+            lanes = np.arange(self.padded, dtype=out.dtype)
+            gather_kernel(self.padded)(original, stored, lanes, first, last, *self._cut)
             broken = ~np.isfinite(x.view(np.float64))
             codes[broken] = stored[broken]
-        gathering.scatter(codes, out, first, last, self.padded, *self._cut)
+        scatter_kernel(self.padded)(codes, out, first, last, *self._cut)
 
     @property
     def _cut(self) -> tuple[int, int, int, int]:

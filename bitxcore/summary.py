@@ -27,14 +27,15 @@ class Statistics(Cut):
     values, zeros : int
         All values, and those that are zero.
     essential_bits : int
-        Ones in the significands.
+        Ones in the whole significands, whatever the window.
     groups, zero_groups : int
         All groups, and those of zeros only.
     nonfinite_groups : int
         Groups with a NaN or Inf (``nonfinite="keep"``), left out of the counts per row; their values
         count above as their codes read.
     row_ones : ndarray of int64, (window,)
-        Ones in each row of the aligned groups, row 0 (the most significant) first.
+        Ones in each row of the aligned groups, row 0 (the most significant) first; without those that fall
+        out of the window.
     nonempty_rows_histogram : ndarray of int64, (window + 1,)
         Groups by their number of non-empty rows.
     format, group, window, grouping

@@ -156,6 +156,32 @@ def test_other_byte_orders_and_strides():
     assert bx.decompose(x.astype(">f4")).significand.tolist() == bx.decompose(x).significand.tolist()
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float16, np.int8])
+@pytest.mark.parametrize("group", [None, 8, 5])
+def test_gathered_groups_keep_to_their_chunk(monkeypatch, dtype, group):
+    """Whole rows are copied over the ends of groups, but not of what another thread works on."""
+    monkeypatch.setenv("BITX_THREADS", "4")
+    x = np.clip(np.random.default_rng(0).standard_normal((300, 257, 3, 3)) * 30, -99, 99).astype(dtype)
+    cut = {"rows": 3, "group": group, "grouping": "kernel"}
+    # The same groups, filled up with zeros, lie one behind the other.
+    size = group or 9
+    starts = range(0, 9, size)
+    filled = np.zeros((x[:, :, 0, 0].size * len(starts), 16 if size > 8 else 8), dtype)
+    kernels = x.reshape(-1, 9)
+    for i, start in enumerate(starts):
+        part = kernels[:, start : start + size]
+        filled[i :: len(starts), : part.shape[1]] = part
+    alike = bx.prune(filled, rows=3, group=filled.shape[1])
+    p = bx.prune(x, **cut)
+    np.testing.assert_array_equal(p.row_masks.reshape(-1), alike.row_masks.reshape(-1))
+    for i, start in enumerate(starts):
+        want = alike.values[i :: len(starts), : min(size, 9 - start)]
+        got = p.values.reshape(-1, 9)[:, start : start + size]
+        assert got.tobytes() == want.tobytes()
+    in_place = x.copy()
+    assert bx.prune(in_place, out=in_place, **cut).values.tobytes() == p.values.tobytes()
+
+
 def test_unaligned_and_read_only_input():
     raw = np.zeros(4 * 64 + 1, np.uint8)
     x = raw[1:].view(np.float32)

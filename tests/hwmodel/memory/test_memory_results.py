@@ -171,7 +171,7 @@ def test_packed_weights_move_the_bits_of_the_packed_form(form, rows):
     machine = bitx(weights_in_dram="packed", pack_zeros=False, rows=rows, format=form)
     given = hw.Operands(w)
     r = hw.simulate(machine, layer, given)
-    packed = bx.pack(bx.prune(w, rows=rows, format=form)).bits
+    packed = bx.pack(bx.prune(w, rows=rows, group=machine.group, format=form)).bits
     assert machine.stored_bits(layer, given, r).weights == packed
     plain = hw.simulate(replace(machine, weights_in_dram="plain"), layer, given)
     assert r.dram_weight_bytes == ceil(packed / 8)

@@ -129,7 +129,7 @@ def relative_error(network, **options):
     with bx.open_dump(SAMPLE) as dump:
         for entry in network.layers:
             before = entry.read(dump).astype(np.float64)
-            after = bx.prune(entry.read(dump), **options).values.astype(np.float64)
+            after = bx.prune(entry.read(dump), **({"group": 16} | options)).values.astype(np.float64)
             error += np.square(before - after).sum()
             norm += np.square(before).sum()
     return np.sqrt(error / norm)
