@@ -173,6 +173,16 @@ def test_pages_that_scripts_write_are_theirs() -> None:
     assert page() == text("docs/store.md")
 
 
+@pytest.mark.slow
+def test_tables_of_the_machine_are_computed() -> None:
+    """docs/machine.md shows what its script finds."""
+    namespace: dict[str, object] = {"__name__": "machine", "__file__": str(ROOT / "docs/recipes/machine.py")}
+    exec(compile(text("docs/recipes/machine.py"), "machine.py", "exec"), namespace)
+    page = namespace["page"]
+    assert callable(page)
+    assert page() == text("docs/machine.md")
+
+
 def modules(package: str) -> list[Path]:
     return sorted((ROOT / package).rglob("*.py"))
 
