@@ -178,7 +178,7 @@ PUBLIC_SIMULATOR_S = [
     ("bit_tactical", {"back_end": "p"}, 17),
     ("laconic", {}, 22),
     ("bit_tactical", {}, 65),
-    ("scnn", {}, 7),
+    ("scnn", {"rules": "dnnsim"}, 7),
 ]
 
 

@@ -70,6 +70,20 @@ def test_a_sum_waits_for_its_lanes_a_pe_for_its_units_and_a_round_for_all():
     assert spent("pe", 2, 1) == spent("round", 1, 2) == 6 + 5
 
 
+@pytest.mark.parametrize("barrier", ["sac", "pe", "round"])
+@pytest.mark.parametrize("encoding", ["sign-magnitude", "twos-complement"])
+def test_weights_of_two_words_take_two_filters_places(barrier, encoding):
+    run = {"barrier": barrier, "encoding": encoding, "dual_issue": False, "fifo_depth": None, "dram": None}
+    w = weights(LAYER, 5, bits=8)
+    pairs = np.repeat(w & 0x7F, 2, axis=0)
+    narrow = hw.Conv("two", in_channels=24, out_channels=40, in_size=(7, 5), kernel=(3, 2), padding=1)
+    one = hw.simulate(hw.accelerator("tetris", **run), narrow, hw.Operands(pairs, None, 16, 8))
+    # The same seven bits in both words of a weight.
+    both = hw.Operands(w & 0x7F | (w & 0x7F) << 8, None, 16, 8)
+    wide = hw.simulate(hw.accelerator("tetris", word_bits=8, **run), LAYER, both)
+    assert wide.cycles == one.cycles
+
+
 def test_throttle_buffers_are_area_only():
     plain, deep = (hw.accelerator("tetris", dram=None, throttle_depth=d) for d in (2, 4))
     w = weights(LAYER)
