@@ -82,13 +82,9 @@ def whole_group(codes, indices, fmt, acc):
 
 
 class Serial:
-    """The operand whose ones are taken one after another: groups of each vector, and its width in bits.
+    """The operand whose ones are taken one after another: groups of each vector, and its width in bits."""
 
-    ``used`` says which values are no zeros, if that is not to be seen in the codes: of floats in fixed
-    point, zeros are packed before they are rounded.
-    """
-
-    def __init__(self, acc, layer, codes, fmt, *, prune=True, used=None):
+    def __init__(self, acc, layer, codes, fmt, *, prune=True):
         self.fmt = fmt
         self.bits = fmt.storage_bits
         if not fmt.is_float:
@@ -96,10 +92,9 @@ class Serial:
         if not prune:
             acc = changed(acc, pack_zeros=False)
         self.vectors = []
-        if used is None:
-            used = [[reference.decode(code, fmt).significand != 0 for code in vector] for vector in codes]
-        for vector, here in zip(codes, used, strict=True):
-            cut = gather(here, acc, layer.channels, layer.kernel_positions)
+        for vector in codes:
+            used = [reference.decode(code, fmt).significand != 0 for code in vector]
+            cut = gather(used, acc, layer.channels, layer.kernel_positions)
             make = pruned_group if prune else whole_group
             self.vectors.append([make([vector[i] for i in indices], indices, fmt, acc) for indices in cut])
 

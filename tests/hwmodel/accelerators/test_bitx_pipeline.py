@@ -108,10 +108,6 @@ def codes_of(weights, fmt):
     return unsigned.reshape(len(weights), -1).tolist()
 
 
-def used_of(weights):
-    return (weights.reshape(len(weights), -1) != 0).tolist()
-
-
 def nearest_float32(x):
     """Nearest float32 of a fraction, by looking at the neighbours."""
     near = np.float32(float(x))
@@ -121,17 +117,18 @@ def nearest_float32(x):
 
 def expected_outputs(acc, layer, fmt, weights, activations):
     """Convolution with the pruned weights: of integers, or of floats the float32 of the exact sum."""
-    in_use = used_of(weights)
-    pruned = prune(acc, fmt, in_format(weights, fmt), in_use)
+    weights = in_format(weights, fmt)
+    pruned = prune(acc, fmt, weights)
     found = np.empty((layer.filters, layer.positions), object)
     for f in range(layer.filters):
+        used = (weights.reshape(layer.filters, -1)[f] != 0).tolist()
         for q in range(layer.positions):
             there = stepped.patch(layer, activations, f, q)
             if not fmt.is_float:
                 found[f, q] = sum(int(w) * a for w, a in zip(pruned[f], there, strict=True))
                 continue
             exact = Fraction(0)
-            for indices in stepped.gather(in_use[f], acc, layer.channels, layer.kernel_positions):
+            for indices in stepped.gather(used, acc, layer.channels, layer.kernel_positions):
                 aligned = align([there[i] for i in indices])
                 exact += sum(Fraction(float(pruned[f][i])) * a for i, a in zip(indices, aligned, strict=True))
             found[f, q] = nearest_float32(exact)
@@ -145,7 +142,7 @@ def align(activations):
     return [(abs(Fraction(a)) // unit) * unit * (1 if a > 0 else -1) for a in activations]
 
 
-def prune(acc, fmt, weights, in_use):
+def prune(acc, fmt, weights):
     """Pruned weights, by the compiled pruner, filter by filter in the groups that are gathered."""
     names = ("rows", "group", "window", "criterion", "threshold", "budget", "rounding")
     options = {name: getattr(acc, name) for name in names} | {"format": fmt}
@@ -158,17 +155,15 @@ def prune(acc, fmt, weights, in_use):
         flat = weights[f].reshape(channels, -1)
         order = np.arange(flat.size).reshape(flat.shape)
         order = (order.T if acc.grouping == "channel" else order).reshape(-1)
-        used = order[np.array(in_use[f])[order]]
+        used = order[pruned[f][order] != 0]
         if len(used):
             pruned[f][used] = bx.prune(pruned[f][used][None], **options).values[0]
     return pruned
 
 
-def check(r, acc, layer, vectors, fmt, others, other_bits):
-    """Compare a result with the stepped machine on these vectors; return that one's outputs."""
-    codes = codes_of(vectors, fmt)
-    fixed16 = codes_of(vectors, number_format("int16")) if fmt.is_float else None
-    serial = stepped.Serial(acc, layer, codes, fmt, used=used_of(vectors))
+def check(r, acc, layer, codes, fmt, others, other_bits, fixed16):
+    """Compare a result with the stepped machine; return that one's outputs."""
+    serial = stepped.Serial(acc, layer, codes, fmt)
     width = other_bits or (fmt.storage_bits if fmt.is_float else 16)
     causes, outputs = stepped.simulate(acc, layer, serial, others, width)
     assert {c: getattr(r, c) for c in CAUSES} == {c: causes[c] for c in CAUSES}, acc.label
@@ -187,7 +182,8 @@ def test_engine_equals_the_stepped_machine(shard):
         layer, acc, fmt, weights, activations = random_case(seed)
         bits = pick(np.random.default_rng(seed), None, 10)
         r = hw.simulate(acc, layer, hw.Operands(weights, activation_bits=bits))
-        outputs = check(r, acc, layer, weights, fmt, activations, bits)
+        fixed16 = codes_of(weights, number_format("int16")) if fmt.is_float else None
+        outputs = check(r, acc, layer, codes_of(weights, fmt), fmt, activations, bits, fixed16)
         expected = expected_outputs(acc, layer, fmt, weights, activations)
         assert outputs.tolist() == expected.tolist(), (seed, acc.label)
 
@@ -205,10 +201,13 @@ def test_serial_activations_equal_the_stepped_machine_with_its_roles_swapped(sha
         bits = pick(np.random.default_rng(seed), None, 8)
         r = hw.simulate(acc, layer, hw.Operands(weights, activations, weight_bits=bits))
         turned = stepped.swapped(layer)
-        patches = patches_of(layer, activations)
+        patches = patches_of(layer, in_format(activations, fmt)).astype(fmt.dtype)
         others = weights.reshape(layer.conv_groups, turned.positions, -1)
         others = others.astype(np.float32 if fmt.is_float else int)
-        outputs = check(r, acc, turned, patches, fmt, others, bits)
+        fixed16 = None
+        if fmt.is_float:
+            fixed16 = codes_of(patches_of(layer, bx.quantize(activations, 16).codes), number_format("int16"))
+        outputs = check(r, acc, turned, codes_of(patches, fmt), fmt, others, bits, fixed16)
         expected = expected_outputs(acc, turned, fmt, patches, others)
         assert outputs.tolist() == expected.tolist(), (seed, acc.label)
 
