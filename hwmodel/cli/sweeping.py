@@ -104,6 +104,7 @@ def command(
 
 def _print(found: Sweep, seconds: float) -> None:
     from hwmodel.cli import output as out
+    from hwmodel.simulation.columns import BY_NAME
 
     names = list(found.varied)
     reasons: dict[str, int] = {}
@@ -116,6 +117,8 @@ def _print(found: Sweep, seconds: float) -> None:
     title = f"{found.network} on {found.accelerator}: {len(found):,} points of {space}"
     front = found.front
     if front:
+        rows = [found.row(i) for i in front]
+        gains = [gain for gain in _GAINS if any(row[gain] is not None for row in rows)]
         out.print_table(
             [
                 *names,
@@ -124,14 +127,13 @@ def _print(found: Sweep, seconds: float) -> None:
                 "uJ",
                 "rel.\nerror",
                 "rows\nmean",
-                "x all\nrows",
-                "x non-\nempty",
+                *(BY_NAME[gain].heading for gain in gains),
                 "mm2",
                 "DRAM\nkB",
             ],
-            (_cells(found.row(i), names) for i in front),
+            (_cells(row, names, gains) for row in rows),
             title=title,
-            numeric=[True] * (len(names) + 9),
+            numeric=[True] * (len(names) + 7 + len(gains)),
         )
         small = " × ".join(_WORDS[name] for name in found.objectives)
         out.say(f"Pareto front of {small}: {len(front):,} of {len(found) - failed:,} points")
@@ -147,10 +149,17 @@ def _print(found: Sweep, seconds: float) -> None:
 
 
 _REASONS = 5
+_GAINS = (
+    "speedup_over_unpruned",
+    "speedup_over_every_bit",
+    "speedup_over_all_rows",
+    "speedup_over_nonempty_rows",
+)
+"""Columns of gains over the same machine unpruned; those without values are left out."""
 _WORDS = {"seconds": "time", "energy_j": "energy", "relative_error": "error"}
 
 
-def _cells(row: dict[str, Any], names: list[str]) -> list[str]:
+def _cells(row: dict[str, Any], names: list[str], gains: list[str]) -> list[str]:
     from hwmodel.cli import output as out
 
     return [
@@ -159,8 +168,7 @@ def _cells(row: dict[str, Any], names: list[str]) -> list[str]:
         *(_figure(row[name], 1e6) for name in ("seconds", "energy_j")),
         _percent(row["relative_error"]),
         out.number(row["kept_rows_mean"]),
-        out.times(row["speedup_over_all_rows"]),
-        out.times(row["speedup_over_nonempty_rows"]),
+        *(out.times(row[gain]) for gain in gains),
         _figure(row["area_mm2"]),
         _figure(row.get("dram_bytes"), 1e-3),
     ]

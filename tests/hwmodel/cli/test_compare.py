@@ -51,15 +51,15 @@ def test_text(bitx, sample):
 
 
 def test_conditions_and_further_machines(bitx, sample):
-    options = ["-a", "all:dram=none,clock_hz=8e8", "-a", "bitx:rows=3", "--lanes", 2]
+    options = ["-a", "all:dram=none,clock_hz=8e8", "-a", "bitx:rows=3", "--lane-fifo-depth", 2]
     document = bitx.json("simulate", sample, "--size", "N=1", *options)
     found = document["comparison"]
     assert (found["conditions"]["dram"], found["conditions"]["clock_hz"]) == (None, 8e8)
     names = [row["accelerator"] for row in found["rows"]]
     assert [n for n in names if n.startswith("bitx")] == [
-        "bitx(lanes=2)",
-        "bitx(lanes=2, format=fixed16)",
-        "bitx(lanes=2, rows=3)",
+        "bitx(lane_fifo_depth=2)",
+        "bitx(lane_fifo_depth=2, format=fixed16)",
+        "bitx(lane_fifo_depth=2, rows=3)",
     ]
     assert all(row["speedup"] == row["speedup_on_chip"] for row in found["rows"])
 

@@ -39,7 +39,7 @@ def test_text(bitx, sample):
 def test_machines_and_their_options(bitx, sample):
     args = [
         "-a",
-        "bitx:rows=4,lanes=2,format=fixed16",
+        "bitx:rows=4,compute_units=8,format=fixed16",
         "-a",
         "bitx:fifo_depth=none",
         "-a",
@@ -48,7 +48,7 @@ def test_machines_and_their_options(bitx, sample):
     document = bitx.json("simulate", sample, "--size", "N=1", *args)
     machines = document["parameters"]["accelerators"]
     assert list(machines) == [
-        "bitx(lanes=2, rows=4, format=fixed16)",
+        "bitx(compute_units=8, rows=4, format=fixed16)",
         "bitx(fifo_depth=None)",
         "dadiannao(columns=2)",
     ]
@@ -58,14 +58,16 @@ def test_machines_and_their_options(bitx, sample):
 
 def test_shortcuts(bitx, sample):
     short = bitx.json(
-        "simulate", sample, "--size", "N=1", "--rows", 4, "--group", 8, "--lanes", 2, "--format", "fixed8",
-        "--fifo-depth", "inf",
+        "simulate", sample, "--size", "N=1", "--rows", 4, "--group", 16, "--format", "fixed8",
+        "--fifo-depth", "inf", "--lane-fifo-depth", 2,
     )  # fmt: skip
-    options = "bitx:rows=4,group=8,lanes=2,format=fixed8,fifo_depth=none"
+    options = "bitx:rows=4,group=16,format=fixed8,fifo_depth=none,lane_fifo_depth=2"
     long = bitx.json("simulate", sample, "--size", "N=1", "-a", options, "-a", "dadiannao")
     assert short["layers"] == long["layers"]
-    both = bitx.json("simulate", sample, "--size", "N=1", "-a", "bitx:rows=3", "--rows", 4, "--lanes", 2)
-    assert list(both["parameters"]["accelerators"]) == ["bitx(lanes=2, rows=3)"]
+    both = bitx.json("simulate", sample, "--size", "N=1", "-a", "bitx:rows=3", "--rows", 4, "--group", 16)
+    assert list(both["parameters"]["accelerators"]) == ["bitx(rows=3, group=16)"]
+    free = bitx.json("simulate", sample, "--size", "N=1", "--lane-fifo-depth", "inf", "--preset", "mild")
+    assert list(free["parameters"]["accelerators"]) == ["bitx(rows=10, lane_fifo_depth=None)", "dadiannao"]
     usage = bitx("simulate", sample, "--size", "N=1", "-a", "dadiannao", "--fifo-depth", 0, code=2)
     assert "--fifo-depth is an option of bitx" in usage.stderr
 
@@ -75,8 +77,11 @@ def test_shortcuts(bitx, sample):
     [
         (["-a", "tpu"], "accelerator 'tpu' is not known"),
         (["-a", "bitx:speed=9"], "has no option 'speed'"),
-        (["-a", "bitx:lanes=0"], "lanes must be an integer of at least 1"),
-        (["-a", "bitx:lanes=two"], "lanes must be an integer of at least 1"),
+        (["-a", "bitx:compute_units=0"], "compute_units must be an integer of at least 1"),
+        (["-a", "bitx:compute_units=two"], "compute_units must be an integer of at least 1"),
+        (["-a", "bitx:lanes=2"], "has no option 'lanes'"),
+        (["-a", "bitx:rows_per_cycle=2"], "rows_per_cycle=2 needs serial_unit='row'"),
+        (["--preset", "mild", "--rows", 4], "preset='mild' sets rows=10; rows=4 can't be given besides"),
         (["-a", "bitx", "-a", "bitx"], "the same accelerator is given twice"),
         (["--size", "N=1", "--size", "M=1"], "no dynamic dimension is called 'M'"),
         (["--input-size", "1x1x8"], "has 4 dimensions"),
@@ -153,7 +158,7 @@ def test_dump_with_a_table(bitx, write, tmp_path, out, kind):
     with Store.open(out / "s.h5") as store:
         assert [item.path for item in store.provenance.inputs] == [str(path), str(shapes)]
         assert store.table("simulation")["cycles"].tolist() == [row["cycles"] for row in document["layers"]]
-        assert store.provenance.parameters["accelerators"]["bitx"]["rows"] == 5
+        assert store.provenance.parameters["accelerators"]["bitx"]["rows"] == 6
 
 
 def test_dump_alone_says_what_is_assumed(bitx, write, out):
@@ -169,7 +174,7 @@ def test_dump_alone_says_what_is_assumed(bitx, write, out):
 
 def test_pruned_by_us_is_pruned_already(bitx, sample, out):
     """The machine that prunes at run time finds nothing more to prune."""
-    bitx("prune", sample, "-o", out / "p.onnx", "--rows", 4)
+    bitx("prune", sample, "-o", out / "p.onnx", "--rows", 4, "--group", 8)
     before = bitx.json("simulate", sample, "--size", "N=1", "--rows", 4)
     after = bitx.json("simulate", out / "p.onnx", "--size", "N=1", "--rows", 4)
     assert [r["compute_cycles"] for r in before["layers"]] == [r["compute_cycles"] for r in after["layers"]]

@@ -7,28 +7,29 @@ import hwmodel as hw
 from bitxcore.store import Store
 
 SAMPLE = str(Path(__file__).parents[3] / "data" / "samples" / "digits_resnet.onnx")
-SMALL = [SAMPLE, "--size", "N=1", "-a", "bitx:dram=none", "--vary", "rows=4,5", "--vary", "lanes=1:2"]
+VARIED = ["--vary", "rows=4,5", "--vary", "lane_fifo_depth=0:1"]
+SMALL = [SAMPLE, "--size", "N=1", "-a", "bitx:dram=none", *VARIED]
 
 
 def test_points_are_the_librarys(bitx, out):
     document = bitx.json("sweep", *SMALL, "-o", out / "s.h5")
     network = hw.load_network(SAMPLE, sizes={"N": 1})
-    found = hw.sweep(network, {"rows": (4, 5), "lanes": (1, 2)}, fixed={"dram": None})
+    found = hw.sweep(network, {"rows": (4, 5), "lane_fifo_depth": (0, 1)}, fixed={"dram": None})
     assert document["points"] == [found.row(i) for i in range(4)]
     assert document["front"] == list(found.front)
     assert document["units"] == found.units
-    assert document["varied"] == {"rows": [4, 5], "lanes": [1, 2]}
+    assert document["varied"] == {"rows": [4, 5], "lane_fifo_depth": [0, 1]}
     assert document["fixed"] == {"dram": None}
     assert os.listdir(out) == ["s.h5"]
     with Store.open(out / "s.h5") as store:
-        assert store.table("sweep")["lanes"].tolist() == [1, 2, 1, 2]
+        assert store.table("sweep")["lane_fifo_depth"].tolist() == [0, 1, 0, 1]
         assert store.provenance.parameters["command"] == "sweep"
         assert store.provenance.parameters["sizes"] == {"N": 1}
 
 
 def test_text(bitx, out):
     text = bitx("sweep", *SMALL, "--vary", "criterion=topn,energy", "-o", out / "s.h5").stdout
-    assert "digits_resnet on bitx: 8 points of rows (2) × lanes (2) × criterion (2)" in text
+    assert "digits_resnet on bitx: 8 points of rows (2) × lane_fifo_depth (2) × criterion (2)" in text
     assert "Pareto front of time × energy × error: " in text
     assert " of 4 points" in text
     assert "not possible: 4 × criterion 'energy' needs budget" in text

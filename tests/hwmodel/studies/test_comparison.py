@@ -173,7 +173,7 @@ def test_everybody_enters_under_equal_conditions():
 
 
 def test_equal_machines_enter_once():
-    field = contenders([("bitx", {}), ("bitx", {"rows": 5}), ("bitx", {"rows": 4})], conditions())
+    field = contenders([("bitx", {}), ("bitx", {"rows": 6}), ("bitx", {"rows": 4})], conditions())
     assert [c.name for c in field] == ["bitx", "bitx(rows=4)"]
 
 

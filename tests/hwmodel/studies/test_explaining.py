@@ -13,7 +13,7 @@ from hwmodel.studies.explaining import EFFORT_S, KINDS
 SAMPLE = Path(__file__).parents[3] / "data" / "samples" / "digits_resnet.onnx"
 MACHINES = {
     "bitx": hw.accelerator("bitx"),
-    "without DRAM": hw.accelerator("bitx", dram=None, lanes=2, weight_bytes_per_cycle=8),
+    "without DRAM": hw.accelerator("bitx", dram=None, lane_fifo_depth=2, weight_bytes_per_cycle=8),
     "dadiannao": hw.accelerator("dadiannao"),
     "pragmatic": hw.accelerator("pragmatic", dram=None),
 }
