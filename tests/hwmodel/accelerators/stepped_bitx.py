@@ -222,14 +222,14 @@ class Countdown:
 
 class Port:
     def __init__(self, moved, width):
-        self.left, self.width = moved if width else 0, width
+        self.left, self.width = moved, width
 
     @property
     def busy(self):
         return self.left > 0
 
     def step(self):
-        self.left -= self.width or 0
+        self.left -= self.width
 
 
 class Pool:
@@ -276,8 +276,9 @@ def nothing(*_):
 class PE:
     """Lanes that take the steps of one filter together, and finish them by themselves."""
 
-    def __init__(self, steps, lane_depth, on_take=nothing, on_shift=nothing):
-        self.steps, self.lane_depth, self.on_take, self.on_shift = steps, lane_depth, on_take, on_shift
+    def __init__(self, steps, lane_depth):
+        self.steps, self.lane_depth = steps, lane_depth
+        self.on_take = self.on_shift = self.write = nothing
         self.lanes = [Lane() for _ in steps[0]] if steps else []
         self.taken = 0  # steps
         self.finished = 0  # by all lanes
@@ -332,9 +333,11 @@ class PEs:
                     moved = True
 
     def step(self):
+        before = [pe.finished for pe in self.pes]
         for pe in self.pes:
             pe.step()
-        self.settle()
+        if [pe.finished for pe in self.pes] != before:
+            self.settle()
 
 
 def cycles_alone(steps, lane_depth):
@@ -423,7 +426,8 @@ def simulate(acc, layer, serial, others, other_bits, turns=None):
     serial : Serial
         The filters.
     others : ndarray or None
-        The activations; None: outputs are not computed, and passes that are alike are stepped once.
+        The activations; None: neither outputs nor the causes within the PEs are found, and passes that are
+        alike are stepped once.
     other_bits : int
         Width of `others`.
     turns : callable, optional
@@ -432,7 +436,6 @@ def simulate(acc, layer, serial, others, other_bits, turns=None):
     by_row = acc.serial_unit == "row" or turns is not None
     turns = turns or (turns_of_rows if by_row else turns_of_weights)
     work = [turns(acc, groups) for groups in serial.vectors]
-    alone = [cycles_alone(steps, acc.lane_fifo_depth) for steps in work]
     # Groups are broadcast as they are before zeros are left out.
     unpacked = changed(acc, pack_zeros=False)
     dense = len(gather([True] * layer.reduction, unpacked, layer.channels, layer.kernel_positions))
@@ -442,6 +445,7 @@ def simulate(acc, layer, serial, others, other_bits, turns=None):
     causes = Counter()
     for filters, loads in zip(tiles(acc, layer), fills(acc, layer, serial), strict=True):
         alike = {}
+        alone = [cycles_alone(work[f], acc.lane_fifo_depth) for f in filters] if others is not None else []
         for number, positions in enumerate(position_tiles(acc, layer)):
             own = sum(len(serial.vectors[f]) for f in filters) * -(-acc.group * serial.bits // 8)
             other = len(positions) * dense * -(-acc.group * other_bits // 8)
@@ -449,23 +453,21 @@ def simulate(acc, layer, serial, others, other_bits, turns=None):
             results = len(filters) * len(positions) * -(-activation_bits // 8)
             times = 1 if acc.fill == "pass" else loads * (number == 0)
             key = (times, len(positions))
-            if others is not None or key not in alike:
-                pes = [PE(work[f], acc.lane_fifo_depth) for f in filters]
-                if others is not None:
-                    pes = [
-                        computing_pe(acc, layer, serial, work[f], f, positions, others, outputs)
-                        for f in filters
-                    ]
-                alike[key] = run_pass(
-                    acc,
-                    Countdown(latency * times),
-                    pool_of_work(acc, [work[f] for f in filters], by_row),
-                    [alone[f] for f in filters],
-                    PEs(pes, acc.fifo_depth, acc.lane_fifo_depth),
-                    (*moved, results),
-                )
-                for pe in pes if others is not None else ():
-                    pe.write()
+            if others is None and key in alike:
+                causes += alike[key]
+                continue
+            agents = {"fill_cycles": Countdown(latency * times)}
+            pes = [PE(work[f], acc.lane_fifo_depth) for f in filters]
+            if others is not None:
+                for pe, f in zip(pes, filters, strict=True):
+                    put_cus(pe, acc, layer, serial, f, positions, others, outputs)
+                agents["compute_cycles"] = pool_of_work(acc, [work[f] for f in filters], by_row)
+                agents["lane_wait_cycles"] = Pool(acc.processing_elements, sum(alone))
+                agents["imbalance_cycles"] = Countdown(max(alone))
+            agents["fifo_full_cycles"] = PEs(pes, acc.fifo_depth, acc.lane_fifo_depth)
+            alike[key] = run_pass(agents, ports_of(acc, (*moved, results)))
+            for pe in pes:
+                pe.write()
             causes += alike[key]
     return causes, outputs
 
@@ -478,8 +480,8 @@ def pool_of_work(acc, work, by_row):
     return Pool(acc.processing_elements * lanes_of(acc), sum(len(turn) for turn in turns))
 
 
-def computing_pe(acc, layer, serial, steps, f, positions, activations, outputs):
-    """Build a PE with its CUs: one at each position, or one for each of the groups that it takes at once."""
+def put_cus(pe, acc, layer, serial, f, positions, activations, outputs):
+    """Give a PE its CUs: one at each position, or one for each of the groups that it takes at once."""
     at_once = acc.compute_units if acc.cu_operands == "weights" else 1
     cus = {q: [CU(serial.fmt.is_float) for _ in range(at_once)] for q in positions}
     there = {q: patch(layer, activations, f, q) for q in positions}
@@ -498,30 +500,29 @@ def computing_pe(acc, layer, serial, steps, f, positions, activations, outputs):
         for q in positions:
             outputs[f][q] = result(cus[q])
 
-    pe = PE(steps, acc.lane_fifo_depth, take, shift)
-    pe.write = write
-    return pe
+    pe.on_take, pe.on_shift, pe.write = take, shift, write
 
 
-def run_pass(acc, fill, pool, alone, pes, moved):
-    """Step one tile at one position tile until nobody is busy; its cycles by cause."""
-    behind = {
-        "compute_cycles": pool,
-        "lane_wait_cycles": Pool(acc.processing_elements, sum(alone)),
-        "imbalance_cycles": Countdown(max(alone)),
-        "fifo_full_cycles": pes,
+def ports_of(acc, moved):
+    """Ports of limited width, by the cause that they are; `moved`: bytes of a pass."""
+    return {
+        f"{what}_wait_cycles": Port(size, width)
+        for what, size in zip(("weight", "activation", "output"), moved, strict=True)
+        if (width := getattr(acc, f"{what}_bytes_per_cycle"))
     }
-    ports = {
-        "weight_wait_cycles": Port(moved[0], acc.weight_bytes_per_cycle),
-        "activation_wait_cycles": Port(moved[1], acc.activation_bytes_per_cycle),
-        "output_wait_cycles": Port(moved[2], acc.output_bytes_per_cycle),
-    }
-    everyone = {"fill_cycles": fill, **behind, **ports}
+
+
+def run_pass(agents, ports):
+    """Step one tile at one position tile until nobody is busy; its cycles by cause.
+
+    Whatever follows the fill waits for it, but for the ports.
+    """
+    fill, *behind = agents.values()
+    everyone = {**agents, **ports}
     causes = Counter()
     while busy := [cause for cause, agent in everyone.items() if agent.busy]:
         causes[busy[0]] += 1
-        stepping = [fill] if fill.busy else behind.values()
-        for agent in (*stepping, *ports.values()):
+        for agent in (*([fill] if fill.busy else behind), *ports.values()):
             agent.step()
     return causes
 
@@ -535,50 +536,55 @@ def work_cycles(acc, layer, serial):
     return passes * sum(-(-serial.ones(v) // lanes_of(acc)) for v in range(layer.filters))
 
 
-def columns(acc, layer, kept, codes, other_bits, fixed16):
-    """What the engine reports beside the cycles by cause.
+def counts(acc, layer, serial):
+    """What the engine counts beside the cycles; a histogram is a mapping."""
+    groups = [group for vector in serial.vectors for group in vector]
+    return {
+        "kept_rows_histogram": Counter(len(group.rows) for group in groups),
+        "kept_ones_histogram": Counter(len(ones) for group in groups for ones in group.ones),
+        "work_cycles": None if acc.serial_unit == "row" else work_cycles(acc, layer, serial),
+    }
+
+
+def unpruned(acc, layer, codes, fmt, other_bits, fixed16):
+    """Cycles of the machines without pruning.
 
     Parameters
     ----------
-    acc, layer, codes
+    acc, layer, codes, fmt
         As for `Serial`.
-    kept : Serial
-        What pruning leaves of the codes.
     other_bits : int or None
         Precision of the other operand, if it is given.
     fixed16 : list of lists of int
         Codes of the values in 16-bit fixed point, for floats.
     """
-    fmt = kept.fmt
     width = other_bits or (fmt.storage_bits if fmt.is_float else 16)
     whole = Serial(acc, layer, codes, fmt, prune=False)
-    groups = [group for vector in kept.vectors for group in vector]
 
     def total(serial, turns=None, bits=width):
         return sum(simulate(acc, layer, serial, None, bits, turns)[0].values())
 
-    found = {
-        "kept_rows_histogram": Counter(len(group.rows) for group in groups),
-        "kept_ones_histogram": Counter(len(ones) for group in groups for ones in group.ones),
-    }
+    found = dict.fromkeys(UNPRUNED)
     if acc.serial_unit == "row":
-        window = acc.window or fmt.default_window
-        weightless = ("work_cycles", "unpruned_work_cycles", "unpruned_cycles", "every_bit_cycles")
-        return found | dict.fromkeys((*weightless, "on_chip_unpruned_fixed16_cycles")) | {
-            "unpruned_all_rows_cycles": total(whole, idle_turns(-(-window // acc.rows_per_cycle))),
-            "unpruned_nonempty_rows_cycles": total(whole),
-        }  # fmt: skip
-    unpruned = total(whole)
-    in_fixed_point = unpruned
+        every_row = -(-(acc.window or fmt.default_window) // acc.rows_per_cycle)
+        found["unpruned_all_rows_cycles"] = total(whole, idle_turns(every_row))
+        found["unpruned_nonempty_rows_cycles"] = total(whole)
+        return found
+    every_bit = fmt.significand_bits if fmt.is_float else whole.bits
+    found["unpruned_work_cycles"] = work_cycles(acc, layer, whole)
+    found["every_bit_cycles"] = total(whole, idle_turns(every_bit))
+    found["unpruned_cycles"] = found["on_chip_unpruned_fixed16_cycles"] = total(whole)
     if fmt.is_float:
         int16 = Serial(acc, layer, fixed16, number_format("int16"), prune=False)
-        in_fixed_point = total(int16, bits=other_bits or 16)
-    return found | {
-        "work_cycles": work_cycles(acc, layer, kept),
-        "unpruned_work_cycles": work_cycles(acc, layer, whole),
-        "unpruned_cycles": unpruned,
-        "every_bit_cycles": total(whole, idle_turns(fmt.significand_bits if fmt.is_float else whole.bits)),
-        "on_chip_unpruned_fixed16_cycles": in_fixed_point,
-        "unpruned_all_rows_cycles": None,
-        "unpruned_nonempty_rows_cycles": None,
-    }
+        found["on_chip_unpruned_fixed16_cycles"] = total(int16, bits=other_bits or 16)
+    return found
+
+
+UNPRUNED = (
+    "unpruned_work_cycles",
+    "unpruned_cycles",
+    "every_bit_cycles",
+    "on_chip_unpruned_fixed16_cycles",
+    "unpruned_all_rows_cycles",
+    "unpruned_nonempty_rows_cycles",
+)
