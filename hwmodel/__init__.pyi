@@ -42,6 +42,7 @@ from .simulation.results import NetworkTotal as NetworkTotal
 from .simulation.run import simulate_network as simulate_network
 from .simulation.simulate import simulate as simulate
 from .studies import published as published
+from .studies import reproduction as reproduction
 from .studies import validation as validation
 from .studies.comparison import ComparisonResult as ComparisonResult
 from .studies.comparison import ComparisonRow as ComparisonRow

@@ -24,6 +24,7 @@ COMMANDS = {
     "trace": "hwmodel.cli.tracing",
     "simulate": "hwmodel.cli.simulating",
     "sweep": "hwmodel.cli.sweeping",
+    "reproduce": "hwmodel.cli.reproducing",
     "list": "hwmodel.cli.listing",
     "warmup": "hwmodel.cli.warming",
 }

@@ -2,4 +2,6 @@
 
 import lazy_loader  # type: ignore[import-untyped]
 
-__getattr__, __dir__, __all__ = lazy_loader.attach(__name__, submodules=["published", "validation"])
+__getattr__, __dir__, __all__ = lazy_loader.attach(
+    __name__, submodules=["published", "reproduction", "validation"]
+)

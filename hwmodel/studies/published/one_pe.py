@@ -94,7 +94,7 @@ def one_pe(
         if machine.format is None:
             areas = machine.area_parts_mm2
             found += _beside("area", "mm2", machine, areas, SETTINGS[None])
-        watts = _power_w(machine, total.energy_parts_j, total.seconds)
+        watts = pe_power_w(machine, total.energy_parts_j, total.seconds)
         words = f"power, {machine.format or 'float32'}"
         found += _beside(words, "W", machine, watts, SETTINGS[machine.format])
     return tuple(found)
@@ -122,7 +122,7 @@ def _beside(what: str, unit: str, machine: BitX, ours: Mapping[str, float], sett
     return rows
 
 
-def _power_w(machine: BitX, energy_parts_j: Mapping[str, float], seconds: float) -> dict[str, float]:
+def pe_power_w(machine: BitX, energy_parts_j: Mapping[str, float], seconds: float) -> dict[str, float]:
     """Power of each part of the PE, in watts: its events, its leakage, the clock of its registers."""
     figures, hardware = costs(machine.cost_basis), machine.hardware
     inventory = hardware.inventory()

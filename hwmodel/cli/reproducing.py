@@ -1,0 +1,72 @@
+"""``bitx reproduce``: the numbers of the BitX paper, ours beside them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from hwmodel.cli.options import json_option
+from hwmodel.cli.values import OneOf
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from hwmodel.studies.reproduction import Line
+
+
+@click.command(name="reproduce")
+@click.option(
+    "--only",
+    "places",
+    type=OneOf("hwmodel.studies.reproduction:PLACES"),
+    multiple=True,
+    metavar="PLACE",
+    help='One table or figure, such as "Table 3" or "Figure 7"; repeatable.  [default: all]',
+)
+@click.option("-o", "--output", metavar="STORE.h5", help="Write the lines to an HDF5 store.")
+@click.option("--write", "page", metavar="PAGE.md", help="Write the lines as a page, docs/reproduction.md.")
+@json_option
+def command(places: tuple[str, ...], output: str | None, page: str | None, as_json: bool) -> None:
+    """Compute the numbers of the BitX paper.
+
+    Each line has what is published, ours, their ratio, on which weights, and why they differ. All of it
+    takes a few minutes.
+    """
+    from contextlib import nullcontext
+
+    from bitxcore.files import atomic_file
+    from hwmodel.cli import output as out
+    from hwmodel.cli.progress import progress
+    from hwmodel.studies import reproduction
+
+    if page is not None and places:
+        raise click.UsageError("--write is for all places, not for --only")
+    # The page is opened first, so that a bad path costs no time.
+    with atomic_file(page) if page else nullcontext() as path:
+        with progress(None, "reproduce") as bar:
+            lines = reproduction.reproduce(
+                places or None, progress=bar.reach, store=output, parameters={"command": "reproduce"}
+            )
+        if path is not None:
+            path.write_text(reproduction.page(lines), encoding="utf-8")
+    if as_json:
+        written = [path for path in (output, page) if path]
+        out.print_json({"lines": [line.columns() for line in lines], "written": written})
+        return
+    _print(lines)
+    out.say(out.written_line([output, page] if output or page else [], "-o STORE.h5 keeps these lines"))
+
+
+def _print(lines: Sequence[Line]) -> None:
+    from hwmodel.cli import output as out
+    from hwmodel.studies.reproduction.line import MARKS
+    from hwmodel.studies.reproduction.written import NUMERIC, headings, sheets
+
+    for sheet in sheets(lines):
+        out.print_table(headings(sheet.place), sheet.rows, title=sheet.place, numeric=NUMERIC)
+        out.say(*(f"{at}. {note}" for at, note in enumerate(sheet.notes, 1)))
+        if sheet.details:
+            out.say(f"{sheet.details} more lines, layer by layer: -o STORE.h5, or --json")
+        out.say("")
+    out.say(*(f"[{mark}] {meaning}" for mark, meaning in MARKS.items()))

@@ -1,0 +1,10 @@
+"""Every number of the BitX paper that can be computed, with ours beside it.
+
+`reproduce` runs the modules of `places`, which share simulations.
+"""
+
+from hwmodel.studies.reproduction.line import COLUMNS, MARKS, Line, Mark
+from hwmodel.studies.reproduction.reproduction import PLACES, reproduce
+from hwmodel.studies.reproduction.written import page
+
+__all__ = ["COLUMNS", "MARKS", "PLACES", "Line", "Mark", "page", "reproduce"]

@@ -1,0 +1,81 @@
+"""Tables 2 and 3: how many zero bits pruning adds, network by network."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator
+from math import prod
+from statistics import fmean
+
+from hwmodel.networks.loading import load_network
+from hwmodel.studies.published.bitx_paper import printed
+from hwmodel.studies.reproduction.line import Line, Mark
+from hwmodel.studies.reproduction.simulations import ROWS, Simulations, table_of
+
+LARGEST_KERNEL = 9
+"""Weights of a kernel from which kernels are taken like one of 3 x 3."""
+
+AVERAGE = "(average)"
+WEIGHTS = "synthetic: normal, seeds 1 and 9 (weights of a kernel)"
+WHY = (
+    "Each k x k kernel is a group of its own (grouping='kernel', group=None), kernels of 7 x 7 like 3 x 3."
+    " Ones"
+    " are counted once for each size of kernel and N, and weighted by the layers of the table; nothing is"
+    " fitted."
+)
+WHY_FLAT = (
+    "Groups of 8 weights along a filter, as the machine takes them: one number for every network. No"
+    " published"
+    " figure is of these groups."
+)
+
+
+def lines(simulations: Simulations) -> Iterator[Line]:
+    """Give both tables, and the same of the machine's groups."""
+    for place in ("Table 2", "Table 3"):
+        found: dict[int, list[float]] = defaultdict(list)
+        for row in printed(place):
+            name = row.quantity.removeprefix("average ")
+            kept = row.setting.partition("N=")[2]
+            if not name.startswith("zero-bit count") or not kept:
+                continue
+            rows = int(kept)
+            if row.network == AVERAGE:
+                ours, table = fmean(found[rows]), "all tables above"
+            else:
+                table = table_of(row.network, row.dataset)
+                ours = increment(simulations, table, rows)
+                found[rows].append(ours)
+                table = f"table {table}"
+            yield _line(place, row.network, rows, row.value, ours, f"{WEIGHTS}; {table}")
+        for rows in ROWS:
+            flat = simulations.kernel_ones(1, rows, 8).sparsity_increment
+            yield _line(place, "any", rows, None, flat, "synthetic: normal, seed 1")
+
+
+def increment(simulations: Simulations, table: str, rows: int) -> float:
+    """Zero bits of a network's weights after pruning whole kernels, over those before."""
+    layers = [layer for layer in load_network(table) if layer.has_weights]
+    zeros = [0.0, 0.0]
+    for layer in layers:
+        kernel = min(prod(layer.weight_shape[2:]), LARGEST_KERNEL)
+        ones = simulations.kernel_ones(kernel, rows, None)
+        for at, mean in enumerate((ones.before.mean, ones.after.mean)):
+            zeros[at] += layer.parameters * (ones.significand_bits - mean)
+    return zeros[1] / zeros[0]
+
+
+def _line(place: str, network: str, rows: int, published: float | None, ours: float, weights: str) -> Line:
+    by_machine = network == "any"
+    return Line(
+        place=place,
+        network=network,
+        setting=f"fp32, N={rows}",
+        quantity="zero bits over those before" + (", groups of 8" if by_machine else ""),
+        unit="x",
+        published=published,
+        ours=ours,
+        weights=weights,
+        why=WHY_FLAT if by_machine else WHY,
+        mark=Mark.PAPER if by_machine else Mark.FITS,
+    )

@@ -1,0 +1,132 @@
+"""What is reproduced, in the paper's order, and the run over it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from contextlib import nullcontext
+from dataclasses import dataclass
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from bitxcore.errors import OptionError
+from bitxcore.progress import Progress
+from hwmodel.studies.reproduction.line import COLUMNS, Line
+from hwmodel.studies.reproduction.simulations import Simulations
+
+if TYPE_CHECKING:
+    from bitxcore.store import StoreWriter
+
+
+@dataclass(frozen=True)
+class Section:
+    """A module of lines.
+
+    Parameters
+    ----------
+    module : str
+        Of `hwmodel.studies.reproduction.places`.
+    places : tuple of str
+        Tables and figures that it has lines of.
+    """
+
+    module: str
+    places: tuple[str, ...]
+
+
+SECTIONS = (
+    Section("table_1", ("Table 1",)),
+    Section("tables_2_and_3", ("Table 2", "Table 3")),
+    Section("figures_5_and_6", ("Figures 5 and 6",)),
+    Section("figure_7", ("Figure 7",)),
+    Section("figure_8", ("Figure 8",)),
+    Section("figures_9_and_10", ("Figure 9", "Figure 10")),
+    Section("figure_11", ("Figure 11a", "Figure 11b")),
+    Section("table_6", ("Table 6",)),
+    Section("table_7", ("Table 7",)),
+    Section("accuracy", ("Table 2", "Table 3", "Table 4", "Table 5", "Table 6")),
+    Section("contradictions", ("Contradictions",)),
+)
+"""Where lines come from."""
+
+PLACES = tuple(
+    place
+    for kind in ("Table", "Figure", "Contradictions")
+    for place in dict.fromkeys(place for section in SECTIONS for place in section.places)
+    if place.startswith(kind)
+)
+"""Every table and figure that has lines."""
+
+
+def reproduce(
+    places: Iterable[str] | None = None,
+    progress: Progress | None = None,
+    store: str | os.PathLike[str] | StoreWriter | None = None,
+    parameters: dict[str, Any] | None = None,
+) -> tuple[Line, ...]:
+    """Compute what stands beside the paper's numbers.
+
+    Published numbers are only compared with, never inputs. Everything together takes a few minutes on two
+    cores, and no network.
+
+    Parameters
+    ----------
+    places : iterable of str, optional
+        Of `PLACES`; all by default.
+    progress : callable, optional
+        ``progress(done, total, next_step)``.
+    store : path or StoreWriter, optional
+        HDF5 file that receives the lines, as the table ``reproduction``.
+    parameters : mapping, optional
+        What else to record in the store's provenance.
+
+    Returns
+    -------
+    tuple of Line
+        In the order of `PLACES`.
+
+    Raises
+    ------
+    OptionError
+        If there are no lines of a place.
+
+    Examples
+    --------
+    >>> found = reproduce(["Table 3"])
+    >>> resnet = next(x for x in found if x.network == "ResNet50" and x.setting == "fp32, N=6")
+    >>> resnet.published, round(resnet.ours, 2)
+    (1.67, 1.68)
+    """
+    wanted = tuple(dict.fromkeys(PLACES if places is None else places))
+    for place in wanted:
+        if place not in PLACES:
+            raise OptionError(f"no lines of {place!r}; there are {', '.join(PLACES)}", value=place)
+    with _opened(store, {"places": wanted, **(parameters or {})}) as writer:
+        simulations, found = Simulations(), list[Line]()
+        sections = [section for section in SECTIONS if set(section.places) & set(wanted)]
+        for done, section in enumerate(sections):
+            if progress is not None:
+                progress(done, len(sections), section.module.replace("_", " "))
+            module = import_module(f"hwmodel.studies.reproduction.places.{section.module}")
+            found += [line for line in module.lines(simulations) if line.place in wanted]
+        if progress is not None:
+            progress(len(sections), len(sections), "")
+        found.sort(key=lambda line: PLACES.index(line.place))
+        if writer is not None:
+            writer.write_table(
+                "reproduction",
+                (line.columns() for line in found),
+                units={name: "1" if name == "ratio" else "" for name in COLUMNS}
+                | {"published": "as in unit", "ours": "as in unit"},
+                dtypes={name: dtype for name, (dtype, _) in COLUMNS.items()},
+            )
+    return tuple(found)
+
+
+def _opened(store: str | os.PathLike[str] | StoreWriter | None, parameters: dict[str, Any]) -> Any:
+    """Open a new store before the work begins, so that a bad path costs no time."""
+    if not isinstance(store, (str, os.PathLike)):
+        return nullcontext(store)
+    from bitxcore.store import Store
+
+    return Store.create(store, parameters=parameters)

@@ -1,0 +1,135 @@
+"""Lines as tables for people, and as the page docs/reproduction.md."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from statistics import median
+
+from hwmodel.studies.reproduction.line import MARKS, Line
+
+HEADINGS = ("network", "setting", "quantity", "unit", "published", "ours", "ratio", "weights", "why")
+NUMERIC = (False, False, False, False, True, True, True, False, False)
+
+CONTRADICTIONS = "Contradictions"
+
+HEAD = """# The BitX paper, reproduced
+
+Every number of the paper (H. Li et al., "BitX", ICPP 2021) that can be computed, with ours beside it.
+`bitx reproduce --write docs/reproduction.md` computes everything in a few minutes and writes this page;
+`make reproduce` is the same. The published numbers are in [`data/published`](../data/published/README.md).
+They are only compared with: none is an input, but for what a line says. The ratio is ours over published.
+
+```python
+import hwmodel as hw
+
+for line in hw.reproduction.reproduce(["Table 3"]):
+    print(line.network, line.setting, line.published, line.ours, line.ratio, line.mark, line.why)
+```
+
+*Work* is what perfectly balanced lanes would take. The *barrier* lets the lanes of a group wait for the
+weight with most ones, as the machine is drawn. The paper's figures show both, without saying so
+([assumptions](assumptions.md)). Weights are drawn from a named distribution, with the seed that each line
+names; lines on trained weights need the extra `models`, and have no published figure. What the reading of
+a line comes from:
+"""
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """The lines of one place as text.
+
+    Parameters
+    ----------
+    place : str
+    rows : tuple of tuple of str
+        Cells under `HEADINGS`.
+    notes : tuple of str
+        What the numbers under ``why`` stand for.
+    details : int
+        Lines that are left out here.
+    """
+
+    place: str
+    rows: tuple[tuple[str, ...], ...]
+    notes: tuple[str, ...]
+    details: int
+
+
+def number(value: float | None) -> str:
+    """Four digits, trailing zeros left out; a dash for None.
+
+    Examples
+    --------
+    >>> number(2.61200001), number(0.00342), number(None)
+    ('2.612', '0.00342', '–')
+    """
+    return "–" if value is None else f"{value:.4g}"
+
+
+def sheets(lines: Iterable[Line]) -> tuple[Sheet, ...]:
+    """Lay out lines, a sheet a place; details are counted only."""
+    places: dict[str, list[Line]] = defaultdict(list)
+    for line in lines:
+        places[line.place].append(line)
+    return tuple(_sheet(place, found) for place, found in places.items())
+
+
+def _sheet(place: str, lines: Sequence[Line]) -> Sheet:
+    shown = [line for line in lines if not line.detail]
+    notes = list(dict.fromkeys(f"[{line.mark}] {line.why}" for line in shown))
+    rows = tuple(
+        (
+            line.network,
+            line.setting,
+            line.quantity,
+            line.unit,
+            number(line.published),
+            number(line.ours),
+            "–" if line.ratio is None else f"{line.ratio:.3f}",
+            line.weights,
+            str(notes.index(f"[{line.mark}] {line.why}") + 1),
+        )
+        for line in shown
+    )
+    return Sheet(place, rows, tuple(notes), len(lines) - len(shown))
+
+
+def headings(place: str) -> tuple[str, ...]:
+    """Give the headings of a place; of contradictions the numbers are both the paper's."""
+    if place != CONTRADICTIONS:
+        return HEADINGS
+    other = {"setting": "where", "published": "says", "ours": "gives", "weights": "how"}
+    return tuple(other.get(heading, heading) for heading in HEADINGS)
+
+
+def page(lines: Sequence[Line]) -> str:
+    """Lay out the page docs/reproduction.md of a whole run."""
+    marks = "\n".join(f"- [{mark}]: {meaning}." for mark, meaning in MARKS.items())
+    sections = "\n".join(_section(sheet) for sheet in sheets(lines))
+    return f"{HEAD}\n{marks}\n\n{_summary(lines)}\n{sections}"
+
+
+def _summary(lines: Sequence[Line]) -> str:
+    """Lay out the ratios by place and mark: least, median, greatest."""
+    ratios: dict[tuple[str, str], list[float]] = defaultdict(list)
+    for line in lines:
+        if line.ratio is not None and line.place != CONTRADICTIONS:
+            ratios[line.place, line.mark].append(line.ratio)
+    table = ["| place | reading | lines | least ratio | median | greatest |", "|---|---|---:|---:|---:|---:|"]
+    for (place, mark), found in ratios.items():
+        cells = " | ".join(f"{value:.3f}" for value in (min(found), median(found), max(found)))
+        table.append(f"| {place} | [{mark}] | {len(found)} | {cells} |")
+    return "\n".join(table) + "\n"
+
+
+def _section(sheet: Sheet) -> str:
+    rule = "|".join("---:" if numeric else "---" for numeric in NUMERIC)
+    table = [f"| {' | '.join(headings(sheet.place))} |", f"|{rule}|"]
+    table += [f"| {' | '.join(row)} |" for row in sheet.rows]
+    notes = "\n".join(f"{at}. {note}" for at, note in enumerate(sheet.notes, 1))
+    rest = f"\n{sheet.details} more lines, layer by layer, are in the store and in `--json`.\n" * bool(
+        sheet.details
+    )
+    return f"## {sheet.place}\n\n" + "\n".join(table) + f"\n\n{notes}\n{rest}"
