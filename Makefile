@@ -7,7 +7,7 @@ BITX = $(VENV)/bin/bitx
 SAMPLE = data/samples/digits_resnet.onnx
 OUT = out
 
-.PHONY: help run test slow lint bench validation clean
+.PHONY: help run test slow lint bench validation reproduce clean
 help:
 	@echo 'make run    inspect, prune, simulate and compare the sample network; results in $(OUT)/'
 	@echo 'make test   lint, type check, and the tests: minutes, on two cores'
@@ -15,6 +15,7 @@ help:
 	@echo 'make lint   lint and type check only'
 	@echo 'make bench  measure the kernels against a copy of the same bytes, and beside other libraries'
 	@echo 'make validation  write docs/validation.md: tables of papers, ours beside them'
+	@echo 'make reproduce   write docs/reproduction.md: every number of the BitX paper, ours beside it'
 	@echo 'make clean  remove what these made, $(VENV) included'
 
 # The fallback is for systems whose Python comes without ensurepip.
@@ -62,6 +63,11 @@ bench: $(VENV)/test.stamp
 
 validation: $(VENV)/run.stamp
 	$(PY) docs/recipes/validation.py --write
+
+# With the trained weights, of which the page has lines too.
+reproduce: $(VENV)/test.stamp
+	@mkdir -p $(OUT)
+	$(BITX) reproduce --write docs/reproduction.md -o $(OUT)/reproduction.h5
 
 clean:
 	rm -rf $(VENV) $(OUT) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache .benchmarks

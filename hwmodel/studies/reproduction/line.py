@@ -71,8 +71,8 @@ class Line:
     Examples
     --------
     >>> Line(place="Table 3", network="ResNet50", setting="fp32, N=6", quantity="zero bits", unit="x",
-    ...     published=1.6, ours=1.68, weights="normal", why="", mark=Mark.FITS).ratio
-    1.05
+    ...     published=1.6, ours=2.0, weights="normal", why="", mark=Mark.FITS).ratio
+    1.25
     """
 
     place: str

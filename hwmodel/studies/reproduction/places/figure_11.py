@@ -27,7 +27,7 @@ from hwmodel.studies.reproduction.simulations import (
 NETWORK = "SqueezeNet1_1"
 DRAM = "DDR3-1600_x64_brc"
 FORMATS = {"fp32": None, "16b": "fixed16"}
-DRAM_PART, BUFFERS = "DDR3 access", "buffers and activations' FIFO"
+DRAM_PART, BUFFERS = "DDR3 access", "buffers, activations' FIFO and alignment"
 PARTS = {"CU x16": "16 CUs", "Bit Extraction": "Bit Extraction"}
 """Parts by the figure's names where Table 7 has others; the figure does not label Bit Extraction."""
 

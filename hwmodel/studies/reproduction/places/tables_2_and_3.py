@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 from math import prod
 from statistics import fmean
@@ -55,14 +55,22 @@ def lines(simulations: Simulations) -> Iterator[Line]:
 
 def increment(simulations: Simulations, table: str, rows: int) -> float:
     """Zero bits of a network's weights after pruning whole kernels, over those before."""
-    layers = [layer for layer in load_network(table) if layer.has_weights]
+    weights = simulations.once(("weights by kernel", table), lambda: _by_kernel(table))
     zeros = [0.0, 0.0]
-    for layer in layers:
-        kernel = min(prod(layer.weight_shape[2:]), LARGEST_KERNEL)
+    for kernel, count in weights.items():
         ones = simulations.kernel_ones(kernel, rows, None)
         for at, mean in enumerate((ones.before.mean, ones.after.mean)):
-            zeros[at] += layer.parameters * (ones.significand_bits - mean)
+            zeros[at] += count * (ones.significand_bits - mean)
     return zeros[1] / zeros[0]
+
+
+def _by_kernel(table: str) -> Counter[int]:
+    """Count a network's weights by the weights of their kernel."""
+    found: Counter[int] = Counter()
+    for layer in load_network(table):
+        if layer.has_weights:
+            found[min(prod(layer.weight_shape[2:]), LARGEST_KERNEL)] += layer.parameters
+    return found
 
 
 def _line(place: str, network: str, rows: int, published: float | None, ours: float, weights: str) -> Line:
