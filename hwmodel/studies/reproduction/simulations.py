@@ -59,7 +59,7 @@ INPUT_SIZES = {"PP-OCRv4 det": (1, 3, 640, 640), "PP-OCRv4 rec": (1, 3, 48, 320)
 
 ONLY_OURS = "trained weights that can be installed, of which the paper prints nothing"
 
-NETWORK_STD = {"SqueezeNet1_1": 34, "DenseNet121": 60, "ResNet50": 60, "ResNext101_32x8d": 160}
+ONE_OVER_STD = {"SqueezeNet1_1": 34, "DenseNet121": 60, "ResNet50": 60, "ResNext101_32x8d": 160}
 """One over the standard deviation of the fixed16 weights, full scale being 1.0. [fits]"""
 
 KERNEL_WEIGHTS = 1 << 20
@@ -98,7 +98,7 @@ def drawn_label(table: str, std: str = "") -> str:
 
 def fixed_label(network: str, scale: str = "unit") -> str:
     """Say what the fixed16 weights of a network are."""
-    std = f", standard deviation 1/{NETWORK_STD[network]}"
+    std = f", standard deviation 1/{ONE_OVER_STD[network]}"
     return drawn_label(table_of(network), f"{std}, {FULL_SCALE[scale]}")
 
 
@@ -185,12 +185,12 @@ class Simulations:
         return self.once(("floats", table, rows), make)
 
     def fixed(self, network: str, scale: str = "unit") -> NetworkResult:
-        """Simulate one of `NETWORK_STD` in fixed16, mild and wild."""
+        """Simulate one of `ONE_OVER_STD` in fixed16, mild and wild."""
 
         def make() -> NetworkResult:
             net = load_network(table_of(network))
             machines = [machine(n, "fixed16") for n in MILD_WILD.values()]
-            return simulate_network(machines, net, dump=fixed_weights(net, 1 / NETWORK_STD[network], scale))
+            return simulate_network(machines, net, dump=fixed_weights(net, 1 / ONE_OVER_STD[network], scale))
 
         return self.once(("fixed", network, scale), make)
 

@@ -17,7 +17,7 @@ from hwmodel.studies.reproduction import COLUMNS, PLACES, Line, Mark, page, repr
 from hwmodel.studies.reproduction.places import accuracy, figure_7, figures_9_and_10, table_6
 from hwmodel.studies.reproduction.reproduction import SECTIONS
 from hwmodel.studies.reproduction.simulations import (
-    NETWORK_STD,
+    ONE_OVER_STD,
     REAL,
     Gains,
     Simulations,
@@ -128,7 +128,7 @@ def test_fixed_weights_are_the_drawn_ones():
     assert codes.dtype == np.int16
     np.testing.assert_array_equal(codes, np.rint(drawn * np.float32(1 / 34) * 32768))
     assert codes.std() / 32768 == pytest.approx(1 / 34, rel=0.05)
-    assert set(NETWORK_STD) == {row.network for row in printed("Figure 8")}
+    assert set(ONE_OVER_STD) == {row.network for row in printed("Figure 8")}
 
 
 def test_contradictions_hold():
@@ -170,6 +170,7 @@ def test_contradictions_hold():
         pytest.approx((76.35, 75.5), abs=0.05), pytest.approx((356.71, 337.9), abs=0.1),
         pytest.approx((4.71, 4.70), abs=0.01),
     ]  # fmt: skip
+    assert of("Tables 2 and 3") == [pytest.approx((1.56, 1.56), abs=0.01)]
     assert all(x.why for x in lines)
     assert sum(x.published is None for x in lines) == 4  # matters of words
 

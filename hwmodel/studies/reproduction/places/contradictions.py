@@ -13,6 +13,7 @@ from hwmodel.networks.loading import load_network
 from hwmodel.studies.published.bitx_paper import printed, printed_value
 from hwmodel.studies.reproduction.line import Line, Mark
 from hwmodel.studies.reproduction.places.accuracy import losses
+from hwmodel.studies.reproduction.places.tables_2_and_3 import increment
 from hwmodel.studies.reproduction.simulations import Simulations, table_of
 
 PLACE = "Contradictions"
@@ -224,7 +225,7 @@ def _losses_at_other_m(rows: int) -> list[float]:
     return [loss for loss, setting in zip(lost, settings, strict=True) if "M=8," not in setting]
 
 
-def _sizes(_: Simulations) -> Iterator[Contradiction]:
+def _sizes(simulations: Simulations) -> Iterator[Contradiction]:
     for row in printed("Sec. 4"):
         if row.quantity == "parameter size":
             yield Contradiction(
@@ -238,14 +239,15 @@ def _sizes(_: Simulations) -> Iterator[Contradiction]:
                 " ResNext101_32x8d fits 10^6 bytes.",
                 how=f"table {table_of(row.network)}",
             )
+    network, table = "ResNext29_32x64d", table_of("ResNext29_32x64d", "CIFAR-10")
     yield Contradiction(
         where="Tables 2 and 3",
-        network="ResNext29_32x64d",
-        said=printed_value("Table 2", "zero-bit count", "fp32, N=6", "ResNext29_32x64d"),
-        found=None,
-        what="zero bits over those before, N=6",
+        network=network,
+        said=printed_value("Table 2", "zero-bit count", "fp32, N=6", network),
+        found=increment(simulations, table, 6),
+        what="zero bits over those before, N=6: as printed, and of 32 groups of 4 channels",
         why="32 groups of 64 channels would be 1.2 G weights; the numbers fit 32 groups of 4.",
-        how="",
+        how=f"normal weights, table {table}",
     )
     for power, said in ((21, 1e-8), (30, 1e-11)):
         yield Contradiction(

@@ -14,7 +14,7 @@ from hwmodel.studies.published.one_pe import TABLE_7, pe_power_w
 from hwmodel.studies.reproduction.line import Line, Mark
 from hwmodel.studies.reproduction.simulations import (
     MILD_WILD,
-    NETWORK_STD,
+    ONE_OVER_STD,
     Simulations,
     distribution_of,
     drawn_label,
@@ -87,7 +87,7 @@ def _run(simulations: Simulations, form: str | None) -> NetworkResult:
         machines, network = [_machine(rows, form) for rows in MILD_WILD.values()], load_network(table)
         if form is None:
             return simulate_network(machines, network, weights=distribution_of(table))
-        dump = fixed_weights(network, 1 / NETWORK_STD[NETWORK], "unit")
+        dump = fixed_weights(network, 1 / ONE_OVER_STD[NETWORK], "unit")
         return simulate_network(machines, network, dump=dump)
 
     return simulations.once(("with DDR3", form), make)

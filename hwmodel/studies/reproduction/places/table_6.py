@@ -67,7 +67,8 @@ def lines(simulations: Simulations) -> Iterator[Line]:
                 quantity=f"{SPEED}, {words}",
                 ours=_speed(simulations, SLIMMED if slimmed else PLAIN, name, reading),
                 why=why.format(reading),
-                mark=Mark.CHOSEN if name is None else mark,
+                # Work fits the plain network only.
+                mark=Mark.CHOSEN if name is None or (slimmed and reading == "work") else mark,
             )
 
 
