@@ -174,13 +174,17 @@ def test_pages_that_scripts_write_are_theirs() -> None:
 
 
 @pytest.mark.slow
-def test_tables_of_the_machine_are_computed() -> None:
-    """docs/machine.md shows what its script finds."""
-    namespace: dict[str, object] = {"__name__": "machine", "__file__": str(ROOT / "docs/recipes/machine.py")}
-    exec(compile(text("docs/recipes/machine.py"), "machine.py", "exec"), namespace)
+@pytest.mark.parametrize(
+    ("script", "written"), [("machine", "docs/machine.md"), ("published_figures", "README.md")]
+)
+def test_tables_of_pages_are_computed(script: str, written: str) -> None:
+    """The pages show what their scripts find."""
+    path = f"docs/recipes/{script}.py"
+    namespace: dict[str, object] = {"__name__": script, "__file__": str(ROOT / path)}
+    exec(compile(text(path), path, "exec"), namespace)
     page = namespace["page"]
     assert callable(page)
-    assert page() == text("docs/machine.md")
+    assert page() == text(written)
 
 
 def modules(package: str) -> list[Path]:

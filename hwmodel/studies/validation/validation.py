@@ -9,6 +9,7 @@ from bitxcore.errors import OptionError
 from hwmodel.studies.validation.record import Row, Study
 
 MACHINES: dict[str, str] = {
+    "bitx": "bitx_paper",
     "stripes": "stripes_paper",
     "eie": "eie_paper",
     "scnn": "scnn_paper",

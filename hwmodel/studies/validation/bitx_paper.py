@@ -1,0 +1,44 @@
+"""BitX beside its paper's gains; `hwmodel.studies.reproduction` has every other number of the paper."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from hwmodel.studies.reproduction import reproduce
+from hwmodel.studies.reproduction.line import Mark
+from hwmodel.studies.validation.record import Row, Standing, Study
+
+PLACES = ("Figure 7", "Figure 8", "Figure 9")
+
+
+def rows() -> Iterator[Row]:
+    """Put our gains beside the figures, by the reading that fits each."""
+    for line in reproduce(PLACES):
+        if line.mark is Mark.FITS and line.published is not None and line.ours is not None:
+            yield Row(
+                machine="bitx",
+                what=f"{line.place}, {line.setting}: {line.quantity}",
+                network=line.network,
+                published=line.published,
+                ours=line.ours,
+                unit=line.unit,
+                standing=Standing.PRINTED,
+            )
+
+
+STUDY = Study(
+    machine="bitx",
+    title="BitX: gains of pruning",
+    method=(
+        "One PE of 16 CUs at BitX-mild and BitX-wild, memory without limits, normal weights on the tables of"
+        " the networks; fixed16 with full scale 1.0 and the standard deviations that"
+        " [the reproduction](reproduction.md) names."
+    ),
+    findings=(
+        "[fits] Figure 7 is work, which perfectly balanced lanes would take; the float32 bars of Figure 9 are"
+        " the barrier, by which lanes of a group wait for each other. The paper does not say so.",
+        "[fits] Figure 8 fits weights that leave the top bits of 16 unused. Layers are drawn alike, trained"
+        " ones differ: work or barrier can't be told apart.",
+    ),
+    rows=rows,
+)
