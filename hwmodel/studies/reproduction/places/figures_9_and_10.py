@@ -44,9 +44,9 @@ WHY_STRIPES = (
     " paper's Stripes may have used fewer bits a layer: at 0.61 it would take some 12."
 )
 WHY_ACTIVATIONS = (
-    "Over our Pragmatic, which is serial over activations as in its own paper, and so is our Stripes. All have"
-    " a peak of 4096 16-bit multiply-accumulates per cycle and no DRAM; fixed16 by the largest weight; stand-in"
-    " activations at 16 bits. The paper compares with no such machine."
+    "Over our Pragmatic, which is serial over activations as in its own paper, and so is our Stripes. All"
+    " have a peak of 4096 16-bit multiply-accumulates per cycle and no DRAM; fixed16 by the largest weight;"
+    " stand-in activations at 16 bits. The paper compares with no such machine."
 )
 WHY_ENERGY = (
     "Figure 9 times power of the 16-bit PE over power of the PE; ours from one PE beside Table 7. Pragmatic"
