@@ -63,7 +63,7 @@ def test_context_adds_what_is_not_known():
     (lambda x: bx.statistics(x, nonfinite="n"), "n", "nonfinite must be 'raise' or 'keep', got 'n'"),
     (lambda x: bx.statistics(x, format="fixed1"), "fixed1",
      "format 'fixed1': the width must be 2 to 16, got 1"),
-    (lambda x: bx.quantize(x, 8, scale="s"), "s", "scale must be one of power-of-two, free, got 's'"),
+    (lambda x: bx.quantize(x, 8, scale="s"), "s", "scale must be one of power-of-two, free, unit, got 's'"),
 ])  # fmt: skip
 def test_options_that_are_refused(call, value, text):
     with pytest.raises(OptionError) as caught:
