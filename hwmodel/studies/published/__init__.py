@@ -1,8 +1,8 @@
 """Published figures, to be printed beside ours; never an input of any model."""
 
 from hwmodel.studies.published.averages import MEASURES, Average, Beside, averages, beside_averages
-from hwmodel.studies.published.bitx_paper import Printed, printed, printed_value
 from hwmodel.studies.published.one_pe import Comparison, one_pe
+from hwmodel.studies.published.printed_numbers import Printed, printed, printed_value
 
 __all__ = [
     "MEASURES",

@@ -11,7 +11,7 @@ from hwmodel.accelerators.bitx.machine import BitX
 from hwmodel.costs.figures import BASES, costs
 from hwmodel.operands.workload import DumpSource, NetworkSource, Workload
 from hwmodel.simulation.run import simulate_network
-from hwmodel.studies.published.bitx_paper import printed_value
+from hwmodel.studies.published.printed_numbers import printed_value
 
 TABLE_7 = {
     "E-alignment": ("e_alignment",),

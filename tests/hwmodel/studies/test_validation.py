@@ -103,7 +103,7 @@ def test_the_kneading_rule_alone_beside_the_papers_networks():
 def test_rows_by_machine():
     assert {row.machine for row in hw.validation.rows(["stripes"])} == {"stripes"}
     assert hw.validation.rows([]) == ()
-    with pytest.raises(OptionError, match="'tpu'; there are stripes, eie"):
+    with pytest.raises(OptionError, match="'tpu'; there are bitx, stripes, eie"):
         hw.validation.rows(["tpu"])
     row = Row(
         machine="eie", what="time", network="FC6", published=30, ours=33, unit="us", standing=Standing.MEMORY

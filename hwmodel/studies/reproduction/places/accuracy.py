@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from statistics import fmean
 
-from hwmodel.studies.published.bitx_paper import printed, printed_value
+from hwmodel.studies.published.printed_numbers import printed, printed_value
 from hwmodel.studies.reproduction.line import Line, Mark
 from hwmodel.studies.reproduction.simulations import Simulations
 

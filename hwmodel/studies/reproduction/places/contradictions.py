@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from statistics import fmean
 
 from hwmodel.networks.loading import load_network
-from hwmodel.studies.published.bitx_paper import printed, printed_value
+from hwmodel.studies.published.printed_numbers import printed, printed_value
 from hwmodel.studies.reproduction.line import Line, Mark
 from hwmodel.studies.reproduction.places.accuracy import losses
 from hwmodel.studies.reproduction.places.tables_2_and_3 import increment

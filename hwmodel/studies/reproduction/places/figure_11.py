@@ -9,8 +9,8 @@ from hwmodel.accelerators.bitx.machine import BitX
 from hwmodel.networks.loading import load_network
 from hwmodel.simulation.results import NetworkResult, NetworkTotal
 from hwmodel.simulation.run import simulate_network
-from hwmodel.studies.published.bitx_paper import printed
 from hwmodel.studies.published.one_pe import TABLE_7, pe_power_w
+from hwmodel.studies.published.printed_numbers import printed
 from hwmodel.studies.reproduction.line import Line, Mark
 from hwmodel.studies.reproduction.simulations import (
     MILD_WILD,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from hwmodel.studies.published.bitx_paper import printed
+from hwmodel.studies.published.printed_numbers import printed
 from hwmodel.studies.reproduction.line import Line, Mark
 from hwmodel.studies.reproduction.places.figure_7 import READINGS
 from hwmodel.studies.reproduction.simulations import MILD_WILD, Gains, Simulations, fixed_label

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
-from hwmodel.studies.published.bitx_paper import printed, printed_value
+from hwmodel.studies.published.printed_numbers import printed, printed_value
 from hwmodel.studies.reproduction.line import Line
 from hwmodel.studies.reproduction.places.figure_7 import READINGS
 from hwmodel.studies.reproduction.simulations import Gains, Simulations, drawn_label, machine, table_of

@@ -8,7 +8,7 @@ from dataclasses import replace
 from hwmodel.accelerators.registry import accelerator
 from hwmodel.simulation.results import NetworkTotal
 from hwmodel.simulation.run import simulate_network
-from hwmodel.studies.published.bitx_paper import printed, printed_value
+from hwmodel.studies.published.printed_numbers import printed, printed_value
 from hwmodel.studies.reproduction.line import Line, Mark
 from hwmodel.studies.reproduction.places.figure_8 import instance
 from hwmodel.studies.reproduction.simulations import (

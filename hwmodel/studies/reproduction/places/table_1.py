@@ -10,7 +10,7 @@ import numpy.typing as npt
 from bitxcore.bits import essential_bits
 from hwmodel.accelerators.bitx.machine import BitX
 from hwmodel.networks.loading import load_network
-from hwmodel.studies.published.bitx_paper import printed
+from hwmodel.studies.published.printed_numbers import printed
 from hwmodel.studies.reproduction.line import Line, Mark
 from hwmodel.studies.reproduction.simulations import (
     ONLY_OURS,

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from hwmodel.networks.loading import load_network
-from hwmodel.studies.published.bitx_paper import printed
+from hwmodel.studies.published.printed_numbers import printed
 from hwmodel.studies.reproduction.line import Line, Mark
 from hwmodel.studies.reproduction.places.figure_7 import READINGS
 from hwmodel.studies.reproduction.places.figure_8 import instance

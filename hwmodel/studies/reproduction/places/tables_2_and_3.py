@@ -8,7 +8,7 @@ from math import prod
 from statistics import fmean
 
 from hwmodel.networks.loading import load_network
-from hwmodel.studies.published.bitx_paper import printed
+from hwmodel.studies.published.printed_numbers import printed
 from hwmodel.studies.reproduction.line import Line, Mark
 from hwmodel.studies.reproduction.simulations import ROWS, Simulations, table_of
 
