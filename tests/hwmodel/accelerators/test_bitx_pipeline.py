@@ -180,7 +180,9 @@ def check(r, acc, layer, codes, fmt, others, other_bits, fixed16, unpruned):
 
 
 # The unpruned machines take longer than the pruned one: they are stepped for every other layer.
-@pytest.mark.parametrize("shard", range(SHARDS))
+@pytest.mark.parametrize(
+    "shard", [pytest.param(n, marks=[pytest.mark.slow] * (n >= SHARDS // 2)) for n in range(SHARDS)]
+)
 def test_engine_equals_the_stepped_machine(shard):
     for seed in range(shard, LAYERS, SHARDS):
         layer, acc, fmt, weights, activations = random_case(seed)

@@ -12,7 +12,7 @@ import hwmodel as hw
 from bitxcore.data import data_folder
 from bitxcore.errors import OptionError
 from bitxcore.store import Store
-from hwmodel.studies.published import bitx_paper, printed
+from hwmodel.studies.published import printed, printed_numbers
 from hwmodel.studies.reproduction import COLUMNS, PLACES, Line, Mark, page, reproduce
 from hwmodel.studies.reproduction.places import accuracy, figure_7, figures_9_and_10, table_6
 from hwmodel.studies.reproduction.reproduction import SECTIONS
@@ -102,7 +102,7 @@ def test_gains_in_float32(simulations):
         gains = Gains.of(simulations.total(run, rows))
         assert gains.work == pytest.approx(published[f"fp32, M=8, N={rows}"], rel=0.05)
     for name, rows in (("mild", 10), ("wild", 6)):
-        bar = bitx_paper.printed_value("Figure 9", "performance", f"BitX-{name}, fp32", "SqueezeNet1_1")
+        bar = printed_numbers.printed_value("Figure 9", "performance", f"BitX-{name}, fp32", "SqueezeNet1_1")
         assert Gains.of(simulations.total(run, rows)).barrier == pytest.approx(bar, rel=0.04)
     assert simulations.floats("squeezenet1_1") is run
     assert machine(6).processing_elements == 1
@@ -190,8 +190,8 @@ def doubled(folder, monkeypatch):
         writer = csv.DictWriter(file, list(rows[0]))
         writer.writeheader()
         writer.writerows(r | {"value": str(2 * float(r["value"])) if r["value"] else ""} for r in rows)
-    monkeypatch.setattr(bitx_paper, "data_folder", lambda _: folder)
-    bitx_paper.printed.cache_clear()
+    monkeypatch.setattr(printed_numbers, "data_folder", lambda _: folder)
+    printed_numbers.printed.cache_clear()
 
 
 @pytest.fixture
@@ -199,7 +199,7 @@ def other_paper(tmp_path, monkeypatch):
     """Let the paper print twice of everything."""
     doubled(tmp_path, monkeypatch)
     yield
-    bitx_paper.printed.cache_clear()
+    printed_numbers.printed.cache_clear()
 
 
 def test_published_numbers_are_no_inputs(tables, other_paper):
