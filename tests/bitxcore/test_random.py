@@ -16,7 +16,7 @@ from .oracle import ALL_NAMES, check_prune, codes_of, members, sample
 SHAPES = ((777,), (5, 129), (4, 20, 3, 3), (6, 64), (3, 16, 7))
 GROUPS = (1, 3, 4, 5, 8, 16, 17, 32, 33, 64)
 COMMON = ("float32",)
-FEW_GROUPS = (5, 8, 16)
+FEW_GROUPS = (5, 8)
 """Sizes for the other formats: each is a second of compiling for each. The slow tests try all sizes."""
 
 
@@ -60,7 +60,7 @@ def cases(names, groups):
         pytest.param(
             name,
             group,
-            marks=[pytest.mark.slow] * (name not in COMMON and group not in (1, *FEW_GROUPS)),
+            marks=[pytest.mark.slow] * (name not in COMMON and group not in FEW_GROUPS),
         )
         for name in names
         for group in groups
