@@ -53,7 +53,7 @@ lint: $(VENV)/test.stamp
 	$(PY) -m mypy
 
 test: lint
-	$(PY) -m pytest -n 2 --dist loadfile
+	$(PY) -m pytest -n 2 --dist loadgroup
 
 slow: $(VENV)/test.stamp
 	$(PY) -m pytest -m slow

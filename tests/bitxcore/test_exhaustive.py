@@ -13,6 +13,20 @@ NAMES = (
     "float16", "bfloat16", "float8_e4m3fn", "float8_e5m2",
     "int8", "int16", "int8-twos", "int16-twos", "uint8", "int4", "int12",
 )  # fmt: skip
+RARE_NAMES = ("int16-twos", "int12")
+"""Formats of 16 bits that share their kernels with int16."""
+
+OPTIONS = (
+    {"criterion": "topn", "rows": 3},
+    {"criterion": "msb", "rows": 2},
+    {"criterion": "threshold", "threshold": 0.2},
+    {"criterion": "energy", "budget": 0.1},
+    {"criterion": "topn", "rows": 2, "rounding": "nearest"},
+)
+
+
+def option_names(options):
+    return "-".join(str(value) for value in options.values())
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -36,15 +50,20 @@ def test_decomposed_fields_give_the_value(name):
     np.testing.assert_array_equal((-1) ** sign * value, x.astype(np.float64))
 
 
-@pytest.mark.parametrize("options", [
-    {"criterion": "topn", "rows": 3},
-    {"criterion": "msb", "rows": 2},
-    {"criterion": "threshold", "threshold": 0.2},
-    {"criterion": "energy", "budget": 0.1},
-    {"criterion": "topn", "rows": 2, "rounding": "nearest"},
-], ids=lambda o: "-".join(str(v) for v in o.values()))  # fmt: skip
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", [name for name in NAMES if name not in RARE_NAMES])
+@pytest.mark.parametrize("options", OPTIONS, ids=option_names)
 def test_prune(name, options):
+    check_all_codes(name, options)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", RARE_NAMES)
+@pytest.mark.parametrize("options", OPTIONS, ids=option_names)
+def test_prune_rare_formats(name, options):
+    check_all_codes(name, options)
+
+
+def check_all_codes(name, options):
     x = all_codes(name)
     check_prune(np.random.default_rng(7).permutation(x), name, **options)
     if options["criterion"] == "topn":
