@@ -38,6 +38,6 @@ def preset(name: str) -> dict[str, int]:
     >>> preset("mild")
     {'rows': 10, 'group': 8}
     """
-    if name not in PRESETS:
+    if not isinstance(name, str) or name not in PRESETS:
         raise OptionError(f"preset must be one of {', '.join(PRESETS)}, got {name!r}", value=name)
     return dict(PRESETS[name])

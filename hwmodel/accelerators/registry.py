@@ -133,7 +133,7 @@ def _without_preset(name: str, options: Mapping[str, Any]) -> dict[str, Any]:
     if "preset" not in options:
         return dict(options)
     presets, chosen = accelerator_class(name).presets, options["preset"]
-    if chosen not in presets:
+    if not isinstance(chosen, str) or chosen not in presets:
         raise OptionError(
             f"accelerator {name!r}: preset must be one of {', '.join(presets)}, got {chosen!r}", value=chosen
         )

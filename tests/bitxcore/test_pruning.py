@@ -261,6 +261,23 @@ def test_quantize(bits, scale, per_channel):
     assert np.abs(q.dequantize(np.float64) - x).max() <= (q.scale.max() / 2) * (1 + 1e-9)
 
 
+def test_quantize_at_a_scale_that_does_not_depend_on_the_values():
+    x = np.array([0.25, -0.75, 1.0, -3.0, 2.0**-9], np.float32)
+    unit = bx.quantize(x, 8, scale="unit")
+    assert (float(unit.scale), unit.codes.tolist()) == (2.0**-7, [32, -96, 127, -127, 0])
+    given = bx.quantize(x, 8, scale=0.25)
+    assert (float(given.scale), given.codes.tolist()) == (0.25, [1, -3, 4, -12, 0])
+    # A scale that was found for the whole serves its parts.
+    whole = bx.quantize(x, 8)
+    parts = [bx.quantize(part, 8, scale=float(whole.scale)).codes for part in (x[:2], x[2:])]
+    assert np.concatenate(parts).tolist() == whole.codes.tolist()
+    for bad in (0.0, -1, float("inf"), float("nan")):
+        with pytest.raises(OptionError, match="a scale that is given must be a positive number"):
+            bx.quantize(x, 8, scale=bad)
+    with pytest.raises(OptionError, match="must be of all channels alike"):
+        bx.quantize(np.ones((2, 3), np.float32), 8, scale="unit", per_channel=True)
+
+
 def test_quantize_rounds_ties_to_even():
     x = np.array([7.0, 0.5, 1.5, 2.5, -0.5, -1.5], np.float32)
     assert bx.quantize(x, 4).codes.tolist() == [7, 0, 2, 2, 0, -2]
