@@ -7,8 +7,9 @@ Settings, read from the environment:
 ``BITX_CACHE_DIR``
     Where compiled kernels are kept (default: ``bitx`` in the user's cache directory). Kernels
     of one release share a folder that is named after a hash of their source and of the
-    versions of Numba and NumPy, so an upgraded kernel is never served from an old cache. A kernel
-    of another package has the hash of its file in the name of its own folder; it may call
+    versions of Numba and NumPy, so an upgraded kernel is never served from an old cache. Damaged files
+    are compiled anew; a folder that can't be written is read; where there is none, nothing is kept. A
+    kernel of another package has the hash of its file in the name of its own folder; it may call
     kernels of that file and of `bitxcore.kernels`.
 """
 
@@ -18,10 +19,13 @@ import gc
 import hashlib
 import os
 import re
+import sys
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import suppress
 from functools import cache
+from importlib import import_module
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -29,50 +33,132 @@ from bitxcore.errors import OptionError
 
 T = TypeVar("T")
 CHUNK_BYTES = 1 << 23  # what one task of a thread reads: shorter ones wait for the GIL too often
+MOST_THREADS = 1024
 
 
 @cache
 def cache_directory() -> Path | None:
-    """Folder of the compiled kernels of this release, or None if none can be written."""
+    """Folder of the compiled kernels of this release, or None if there is none and none can be made.
+
+    It need not be writable: see `cache_writable`.
+    """
     import llvmlite
     import numba
     import numpy as np
 
     digest = hashlib.sha256(f"{numba.__version__} {llvmlite.__version__} {np.__version__}".encode())
-    for source in sorted([*Path(__file__).parent.glob("kernels/*.py"), Path(__file__)]):
+    here = Path(__file__)
+    for source in sorted([*here.parent.glob("kernels/*.py"), here, here.with_name("kernel_cache.py")]):
         digest.update(source.read_bytes())
-    home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    root = Path(os.environ.get("BITX_CACHE_DIR") or Path(home) / "bitx")
-    folder = root / digest.hexdigest()[:16]
     try:
+        folder = _cache_root() / digest.hexdigest()[:16]
         folder.mkdir(parents=True, exist_ok=True)
-        probe = folder / f".probe-{os.getpid()}-{threading.get_ident()}"
+    except (OSError, RuntimeError):  # the latter: nobody knows the home directory
+        return None
+    return folder if os.access(folder, os.R_OK | os.X_OK) else None
+
+
+def _cache_root() -> Path:
+    """Folder of the caches of all releases."""
+    if chosen := os.environ.get("BITX_CACHE_DIR"):
+        return Path(chosen).absolute()
+    # A relative path there is to be ignored, says the XDG base directory specification.
+    caches = Path(os.environ.get("XDG_CACHE_HOME", ""))
+    return (caches if caches.is_absolute() else Path.home() / ".cache") / "bitx"
+
+
+def cache_writable() -> bool:
+    """Whether compiled kernels can be kept for the next run."""
+    folder = cache_directory()
+    if folder is None:
+        return False
+    probe = folder / f".probe-{os.getpid()}-{threading.get_ident()}"
+    try:
         probe.touch()
         probe.unlink()
     except OSError:
-        return None
-    return folder
+        return False
+    return True
+
+
+# -- first calls, and forks meanwhile ----------------------------------------------------------
+
+_starting = threading.RLock()
+"""Held while Numba is loaded or a kernel is declared."""
+
+
+def _imported_by_others(known: set[str]) -> list[str]:
+    """Modules of a first call that some thread imports at this moment, without those of `known`."""
+    return [
+        name
+        for name, module in list(sys.modules.items())
+        if name.partition(".")[0] in ("bitxcore", "hwmodel", "llvmlite", "numba")
+        and getattr(getattr(module, "__spec__", None), "_initializing", False)
+        and name not in known
+    ]
+
+
+def _compiler_lock() -> Any:
+    """Numba's lock of its compiler; before Numba is loaded, a lock that nobody else has."""
+    module = sys.modules.get("numba.core.compiler_lock")
+    return getattr(module, "global_compiler_lock", None) or threading.RLock()
+
+
+_held: list[Any] = []
+"""Locks of the thread that forks, from before the fork until after it."""
+
+
+def _before_fork() -> None:
+    """Let first calls of other threads come to an end: a child would wait for ever for what they hold."""
+    own: set[str] = set()
+    while True:
+        # To import a module waits for the thread that does so. If it is this one, that returns at once.
+        for name in _imported_by_others(own):
+            with suppress(Exception):
+                import_module(name)
+            own.update({name}.intersection(_imported_by_others(own)))
+        locks = [_starting, _compiler_lock()]
+        for lock in locks:
+            lock.acquire()
+        if not _imported_by_others(own):
+            _held.extend(locks)
+            return
+        for lock in locks:
+            lock.release()
+
+
+def _after_fork() -> None:
+    while _held:
+        _held.pop().release()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(before=_before_fork, after_in_parent=_after_fork, after_in_child=_after_fork)
 
 
 @cache
 def load_numba() -> None:
     """Import Numba and fill its registries without looking for garbage: a tenth of the time of a start."""
-    collecting = gc.isenabled()
-    gc.disable()
-    try:
-        from numba.core.registry import cpu_target
+    with _starting:
+        collecting = gc.isenabled()
+        gc.disable()
+        try:
+            from numba.core.registry import cpu_target
 
-        cpu_target.typing_context.refresh()
-        cpu_target.target_context.refresh()
-    finally:
-        if collecting:
-            gc.enable()
+            cpu_target.typing_context.refresh()
+            cpu_target.target_context.refresh()
+        finally:
+            if collecting:
+                gc.enable()
 
 
 @cache
-def _stamp(path: str) -> str:
-    """Digest of the file that defines a kernel, which need not be one of this package's."""
-    return hashlib.sha256(Path(path).read_bytes()).hexdigest()[:16]
+def _stamp(path: str) -> str | None:
+    """Digest of the file that defines a kernel, which need not be one of this package's; None: no file."""
+    try:
+        return hashlib.sha256(Path(path).read_bytes()).hexdigest()[:16]
+    except OSError:  # typed at a prompt
+        return None
 
 
 def kernel(function: Callable[..., Any] | None = None, *, variant: object = None) -> Any:
@@ -87,19 +173,20 @@ def kernel(function: Callable[..., Any] | None = None, *, variant: object = None
     """
     if function is None:
         return lambda f: kernel(f, variant=variant)
-    import numba
-    import numba.core.config
+    with _starting:
+        import numba
 
-    config: Any = numba.core.config  # its settings are made at run time
-    folder = cache_directory()
-    kept = config.CACHE_DIR
-    if folder is not None:
-        name = f"{function.__qualname__} {variant} {_stamp(function.__code__.co_filename)}"
-        config.CACHE_DIR = str(folder / re.sub(r"[^\w]+", "-", name).strip("-"))
-    try:
-        return numba.njit(function, nogil=True, error_model="numpy", cache=folder is not None)
-    finally:
-        config.CACHE_DIR = kept
+        from bitxcore.kernel_cache import KernelCache
+
+        compiled: Any = numba.njit(function, nogil=True, error_model="numpy")
+        folder, stamp = cache_directory(), _stamp(function.__code__.co_filename)
+        if folder is not None and stamp is not None:
+            name = re.sub(r"[^\w]+", "-", f"{function.__qualname__} {variant} {stamp}").strip("-")
+            compiled._cache = KernelCache(function, folder / name)
+        return compiled
+
+
+# -- threads -----------------------------------------------------------------------------------
 
 
 def threads() -> int:
@@ -107,14 +194,28 @@ def threads() -> int:
     setting = os.environ.get("BITX_THREADS", "").strip()
     if not setting:
         return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    if not setting.isdigit() or int(setting) < 1:
+    if not (setting.isascii() and setting.isdigit() and setting.strip("0")):
         raise OptionError(f"BITX_THREADS must be a positive integer, got {setting!r}", value=setting)
+    if len(setting.lstrip("0")) > len(str(MOST_THREADS)) or int(setting) > MOST_THREADS:
+        raise OptionError(f"BITX_THREADS must be at most {MOST_THREADS}, got {setting}", value=setting)
     return int(setting)
 
 
-@cache
-def _pool(workers: int, process: int) -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(workers, thread_name_prefix="bitx")
+_kept_pool: tuple[tuple[int, int], ThreadPoolExecutor] | None = None
+
+
+def _pool() -> ThreadPoolExecutor:
+    """Threads besides the caller's, of this process and the present setting.
+
+    They end when the setting has changed and nobody works with them any longer.
+    """
+    global _kept_pool
+    size = threads(), os.getpid()
+    pool = _kept_pool
+    if pool is None or pool[0] != size:
+        pool = size, ThreadPoolExecutor(max(1, size[0] - 1), thread_name_prefix="bitx")
+        _kept_pool = pool
+    return pool[1]
 
 
 def share(count: int, step: int, unit: int = 1) -> int:
@@ -151,12 +252,15 @@ def parallel(task: Callable[[int, int], T], count: int, step: int) -> list[T]:
 
     # The caller works too: waking a thread for every chunk would cost as much as a chunk.
     workers = min(threads(), len(starts))
-    others = [_pool(workers, os.getpid()).submit(work) for _ in range(workers - 1)]
+    pool = _pool() if workers > 1 else None
+    others = [pool.submit(work) for _ in range(workers - 1)] if pool else []
     try:
         work()
     finally:
         for _ in waiting:  # after an error nobody starts another chunk
             pass
+        # Who has not begun has nothing left to do, and may wait for a thread that waits for this one.
+        others = [other for other in others if not other.cancel()]
         wait(others)
     for other in others:
         other.result()

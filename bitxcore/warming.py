@@ -14,7 +14,7 @@ from bitxcore.bits import decompose, essential_bits
 from bitxcore.engine import FAST_GROUPS
 from bitxcore.errors import BitxError
 from bitxcore.formats import FLOATS, number_format
-from bitxcore.jit import cache_directory, threads
+from bitxcore.jit import cache_writable, threads
 from bitxcore.packed import pack, unpack
 from bitxcore.pruning import prune
 from bitxcore.summary import statistics
@@ -64,6 +64,6 @@ def warmup(formats: Sequence[str] = WARM_FORMATS, groups: Sequence[int] = FAST_G
     BitxError
         If there is no place where compiled kernels can be kept.
     """
-    if cache_directory() is None:
+    if not cache_writable():
         raise BitxError("no place to keep compiled kernels can be written: set BITX_CACHE_DIR to a folder")
     yield from in_processes(warm, [(name, group) for name in formats for group in groups])
