@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from bitxcore.checks import values_of
 from bitxcore.engine import Array, buffer, codes_of, locate_nonfinite
 from bitxcore.formats import NumberFormat, format_of
 from bitxcore.jit import CHUNK_BYTES, parallel, share
@@ -82,7 +83,7 @@ def whole_vectors(x: Array, outs: list[Array], run: Callable[..., Any]) -> list[
 
 
 def _checked(x: npt.ArrayLike, format: str | NumberFormat | None) -> tuple[Array, NumberFormat]:  # noqa: A002
-    array = np.asarray(x)
+    array = values_of(x)
     fmt = format_of(array.dtype, format)
     native = np.ascontiguousarray(array, dtype=fmt.dtype).reshape(array.shape)
     return native, fmt

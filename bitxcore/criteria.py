@@ -10,7 +10,7 @@ from functools import cache
 import numpy as np
 import numpy.typing as npt
 
-from bitxcore.checks import check_one_of
+from bitxcore.checks import check_one_of, checked_share, is_integer, shown
 from bitxcore.errors import OptionError
 
 CRITERIA = ("topn", "msb", "threshold", "energy")
@@ -77,13 +77,17 @@ def criterion(
     check_one_of(CRITERIA, "criterion", name)
     if rows is None and name in ("topn", "msb"):
         raise OptionError(f"criterion {name!r} needs rows, the number of rows to keep")
-    if rows is not None and (isinstance(rows, bool) or not isinstance(rows, (int, np.integer)) or rows < 1):
-        raise OptionError(f"rows must be a positive integer, got {rows!r}", value=rows)
+    if rows is not None and (not is_integer(rows) or rows < 1):
+        raise OptionError(f"rows must be a positive integer, got {shown(rows)}", value=rows)
     for parameter, value, owner in (("threshold", threshold, "threshold"), ("budget", budget, "energy")):
         if (value is None) == (name == owner):
             verb = "needs" if value is None else "takes no"
             raise OptionError(f"criterion {name!r} {verb} {parameter}", value=value)
-        if value is not None and not 0 <= value <= 1:
-            raise OptionError(f"{parameter} must be from 0 to 1, got {value!r}", value=value)
     wanted = window if rows is None else int(rows)
-    return Criterion(name, min(wanted, window), wanted, threshold, budget)
+    return Criterion(
+        name,
+        min(wanted, window),
+        wanted,
+        None if threshold is None else checked_share("threshold", threshold),
+        None if budget is None else checked_share("budget", budget),
+    )

@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from bitxcore.checks import checked_integer
+from bitxcore.checks import checked_integer, shown
 from bitxcore.criteria import Criterion, least_ones
 from bitxcore.errors import BitxError, OptionError, TensorError
 from bitxcore.formats import NumberFormat, format_of
@@ -49,8 +49,8 @@ def mask_dtype(window: int) -> np.dtype[Any]:
 
 def check_nonfinite(nonfinite: str) -> None:
     """Raise `OptionError` unless `nonfinite` says what to do with groups that hold a NaN or Inf."""
-    if nonfinite not in ("raise", "keep"):
-        raise OptionError(f"nonfinite must be 'raise' or 'keep', got {nonfinite!r}", value=nonfinite)
+    if not isinstance(nonfinite, str) or nonfinite not in ("raise", "keep"):
+        raise OptionError(f"nonfinite must be 'raise' or 'keep', got {shown(nonfinite)}", value=nonfinite)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,6 +14,7 @@ from typing import Any, Literal
 import ml_dtypes
 import numpy as np
 
+from bitxcore.checks import shown
 from bitxcore.errors import OptionError, TensorError
 
 Encoding = Literal["ieee", "finite", "sign-magnitude", "unsigned", "twos-complement"]
@@ -112,11 +113,10 @@ FLOATS = {
     )
 }
 
-_INTEGER = re.compile(r"(?P<kind>u?int)(?P<width>\d+)(?P<twos>-twos)?")
-_FIXED = re.compile(r"fixed(?P<width>\d+)")
+_INTEGER = re.compile(r"(?P<kind>u?int)(?P<width>[0-9]{1,9})(?P<twos>-twos)?")
+_FIXED = re.compile(r"fixed(?P<width>[0-9]{1,9})")
 
 
-@cache
 def number_format(name: str) -> NumberFormat:
     """Look a format up by name.
 
@@ -141,6 +141,13 @@ def number_format(name: str) -> NumberFormat:
     >>> fmt.significand_bits, fmt.exponent_bits, fmt.bias, fmt.default_window
     (8, 8, 127, 16)
     """
+    if not isinstance(name, str):
+        raise OptionError(f"a format is the name of one, or a NumberFormat, got {shown(name)}", value=name)
+    return _number_format(name)
+
+
+@cache
+def _number_format(name: str) -> NumberFormat:
     if name in FLOATS:
         return FLOATS[name]
     if width := fixed_width(name):
@@ -156,7 +163,7 @@ def number_format(name: str) -> NumberFormat:
                 return NumberFormat(name, dtype, width, 0, "twos-complement")
             return NumberFormat(name, dtype, width - 1, 0, "sign-magnitude")
     known = ", ".join([*FLOATS, "int2..int16", "int2-twos..int16-twos", "uint8", "fixed2..fixed16"])
-    raise OptionError(f"format {name!r} is not known", value=name, hint=f"known: {known}")
+    raise OptionError(f"format {shown(name)} is not known", value=name, hint=f"known: {known}")
 
 
 def fixed_width(name: str | NumberFormat | None) -> int | None:
@@ -209,7 +216,7 @@ def format_of(dtype: np.dtype[Any], name: str | NumberFormat | None = None) -> N
                 f"dtype {dtype} has no number format", hint=f"supported: {', '.join(OWN_FORMATS)}"
             )
         return own
-    fmt = number_format(name) if isinstance(name, str) else name
+    fmt = name if isinstance(name, NumberFormat) else number_format(name)
     if dtype.newbyteorder("=") != fmt.dtype:
         raise TensorError(f"format {fmt.name} is stored as {fmt.dtype}, but the array is {dtype}")
     return fmt

@@ -8,7 +8,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from bitxcore.checks import check_one_of
+from bitxcore.checks import check_one_of, shown, values_of
 from bitxcore.criteria import ROUNDINGS, Criterion
 from bitxcore.criteria import criterion as checked_criterion
 from bitxcore.engine import (
@@ -159,7 +159,7 @@ def prune(
     >>> f"{p.row_masks.item():032b}"  # rows that weigh 1 and 1/2
     '11000000000000000000000000000000'
     """
-    source = np.asarray(x)
+    source = values_of(x)
     check_one_of(ROUNDINGS, "rounding", rounding)
     check_nonfinite(nonfinite)
     if out is not None:
@@ -203,6 +203,8 @@ def prune(
 
 def check_out(out: Array, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
     """Raise unless `out` can take a result of that shape and dtype."""
+    if not isinstance(out, np.ndarray):
+        raise TensorError(f"out must be an ndarray, got {shown(out)}")
     if out.shape != shape or out.dtype != dtype or not out.dtype.isnative:
         raise TensorError(f"out must be {shape} {dtype} in native byte order, got {out.shape} {out.dtype}")
     if not (out.flags.c_contiguous and out.flags.writeable):

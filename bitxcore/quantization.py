@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from numbers import Real
 from typing import Any
 
+import ml_dtypes
 import numpy as np
 import numpy.typing as npt
 
-from bitxcore.checks import check_one_of
+from bitxcore.checks import check_one_of, checked_integer, shown, values_of
 from bitxcore.errors import OptionError, TensorError
 from bitxcore.formats import format_of, number_format
 from bitxcore.groups import grid
@@ -19,6 +21,11 @@ BLOCK = 1 << 18
 
 SINGLE_EXPONENTS = range(-100, 100)
 """Exponents of a scale by which float32 multiplies exactly, results included."""
+
+LEAST_EXPONENT, MOST_EXPONENT = -1074, 1023
+"""Exponents of the powers of two that float64 has."""
+
+SMALLEST = 2.0**LEAST_EXPONENT
 
 SCALES = ("power-of-two", "free", "unit")
 
@@ -54,14 +61,29 @@ class FixedPoint:
         return out
 
     def dequantize_into(self, out: npt.NDArray[Any]) -> None:
-        """Write ``codes * scale`` to `out`, an array of the codes' shape and of a float dtype."""
+        """Write ``codes * scale`` to `out`, an array of the codes' shape and of a float dtype.
+
+        Raises
+        ------
+        TensorError
+            If `out` is of no float format, or a product is larger than its dtype holds.
+        """
         wide = _exact_dtype(out.dtype, self.scale)
+        top = number_format(f"int{self.bits}").max_magnitude
+        if not format_of(out.dtype).is_float:
+            raise TensorError(f"codes times a scale are floats, but the array is {out.dtype}")
+        limits: Any = ml_dtypes.finfo  # which has no types
+        largest = float(limits(out.dtype).max)
+        may_overflow = float(self.scale.max()) > largest / top  # only then every value is looked at
 
         def work(codes: Any, out: Any, scale: Any) -> None:
-            if out.dtype == wide:
-                np.multiply(codes, scale, out=out, dtype=wide)
-            else:
-                out[...] = np.multiply(codes, scale, dtype=wide)
+            with np.errstate(over="ignore"):
+                if out.dtype == wide:
+                    np.multiply(codes, scale, out=out, dtype=wide)
+                else:
+                    out[...] = np.multiply(codes, scale, dtype=wide)
+            if may_overflow and not np.isfinite(out).all():
+                raise TensorError(f"a code times the scale {scale.max():g} is more than {out.dtype} holds")
 
         _blockwise(work, self.scale.astype(wide), self.codes, out)
 
@@ -90,7 +112,7 @@ def quantize(
     Raises
     ------
     TensorError
-        If `x` is no float tensor, or holds a NaN or Inf.
+        If `x` is no float tensor, holds a NaN or Inf, or values that no scale reaches.
     OptionError
         If `bits` or `scale` is out of range, or a given scale is to differ by channel.
 
@@ -100,7 +122,8 @@ def quantize(
     >>> fixed.codes.tolist(), float(fixed.scale)
     ([64, -38, 0], 0.0078125)
     """
-    values = np.asarray(x)
+    values = values_of(x)
+    bits = checked_integer(16, "bits", bits, least=2)
     factor = fixed_scale(values, bits, scale, per_channel)
     codes_format = number_format(f"int{bits}")
     top = codes_format.max_magnitude
@@ -108,7 +131,8 @@ def quantize(
     wide = np.dtype(np.float64) if scale == "free" else _exact_dtype(values.dtype, factor)
 
     def work(values: Any, codes: Any, factor: Any) -> None:
-        rounded = np.divide(values.astype(wide, copy=False), factor)
+        with np.errstate(over="ignore"):  # what is infinite saturates
+            rounded = np.divide(values.astype(wide, copy=False), factor)
         np.rint(rounded, out=rounded)
         codes[...] = np.clip(rounded, -top, top, out=rounded)
 
@@ -141,25 +165,44 @@ def fixed_scale(
     fmt = format_of(x.dtype)
     if not fmt.is_float:
         raise TensorError(f"fixed point is made from floats, but the array is {x.dtype}")
-    if isinstance(scale, str):
-        check_one_of(SCALES, "scale", scale)
+    bits = checked_integer(16, "bits", bits, least=2)
+    given = _given_scale(bits, scale)
     top = number_format(f"int{bits}").max_magnitude
     largest = _largest(x, per_channel)
     if not np.isfinite(largest).all():
         from bitxcore.engine import locate_nonfinite
 
         raise locate_nonfinite(x, fmt)
-    if not isinstance(scale, str) or scale == "unit":
-        given = 2.0 ** (1 - bits) if isinstance(scale, str) else float(scale)
-        if per_channel or not 0 < given < np.inf:
-            rule = "of all channels alike" if per_channel else "a positive number"
-            raise OptionError(f"a scale that is given must be {rule}, got {scale!r}", value=scale)
+    if given is not None:
+        if per_channel:
+            raise OptionError(
+                f"a scale that is given must be of all channels alike, got {shown(scale)}", value=scale
+            )
         return np.asarray(given)
     if scale == "free":
-        return np.asarray(np.where(largest > 0, largest / top, 1.0))
-    exponent = np.frexp(largest / top)[1] - 1
-    exponent = np.where(largest > np.ldexp(float(top), exponent), exponent + 1, exponent)
-    return np.asarray(np.ldexp(1.0, np.where(largest > 0, exponent, 0)))
+        # Of the smallest numbers a share is none: their codes are then smaller than they could be.
+        return np.asarray(np.where(largest > 0, np.maximum(largest / top, SMALLEST), 1.0))
+    # A magnitude m * 2**e, m from 1/2 to below 1, fits top * 2**(e - n), top of n ones, if m <= top / 2**n.
+    fraction, exponent = np.frexp(largest)
+    ones = top.bit_length()
+    exponent = exponent - ones + (fraction > top / 2.0**ones)
+    if exponent.max() > MOST_EXPONENT:
+        raise TensorError(f"no power of two scales {bits}-bit integers to {largest.max()}")
+    return np.asarray(np.ldexp(1.0, np.where(largest > 0, np.maximum(exponent, LEAST_EXPONENT), 0)))
+
+
+def _given_scale(bits: int, scale: Any) -> float | None:
+    """Return the scale that does not depend on the values, or None; raise `OptionError` if it is none."""
+    if isinstance(scale, str):
+        check_one_of(SCALES, "scale", scale)
+        return 2.0 ** (1 - bits) if scale == "unit" else None
+    try:
+        given = float(scale) if isinstance(scale, Real) and not isinstance(scale, bool) else np.nan
+    except OverflowError:
+        given = np.inf
+    if not 0 < given < np.inf:
+        raise OptionError(f"a scale that is given must be a positive number, got {shown(scale)}", value=scale)
+    return given
 
 
 def _largest(x: npt.NDArray[Any], per_channel: bool) -> npt.NDArray[np.float64]:

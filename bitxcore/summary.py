@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from bitxcore.checks import values_of
 from bitxcore.engine import Cut, Engine, check_nonfinite, codes_of, locate_nonfinite
 from bitxcore.formats import NumberFormat, fixed_width
 from bitxcore.groups import Grouping
@@ -119,7 +120,7 @@ def statistics(
     (4, 1, 5)
     """
     check_nonfinite(nonfinite)
-    source = np.asarray(x)
+    source = values_of(x)
     if width := fixed_width(format):
         source, format = quantize(source, width).codes, f"int{width}"  # noqa: A001
     cut = Cut.of(source.dtype, group, window, format, grouping, source.shape)

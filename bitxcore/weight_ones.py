@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bitxcore.bits import essential_bits
+from bitxcore.checks import values_of
 from bitxcore.engine import locate_nonfinite
 from bitxcore.errors import TensorError
 from bitxcore.formats import NumberFormat, fixed_width, format_of
@@ -127,7 +128,7 @@ def weight_ones(
     >>> round(wild.sparsity_increment, 2), round(wild.after.mean, 1)
     (1.85, 2.5)
     """
-    source = np.asarray(x)
+    source = values_of(x)
     cut = grid(source.shape, group, grouping)
     if width := fixed_width(format):  # one scale for the whole tensor
         source, format = quantize(source, width).codes, f"int{width}"  # noqa: A001

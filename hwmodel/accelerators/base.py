@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import os
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Iterator, Mapping
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Collection, Hashable, Iterator, Mapping
+from dataclasses import Field, asdict, dataclass, fields
 from functools import cached_property
 from math import fsum, inf
 from types import MappingProxyType
 from typing import Any, ClassVar
 
+import numpy as np
 import numpy.typing as npt
 
+from bitxcore.checks import is_integer, shown
 from bitxcore.errors import BitxError, OptionError
 from hwmodel.accelerators.changes import Change, doubled, more_memory
 from hwmodel.accelerators.on_chip import ChipEnergy, OnChip
@@ -33,6 +36,28 @@ WORDS_IN_DRAM = (
 
 FIXED_POINT = "fixed point"
 """`Accelerator.number_format` of nearly all machines."""
+
+MOST_OF_ANYTHING = 1 << 20
+"""Largest number of lanes, entries, or whatever else an option counts."""
+
+MOST_BYTES = 1 << 50
+"""Largest memory that an option gives."""
+
+MOST_MACS_PER_CYCLE = 1 << 40
+"""Largest peak of a machine: its counts together stay within 64 bits."""
+
+MOST_HZ = 10**12
+
+LONGEST = 4096
+"""Characters of a name or a path."""
+
+_KINDS = {
+    "int": ("an integer", (int,)),
+    "float": ("a number", (int, float)),
+    "bool": ("True or False", (bool,)),
+    "str": ("a name", (str,)),
+}
+"""What an option must be, by its annotation, and the types that it may have."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,10 +130,13 @@ class Accelerator(ABC):
     sharing_options: ClassVar[tuple[str, ...]] = ()
 
     def __post_init__(self) -> None:
-        if not (isinstance(self.clock_hz, (int, float)) and 0 < self.clock_hz < inf):
+        for field in fields(self):
+            object.__setattr__(self, field.name, self._checked(field))
+        if not 0 < self.clock_hz < inf:
             raise self.refusal(
                 f"clock_hz must be a positive number of cycles a second, got {self.clock_hz!r}"
             )
+        self.check_at_most(MOST_HZ, "clock_hz")
         costs(self.cost_basis)
         self.check_at_least(
             1, "weight_buffer_bytes", "activation_buffer_bytes", "output_buffer_bytes", "dram_channels"
@@ -136,6 +164,38 @@ class Accelerator(ABC):
         """Make the error for a bad option; `rule` names the option, what it must be and what it is."""
         return OptionError(f"accelerator {self.name!r}: {rule}")
 
+    def _checked(self, field: Field[Any]) -> Any:
+        """Return an option's value as Python has it; refuse another type, and counts beyond all machines."""
+        value: Any = getattr(self, field.name)
+        if isinstance(value, np.generic):
+            value = value.item()
+        if isinstance(value, os.PathLike):
+            value = os.fspath(value)
+        bounds = {"bytes": MOST_BYTES, "hz": MOST_HZ}
+        most = next((bounds[part] for part in field.name.split("_") if part in bounds), MOST_OF_ANYTHING)
+        if isinstance(value, int) and value > most:
+            raise self.refusal(f"{field.name} must be at most {most}, got {shown(value)}")
+        if isinstance(value, str) and len(value) > LONGEST:
+            raise self.refusal(f"{field.name} must be at most {LONGEST} characters, got {shown(value)}")
+        named = (
+            field.type if isinstance(field.type, str) else getattr(field.type, "__name__", str(field.type))
+        )
+        kind, *more = (part.strip() for part in named.split("|"))
+        if kind not in _KINDS or (value is None and "None" in more):
+            return value  # what it must be is known to its class alone
+        rule, types = _KINDS[kind]
+        if not isinstance(value, types) or isinstance(value, bool) != (types == (bool,)):
+            raise self.refusal(f"{field.name} must be {rule}, got {shown(value)}")
+        return value
+
+    def check_peak(self) -> None:
+        """Refuse counts that only together are beyond all machines."""
+        if self.peak_macs_per_cycle > MOST_MACS_PER_CYCLE:
+            raise self.refusal(
+                f"its options make {self.peak_macs_per_cycle:g} multiply-accumulates per cycle, at most"
+                f" {MOST_MACS_PER_CYCLE:g} are simulated"
+            )
+
     def check_at_least(self, minimum: int, *options: str) -> None:
         """Refuse options that are no integers of at least `minimum`.
 
@@ -146,10 +206,10 @@ class Accelerator(ABC):
         """
         for option in options:
             value = getattr(self, option)
-            if isinstance(value, bool) or not hasattr(value, "__index__") or value < minimum:
-                raise self.refusal(f"{option} must be an integer of at least {minimum}, got {value!r}")
+            if not is_integer(value) or value < minimum:
+                raise self.refusal(f"{option} must be an integer of at least {minimum}, got {shown(value)}")
 
-    def check_at_most(self, maximum: int, *options: str) -> None:
+    def check_at_most(self, maximum: float, *options: str) -> None:
         """Refuse options that are more than `maximum`; None passes.
 
         Raises
@@ -160,7 +220,7 @@ class Accelerator(ABC):
         for option in options:
             value = getattr(self, option)
             if value is not None and value > maximum:
-                raise self.refusal(f"{option} must be at most {maximum}, got {value}")
+                raise self.refusal(f"{option} must be at most {maximum}, got {shown(value)}")
 
     def check_one_of(self, choices: Collection[Any], option: str) -> None:
         """Refuse an option that is none of `choices`.
@@ -171,8 +231,8 @@ class Accelerator(ABC):
             Naming the accelerator, the option, the choices and the value.
         """
         value = getattr(self, option)
-        if value not in choices:
-            raise self.refusal(f"{option} must be one of {', '.join(map(str, choices))}, got {value!r}")
+        if not isinstance(value, Hashable) or value not in choices:
+            raise self.refusal(f"{option} must be one of {', '.join(map(str, choices))}, got {shown(value)}")
 
     # -- what it runs, and what that takes -----------------------------------------------------
 

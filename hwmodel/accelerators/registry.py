@@ -15,6 +15,7 @@ from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Any
 
+from bitxcore.checks import shown
 from bitxcore.errors import OptionError
 from hwmodel.accelerators.base import Accelerator
 
@@ -65,6 +66,8 @@ def accelerator_class(name: str) -> type[Accelerator]:
     >>> accelerator_class("dadiannao").title
     'DaDianNao, MICRO 2014: dense baseline'
     """
+    if not isinstance(name, str):
+        raise OptionError(f"the name of an accelerator is needed, got {shown(name)}", value=name)
     if name in _own():
         module, attribute = _own()[name]
         found = getattr(import_module(module), attribute)
@@ -78,7 +81,7 @@ def accelerator_class(name: str) -> type[Accelerator]:
             raise OptionError(f"accelerator {name!r}: {entry.value!r} is no subclass of hwmodel.Accelerator")
     else:
         known = ", ".join(accelerator_names())
-        raise OptionError(f"accelerator {name!r} is not known; known: {known}")
+        raise OptionError(f"accelerator {shown(name)} is not known; known: {known}")
     return found  # type: ignore[no-any-return]
 
 
@@ -125,7 +128,9 @@ def accelerator(name: str, **options: Any) -> Accelerator:
     'bitx(rows=10)'
     """
     check_options(name, options)
-    return accelerator_class(name)(**_without_preset(name, options))
+    made = accelerator_class(name)(**_without_preset(name, options))
+    made.check_peak()
+    return made
 
 
 def _without_preset(name: str, options: Mapping[str, Any]) -> dict[str, Any]:
@@ -135,14 +140,15 @@ def _without_preset(name: str, options: Mapping[str, Any]) -> dict[str, Any]:
     presets, chosen = accelerator_class(name).presets, options["preset"]
     if not isinstance(chosen, str) or chosen not in presets:
         raise OptionError(
-            f"accelerator {name!r}: preset must be one of {', '.join(presets)}, got {chosen!r}", value=chosen
+            f"accelerator {name!r}: preset must be one of {', '.join(presets)}, got {shown(chosen)}",
+            value=chosen,
         )
     own = {option: value for option, value in options.items() if option != "preset"}
     for option in own:
         if option in presets[chosen]:
             raise OptionError(
                 f"accelerator {name!r}: preset={chosen!r} sets {option}={presets[chosen][option]};"
-                f" {option}={own[option]!r} can't be given besides",
+                f" {option}={shown(own[option])} can't be given besides",
                 value=own[option],
             )
     return own | dict(presets[chosen])
@@ -159,5 +165,5 @@ def as_accelerator(machine: Accelerator | str) -> Accelerator:
     if isinstance(machine, str):
         return accelerator(machine)
     if not isinstance(machine, Accelerator):
-        raise OptionError(f"an accelerator or the name of one is needed, got {machine!r}")
+        raise OptionError(f"an accelerator or the name of one is needed, got {shown(machine)}")
     return machine

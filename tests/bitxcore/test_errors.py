@@ -3,9 +3,13 @@
 import os
 import pickle
 import zipfile
+from fractions import Fraction
 
 import numpy as np
 import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 import bitxcore as bx
 from bitxcore.batch import Selection, inspect_dump, prune_dump
@@ -84,10 +88,228 @@ def test_names_that_are_not_known():
     )
 
 
-def test_threads_that_are_refused(monkeypatch):
-    monkeypatch.setenv("BITX_THREADS", "none")
-    with pytest.raises(OptionError, match="BITX_THREADS must be a positive integer, got 'none'"):
+@pytest.mark.parametrize("setting", ["none", "0", "-1", "²", "٨", "1.0", "1e3", "0x8", "1_0", "+2", "000"])
+def test_threads_that_are_refused(monkeypatch, setting):
+    monkeypatch.setenv("BITX_THREADS", setting)
+    with pytest.raises(OptionError) as caught:
         threads()
+    assert str(caught.value) == f"BITX_THREADS must be a positive integer, got {setting!r}"
+
+
+@pytest.mark.parametrize("setting", ["1025", "1180591620717411303424", "9" * 5000])
+def test_threads_that_are_too_many(monkeypatch, setting):
+    monkeypatch.setenv("BITX_THREADS", setting)
+    with pytest.raises(OptionError, match=r"^BITX_THREADS must be at most 1024, got \d+$"):
+        threads()
+
+
+def test_threads_that_are_taken(monkeypatch):
+    for setting, number in (("1", 1), (" 8 ", 8), ("007", 7), ("0001024", 1024)):
+        monkeypatch.setenv("BITX_THREADS", setting)
+        assert threads() == number
+
+
+# -- values of no sensible type or size --------------------------------------------------------
+
+
+class Silent:
+    def __repr__(self):
+        raise ValueError("says nothing of itself")
+
+
+ODD = {
+    "integer": 5,
+    "negative": -(2**70),
+    "beyond int64": 2**70,
+    "too many digits": 10**5000,
+    "float": 0.25,
+    "not a number": float("nan"),
+    "complex": 1j,
+    "truth": True,
+    "text": "0.1",
+    "long text": "9" * 6000,
+    "bytes": b"float32",
+    "list": [1],
+    "dict": {},
+    "array": np.ones((3, 2)),
+    "array of one": np.array([0.1]),
+    "tensor": torch.ones(2),
+    "type": np.float32,
+    "silent": Silent(),
+}
+TAKEN = {  # where an odd value is none
+    "rows": {"integer", "beyond int64", "too many digits"},
+    "group": {"integer"},
+    "window": {"integer"},
+    "threshold": {"float"},
+    "budget": {"float"},
+    "bits": {"integer"},
+    "scale": {"integer", "float", "beyond int64"},
+}
+CRITERIA = {"threshold": {"criterion": "threshold"}, "budget": {"criterion": "energy"}}
+OPTIONS = (
+    "rows", "group", "window", "format", "criterion", "rounding", "grouping", "threshold", "budget",
+    "nonfinite",
+)  # fmt: skip
+
+
+def one_line(error):
+    text = str(error)
+    return "\n" not in text and 0 < len(text) < 400
+
+
+@pytest.mark.parametrize("value", ODD.values(), ids=ODD)
+@pytest.mark.parametrize("option", OPTIONS)
+def test_odd_values_of_options(option, value):
+    x = np.ones((4, 16), np.float32)
+    if any(ODD[name] is value for name in TAKEN.get(option, ())):
+        assert (bx.prune(x, **{option: value}, **CRITERIA.get(option, {})).values == x).all()
+        return
+    with pytest.raises(OptionError) as caught:
+        bx.prune(x, **{option: value}, **CRITERIA.get(option, {}))
+    assert one_line(caught.value)
+    if option in ("group", "window", "format", "grouping", "nonfinite"):
+        with pytest.raises(OptionError):
+            bx.statistics(x, **{option: value})
+    if option == "format":
+        for function in (bx.decompose, bx.essential_bits, lambda x, f: bx.weight_ones(x, format=f)):
+            with pytest.raises(OptionError):
+                function(x, value)
+        with pytest.raises(OptionError):
+            bx.number_format(value)
+
+
+@pytest.mark.parametrize("value", ODD.values(), ids=ODD)
+@pytest.mark.parametrize("option", ["bits", "scale"])
+def test_odd_values_of_quantisation(option, value):
+    x = np.ones((4, 16), np.float32)
+    given = {"bits": 8} | {option: value}
+    if any(ODD[name] is value for name in TAKEN[option]):
+        assert bx.quantize(x, **given).codes.shape == x.shape
+        return
+    with pytest.raises(OptionError) as caught:
+        bx.quantize(x, **given)
+    assert one_line(caught.value)
+
+
+@pytest.mark.parametrize("name", [
+    "int²", "fixed²", "int٨", "fixed٨", "int8 ", "int8\n", "fixed8\n", "int1", "int17", "uint16", "int-8",
+    "int" + "9" * 5000, "fixed" + "9" * 5000, "", "float32\0", "Float32",
+])  # fmt: skip
+def test_names_that_are_no_format(name):
+    with pytest.raises(OptionError) as caught:
+        bx.prune(np.ones((2, 8), np.float32), format=name)
+    assert one_line(caught.value)
+
+
+@pytest.mark.parametrize("value", [np.float32(0.5), np.float64(0.5), np.float16(0.5), Fraction(1, 2)])
+def test_numbers_of_any_type_are_shares(value):
+    x = np.linspace(-1, 1, 64, dtype=np.float32)
+    for option, name in (("threshold", "threshold"), ("budget", "energy")):
+        found, same = (bx.prune(x, criterion=name, **{option: v}).values for v in (value, 0.5))
+        assert (found == same).all()
+
+
+FUNCTIONS = (
+    bx.prune, bx.statistics, bx.decompose, bx.essential_bits, bx.weight_ones, lambda x: bx.quantize(x, 8),
+)  # fmt: skip
+NO_TENSORS = {
+    "masked": lambda: np.ma.masked_array(np.ones((2, 8), np.float32), mask=np.eye(2, 8)),
+    "ragged": lambda: [[1.0], [1.0, 2.0]],
+    "text": lambda: "weights",
+    "nothing": lambda: None,
+    "objects": lambda: np.array([1.0, None], object),
+    "mapping": dict,
+    "record": lambda: np.zeros(4, [("a", "f4")]),
+    "subarray": lambda: np.zeros(4, [("a", "f4", (2,))]),
+    "raw": lambda: np.zeros(4, "V2"),
+    "dates": lambda: np.zeros(4, "M8[s]"),
+    "truth": lambda: np.zeros(4, bool),
+    "complex": lambda: np.zeros(4, "c8"),
+    "large integers": lambda: [2**70],
+    "0-d": lambda: np.float32(1),
+    "no values": lambda: np.zeros((0, 4), np.float32),
+    "meta": lambda: torch.ones(2, 8, device="meta"),
+    "sparse": lambda: torch.eye(4).to_sparse(),
+    "conjugate": lambda: torch.ones(4, dtype=torch.cfloat).conj(),
+}
+
+
+@pytest.mark.parametrize("make", NO_TENSORS.values(), ids=NO_TENSORS)
+@pytest.mark.parametrize("function", FUNCTIONS)
+def test_what_is_no_tensor(make, function):
+    x = make()
+    if function in FUNCTIONS[2:4] and type(x) in (np.float32, np.ndarray) and x.dtype == np.float32:
+        function(x)  # each value by itself
+        return
+    with pytest.raises(TensorError) as caught:
+        function(x)
+    assert one_line(caught.value)
+
+
+@pytest.mark.parametrize("grad", [False, True])
+@pytest.mark.parametrize(
+    "name", ["float64", "float32", "float16", "bfloat16", "float8_e4m3fn", "float8_e5m2"]
+)
+def test_tensors_of_torch(name, grad):
+    values = torch.linspace(-1, 1, 64).reshape(8, 8).T
+    tensor = values.to(getattr(torch, name))
+    expected = values.numpy().astype(bx.number_format(name).dtype)
+    if grad:
+        tensor = torch.nn.Parameter(tensor, requires_grad=True)
+    before = tensor.detach().clone()
+    pruned = bx.prune(tensor, rows=2)
+    assert pruned.format.name == name
+    assert pruned.values.tobytes() == bx.prune(expected, rows=2).values.tobytes()
+    assert bx.statistics(tensor).essential_bits == bx.statistics(expected).essential_bits
+    assert (bx.essential_bits(tensor) == bx.essential_bits(expected)).all()
+    assert torch.equal(before.float(), tensor.detach().float())
+
+
+def test_masked_arrays_without_masked_values_are_arrays():
+    x = np.linspace(-1, 1, 64, dtype=np.float32)
+    for mask in (np.ma.nomask, np.zeros(64, bool)):
+        assert (bx.prune(np.ma.masked_array(x, mask=mask), rows=2).values == bx.prune(x, rows=2).values).all()
+
+
+@pytest.mark.parametrize("out", [[1], 5, "out", torch.ones(4, 16)])
+def test_results_go_to_arrays_only(out):
+    with pytest.raises(TensorError, match=r"^out must be an ndarray, got "):
+        bx.prune(np.ones((4, 16), np.float32), out=out)
+
+
+# -- the ends of the ranges --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("dtype", "value", "bits"), [
+    ("float16", 60000, 4), ("float16", 65504, 2), ("float32", 3.4e38, 4), ("float64", 1.7e308, 3),
+    ("float64", 1.7976931348623157e308, 2), ("bfloat16", 3.3e38, 3), ("float8_e4m3fn", 448, 2),
+])  # fmt: skip
+def test_products_that_are_too_large(dtype, value, bits):
+    """Never an infinity in place of a weight."""
+    x = np.array([value, 1], bx.number_format(dtype).dtype)
+    with pytest.raises(TensorError, match=r" is more than .* holds$|^no power of two scales "):
+        bx.prune(x, format=f"fixed{bits}")
+
+
+def test_the_largest_product_that_fits():
+    x = np.array([57344, 1, -57344], np.float16)  # 7 * 2**13
+    assert bx.prune(x, format="fixed4", rows=3, window=3, group=1).values.tolist() == [57344, 0, -57344]
+    with pytest.raises(TensorError, match="codes times a scale are floats, but the array is int8"):
+        bx.quantize(x, 4).dequantize(np.int8)
+
+
+@pytest.mark.parametrize("value", [5e-324, 1e-320, 2.2e-308, 1e-300])
+@pytest.mark.parametrize("scale", ["power-of-two", "free"])
+def test_the_smallest_values_have_codes(value, scale):
+    fixed = bx.quantize(np.array([value, 0.0, -value]), 8, scale=scale)
+    assert fixed.dequantize(np.float64).tolist() == pytest.approx([value, 0.0, -value], rel=2**-7, abs=0)
+
+
+@given(st.floats(2.0**-1000, 2.0**1000), st.integers(2, 16))
+def test_the_scale_is_the_smallest_that_saturates_nothing(value, bits):
+    scale, top = Fraction(float(bx.quantize(np.array([value]), bits).scale)), 2 ** (bits - 1) - 1
+    assert scale / 2 * top < Fraction(value) <= scale * top
 
 
 def test_the_format_that_has_a_value_is_a_hint():

@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from operator import index
+from typing import Any, TypeGuard
 
+import numpy as np
+
+from bitxcore.checks import shown
 from bitxcore.errors import TensorError
 
 SpatialSizes = int | Sequence[int]
@@ -11,6 +16,9 @@ SpatialSizes = int | Sequence[int]
 
 Padding = int | Sequence[int] | Sequence[tuple[int, int]]
 """The same on all sides; the same on both sides of each dimension; or (before, after) per dimension."""
+
+MOST_OF_A_SIZE = (1 << 40) - 1
+"""Largest size; what sizes together come to has bounds of its own."""
 
 
 def whole_number(layer: str, field: str, value: object, minimum: int) -> int:
@@ -21,12 +29,30 @@ def whole_number(layer: str, field: str, value: object, minimum: int) -> int:
     TensorError
         Naming the layer, the field and the value.
     """
-    if isinstance(value, bool) or not hasattr(value, "__index__"):
-        raise TensorError(f"{field} must be an integer, got {value!r}", layer=layer, value=value)
-    number = int(value.__index__())
+    try:
+        if isinstance(value, bool) or np.ndim(value) > 0:  # type: ignore[arg-type]  # whatever is given
+            raise TypeError
+        number = index(value)  # type: ignore[arg-type]
+    except Exception:  # of whatever is given
+        raise TensorError(
+            f"{field} must be an integer, got {shown(value)}", layer=layer, value=value
+        ) from None
     if number < minimum:
-        raise TensorError(f"{field} must be at least {minimum}, got {number}", layer=layer, value=number)
+        raise TensorError(
+            f"{field} must be at least {minimum}, got {shown(number)}", layer=layer, value=number
+        )
+    if number > MOST_OF_A_SIZE:
+        raise TensorError(
+            f"{field} must be at most {MOST_OF_A_SIZE}, got {shown(number)}", layer=layer, value=number
+        )
     return number
+
+
+def is_sequence(value: object) -> TypeGuard[Sequence[Any]]:
+    """Whether `value` has entries: a text has none, an array has."""
+    if isinstance(value, np.ndarray):
+        return value.ndim > 0
+    return isinstance(value, Sequence) and not isinstance(value, (str, bytes))
 
 
 def sizes_of(layer: str, field: str, value: SpatialSizes, ndim: int, minimum: int) -> tuple[int, ...]:
@@ -37,10 +63,10 @@ def sizes_of(layer: str, field: str, value: SpatialSizes, ndim: int, minimum: in
     TensorError
         If there are not `ndim` of them, or one is too small.
     """
-    values = tuple(value) if isinstance(value, Sequence) else (value,) * ndim
+    values = tuple(value) if is_sequence(value) else (value,) * ndim
     if len(values) != ndim:
         raise TensorError(
-            f"{field} must have {ndim} entries as in_size has, got {value!r}", layer=layer, value=value
+            f"{field} must have {ndim} entries as in_size has, got {shown(value)}", layer=layer, value=value
         )
     return tuple(whole_number(layer, field, v, minimum) for v in values)
 
@@ -53,16 +79,18 @@ def padding_pairs(layer: str, value: Padding, ndim: int) -> tuple[tuple[int, int
     TensorError
         If there are not `ndim` entries, or one is neither a size nor a pair of sizes.
     """
-    values = tuple(value) if isinstance(value, Sequence) else (value,) * ndim
+    values = tuple(value) if is_sequence(value) else (value,) * ndim
     if len(values) != ndim:
         raise TensorError(
-            f"padding must have {ndim} entries as in_size has, got {value!r}", layer=layer, value=value
+            f"padding must have {ndim} entries as in_size has, got {shown(value)}", layer=layer, value=value
         )
     pairs = []
     for v in values:
-        pair = tuple(v) if isinstance(v, Sequence) else (v, v)
+        pair = tuple(v) if is_sequence(v) else (v, v)
         if len(pair) != 2:
-            raise TensorError(f"padding of one dimension is (before, after), got {v!r}", layer=layer, value=v)
+            raise TensorError(
+                f"padding of one dimension is (before, after), got {shown(v)}", layer=layer, value=v
+            )
         before, after = (whole_number(layer, "padding", p, 0) for p in pair)
         pairs.append((before, after))
     return tuple(pairs)

@@ -6,7 +6,15 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import ClassVar
 
+from bitxcore.checks import shown
 from bitxcore.errors import TensorError
+
+MOST_WEIGHTS = 1 << 36
+"""Of one layer; they are held in memory."""
+
+MOST_POSITIONS = 1 << 40
+MOST_ACTIVATIONS = 1 << 50
+MOST_MACS = 1 << 61
 
 
 @dataclass(frozen=True)
@@ -24,10 +32,27 @@ class Layer(ABC):
     operation: ClassVar[str]
     """Name of the operation, as in tables and results."""
 
+    def check_size(self) -> None:
+        """Refuse sizes that together are beyond all networks, and beyond 64-bit counters."""
+        counts = {
+            "weights": (self.filters * self.reduction, MOST_WEIGHTS),
+            "positions": (self.positions, MOST_POSITIONS),
+            "inputs": (self.input_count, MOST_ACTIVATIONS),
+            "outputs": (self.output_count, MOST_ACTIVATIONS),
+            "multiply-accumulates": (self.macs, MOST_MACS),
+        }
+        for what, (count, most) in counts.items():
+            if count > most:
+                raise TensorError(
+                    f"the layer has {count:.3g} {what}, at most {most:.3g} are simulated",
+                    layer=self.name,
+                    value=count,
+                )
+
     def __post_init__(self) -> None:
         if not isinstance(self.name, str) or not self.name:
             raise TensorError(
-                f"a layer's name must be a non-empty string, got {self.name!r}", value=self.name
+                f"a layer's name must be a non-empty string, got {shown(self.name)}", value=self.name
             )
 
     @property

@@ -27,7 +27,8 @@ class Linear(Layer):
     Raises
     ------
     TensorError
-        If a size is no integer of at least 1, or the steps do not divide the positions.
+        If a size is no integer of at least 1, the steps do not divide the positions, or the sizes together
+        are beyond all networks.
 
     Examples
     --------
@@ -53,6 +54,7 @@ class Linear(Layer):
                 layer=self.name,
                 value=self.positions,
             )
+        self.check_size()
 
     @property
     def conv_groups(self) -> int:
@@ -97,7 +99,7 @@ class MatMul(Layer):
     Raises
     ------
     TensorError
-        If a size is no integer of at least 1.
+        If a size is no integer of at least 1, or sizes are beyond all networks.
 
     Examples
     --------
@@ -117,6 +119,7 @@ class MatMul(Layer):
         super().__post_init__()
         for field in ("rows", "inner", "columns", "batch"):
             object.__setattr__(self, field, whole_number(self.name, field, getattr(self, field), 1))
+        self.check_size()
 
     @property
     def conv_groups(self) -> int:

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Sequence
 from dataclasses import dataclass
 from math import prod
 from typing import ClassVar
 
 from bitxcore.errors import TensorError
-from hwmodel.networks.layers.fields import Padding, SpatialSizes, padding_pairs, sizes_of, whole_number
+from hwmodel.networks.layers.fields import (
+    Padding,
+    SpatialSizes,
+    is_sequence,
+    padding_pairs,
+    sizes_of,
+    whole_number,
+)
 from hwmodel.networks.layers.layer import Layer
 
 
@@ -30,7 +36,7 @@ class _Spatial(Layer):
     def __post_init__(self) -> None:
         super().__post_init__()
         put = object.__setattr__
-        size = tuple(self.in_size) if isinstance(self.in_size, Sequence) else (self.in_size,)
+        size = tuple(self.in_size) if is_sequence(self.in_size) else (self.in_size,)
         if not 1 <= len(size) <= 3:
             raise TensorError(
                 f"in_size must have 1 to 3 dimensions, got {len(size)}", layer=self.name, value=self.in_size
@@ -57,6 +63,7 @@ class _Spatial(Layer):
                 layer=self.name,
                 value=self.out_size,
             )
+        self.check_size()
 
     @property
     @abstractmethod

@@ -1,5 +1,6 @@
 """Layers: shapes against PyTorch's, counts by hand, errors."""
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
@@ -157,3 +158,74 @@ def test_other_layers_refuse():
         hw.MatMul("m", rows=1, inner=-1, columns=1)
     with pytest.raises(TensorError, match="non-empty string"):
         hw.Linear("", 1, 1)
+
+
+LARGE = 10**9
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: hw.Linear("l", LARGE, LARGE), "layer 'l': the layer has 1e+18 weights, at most 6.87e+10"),
+        (lambda: hw.Conv("l", LARGE, LARGE, in_size=8, kernel=3), "the layer has 3e+18 weights"),
+        (lambda: hw.ConvTranspose("l", LARGE, LARGE, in_size=8, kernel=3), "the layer has 3e+18 weights"),
+        (lambda: hw.Conv("l", 1, 1, in_size=(LARGE, LARGE), kernel=3), "positions, at most 1.1e+12"),
+        (lambda: hw.Conv("l", 1, 1, in_size=8, kernel=3, batch=10**12), "the layer has 6e+12 positions"),
+        (
+            lambda: hw.Conv("l", 1, 1, in_size=8, kernel=1, padding=10**12 - 9),
+            "the layer has 2e+12 positions",
+        ),
+        (lambda: hw.Linear("l", 10**7, 10, positions=10**10), "the layer has 1e+17 inputs"),
+        (lambda: hw.Linear("l", 10, 10**7, positions=10**10), "the layer has 1e+17 outputs"),
+        (lambda: hw.MatMul("l", 10**5, 10**6, 10**4, 10**6), "the layer has 1e+16 weights"),
+        (lambda: hw.MatMul("l", 10**10, 10**5, 10**4, 1), "multiply-accumulates, at most 2.31e+18"),
+        (lambda: hw.Linear("l", 2**70, 1), f"in_features must be at most 1099511627775, got {2**70}"),
+        (
+            lambda: hw.Linear("l", 10**5000, 1),
+            "in_features must be at most 1099511627775, got one of type int",
+        ),
+        (lambda: hw.Linear("l", -(10**5000), 1), "in_features must be at least 1, got one of type int"),
+        (lambda: hw.Conv("l", 1, 1, in_size=8, kernel=3, padding=2**70), "padding must be at most"),
+        (lambda: hw.Conv("l", 1, 1, in_size=2**70, kernel=3), "in_size must be at most"),
+    ],
+)
+def test_layers_beyond_all_networks(make, message):
+    with pytest.raises(TensorError) as caught:
+        make()
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_large_layers_are_layers():
+    assert hw.Linear("l", 12288, 12288, positions=10**9).macs == 12288**2 * 10**9
+    assert hw.Linear("l", 2**18, 2**18).parameters == 2**36
+
+
+@pytest.mark.parametrize("value", [
+    "8", 8.0, None, True, [8.5], np.array([8, 8, 8]), np.array(8.0), object(), {}, float("nan"), b"88", "88",
+    torch.ones(2),
+])  # fmt: skip
+def test_sizes_of_no_sensible_type(value):
+    for field in ("in_channels", "in_size", "kernel", "stride", "padding", "dilation", "batch"):
+        given = {"in_channels": 8, "out_channels": 8, "in_size": (8, 8), "kernel": 3, "groups": 1} | {
+            field: value
+        }
+        if field == "in_size" and isinstance(value, np.ndarray) and value.shape:
+            continue  # of three dimensions
+        with pytest.raises(TensorError) as caught:
+            hw.Conv("l", **given)
+        assert "\n" not in str(caught.value)
+
+
+def test_sizes_of_numpy_are_sizes():
+    given = {
+        "in_channels": np.int8(4),
+        "out_channels": np.uint64(4),
+        "in_size": np.array([8, 9]),
+        "kernel": np.array(3),
+    }
+    layer = hw.Conv("l", **given, padding=np.array([[0, 1], [1, 1]]))
+    assert layer == hw.Conv("l", 4, 4, in_size=(8, 9), kernel=3, padding=((0, 1), (1, 1)))
+    assert {
+        type(size) for size in (layer.in_channels, layer.out_channels, *layer.in_size, *layer.kernel)
+    } == {int}
