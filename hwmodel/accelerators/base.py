@@ -184,6 +184,8 @@ class Accelerator(ABC):
         if kind not in _KINDS or (value is None and "None" in more):
             return value  # what it must be is known to its class alone
         rule, types = _KINDS[kind]
+        if kind == "int" and isinstance(value, (bool, float, str)):
+            return value  # `check_at_least` refuses it, and says from where on integers are taken
         if not isinstance(value, types) or isinstance(value, bool) != (types == (bool,)):
             raise self.refusal(f"{field.name} must be {rule}, got {shown(value)}")
         return value

@@ -12,7 +12,7 @@ from bitxcore.errors import TensorError
 MOST_WEIGHTS = 1 << 36
 """Of one layer; they are held in memory."""
 
-MOST_POSITIONS = 1 << 40
+MOST_POSITIONS = 1 << 32
 MOST_ACTIVATIONS = 1 << 50
 MOST_MACS = 1 << 61
 

@@ -1,5 +1,7 @@
 """Layers: shapes against PyTorch's, counts by hand, errors."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -7,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import hwmodel as hw
-from bitxcore.errors import TensorError
+from bitxcore.errors import BitxError, TensorError
 
 CONVS = {1: torch.nn.Conv1d, 2: torch.nn.Conv2d, 3: torch.nn.Conv3d}
 TRANSPOSED = {1: torch.nn.ConvTranspose1d, 2: torch.nn.ConvTranspose2d, 3: torch.nn.ConvTranspose3d}
@@ -169,16 +171,16 @@ LARGE = 10**9
         (lambda: hw.Linear("l", LARGE, LARGE), "layer 'l': the layer has 1e+18 weights, at most 6.87e+10"),
         (lambda: hw.Conv("l", LARGE, LARGE, in_size=8, kernel=3), "the layer has 3e+18 weights"),
         (lambda: hw.ConvTranspose("l", LARGE, LARGE, in_size=8, kernel=3), "the layer has 3e+18 weights"),
-        (lambda: hw.Conv("l", 1, 1, in_size=(LARGE, LARGE), kernel=3), "positions, at most 1.1e+12"),
+        (lambda: hw.Conv("l", 1, 1, in_size=(LARGE, LARGE), kernel=3), "positions, at most 4.29e+09"),
         (lambda: hw.Conv("l", 1, 1, in_size=8, kernel=3, batch=10**12), "the layer has 6e+12 positions"),
         (
             lambda: hw.Conv("l", 1, 1, in_size=8, kernel=1, padding=10**12 - 9),
             "the layer has 2e+12 positions",
         ),
-        (lambda: hw.Linear("l", 10**7, 10, positions=10**10), "the layer has 1e+17 inputs"),
-        (lambda: hw.Linear("l", 10, 10**7, positions=10**10), "the layer has 1e+17 outputs"),
+        (lambda: hw.Linear("l", 10**7, 10, positions=10**9), "the layer has 1e+16 inputs"),
+        (lambda: hw.Linear("l", 10, 10**7, positions=10**9), "the layer has 1e+16 outputs"),
         (lambda: hw.MatMul("l", 10**5, 10**6, 10**4, 10**6), "the layer has 1e+16 weights"),
-        (lambda: hw.MatMul("l", 10**10, 10**5, 10**4, 1), "multiply-accumulates, at most 2.31e+18"),
+        (lambda: hw.MatMul("l", 10**9, 10**5, 10**5, 1), "multiply-accumulates, at most 2.31e+18"),
         (lambda: hw.Linear("l", 2**70, 1), f"in_features must be at most 1099511627775, got {2**70}"),
         (
             lambda: hw.Linear("l", 10**5000, 1),
@@ -229,3 +231,11 @@ def test_sizes_of_numpy_are_sizes():
     assert {
         type(size) for size in (layer.in_channels, layer.out_channels, *layer.in_size, *layer.kernel)
     } == {int}
+
+
+@pytest.mark.parametrize("size", [10**8, 10**9, 2**40, 2**70])
+def test_sizes_of_a_models_inputs_are_bounded_alike(size):
+    model = Path(__file__).parents[3] / "data" / "samples" / "digits_resnet.onnx"
+    with pytest.raises(BitxError) as caught:
+        hw.load_network(model, input_sizes={"N": size})
+    assert "\n" not in str(caught.value)
