@@ -237,5 +237,5 @@ def test_sizes_of_numpy_are_sizes():
 def test_sizes_of_a_models_inputs_are_bounded_alike(size):
     model = Path(__file__).parents[3] / "data" / "samples" / "digits_resnet.onnx"
     with pytest.raises(BitxError) as caught:
-        hw.load_network(model, input_sizes={"N": size})
+        hw.load_network(model, sizes={"N": size})
     assert "\n" not in str(caught.value)
