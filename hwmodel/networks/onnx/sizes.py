@@ -8,7 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from bitxcore.checks import checked_integer
 from bitxcore.errors import OptionError
+from hwmodel.networks.layers.fields import MOST_OF_A_SIZE
 
 
 class SizeError(OptionError):
@@ -125,7 +127,7 @@ def set_input_sizes(
                     value=size,
                 )
             dim.Clear()
-            dim.dim_value = int(size)
+            dim.dim_value = checked_integer(MOST_OF_A_SIZE, f"the size of {name!r}", size)
     if unused := set(sizes) - used:
         raise OptionError(
             f"no dynamic dimension is called {sorted(unused)[0]!r}; there are"
