@@ -366,3 +366,22 @@ def test_peaks_are_equal_by_default():
     assert (
         hw.accelerator("bitx").peak_macs_per_cycle == hw.accelerator("dadiannao").peak_macs_per_cycle == 4096
     )
+
+
+def test_the_machine_of_the_first_release_is_still_there():
+    """Cycles of 0.1.0 with its defaults, written down from it: 300 filters of 1000 Gaussian weights."""
+    first = {
+        "serial_unit": "row", "fill": "pass", "processing_elements": 256, "compute_units": 16, "rows": 5,
+        "group": 16, "dram": None,
+    }  # fmt: skip
+    w = np.random.default_rng(0).standard_normal((300, 1000)).astype(np.float32)
+    r = hw.simulate(hw.accelerator("bitx", **first), hw.Linear("l", 1000, 300, positions=20), hw.Operands(w))
+    causes = (r.fill_cycles, r.compute_cycles, r.imbalance_cycles, r.fifo_full_cycles)
+    assert (*causes, r.unpruned_all_rows_cycles, r.unpruned_nonempty_rows_cycles) == (
+        40,
+        740,
+        520,
+        0,
+        8104,
+        7304,
+    )
