@@ -110,6 +110,7 @@ class Accelerator(ABC):
                 f"clock_hz must be a positive number of cycles a second, got {self.clock_hz!r}"
             )
         costs(self.cost_basis)
+        self._check_flags()
         self.check_at_least(
             1, "weight_buffer_bytes", "activation_buffer_bytes", "output_buffer_bytes", "dram_channels"
         )
@@ -135,6 +136,14 @@ class Accelerator(ABC):
     def refusal(self, rule: str) -> OptionError:
         """Make the error for a bad option; `rule` names the option, what it must be and what it is."""
         return OptionError(f"accelerator {self.name!r}: {rule}")
+
+    def _check_flags(self) -> None:
+        """Refuse what is neither true nor false, where an option is one of them: text is always true."""
+        for field in fields(self):
+            value, kind = getattr(self, field.name), str(field.type)
+            allowed = (bool, type(None)) if kind == "bool | None" else bool
+            if kind in ("bool", "bool | None") and not isinstance(value, allowed):
+                raise self.refusal(f"{field.name} must be true or false, got {value!r}")
 
     def check_at_least(self, minimum: int, *options: str) -> None:
         """Refuse options that are no integers of at least `minimum`.
