@@ -110,7 +110,7 @@ def _verdict(found: Explanation, tried: Sequence[Trial]) -> list[str]:
     lines = []
     if found.tried_cycles < found.cycles:
         lines.append(
-            f"simulated again: the {len(found.tried_layers)} of {len(found.layers)} layers with most cycles,"
+            f"simulated again: the {len(found.tried_layers)} of {out.counted(len(found.layers), 'layer')} with most cycles,"
             f" {found.tried_cycles:,} of {found.cycles:,}; gains are theirs"
         )
     for kind in KINDS:

@@ -102,17 +102,20 @@ def _print(
         ([c["tensor"], c["shape"], c["dtype"], *cells(c)] for c in (i.columns() for i in inspected)),
         title=f"{dump.path}: {groups}, {_windows(inspected)}",
         numeric=[False] * 3 + [True] * 6,
-        footer=[f"{total['tensors']} tensors", "", "", *cells(total)],
+        footer=[out.counted(total["tensors"], "tensor"), "", "", *cells(total)],
     )  # fmt: skip
     if total["nonfinite_groups"]:
-        out.say(f"{total['nonfinite_groups']:,} groups hold a NaN or Inf; their rows are not counted")
+        out.say(f"{out.holders(total['nonfinite_groups'])} a NaN or Inf; their rows are not counted")
     if "rows" in options:
         _print_ones(inspected, total, options["rows"])
     if rows:
+        lines = [_sparkline(i) for i in inspected]
+        longest = max(map(len, lines))
+        # Not text, whose blanks could be lost where a line breaks.
         out.print_table(
-            ["tensor", "ones in each row, the most significant first (scale: 0 to 100 % of the values)"],
-            ([i.tensor, _sparkline(i)] for i in inspected),
-            numeric=[False, False],
+            ["tensor", "ones in each row, the most\nsignificant first (scale: 0\nto 100 % of the values)"],
+            ([i.tensor, line.ljust(longest)] for i, line in zip(inspected, lines, strict=True)),
+            numeric=[False, True],
         )
     out.say(*out.left_out_lines(choice.left_out))
 
@@ -131,7 +134,7 @@ def _print_ones(inspected: list[Inspected], total: dict[str, Any], rows: int) ->
          "window-\nlimited"],
         ([i.tensor, *cells(i.columns())] for i in inspected),
         title=f"pruned to {rows} rows a group",
-        footer=[f"{total['tensors']} tensors", *cells(total)],
+        footer=[out.counted(total["tensors"], "tensor"), *cells(total)],
     )  # fmt: skip
 
 

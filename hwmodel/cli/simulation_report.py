@@ -60,7 +60,7 @@ def print_run(net: Network, run: NetworkResult, machines: tuple[Accelerator, ...
             ]
             for machine, total in zip(machines, run.totals, strict=True)
         ),
-        title=f"{run.network}: {net.macs:,} MACs, {net.parameters:,} weights in {len(net)} layers",
+        title=f"{run.network}: {net.macs:,} MACs, {net.parameters:,} weights in {out.counted(len(net), 'layer')}",
     )
     gains = [_gain(run, total.accelerator, baseline) for total in run.totals]
     columns = _gains(run.totals, gains)
@@ -257,7 +257,7 @@ def _remarks(
                 if is_of_one_layer(note):
                     continue
                 noted[note] = noted.get(note, 0) + 1
-        lines += [f"note, {machine.name}: {n} layers: {note}" for note, n in noted.items()]
+        lines += [f"note, {machine.name}: {out.counted(n, 'layer')}: {note}" for note, n in noted.items()]
     lines += [
         f"not simulated: {n.count} × {n.operation}: {n.reason}"
         + (" (its multiplications are missing from the totals)" if n.multiplies else "")
