@@ -69,7 +69,7 @@ def _print_table(net: Network, result: ComparisonResult) -> None:
         [heading for heading, _, _ in shown],
         zip(*(cells for _, _, cells in shown), strict=True),
         numeric=[number for _, number, _ in shown],
-        title=f"{result.run.network}: {net.macs:,} MACs, {net.parameters:,} weights in {out.counted(len(net), 'layer')}",
+        title=out.network_line(result.run.network, net),
     )
 
 

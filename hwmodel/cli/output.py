@@ -6,13 +6,18 @@ import json
 import math
 import os
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from bitxcore.showing import printable
+
+if TYPE_CHECKING:
+    from hwmodel.networks.network import Network
+
+Row = TypeVar("Row")
 
 
 def terminal_width() -> int | None:
@@ -127,6 +132,19 @@ def times(value: float | None) -> str:
     return "–" if value is None else f"{value:.2f}x"
 
 
+# -- rows --------------------------------------------------------------------------------------
+
+
+def heaviest(
+    rows: Sequence[Row], top: int | None, cycles: Callable[[Row], int | None]
+) -> tuple[list[Row], list[Row]]:
+    """Choose the `top` rows with most cycles, most first, and return the others besides; None: all."""
+    if top is None or top >= len(rows):
+        return list(rows), []
+    ranked = sorted(rows, key=lambda row: -(cycles(row) or 0))
+    return ranked[:top], ranked[top:]
+
+
 # -- lines -------------------------------------------------------------------------------------
 
 
@@ -151,6 +169,12 @@ def left_out_lines(left_out: Mapping[str, str]) -> list[str]:
         shown = ", ".join(names[:3]) + (", …" if len(names) > 3 else "")
         lines.append(f"  {len(names)} × {reason}: {shown}")
     return lines
+
+
+def network_line(name: str, net: Network) -> str:
+    """Say how large a network is."""
+    layers = counted(len(net), "layer")
+    return f"{name}: {net.macs:,} MACs, {net.parameters:,} weights in {layers}"
 
 
 def written_line(paths: Iterable[str | os.PathLike[str] | None], hint: str) -> str:

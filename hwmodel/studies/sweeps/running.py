@@ -169,9 +169,8 @@ def _one_of_each(space: Space, points: Sequence[int]) -> list[Accelerator]:
             reasons[str(error)] = None
     if not found:
         some, more = list(reasons)[:3], len(reasons) - 3
-        raise OptionError(
-            f"no point of the sweep is possible: {'; '.join(some)}{f'; {more} more reasons' if more > 0 else ''}"
-        )
+        told = "; ".join([*some, *([f"and {more} more"] if more > 0 else [])])
+        raise OptionError(f"no point of the sweep is possible: {told}")
     for option, values in space.varied.items():
         for value in values:
             with suppress(BitxError):
