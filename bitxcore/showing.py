@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields
 from typing import Any
 
-__all__ = ["MOST_LINES", "brief", "printable", "record_repr", "shown_lines"]
+__all__ = ["MOST_LINES", "brief", "printable", "record_repr", "table_repr"]
 
 MOST_LINES = 20
 """Of a repr."""
@@ -66,34 +66,82 @@ def _listed(some: Iterable[str], count: int) -> str:
 
 
 def _shortened(line: str) -> str:
-    return line if len(line) <= _MOST_CHARACTERS else f"{line[: _MOST_CHARACTERS - 2]} …"
-
-
-def record_repr(record: Any) -> str:
-    """Return the repr of a dataclass, as its own would be, but short: ``__repr__ = record_repr``.
-
-    Fields that are None are left out, and so are those with ``repr=False``.
-    """
-    told = {f.name: getattr(record, f.name) for f in fields(record) if f.repr}
-    parts = [f"{name}={brief(value)}" for name, value in told.items() if value is not None]
-    name = type(record).__name__
-    line = f"{name}({', '.join(parts)})"
     if len(line) <= _MOST_CHARACTERS:
         return line
-    return "\n".join(shown_lines(f"{name}(", (f"  {part}," for part in parts), (")",)))
+    cut = line[: _MOST_CHARACTERS - 2]
+    return f"{cut.rpartition(' ')[0] or cut} …"  # between words, so that no number looks smaller
 
 
-def shown_lines(head: str, lines: Iterable[str], tail: Iterable[str] = ()) -> list[str]:
-    """Return `head`, as many of `lines` as fit into `MOST_LINES`, and `tail`; say how many are left out.
+def record_repr(record: Any, *names: str, **also: Any) -> str:
+    """Return the repr of a record, short: ``__repr__ = record_repr`` in a dataclass.
+
+    Parameters
+    ----------
+    record : object
+    *names : str
+        Attributes to tell; by default the fields of a dataclass, but for those with ``repr=False``. Those
+        that are None are left out.
+    **also
+        What else to tell, or to tell in place of an attribute.
+    """
+    names = names or tuple(f.name for f in fields(record) if f.repr)
+    told = {name: getattr(record, name) for name in names if name not in also} | also
+    parts = [f"{name}={brief(value)}" for name, value in told.items() if value is not None]
+    title = type(record).__name__
+    line = f"{title}({', '.join(parts)})"
+    if len(line) <= _MOST_CHARACTERS:
+        return line
+    return "\n".join(_fitted(f"{title}(", [f"    {part}," for part in parts], [")"]))
+
+
+def table_repr(head: str, rows: Iterable[Mapping[str, Any]], *tail: str) -> str:
+    """Return the repr of a result that has rows: as many as fit, in columns.
 
     Parameters
     ----------
     head : str
-    lines, tail : iterable of str
-        Each becomes at most one short line.
+        What it is; the first line.
+    rows : iterable of mappings
+        All with the same keys. Columns in which all is None are left out.
+    *tail : str
+        Last lines.
+
+    Examples
+    --------
+    >>> print(table_repr("Found: 2 layers", [{"layer": "a", "cycles": 1200}, {"layer": "bc", "cycles": 7}]))
+    Found: 2 layers
+    layer  cycles
+    a       1,200
+    bc          7
     """
-    body, end = list(lines), list(tail)
-    room = MOST_LINES - 1 - len(end)
-    if len(body) > room:
-        body = [*body[: room - 1], f"  … {len(body) - room + 1:,} more"]
-    return [_shortened(printable(line)) for line in (head, *body, *end)]
+    listed = list(rows)
+    names = [name for name in (listed[0] if listed else ()) if any(row[name] is not None for row in listed)]
+    cells = [[_cell(row[name]) for name in names] for row in listed]
+    widths = [max(map(len, column)) for column in zip(names, *cells, strict=True)]
+    text = [all(isinstance(row[name], (str, type(None))) for row in listed) for name in names]
+    lines = [
+        "  ".join(
+            cell.ljust(width) if left else cell.rjust(width)
+            for cell, width, left in zip(line, widths, text, strict=True)
+        ).rstrip()
+        for line in ([names, *cells] if cells else [])
+    ]
+    return "\n".join(_fitted(head, lines, tail))
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return "-"
+    if isinstance(value, str):
+        return printable(value)
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return printable(str(value))
+    return f"{value:,}" if isinstance(value, int) else f"{value:,.4g}"
+
+
+def _fitted(head: str, body: Sequence[str], tail: Sequence[str]) -> list[str]:
+    """Head, as many lines of the body as fit into `MOST_LINES`, and tail; say how many are left out."""
+    room = MOST_LINES - 1 - len(tail)
+    left_out = [f"    … {len(body) - room + 1:,} more"] if len(body) > room else []
+    shown = [head, *body[: room - len(left_out)], *left_out, *tail]
+    return [_shortened(printable(line)) for line in shown]

@@ -64,7 +64,7 @@ class Bitx(click.Group):
         try:
             return super().invoke(ctx)
         except click.UsageError as error:
-            error.message = printable(error.message)  # it may name what a file holds
+            vars(error)["message"] = printable(error.message)  # it may name what a file holds
             raise
         except (BitxError, MemoryError, OSError) as error:
             if getattr(error, "hint", None) is not None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict
+from math import fsum
 from typing import Any
 
 from hwmodel.cli import output as out
@@ -95,7 +96,8 @@ def _together(layers: Sequence[Roofline]) -> Roofline:
     def ratio(of: Sequence[float | None]) -> float | None:
         """Multiply-accumulates a unit of all, from those of each."""
         units = [layer.macs / own for layer, own in zip(layers, of, strict=True) if own]
-        return macs / sum(units) if len(units) == len(layers) and sum(units) else None
+        whole = fsum(units)
+        return macs / whole if len(units) == len(layers) and whole else None
 
     return Roofline(
         layer=f"(the other {out.counted(len(layers), 'layer')})",

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from bitxcore.batch import Chosen, Inspected
     from bitxcore.dumps import Dump
 
-_BLOCKS = " ▁▂▃▄▅▆▇█"
+_BLOCKS = "·▁▂▃▄▅▆▇█"
 
 
 @click.command(name="inspect")
@@ -109,13 +109,10 @@ def _print(
     if "rows" in options:
         _print_ones(inspected, total, options["rows"])
     if rows:
-        lines = [_sparkline(i) for i in inspected]
-        longest = max(map(len, lines))
-        # Not text, whose blanks could be lost where a line breaks.
         out.print_table(
-            ["tensor", "ones in each row, the most\nsignificant first (scale: 0\nto 100 % of the values)"],
-            ([i.tensor, line.ljust(longest)] for i, line in zip(inspected, lines, strict=True)),
-            numeric=[False, True],
+            ["tensor", "ones in each row, the most significant first (scale: 0 to 100 % of the values)"],
+            ([i.tensor, _sparkline(i)] for i in inspected),
+            numeric=[False, False],
         )
     out.say(*out.left_out_lines(choice.left_out))
 
