@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from bitxcore.batch import Chosen, Inspected
     from bitxcore.dumps import Dump
 
-_BLOCKS = " ▁▂▃▄▅▆▇█"
+_BLOCKS = "·▁▂▃▄▅▆▇█"
 
 
 @click.command(name="inspect")
@@ -102,10 +102,10 @@ def _print(
         ([c["tensor"], c["shape"], c["dtype"], *cells(c)] for c in (i.columns() for i in inspected)),
         title=f"{dump.path}: {groups}, {_windows(inspected)}",
         numeric=[False] * 3 + [True] * 6,
-        footer=[f"{total['tensors']} tensors", "", "", *cells(total)],
+        footer=[out.counted(total["tensors"], "tensor"), "", "", *cells(total)],
     )  # fmt: skip
     if total["nonfinite_groups"]:
-        out.say(f"{total['nonfinite_groups']:,} groups hold a NaN or Inf; their rows are not counted")
+        out.say(f"{out.holders(total['nonfinite_groups'])} a NaN or Inf; their rows are not counted")
     if "rows" in options:
         _print_ones(inspected, total, options["rows"])
     if rows:
@@ -131,7 +131,7 @@ def _print_ones(inspected: list[Inspected], total: dict[str, Any], rows: int) ->
          "window-\nlimited"],
         ([i.tensor, *cells(i.columns())] for i in inspected),
         title=f"pruned to {rows} rows a group",
-        footer=[f"{total['tensors']} tensors", *cells(total)],
+        footer=[out.counted(total["tensors"], "tensor"), *cells(total)],
     )  # fmt: skip
 
 

@@ -129,10 +129,10 @@ def _print(dump: Dump, chosen: Chosen, pruned: list[PrunedTensor]) -> None:
          "zeros\nafter", "packed\nbits", "window-\nlimited"],
         ([row.tensor, *cells(row.columns())] for row in pruned),
         title=f"{dump.path}, pruned",
-        footer=[f"{total['tensors']} tensors", *cells(total)],
+        footer=[out.counted(total["tensors"], "tensor"), *cells(total)],
     )  # fmt: skip
     if total["nonfinite_groups"]:
-        out.say(f"{total['nonfinite_groups']:,} groups hold a NaN or Inf and were left untouched")
+        out.say(f"{out.holders(total['nonfinite_groups'])} a NaN or Inf: left untouched")
     if total["packed_bits"] is not None:
         share = total["packed_bits"] / total["stored_bits"]
         out.say(

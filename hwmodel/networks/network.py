@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from bitxcore.errors import TensorError
 from bitxcore.groups import Layout
+from bitxcore.showing import table_repr
 from hwmodel.networks.graph_operands import GraphOperand
 from hwmodel.networks.layers import Layer
 
@@ -157,6 +158,12 @@ class Network:
         twice = next((n for n in names if names.count(n) > 1), None) if len(set(names)) < len(names) else None
         if twice is not None:
             raise TensorError(f"network {self.name!r} has two layers called {twice!r}", value=twice)
+
+    def __repr__(self) -> str:
+        names = ("name", "operation", "macs", "parameters")
+        rows = ({name: getattr(layer, name) for name in names} for layer in self)
+        head = f"Network: {self.name}, {len(self)} layers, {self.macs:,} MACs, {self.parameters:,} weights"
+        return table_repr(head, rows, f"source: {self.source}")
 
     def __len__(self) -> int:
         return len(self.layers)

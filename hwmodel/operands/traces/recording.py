@@ -19,6 +19,7 @@ import numpy.typing as npt
 
 from bitxcore.errors import BitxError, DumpError, OptionError, TensorError
 from bitxcore.progress import Progress
+from bitxcore.showing import record_repr
 from hwmodel.networks.graph_operands import FIRST, GraphOperand, without_zero_point
 from hwmodel.networks.network import Network, NetworkLayer
 from hwmodel.operands.operands import activation_shape
@@ -56,6 +57,8 @@ class TraceResult:
     slices : int
         Times that the model ran.
     """
+
+    __repr__ = record_repr
 
     network: Network
     input_sizes: dict[str, tuple[int, ...]]

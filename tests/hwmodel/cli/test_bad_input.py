@@ -107,7 +107,7 @@ def test_nonfinite_can_be_kept(bitx, tmp_path, out, values):
     total = bitx.json("inspect", path, "--nonfinite", "keep")["dumps"][0]["totals"]
     assert total["nonfinite_groups"] == 1
     result = bitx("prune", path, "-o", out / "p.safetensors", "--nonfinite", "keep", "--store", out / "p.h5")
-    assert "1 groups hold a NaN or Inf" in result.stdout
+    assert "1 group holds a NaN or Inf" in result.stdout
     pruned = safetensors.numpy.load_file(out / "p.safetensors")
     assert np.array_equal(pruned["fc"][3, :8], values["fc"][3, :8], equal_nan=True)
 
