@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import ml_dtypes
 import numpy as np
 import numpy.typing as npt
-from ml_dtypes import finfo
 
 from bitxcore.checks import check_one_of
 from bitxcore.errors import OptionError, TensorError
@@ -22,6 +22,8 @@ SINGLE_EXPONENTS = range(-100, 100)
 """Exponents of a scale by which float32 multiplies exactly, results included."""
 
 _SMALLEST_EXPONENT = -1074  # of float64
+
+_finfo: Any = ml_dtypes.finfo
 
 SCALES = ("power-of-two", "free", "unit")
 
@@ -73,7 +75,7 @@ class FixedPoint:
         Values beyond the finite numbers of that dtype become its largest.
         """
         wide = _exact_dtype(out.dtype, self.scale)
-        top = np.asarray(finfo(out.dtype).max, wide) if self._may_exceed(out.dtype) else None
+        top = np.asarray(_finfo(out.dtype).max, wide) if self._may_exceed(out.dtype) else None
 
         def work(codes: Any, out: Any, scale: Any) -> None:
             if out.dtype == wide and top is None:
@@ -88,7 +90,7 @@ class FixedPoint:
     def _may_exceed(self, dtype: np.dtype[Any]) -> bool:
         """Whether codes of this width can stand for more than the largest number of `dtype`."""
         with np.errstate(over="ignore"):
-            return bool(np.ldexp(self.scale, self.bits - 1).max() > float(finfo(dtype).max))
+            return bool(np.ldexp(self.scale, self.bits - 1).max() > float(_finfo(dtype).max))
 
 
 def quantize(

@@ -12,7 +12,14 @@ from bitxcore.dumps import open_dump
 from bitxcore.errors import TensorError
 from bitxcore.quantization import SCALES, fixed_scale, quantize
 
-DTYPES = [np.float16, ml_dtypes.bfloat16, ml_dtypes.float8_e4m3fn, ml_dtypes.float8_e5m2, np.float32, np.float64]
+DTYPES = [
+    np.float16,
+    ml_dtypes.bfloat16,
+    ml_dtypes.float8_e4m3fn,
+    ml_dtypes.float8_e5m2,
+    np.float32,
+    np.float64,
+]
 
 
 def by_definition(largest, bits, dtype):

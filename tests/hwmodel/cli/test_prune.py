@@ -187,3 +187,14 @@ def test_nothing_but_zeros(bitx, tmp_path, out):
     np.save(tmp_path / "z.npy", np.zeros((3, 20), "f4"))
     (row,) = bitx.json("prune", tmp_path / "z.npy", "-o", out / "p.npy")["tensors"]
     assert (row["relative_error"], row["changed_values"], row["kept_rows_max"]) == (0, 0, 0)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
+@pytest.mark.parametrize("form", ["fixed2", "fixed4"])
+def test_fixed_point_at_the_end_of_a_dtype(bitx, tmp_path, dtype, form):
+    top = 60000 if dtype == "float16" else float(np.finfo(dtype).max)
+    np.savez(tmp_path / "x.npz", w=np.array([[top, -top], [top / 2, 0]], dtype))
+    document = bitx.json("prune", tmp_path / "x.npz", "-o", tmp_path / "y.npz", "--format", form)
+    assert np.isfinite(np.load(tmp_path / "y.npz")["w"]).all()
+    assert 0 < document["totals"]["relative_error"] < 0.6
+    assert "nan" not in bitx("prune", tmp_path / "x.npz", "-o", tmp_path / "y.npz", "--format", form).stdout
