@@ -75,6 +75,10 @@ class Source:
             return file.read(min(nbytes, self.size))
 
 
+class UnsupportedError(DumpError):
+    """A tensor that is whole, but of a kind that is not read."""
+
+
 @contextmanager
 def reading(where: Place | Path) -> Iterator[None]:
     """Turn whatever a parser raises on damaged bytes into a one-line `DumpError`, and tell where it was.
@@ -122,13 +126,15 @@ def declared_bytes(shape: Sequence[Any], dtype: np.dtype[Any]) -> int:
 
     Raises
     ------
+    UnsupportedError
+        If its elements have no size, or are made by unpickling.
     DumpError
-        If NumPy could not hold such an array, or only by unpickling.
+        If NumPy could not hold such an array.
     """
     if dtype.hasobject:
-        raise DumpError(f"holds Python objects (dtype {dtype}), which would be unpickled")
+        raise UnsupportedError(f"holds Python objects (dtype {dtype}), which would be unpickled")
     if not dtype.itemsize:
-        raise DumpError(f"dtype {dtype} has no size")
+        raise UnsupportedError(f"dtype {dtype} has no size")
     if len(shape) > MAX_DIMENSIONS:
         raise DumpError(f"has {len(shape)} dimensions, more than {MAX_DIMENSIONS}")
     for length in shape:
