@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from bitxcore.batch.selection import Selection, channel_first, on_turned, shape_text, share_of
+from bitxcore.batch.selection import Selection, channel_first, on_turned, read_values, shape_text, share_of
 from bitxcore.dumps import Dump, Tensor, TensorProgress, save
 from bitxcore.formats import NumberFormat
 from bitxcore.packed import pack
@@ -124,6 +124,7 @@ def prune_dump(
     out: str | os.PathLike[str],
     tensors: tuple[Tensor, ...] | None = None,
     *,
+    layout: str | None = None,
     each: Each | None = None,
     progress: TensorProgress | None = None,
     **options: Any,
@@ -140,6 +141,9 @@ def prune_dump(
         whole or not at all.
     tensors : tuple of Tensor, optional
         Those to prune; by default `Selection` chooses.
+    layout : {"oihw", "ohwi", "hwio"}, optional
+        Where output and input channel sit in tensors of two or more dimensions, in place of what the
+        container tells.
     each : callable, optional
         Called with the row and the `Pruned` of each tensor; the latter has the output channel first.
     progress : callable, optional
@@ -169,9 +173,10 @@ def prune_dump(
     def replace(tensor: Tensor) -> npt.NDArray[Any] | None:
         if tensor.name not in chosen:
             return None
-        stored = tensor.read()
-        pruned = on_turned(dump, tensor, stored, lambda x: prune(x, **options), options.get("format"))
-        values = channel_first(tensor).restore(pruned.values)
+        form = options.get("format")
+        stored = read_values(tensor, form)
+        pruned = on_turned(dump, tensor, stored, lambda x: prune(x, **options), form, layout)
+        values = channel_first(tensor, layout).restore(pruned.values)
         rows.append(_row(tensor, stored, values, pruned))
         if each:
             each(rows[-1], pruned)
