@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from bitxcore.dumps.base import Dump, Replace, Tensor, TensorProgress
 from bitxcore.dumps.shards import INDEX_SUFFIX, ShardsDump
-from bitxcore.dumps.trust import inside, reading
+from bitxcore.dumps.trust import check_link, reading
 from bitxcore.errors import DumpError
 from bitxcore.files import atomic_directory
 
@@ -25,7 +25,7 @@ def find_dumps(folder: Path, is_dump: Callable[[Path], bool]) -> list[Path]:
     Raises
     ------
     DumpError
-        If a symbolic link leads out of `folder`.
+        If a symbolic link leads out of `folder`, other than into the cache that it is a part of.
     """
 
     def fail(error: OSError) -> None:
@@ -38,7 +38,7 @@ def find_dumps(folder: Path, is_dump: Callable[[Path], bool]) -> list[Path]:
             for name in (*folders, *names):
                 path = Path(root) / name
                 if not name.startswith(".") and path.is_symlink():
-                    inside(folder, str(path.relative_to(folder)))
+                    check_link(folder, path)
             found += [
                 Path(root) / name for name in names if not name.startswith(".") and is_dump(Path(root) / name)
             ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import struct
 import zipfile
 import zlib
@@ -17,7 +18,7 @@ from bitxcore.closing import Closing
 from bitxcore.dumps.base import BLOCK_BYTES, Dump, Replace, Tensor, TensorProgress
 from bitxcore.dumps.npy import HEADER_BYTES, NpyHeader, parse_header
 from bitxcore.dumps.span import SpanTensor
-from bitxcore.dumps.trust import Place, Source, UnsupportedError, check_expansion, reading
+from bitxcore.dumps.trust import Place, Source, UnsupportedError, check_expansion, one_line, reading
 from bitxcore.dumps.writing import COPY_BYTES, copy_bytes, write_blocks
 from bitxcore.errors import DumpError, error_context
 from bitxcore.files import atomic_file
@@ -275,6 +276,19 @@ class NpzDump(Dump):
                     progress(array)
 
 
+def _header(tensor: Tensor) -> bytes:
+    """Return what stands before the values of a tensor; an error if NumPy would not read it."""
+    buffer = io.BytesIO()
+    descr = npy_format.dtype_to_descr(tensor.dtype)
+    header = {"descr": descr, "fortran_order": False, "shape": tensor.shape}
+    try:
+        npy_format.write_array_header_1_0(buffer, header)
+        npy_format.read_array_header_1_0(io.BytesIO(buffer.getvalue()[npy_format.MAGIC_LEN :]))
+    except ValueError as error:
+        raise DumpError(f".npz can't hold this dtype: {one_line(error)}") from error
+    return buffer.getvalue()
+
+
 def _can_name(dtype: np.dtype[Any]) -> bool:
     """Whether NumPy reads the name that it writes for `dtype` as that dtype."""
     try:
@@ -318,17 +332,13 @@ def write_npz(dump: Dump, out: Path, replace: Replace, progress: TensorProgress 
             raise DumpError(f".npz can't hold {tensor.dtype}; use .safetensors", path=out, tensor=tensor.name)
         with error_context(path=out, tensor=tensor.name):
             _check_name(f"{tensor.name}.npy")
+            _header(tensor)
     with zipfile.ZipFile(out, "w") as target:
         for tensor in dump.values():
             new = replace(tensor)
-            header = {
-                "descr": npy_format.dtype_to_descr(tensor.dtype),
-                "fortran_order": False,
-                "shape": tensor.shape,
-            }
             info = zipfile.ZipInfo(f"{tensor.name}.npy", _EARLIEST)
             with target.open(info, "w", force_zip64=True) as file:
-                npy_format.write_array_header_1_0(file, header)
+                file.write(_header(tensor))
                 write_blocks(file, tensor, tensor.blocks() if new is None else new, tensor.dtype)
             if progress:
                 progress(tensor)

@@ -211,7 +211,7 @@ class OnnxDump(Dump):
     def _span(self, constant: Constant, nbytes: int | None) -> _Span:
         entries = {entry.key: entry.value for entry in constant.proto.external_data}
         location = os.path.normpath(entries.get("location", ""))
-        target = inside(self._source.path.parent, entries.get("location", ""))
+        target = inside(self._source.path.parent, entries.get("location", ""), self._source.path)
         if location not in self._sources:
             self._sources[location] = Source.of(target)
         source = self._sources[location]

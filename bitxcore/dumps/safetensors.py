@@ -180,12 +180,16 @@ def write_safetensors(dump: Dump, out: Path, replace: Replace, progress: TensorP
     Raises
     ------
     DumpError
-        If a dtype is not one of the format's.
+        If a dtype or a name is not one of the format's, or the header is too long for its readers.
     """
     tensors = list(dump.values())
     for tensor in tensors:
         if tensor.name == METADATA:
             raise DumpError(".safetensors keeps that name for itself", path=out, tensor=tensor.name)
+        if any("\ud800" <= letter <= "\udfff" for letter in tensor.name):
+            raise DumpError(
+                ".safetensors can't hold this name; it is not Unicode text", path=out, tensor=tensor.name
+            )
         if tensor.dtype not in _NAMES:
             raise DumpError(f".safetensors can't hold {tensor.dtype}", path=out, tensor=tensor.name)
     metadata = {"format": "pt"} if dump.container == "torch" else getattr(dump, "metadata", {})
@@ -204,6 +208,8 @@ def write_safetensors(dump: Dump, out: Path, replace: Replace, progress: TensorP
         }
     header = json.dumps(entries, separators=(",", ":"), ensure_ascii=False).encode()
     header += b" " * (-len(header) % 8)
+    if len(header) > MAX_HEADER_BYTES:
+        raise DumpError(f"needs a header of {len(header)} bytes, more than {MAX_HEADER_BYTES}", path=out)
     with out.open("wb") as file:
         file.write(len(header).to_bytes(8, "little") + header)
         for tensor in tensors:

@@ -39,7 +39,7 @@ def open_shards(path: Path) -> ShardsDump:
         with reading(Place(path, part=f"shard {name!r}")):
             if not name.endswith(".safetensors") or "/" in name or "\\" in name:
                 raise DumpError("is not the name of a .safetensors file beside the index")
-            file = inside(path.parent, name)
+            file = inside(path.parent, name, path)
         shards.append(open_safetensors(file))
     tensors: dict[str, Tensor] = {}
     ignored: dict[str, str] = {}

@@ -269,3 +269,13 @@ def test_one_member_of_an_odd_kind_leaves_the_others(tmp_path, descr, reason):
     (tmp_path / "bad.npy").write_bytes(bad)
     with pytest.raises(DumpError, match=reason):
         open_dump(tmp_path / "bad.npy")
+
+
+def test_dtypes_that_numpy_would_not_read_again_are_refused(tmp_path):
+    np.save(tmp_path / "x.npy", np.ones((2, 2)))
+    dump = open_dump(tmp_path / "x.npy")
+    for fields, reason in ((900, "Header info length"), (9000, "Header length")):
+        dump["x"].dtype = np.dtype([(f"field{number}", "<f4") for number in range(fields)])
+        with pytest.raises(DumpError, match=rf"\.npz can't hold this dtype: .*{reason}"):
+            convert(dump, tmp_path / "y.npz")
+        assert not (tmp_path / "y.npz").exists()

@@ -183,3 +183,19 @@ def test_what_it_can_not_hold(tmp_path, name, dtype, reason):
     with pytest.raises(DumpError, match=reason):
         save(open_dump(tmp_path / "x.npz"), tmp_path / "y.safetensors")
     assert not (tmp_path / "y.safetensors").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"), [("\ud800", "not Unicode text"), ("x" * 3000, "needs a header of")]
+)
+def test_what_readers_would_refuse_is_not_written(tmp_path, monkeypatch, name, reason):
+    np.save(tmp_path / "x.npy", np.ones((2, 2)))
+    dump = open_dump(tmp_path / "x.npy")
+    tensor = dump["x"]
+    tensor.name = name
+    dump._tensors = {name: tensor}
+    monkeypatch.setattr("bitxcore.dumps.safetensors.MAX_HEADER_BYTES", 2000)
+    with pytest.raises(DumpError, match=reason) as caught:
+        save(dump, tmp_path / "y.safetensors")
+    assert caught.value.path == tmp_path / "y.safetensors"
+    assert not (tmp_path / "y.safetensors").exists()
