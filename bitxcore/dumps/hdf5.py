@@ -12,7 +12,7 @@ import numpy.typing as npt
 from bitxcore.dumps.base import Dump, Tensor
 from bitxcore.dumps.hdf5_virtual import VirtualSources
 from bitxcore.dumps.keras import is_keras, keras_layout
-from bitxcore.dumps.trust import Place, Source, check_expansion, declared_bytes, reading
+from bitxcore.dumps.trust import Place, Source, check_expansion, declared_bytes, one_line, reading
 from bitxcore.errors import DumpError
 from bitxcore.groups import Layout
 
@@ -80,10 +80,8 @@ class Hdf5Dump(Dump):
         ignored: dict[str, str] = {}
         for name, dataset in found.items():
             with reading(place := Place(path, name)):
-                if dataset.shape is None or dataset.dtype.hasobject:
-                    ignored[name] = (
-                        "empty dataspace" if dataset.shape is None else "text or variable-length data"
-                    )
+                if reason := _unread(dataset):
+                    ignored[name] = reason
                 else:
                     _check(dataset, sources)
                     layout = keras_layout(name, dataset.shape) if keras else None
@@ -120,6 +118,17 @@ def _walk(path: Path, file: Any) -> list[tuple[str, type]]:
                 entered.add(address)
                 groups.append((f"{name}/", child))
     return sorted(links, key=lambda link: link[0])
+
+
+def _unread(dataset: Any) -> str | None:
+    """Say why a dataset is no tensor of numbers, or return None if it is one."""
+    if dataset.shape is None:
+        return "empty dataspace"
+    try:
+        objects = dataset.dtype.hasobject
+    except TypeError as error:
+        return one_line(error)
+    return "text or variable-length data" if objects else None
 
 
 def _check(dataset: Any, sources: VirtualSources) -> None:

@@ -115,6 +115,8 @@ class TorchDump(Dump):
                 raise DumpError("two entries flatten to this name", path=source.path, tensor=name)
             if not isinstance(value, torch.Tensor):
                 ignored[name] = f"not a tensor: {type(value).__name__}"
+            elif value.is_meta:
+                ignored[name] = "meta tensor, without values"
             elif value.layout is not torch.strided or value.is_quantized:
                 ignored[name] = f"{value.layout} {value.dtype} tensor"
             elif (dtype := _numpy_dtype(torch, value.dtype)) is None:

@@ -299,3 +299,12 @@ def test_keras_3_files(path):
         file["x"] = np.ones((2, 2))
     with open_dump(path) as dump:
         assert dump["layers/conv2d/vars/0"].is_weight is None
+
+
+def test_types_that_numpy_does_not_have_are_ignored(path):
+    with h5py.File(path, "w") as file:
+        file["a"] = np.ones(2)
+        h5py.h5d.create(file.id, b"time", h5py.h5t.UNIX_D32LE, h5py.h5s.create_simple((2,)))
+    with open_dump(path) as dump:
+        assert list(dump) == ["a"]
+        assert dump.ignored == {"time": "No NumPy equivalent for TypeTimeID exists"}

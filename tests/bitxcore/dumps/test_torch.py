@@ -210,3 +210,10 @@ def test_a_file_that_changes(path):
         torch.save({"other": torch.ones(3)}, path)
         with pytest.raises(DumpError, match="has changed since it was opened"):
             dump["list.0"].read()
+
+
+def test_meta_tensors_are_ignored(path):
+    torch.save({"w": torch.ones(2), "m": torch.ones(3, device="meta")}, path)
+    with open_dump(path) as dump:
+        assert list(dump) == ["w"]
+        assert dump.ignored == {"m": "meta tensor, without values"}
