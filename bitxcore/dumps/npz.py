@@ -300,7 +300,7 @@ def _can_name(dtype: np.dtype[Any]) -> bool:
 def _check_name(name: str) -> None:
     """Refuse a member's name that an archive would store otherwise, or not at all."""
     if "\0" in name or zipfile.ZipInfo(name, _EARLIEST).filename != name:
-        raise DumpError(".npz can't hold this name; zip would cut or change it")
+        raise DumpError(".npz can't hold this name, which zip would cut or change; use .safetensors")
     try:
         length = len(name.encode())
     except UnicodeEncodeError as error:

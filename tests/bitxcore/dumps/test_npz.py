@@ -175,7 +175,7 @@ def test_stored_data_are_checked_by_their_sum(tmp_path):
 @pytest.mark.parametrize(
     ("name", "reason"),
     [
-        ("a\0b", "can't hold this name; zip would cut or change it"),
+        ("a\0b", "can't hold this name, which zip would cut or change"),
         ("\0", "can't hold this name"),
         ("a.npy\0", "can't hold this name"),
         ("\ud800", "not Unicode text"),
