@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import ml_dtypes
 import numpy as np
 import numpy.typing as npt
 
@@ -19,6 +20,10 @@ BLOCK = 1 << 18
 
 SINGLE_EXPONENTS = range(-100, 100)
 """Exponents of a scale by which float32 multiplies exactly, results included."""
+
+_SMALLEST_EXPONENT = -1074  # of float64
+
+_finfo: Any = ml_dtypes.finfo
 
 SCALES = ("power-of-two", "free", "unit")
 
@@ -48,22 +53,44 @@ class FixedPoint:
     bits: int
 
     def dequantize(self, dtype: npt.DTypeLike = np.float32) -> npt.NDArray[Any]:
-        """Return ``codes * scale`` in `dtype`; exact for power-of-two scales in float32 and float64."""
+        """Return ``codes * scale`` in `dtype`; exact for power-of-two scales in float32 and float64.
+
+        Raises
+        ------
+        TensorError
+            If a value is beyond the finite numbers of `dtype`.
+        """
         out = np.empty(self.codes.shape, dtype)
+        if self._may_exceed(out.dtype):
+            axes = tuple(range(1, self.codes.ndim)) if self.scale.ndim else None
+            codes = np.abs(self.codes.astype(np.int32)).max(axis=axes, keepdims=self.scale.ndim > 0)
+            if not holds(out.dtype, codes * self.scale):
+                raise TensorError(f"values of up to {(codes * self.scale).max():g} are beyond {out.dtype}")
         self.dequantize_into(out)
         return out
 
     def dequantize_into(self, out: npt.NDArray[Any]) -> None:
-        """Write ``codes * scale`` to `out`, an array of the codes' shape and of a float dtype."""
+        """Write ``codes * scale`` to `out`, an array of the codes' shape and of a float dtype.
+
+        Values beyond the finite numbers of that dtype become its largest.
+        """
         wide = _exact_dtype(out.dtype, self.scale)
+        top = np.asarray(_finfo(out.dtype).max, wide) if self._may_exceed(out.dtype) else None
 
         def work(codes: Any, out: Any, scale: Any) -> None:
-            if out.dtype == wide:
+            if out.dtype == wide and top is None:
                 np.multiply(codes, scale, out=out, dtype=wide)
-            else:
-                out[...] = np.multiply(codes, scale, dtype=wide)
+                return
+            with np.errstate(over="ignore"):
+                values = np.multiply(codes, scale, dtype=wide)
+            out[...] = values if top is None else np.clip(values, -top, top, out=values)
 
         _blockwise(work, self.scale.astype(wide), self.codes, out)
+
+    def _may_exceed(self, dtype: np.dtype[Any]) -> bool:
+        """Whether codes of this width can stand for more than the largest number of `dtype`."""
+        with np.errstate(over="ignore"):
+            return bool(np.ldexp(self.scale, self.bits - 1).max() > float(_finfo(dtype).max))
 
 
 def quantize(
@@ -78,8 +105,9 @@ def quantize(
     bits : int
         2 to 16, sign included; codes lie within ``±(2**(bits - 1) - 1)``.
     scale : {"power-of-two", "free", "unit"} or float
-        The smallest power of two that saturates nothing; exactly the largest magnitude over the largest
-        code; full scale 1.0 whatever the values are, larger ones saturating; or the scale itself.
+        The smallest power of two that saturates nothing, or half of it where the largest magnitude would
+        round to a value beyond the dtype of `x`; exactly the largest magnitude over the largest code; full
+        scale 1.0 whatever the values are, larger ones saturating; or the scale itself.
     per_channel : bool
         One scale an output channel (axis 0) instead of one a tensor.
 
@@ -108,7 +136,8 @@ def quantize(
     wide = np.dtype(np.float64) if scale == "free" else _exact_dtype(values.dtype, factor)
 
     def work(values: Any, codes: Any, factor: Any) -> None:
-        rounded = np.divide(values.astype(wide, copy=False), factor)
+        with np.errstate(over="ignore"):  # what is beyond a given scale saturates
+            rounded = np.divide(values.astype(wide, copy=False), factor)
         np.rint(rounded, out=rounded)
         codes[...] = np.clip(rounded, -top, top, out=rounded)
 
@@ -156,10 +185,35 @@ def fixed_scale(
             raise OptionError(f"a scale that is given must be {rule}, got {scale!r}", value=scale)
         return np.asarray(given)
     if scale == "free":
-        return np.asarray(np.where(largest > 0, largest / top, 1.0))
-    exponent = np.frexp(largest / top)[1] - 1
-    exponent = np.where(largest > np.ldexp(float(top), exponent), exponent + 1, exponent)
+        return np.asarray(np.where(largest > 0, _free_scale(largest, top), 1.0))
+    mantissa, exponent = np.frexp(largest)
+    exponent = exponent - (bits - 1) + (mantissa > np.ldexp(float(top), 1 - bits))
+    # All of float64 are multiples of its smallest number; a finer scale would be 0.
+    exponent = np.maximum(exponent, _SMALLEST_EXPONENT)
+    with np.errstate(over="ignore"):
+        rounded = np.ldexp(np.rint(np.ldexp(largest, -exponent)), exponent)
+    # Half the scale cuts the largest value to the largest code, whose value is below it.
+    exponent = exponent - ~_held(x.dtype, rounded)
     return np.asarray(np.ldexp(1.0, np.where(largest > 0, exponent, 0)))
+
+
+def holds(dtype: np.dtype[Any], values: npt.NDArray[Any]) -> bool:
+    """Whether all of `values` (float64) round to finite numbers of `dtype`."""
+    return bool(_held(dtype, values).all())
+
+
+def _held(dtype: np.dtype[Any], values: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
+    with np.errstate(over="ignore", invalid="ignore"):
+        return np.asarray(np.isfinite(values.astype(dtype).astype(np.float64)))
+
+
+def _free_scale(largest: npt.NDArray[np.float64], top: int) -> npt.NDArray[np.float64]:
+    """Return ``largest / top``, rounded such that the largest code neither overflows nor saturates."""
+    scale = np.maximum(largest / top, np.ldexp(1.0, _SMALLEST_EXPONENT))
+    with np.errstate(over="ignore", under="ignore"):
+        scale = np.where(np.isinf(scale * top), np.nextafter(scale, 0), scale)
+        coarse = (scale < np.finfo(np.float64).tiny) & (scale * top < largest)
+        return np.asarray(np.where(coarse, np.nextafter(scale, np.inf), scale))
 
 
 def _largest(x: npt.NDArray[Any], per_channel: bool) -> npt.NDArray[np.float64]:

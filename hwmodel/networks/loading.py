@@ -118,7 +118,7 @@ def network_from_dump(
         else:
             axis = tensor.layout.filter_axis if tensor.ndim > 1 else None
             if tensor.layout.conv_groups > 1:
-                filters = tensor.shape[1] * tensor.layout.conv_groups
+                filters = tensor.shape[tensor.layout.filter_axis] * tensor.layout.conv_groups
             else:
                 filters = 1 if axis is None else tensor.shape[axis]
             linear = Linear(

@@ -86,7 +86,9 @@ class NetworkLayer:
         if stored.ndim == 0:
             raise TensorError("a 0-d tensor can't be the weights of a layer", tensor=self.weight)
         shape, layout = self.layer.weight_shape, self.layout
-        if layout.conv_groups > 1 and (stored.ndim < 2 or stored.shape[0] % layout.conv_groups):
+        if layout.conv_groups > 1 and (
+            stored.ndim < 2 or stored.shape[layout.channel_axis or 0] % layout.conv_groups
+        ):
             raise TensorError(
                 f"shape {stored.shape} has no {layout.conv_groups} groups",
                 tensor=self.weight,
