@@ -19,8 +19,11 @@ from hwmodel.networks.onnx.shapes import TensorShape, forget_shapes
 _SMALL = 64
 """Elements of a captured value that a body is given, where it is decided: sizes, axes."""
 
-_MOST_LOOPS = 16
-"""Loops behind one another whose shapes are found without a run."""
+_MOST_ROUNDS = 16
+"""Loops and branches behind one another whose shapes are found without a run."""
+
+_DEEPEST = 3
+"""Bodies within one another whose results' shapes are found without a run."""
 
 
 def graph_of(
@@ -29,13 +32,13 @@ def graph_of(
     given: Mapping[str, npt.NDArray[Any]] | None = None,
     outer: Graph | None = None,
 ) -> Graph:
-    """Return the graph of a model, with the shapes of loops whose states keep theirs.
+    """Return the graph of a model, with the shapes that loops and branches result in.
 
-    ONNX infers no shapes of states, as they could change from run to run.
+    ONNX infers no shapes of a loop's states, as they could change from run to run.
     """
     graph = Graph(path, model, given, outer)
-    for _ in range(_MOST_LOOPS):
-        found = {name: shape for node in graph.nodes for name, shape in _loop_shapes(graph, node).items()}
+    for _ in range(_MOST_ROUNDS):
+        found = {name: shape for node in graph.nodes for name, shape in _result_shapes(graph, node).items()}
         if not found:
             break
         model = copy.deepcopy(model)
@@ -47,25 +50,30 @@ def graph_of(
     return graph
 
 
-def _loop_shapes(graph: Graph, node: Any) -> dict[str, TensorShape]:
-    """Shapes of the states that a Loop ends with, where these are those that it begins with."""
-    if node.op_type != LOOP or all(n in graph.shapes for n in node.output if n):
+def _result_shapes(graph: Graph, node: Any) -> dict[str, TensorShape]:
+    """Shapes of what control flow results in, where they do not depend on the run or the branch."""
+    unknown = {name for name in node.output if name and name not in graph.shapes and name in graph.dtypes}
+    if not unknown or node.op_type not in (LOOP, SCAN, BRANCHES) or graph.depth > _DEEPEST:
         return {}
-    begins = [graph.shapes.get(name) for name in node.input[2:]]
-    if None in begins:
-        return {}
-    (_, body), *_ = bodies(node)
     try:
-        inner = body_graph(graph, node, body)
+        ends = [
+            [inner.shapes.get(value.name) for value in body.output]
+            for _, body in bodies(node)
+            for inner in [body_graph(graph, node, body)]
+        ]
     except TensorError:
         return {}
-    ends = [inner.shapes.get(value.name) for value in body.output[1 : 1 + len(begins)]]
-    if ends != begins:
-        return {}
+    if node.op_type == BRANCHES:
+        found = [first if first == second else None for first, second in zip(*ends, strict=True)]
+    else:
+        results = ends[0][1:] if node.op_type == LOOP else ends[0]
+        begins = [graph.shapes.get(name) for name in node.input[2 if node.op_type == LOOP else 0 :]]
+        states = len(begins) - (len(scan_axes(node)) if node.op_type == SCAN else 0)
+        found = [end if end == begin else None for end, begin in zip(results, begins[:states], strict=False)]
     return {
         name: shape
-        for name, shape in zip(node.output, begins, strict=False)
-        if name and name not in graph.shapes and name in graph.dtypes and shape is not None
+        for name, shape in zip(node.output, found, strict=False)
+        if name in unknown and shape is not None
     }
 
 

@@ -50,6 +50,8 @@ class Graph:
 
     Attributes
     ----------
+    depth : int
+        Bodies that it is in.
     nodes : sequence of onnx.NodeProto
     live : set of str
         Values that somebody reads, outputs included.
@@ -79,6 +81,7 @@ class Graph:
     ) -> None:
         self.path = path
         self.outer = outer
+        self.depth: int = outer.depth + 1 if outer else 0
         self.model = infer(path, model)
         self.given = dict(given or {})
         graph = self.model.graph

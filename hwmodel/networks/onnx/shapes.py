@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -40,22 +41,24 @@ def infer(path: Path, model: Any) -> Any:
     """
     import onnx
 
-    stated = list(model.graph.value_info)
-    bare = onnx.ModelProto()
-    bare.CopyFrom(model)
-    forget_shapes(bare.graph)
-    found = _inferred(path, bare)
+    values = [*model.graph.value_info, *model.graph.output]
+    stated = [onnx.ValueInfoProto.FromString(value.SerializeToString()) for value in values]
+    forget_shapes(model.graph)
+    try:
+        found = _inferred(path, model)
+    finally:
+        for value, before in zip(values, stated, strict=True):
+            value.CopyFrom(before)
     known = written(found.graph)
-    outputs = {o.name: o for o in model.graph.output}
-    seeds = [v for v in [*stated, *outputs.values()] if v.name not in known and _whole(v)]
+    seeds = [value for value in stated if value.name not in known and _whole(value)]
     if not seeds:
         return found
-    _seed(found.graph, seeds)
-    try:
-        again = _inferred(path, found)
-    except TensorError:  # what is stated contradicts the rest
-        return _inferred(path, bare)
-    return again
+    with suppress(TensorError):  # what is stated may contradict the rest
+        seeded = onnx.ModelProto()
+        seeded.CopyFrom(found)
+        _seed(seeded.graph, seeds)
+        return _inferred(path, seeded)
+    return found
 
 
 def forget_shapes(graph: Any) -> None:

@@ -200,11 +200,11 @@ def check(seed, tmp_path):
 
 @pytest.mark.parametrize("part", range(4))
 def test_random_control_flow(part, tmp_path):
-    for seed in range(25 * part, 25 * part + 25):
+    for seed in range(15 * part, 15 * part + 15):
         check(seed, tmp_path)
 
 
 @pytest.mark.slow
 def test_much_random_control_flow(tmp_path):
-    for seed in range(100, 2000):
+    for seed in range(60, 1060):
         check(seed, tmp_path)
