@@ -83,7 +83,7 @@ def _layers(graph: Graph, outputs: set[str]) -> _Part:
     live, wanted = live_nodes(graph.nodes, outputs)
     entered = [node for node in live if multiplies_inside(node) and not _constant(graph, node)]
     needed = {v for node in live if converter_of(node) for v in (*node.input, node.output[0])}
-    graph.need(needed.union(*map(reads, entered)))
+    graph.need(needed.union(*map(reads, entered)), converter_of)
     alive, inside = {id(node) for node in live}, {id(node) for node in entered}
     part = _Part()
     for node in graph.nodes:

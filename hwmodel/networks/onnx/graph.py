@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import ChainMap
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -14,7 +14,7 @@ import numpy.typing as npt
 from hwmodel.networks.graph_operands import GraphOperand
 from hwmodel.networks.network import NetworkLayer
 from hwmodel.networks.onnx.bodies import live_nodes, reads
-from hwmodel.networks.onnx.runs import Runs
+from hwmodel.networks.onnx.runs import PartRuns
 from hwmodel.networks.onnx.shapes import Shapes, TensorShape, infer, written
 
 _T = TypeVar("_T")
@@ -114,13 +114,21 @@ class Graph:
             sized = node.op_type in ("Shape", "Size") and node.input[0] in self.shapes
             if sized or all(i in self.decided for i in values):
                 self.decided.update(node.output)
-        self.runs = Runs(self)
+        self.runs = PartRuns(self)
         self.notes: tuple[str, ...] = ()
 
-    def need(self, names: Iterable[str]) -> None:
-        """Ask for shapes; where ONNX infers none, the graph is run once, on zeros where no input is given."""
+    def need(self, names: Iterable[str], multiplies: Callable[[Any], object]) -> None:
+        """Ask for shapes; where ONNX infers none, the graph is run once, on zeros where no input is given.
+
+        Parameters
+        ----------
+        names : iterable of str
+            Values.
+        multiplies : callable
+            Whether layers are made of a node.
+        """
         if unknown := sorted(set(names) - set(self.shapes) - {""}):
-            found, failed = self.runs.shapes(unknown)
+            found, failed = self.runs.shapes(unknown, multiplies)
             self.shapes |= found
             self.shapes.failed |= failed
             if found:

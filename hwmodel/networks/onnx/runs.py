@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -23,8 +23,8 @@ MOST_FAULTS = 8
 _Arrays = dict[str, npt.NDArray[Any]]
 
 
-class Runs:
-    """Runs parts of a graph, each only as far up as its values need.
+class PartRuns:
+    """Run parts of a graph, each only as far up as its values need.
 
     Inputs that are not given are zeros; so is what an operator of another domain writes, where its shape and
     type are known.
@@ -37,8 +37,16 @@ class Runs:
         self._initial = {t.name: t for t in graph.model.graph.initializer}
         self._initial |= {t.values.name: t for t in graph.model.graph.sparse_initializer}
 
-    def shapes(self, names: Sequence[str]) -> tuple[dict[str, TensorShape], dict[str, str]]:
+    def shapes(
+        self, names: Sequence[str], multiplies: Callable[[Any], object]
+    ) -> tuple[dict[str, TensorShape], dict[str, str]]:
         """Shapes of values, and why those are missing that can't be computed.
+
+        Parameters
+        ----------
+        names : sequence of str
+        multiplies : callable
+            Whether layers are made of a node.
 
         Raises
         ------
@@ -63,7 +71,9 @@ class Runs:
                 break
             text = f"a run on {'the given inputs' if self._graph.given else 'zeros'} fails: {text}"
             faulty = self._first_that_fails(left)
-            self._check_sizes(faulty, text)
+            sized = all(name in self._graph.inferred for name in faulty.input if name)
+            if multiplies(faulty) and sized and self._graph.outer is None:
+                raise TensorError(f"no shape for {faulty.output[0]!r}: {text}", path=self._graph.path)
             behind = self._behind(faulty)
             failed |= dict.fromkeys((name for name in left if name in behind), text)
             left = [name for name in left if name not in behind]
@@ -175,13 +185,6 @@ class Runs:
             except Exception:  # ONNX Runtime's errors share no base but Exception.
                 high = middle
         return nodes[low]
-
-    def _check_sizes(self, node: Any, text: str) -> None:
-        from hwmodel.networks.onnx.operators import converter_of
-
-        known = self._graph.inferred
-        if converter_of(node) and all(n in known for n in node.input if n) and self._graph.outer is None:
-            raise TensorError(f"no shape for {node.output[0]!r}: {text}", path=self._graph.path)
 
     def _behind(self, faulty: Any) -> set[str]:
         """Values that a node writes, or that are computed from these."""
