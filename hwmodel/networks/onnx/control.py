@@ -42,7 +42,7 @@ def trips(graph: Graph, node: Any, body: Any) -> Trips:
         axes = scan_axes(node)
         for name, axis in zip(node.input[len(node.input) - len(axes) :], axes, strict=True):
             if shape := graph.shapes.get(name):
-                return Trips(shape[axis])
+                return Trips(shape[axis % len(shape)])
     return Trips(None)
 
 

@@ -10,11 +10,12 @@ from typing import Any
 
 import numpy.typing as npt
 
+from bitxcore.dumps.trust import reading
 from bitxcore.errors import TensorError
 from hwmodel.networks.network import Network, NetworkLayer, NotSimulated
 from hwmodel.networks.onnx.bodies import BRANCHES, bodies, kept_outputs, live_nodes, reads
-from hwmodel.networks.onnx.control import in_a_branch, repeated, trips
-from hwmodel.networks.onnx.decisions import body_graph, decide_branches, graph_of
+from hwmodel.networks.onnx.control import Trips, in_a_branch, repeated, trips
+from hwmodel.networks.onnx.decisions import body_graph, decide_branches, graph_of, inlined
 from hwmodel.networks.onnx.graph import Found, Graph, LeftOut, name_of
 from hwmodel.networks.onnx.left_out import multiplies_inside, why_not
 from hwmodel.networks.onnx.model_file import read_model
@@ -43,9 +44,9 @@ def network_from_onnx(
     given = given_arrays(path, model, inputs or {})
     assumed = set_input_sizes(path, model, input_size, sizes or {}, given)
     shapes = input_sizes(model)
-    model = decide_branches(path, model, given)
-    graph = graph_of(path, model, given)
-    part = _layers(graph, {o.name for o in model.graph.output})
+    with reading(path):
+        model = decide_branches(path, model, given)
+        part = _layers(graph_of(path, model, given), {o.name for o in model.graph.output})
     return Network(
         name=path.stem,
         layers=tuple(_unique_names(part.layers)),
@@ -78,17 +79,26 @@ class _Part:
         self.notes += other.notes
 
 
-def _layers(graph: Graph, outputs: set[str]) -> _Part:
+_MOST_ASSUMED = 3
+"""Ifs within one another of which a branch is assumed before what is behind them is looked at."""
+
+
+def _layers(graph: Graph, outputs: set[str], rounds: int = _MOST_ASSUMED) -> _Part:
     """Go through a graph, of whose outputs some matter."""
     live, wanted = live_nodes(graph.nodes, outputs)
     entered = [node for node in live if multiplies_inside(node) and not _constant(graph, node)]
+    if rounds and (other := _with_assumed_branches(graph, entered, wanted)):
+        graph, notes = other
+        part = _layers(graph, outputs, rounds - 1)
+        part.notes[:0] = notes
+        return part
     needed = {v for node in live if converter_of(node) for v in (*node.input, node.output[0])}
     graph.need(needed.union(*map(reads, entered)), converter_of)
     alive, inside = {id(node) for node in live}, {id(node) for node in entered}
     part = _Part()
     for node in graph.nodes:
         if id(node) in inside:
-            _enter(graph, node, wanted, part)
+            _enter(graph, node, wanted, part, rounds)
             continue
         found = _found(graph, node) if id(node) in alive or node.op_type == "Constant" else _DEAD
         if isinstance(found, LeftOut):
@@ -122,34 +132,76 @@ def _found(graph: Graph, node: Any) -> Found:
         return LeftOut(str(error), multiplies=True)
 
 
-def _enter(graph: Graph, node: Any, wanted: set[str], part: _Part) -> None:
-    """Make layers of the bodies of a node."""
-    choices: list[tuple[str, _Part]] = []
+def _with_assumed_branches(
+    graph: Graph, entered: Sequence[Any], wanted: set[str]
+) -> tuple[Graph, list[str]] | None:
+    """Let branches that are assumed to run take the place of Ifs whose results' sizes depend on the branch.
+
+    So the sizes behind such an If are those of the branch whose layers are counted.
+    """
+    places = {id(node): i for i, node in enumerate(graph.nodes)}
+    sized = [
+        node
+        for node in entered
+        if node.op_type == BRANCHES and any(o in wanted and o not in graph.inferred for o in node.output)
+    ]
+    graph.need({name for node in sized for name in reads(node)}, converter_of)
+    chosen: dict[int, bool] = {}
+    notes: list[str] = []
+    for node in sized:
+        if choices := _choices(graph, node, wanted, 0):
+            attribute, _ = _largest(choices)
+            chosen[places[id(node)]] = attribute == "then_branch"
+            notes.append(_assumed(node, attribute))
+    if not chosen:
+        return None
+    return graph_of(graph.path, inlined(graph.model, chosen), graph.given, graph.outer), notes
+
+
+def _choices(graph: Graph, node: Any, wanted: set[str], rounds: int) -> list[tuple[str, _Part]]:
+    """Find what is in each body of a node; one whose shapes contradict each other is left out."""
+    found = []
     for attribute, body in bodies(node):
-        count = trips(graph, node, body)
-        if count.count == 0:
-            part.leave_out(node, LeftOut("control flow whose body never runs"))
-            continue
         try:
             inner = body_graph(graph, node, body)
-        except TensorError as error:
-            part.leave_out(node, LeftOut(f"control flow: {error}", multiplies=True))
+        except TensorError:
             continue
-        outputs = kept_outputs(node, body, wanted)
         # Branches inside that were decided hand their results on under the same names.
-        found = _layers(inner, outputs)
-        choices.append((attribute, found))
-        if node.op_type != BRANCHES:
-            part.leave_out(node, LeftOut("control flow: the layers of its body are layers"))
-            part.add(found, (repeated(entry, node, count) for entry in found.layers))
-    if node.op_type == BRANCHES and choices:
-        attribute, taken = max(choices, key=lambda choice: choice[1].macs)
+        found.append((attribute, _layers(inner, kept_outputs(node, body, wanted), rounds)))
+    return found
+
+
+def _largest(choices: Sequence[tuple[str, _Part]]) -> tuple[str, _Part]:
+    return max(choices, key=lambda choice: (choice[1].macs, choice[0] == "then_branch"))
+
+
+def _assumed(node: Any, attribute: str) -> str:
+    return (
+        f"which branch of If {name_of(node)!r} runs depends on values: {attribute}, which has the"
+        " most multiply-accumulates, is assumed"
+    )
+
+
+def _enter(graph: Graph, node: Any, wanted: set[str], part: _Part, rounds: int) -> None:
+    """Make layers of the bodies of a node."""
+    count = Trips(1)
+    if node.op_type != BRANCHES:
+        count = trips(graph, node, bodies(node)[0][1])
+    if count.count == 0:
+        part.leave_out(node, LeftOut("control flow whose body never runs"))
+        return
+    choices = _choices(graph, node, wanted, rounds)
+    if not choices:
+        part.leave_out(node, LeftOut("control flow: shapes in its bodies can't be inferred", multiplies=True))
+    elif node.op_type == BRANCHES:
+        attribute, taken = _largest(choices)
         part.leave_out(node, LeftOut("control flow: the layers of one branch are layers"))
         part.add(taken, (in_a_branch(entry, node) for entry in taken.layers))
-        part.notes.append(
-            f"which branch of If {name_of(node)!r} runs depends on values: {attribute}, which has the"
-            " most multiply-accumulates, is assumed"
-        )
+        part.notes.append(_assumed(node, attribute))
+    else:
+        part.leave_out(node, LeftOut("control flow: the layers of its body are layers"))
+        for _, found in choices:
+            part.add(found, (repeated(entry, node, count) for entry in found.layers))
 
 
 def _unique_names(layers: Sequence[NetworkLayer]) -> list[NetworkLayer]:

@@ -55,6 +55,8 @@ def _result_shapes(graph: Graph, node: Any) -> dict[str, TensorShape]:
     unknown = {name for name in node.output if name and name not in graph.shapes and name in graph.dtypes}
     if not unknown or node.op_type not in (LOOP, SCAN, BRANCHES) or graph.depth > _DEEPEST:
         return {}
+    if node.op_type == SCAN and len(node.input) != len(bodies(node)[0][1].input):  # the first version's
+        return {}
     try:
         ends = [
             [inner.shapes.get(value.name) for value in body.output]
@@ -118,10 +120,18 @@ def decide_branches(
         undecided |= {model.graph.node[i].output[0] for i, name in places.items() if name not in values}
         chosen = {i: bool(values[name].any()) for i, name in places.items() if name in values}
         if chosen:
-            model = _inlined(model, chosen)
+            model = inlined(model, chosen)
 
 
-def _inlined(model: Any, chosen: Mapping[int, bool]) -> Any:
+def inlined(model: Any, chosen: Mapping[int, bool]) -> Any:
+    """Return a copy of a model, in which branches take the place of some Ifs.
+
+    Parameters
+    ----------
+    model : onnx.ModelProto
+    chosen : mapping of int to bool
+        Index of the node, and whether its condition is true.
+    """
     import onnx
 
     new = onnx.ModelProto()

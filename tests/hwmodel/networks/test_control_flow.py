@@ -150,6 +150,26 @@ def test_an_input_decides_a_branch(save, tmp_path):
         hw.load_network(path, inputs={"sr": 1.5})
 
 
+@pytest.mark.parametrize("swapped", [False, True])
+def test_sizes_behind_an_if_are_those_of_the_branch_that_is_assumed(save, swapped):
+    both = branches()
+    if swapped:
+        both = dict(zip(both, reversed(both.values()), strict=True))
+    nodes = [
+        node("ReduceSum", ["x"], ["s"], keepdims=0),
+        node("Greater", ["s", "nought"], ["k"]),
+        node("If", ["k"], ["b"], **both),
+        node("Transpose", ["b"], ["t"], perm=[1, 0]),
+        node("MatMul", ["t", "v"], ["y"]),
+    ]
+    stored = {
+        "nought": np.float32(0), "wide": floats(8, 16), "narrow": floats(8, 4), "v": floats(2, 3),
+    }  # fmt: skip
+    network = hw.load_network(save(nodes, {"x": [2, 8]}, stored, {"y": None}))
+    assert [layer.macs for layer in network] == [2 * 8 * 16, 16 * 2 * 3]
+    assert len(network.notes) == 1
+
+
 @pytest.mark.parametrize(("rows", "weight"), [(1, "wide"), (2, "narrow")])
 def test_a_size_decides_a_branch(save, rows, weight):
     nodes = [

@@ -8,7 +8,7 @@ from onnx import helper as oh
 from onnx import numpy_helper as on
 
 import hwmodel as hw
-from bitxcore.errors import TensorError
+from bitxcore.errors import OptionError, TensorError
 
 value = oh.make_tensor_value_info
 node = oh.make_node
@@ -229,3 +229,34 @@ def test_convolutions_have_the_sizes_of_onnx_runtime(tmp_path):
 @pytest.mark.slow
 def test_many_convolutions_have_the_sizes_of_onnx_runtime(tmp_path):
     assert sum(check(seed, tmp_path / "m.onnx") for seed in range(300, 2800)) > 2000
+
+
+# -- sizes of inputs -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("given", [np.float32(2), 2.0, np.array(2, "f4")])
+def test_a_scalar_input_stays_one(save, tmp_path, given):
+    nodes = [node("Mul", ["x", "s"], ["a"]), node("MatMul", ["a", "w"], ["y"])]
+    path = save(nodes, {"x": [2, 8], "s": []}, {"w": floats(8, 3)}, {"y": None})
+    result = hw.trace(path, {"x": np.ones((2, 8), "f4"), "s": given}, tmp_path / "t.h5")
+    assert [(r.layer, r.highest) for r in result.operands] == [("y", 2)]
+    assert result.input_sizes == {"x": (2, 8), "s": ()}
+
+
+OPEN = {"x": ["n", 8, "height", "width"], "t": ["n", "length"]}
+
+
+def test_all_open_dimensions_are_asked_for_at_once(save):
+    nodes = [node("Conv", ["x", "w"], ["y"]), node("MatMul", ["t", "v"], ["z"])]
+    path = save(nodes, OPEN, {"w": floats(2, 8, 1, 1), "v": floats(5, 3)}, {"y": None, "z": None})
+    asked = (
+        r"input 'x' has the dynamic dimensions 'height' \(axis 2\), 'width' \(axis 3\);"
+        r" input 't' has the dynamic dimension 'length' \(axis 1\);"
+        r" set them with sizes={'height': …, 'width': …, 'length': …} or input_size="
+    )
+    with pytest.raises(OptionError, match=asked):
+        hw.load_network(path)
+    with pytest.raises(OptionError, match="'heigth'; there are height, length, n, width"):
+        hw.load_network(path, sizes={"heigth": 320})
+    network = hw.load_network(path, sizes={"height": 4, "width": 6, "length": 5})
+    assert network.input_sizes == {"x": (1, 8, 4, 6), "t": (1, 5)}
