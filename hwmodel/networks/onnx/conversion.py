@@ -41,10 +41,10 @@ def network_from_onnx(
         `Network.not_simulated`.
     """
     model = read_model(path)
-    given = given_arrays(path, model, inputs or {})
-    assumed = set_input_sizes(path, model, input_size, sizes or {}, given)
-    shapes = input_sizes(model)
     with reading(path):
+        given = given_arrays(path, model, inputs or {})
+        assumed = set_input_sizes(path, model, input_size, sizes or {}, given)
+        shapes = input_sizes(model)
         model = decide_branches(path, model, given)
         part = _layers(graph_of(path, model, given), {o.name for o in model.graph.output})
     return Network(

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from bitxcore.dumps.onnx_graph import scopes
+from bitxcore.dumps.trust import reading
 from bitxcore.errors import DumpError, MissingExtraError
 from hwmodel.networks.onnx.bodies import bodies
 
@@ -39,13 +40,14 @@ def read_model(path: Path) -> Any:
         raise DumpError(f"is no ONNX model: {error}", path=path) from error
     if not model.graph.node:
         raise DumpError("is no ONNX model: its graph has no nodes", path=path)
-    _keep_names(model)
-    if model.functions:
-        from onnx import inliner
+    with reading(path):
+        _keep_names(model)
+        if model.functions:
+            from onnx import inliner
 
-        model = inliner.inline_local_functions(model)
-    _name_sequences(model.graph)
-    _make_padding_explicit(model.graph, {})
+            model = inliner.inline_local_functions(model)
+        _name_sequences(model.graph)
+        _make_padding_explicit(model.graph, {})
     return model
 
 
