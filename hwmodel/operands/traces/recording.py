@@ -145,7 +145,7 @@ def trace(
     takes = model_inputs(path, input_size, sizes or {})
     feeds = read_inputs(path, takes, inputs, scaling)
     shapes = {name: x.shape for name, x in feeds.items()}
-    network = load_network(path, input_size=shapes)
+    network = load_network(path, input_size=shapes, inputs=feeds)
     run = _Run(path, shapes, feeds)
     parameters = {
         "command": "trace",
@@ -213,12 +213,16 @@ class _Run:
     def __init__(
         self, path: Path, shapes: Mapping[str, Sequence[int]], feeds: Mapping[str, npt.NDArray[Any]]
     ) -> None:
-        from hwmodel.networks.onnx import read_model, set_input_sizes
+        from hwmodel.networks.onnx import decide_branches, forget_shapes, read_model, set_input_sizes
 
         self.path = path
         self.feeds = feeds
-        self.model = read_model(path)
-        set_input_sizes(path, self.model, shapes, {})
+        model = read_model(path)
+        set_input_sizes(path, model, shapes, {})
+        # Values of a branch that runs become values of the graph, as the layers name them.
+        self.model = decide_branches(path, model, feeds)
+        forget_shapes(self.model.graph)
+        del self.model.graph.value_info[:]
 
     def record(self, part: Sequence[NetworkLayer], recorder: _Recorder) -> None:
         """Run the model for the inputs of some layers and hand them over, layer by layer."""
