@@ -56,7 +56,7 @@ test: lint
 	$(PY) -m pytest -n 2 --dist loadgroup
 
 slow: $(VENV)/test.stamp
-	$(PY) -m pytest -m slow
+	$(PY) -m pytest -m slow -n 2 --dist loadgroup
 
 bench: $(VENV)/test.stamp
 	$(PY) -m bench.table

@@ -8,8 +8,11 @@ import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 from bitxcore.errors import BitxError
+
+_OS_FIELDS = ("filename", "filename2", "strerror")
 
 _unfinished: set[Path] = set()  # under their temporary names
 
@@ -62,7 +65,8 @@ def atomic_files(paths: Iterable[Path], *, inputs: Iterable[Path] = ()) -> Itera
         for final in finals:
             _check_target(final, sources)
             temporaries.append(_create(final))
-        yield temporaries
+        with _final_names(zip(temporaries, finals, strict=True)):
+            yield temporaries
         for temporary in temporaries:
             _sync(temporary)
         for final, temporary in zip(finals, temporaries, strict=True):
@@ -105,7 +109,8 @@ def atomic_directory(path: str | os.PathLike[str]) -> Iterator[Path]:
         temporary = final.parent / _temporary_name()
         _unfinished.add(temporary)
         temporary.mkdir()
-        yield temporary
+        with _final_names([(temporary, final)]):
+            yield temporary
         for file in temporary.rglob("*"):
             if file.is_file():
                 _sync(file)
@@ -117,6 +122,33 @@ def atomic_directory(path: str | os.PathLike[str]) -> Iterator[Path]:
         if temporary is not None:
             shutil.rmtree(temporary, ignore_errors=True)
             _unfinished.discard(temporary)
+
+
+@contextmanager
+def _final_names(names: Iterable[tuple[Path, Path]]) -> Iterator[None]:
+    """Tell errors from within the name that a file is to get, in place of its temporary one.
+
+    Parameters
+    ----------
+    names : iterable of (pathlib.Path, pathlib.Path)
+        Temporary and final path of a file, or of a folder, below which names are changed as well.
+    """
+    try:
+        yield
+    except (BitxError, OSError) as error:
+        for temporary, final in names:
+
+            def renamed(text: Any, temporary: Path = temporary, final: Path = final) -> Any:
+                if isinstance(text, (str, Path)) and temporary.name in os.fspath(text):
+                    named = os.fspath(text).replace(os.fspath(temporary), os.fspath(final))
+                    return type(text)(named.replace(temporary.name, final.name))
+                return text
+
+            error.args = tuple(renamed(value) for value in error.args)
+            fields = ("path", "part", "hint", "value") if isinstance(error, BitxError) else _OS_FIELDS
+            for field in fields:
+                setattr(error, field, renamed(getattr(error, field)))
+        raise
 
 
 def _temporary_name() -> str:

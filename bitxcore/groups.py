@@ -26,7 +26,10 @@ class Layout:
     filter_axis : int
         Axis of the output channel (0: convolution; 1: ``K x N`` matrices, transposed convolution).
     conv_groups : int
-        Groups of a transposed convolution, whose input channels are split on axis 0.
+        Groups of a transposed convolution, whose input channels are split on axis 0; or the channels of a
+        depthwise convolution whose `channel_axis` is given.
+    channel_axis : int, optional
+        Axis of the input channel, where it is not the first of the others.
 
     Notes
     -----
@@ -43,22 +46,45 @@ class Layout:
 
     filter_axis: int = 0
     conv_groups: int = 1
+    channel_axis: int | None = None
 
     def turn(self, x: npt.NDArray[Any]) -> npt.NDArray[Any]:
-        """View `x` as ``(filters, reduction...)``; a view where no data need to move."""
+        """View `x` as ``(filters, channels, kernel...)``; a view where no data need to move."""
         if self.conv_groups == 1:
-            return np.moveaxis(x, self.filter_axis, 0)
+            return self._moved(x, self.filter_axis, self.channel_axis)
         g = self.conv_groups
+        if self.channel_axis is not None:
+            x = self._moved(x, self.channel_axis, self.filter_axis)
         split = x.reshape(g, x.shape[0] // g, *x.shape[1:])
         return np.swapaxes(split, 1, 2).reshape(g * x.shape[1], x.shape[0] // g, *x.shape[2:])
 
     def restore(self, y: npt.NDArray[Any]) -> npt.NDArray[Any]:
         """Undo `turn`."""
         if self.conv_groups == 1:
-            return np.moveaxis(y, 0, self.filter_axis)
+            return self._moved(y, self.filter_axis, self.channel_axis, back=True)
         g = self.conv_groups
         split = y.reshape(g, y.shape[0] // g, *y.shape[1:])
-        return np.swapaxes(split, 1, 2).reshape(g * y.shape[1], y.shape[0] // g, *y.shape[2:])
+        x = np.swapaxes(split, 1, 2).reshape(g * y.shape[1], y.shape[0] // g, *y.shape[2:])
+        return (
+            x if self.channel_axis is None else self._moved(x, self.channel_axis, self.filter_axis, back=True)
+        )
+
+    @staticmethod
+    def _moved(
+        x: npt.NDArray[Any], first: int, second: int | None, *, back: bool = False
+    ) -> npt.NDArray[Any]:
+        """Move the axes `first` and `second` to the front, or back from there."""
+        axes, front = ((first,), (0,)) if second is None else ((first, second), (0, 1))
+        return np.moveaxis(x, front, axes) if back else np.moveaxis(x, axes, front)
+
+
+LAYOUTS = {
+    "oihw": Layout(),
+    "ohwi": Layout(channel_axis=-1),
+    "hwio": Layout(filter_axis=-1, channel_axis=-2),
+}
+"""Layouts by name, for kernels of any number of positions: output channel, input channel, height and width;
+of PyTorch, TensorFlow Lite, and Keras or TensorFlow."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ import numpy as np
 from bitxcore.engine import Array, Cut, Engine, buffer, codes_of
 from bitxcore.errors import TensorError
 from bitxcore.pruning import Pruned, check_out
+from bitxcore.showing import record_repr
 
 
 @dataclass(frozen=True)
@@ -53,6 +54,9 @@ class Packed(Cut):
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
     scale: float | None = None
+
+    def __repr__(self) -> str:
+        return record_repr(self, format=self.format.name)
 
     @property
     def nbytes(self) -> int:

@@ -25,6 +25,7 @@ from bitxcore.errors import TensorError
 from bitxcore.formats import NumberFormat, fixed_width
 from bitxcore.groups import Grouping
 from bitxcore.quantization import quantize
+from bitxcore.showing import record_repr
 from bitxcore.summary import Statistics, Sums, add_up_vectors, assemble
 
 Nonfinite = Literal["raise", "keep"]
@@ -76,6 +77,9 @@ class Pruned(Cut):
     codes: npt.NDArray[Any] | None = field(default=None, repr=False)
     scale: float | None = None
     statistics: Statistics | None = field(default=None, repr=False)
+
+    def __repr__(self) -> str:
+        return record_repr(self, format=self.format.name, kept_rows_mean=float(self.kept_rows.mean()))
 
     def kept_rows_histogram(self) -> npt.NDArray[np.int64]:
         """Count groups by their number of kept rows; shape (window + 1,)."""

@@ -22,10 +22,9 @@ BLOCK = 1 << 18
 SINGLE_EXPONENTS = range(-100, 100)
 """Exponents of a scale by which float32 multiplies exactly, results included."""
 
-LEAST_EXPONENT, MOST_EXPONENT = -1074, 1023
-"""Exponents of the powers of two that float64 has."""
+_SMALLEST_EXPONENT = -1074  # of float64
 
-SMALLEST = 2.0**LEAST_EXPONENT
+_finfo: Any = ml_dtypes.finfo
 
 SCALES = ("power-of-two", "free", "unit")
 
@@ -55,37 +54,44 @@ class FixedPoint:
     bits: int
 
     def dequantize(self, dtype: npt.DTypeLike = np.float32) -> npt.NDArray[Any]:
-        """Return ``codes * scale`` in `dtype`; exact for power-of-two scales in float32 and float64."""
+        """Return ``codes * scale`` in `dtype`; exact for power-of-two scales in float32 and float64.
+
+        Raises
+        ------
+        TensorError
+            If a value is beyond the finite numbers of `dtype`.
+        """
         out = np.empty(self.codes.shape, dtype)
+        if self._may_exceed(out.dtype):
+            axes = tuple(range(1, self.codes.ndim)) if self.scale.ndim else None
+            codes = np.abs(self.codes.astype(np.int32)).max(axis=axes, keepdims=self.scale.ndim > 0)
+            if not holds(out.dtype, codes * self.scale):
+                raise TensorError(f"values of up to {(codes * self.scale).max():g} are beyond {out.dtype}")
         self.dequantize_into(out)
         return out
 
     def dequantize_into(self, out: npt.NDArray[Any]) -> None:
         """Write ``codes * scale`` to `out`, an array of the codes' shape and of a float dtype.
 
-        Raises
-        ------
-        TensorError
-            If `out` is of no float format, or a product is larger than its dtype holds.
+        Values beyond the finite numbers of that dtype become its largest.
         """
         wide = _exact_dtype(out.dtype, self.scale)
-        top = number_format(f"int{self.bits}").max_magnitude
-        if not format_of(out.dtype).is_float:
-            raise TensorError(f"codes times a scale are floats, but the array is {out.dtype}")
-        limits: Any = ml_dtypes.finfo  # which has no types
-        largest = float(limits(out.dtype).max)
-        may_overflow = float(self.scale.max()) > largest / top  # only then every value is looked at
+        top = np.asarray(_finfo(out.dtype).max, wide) if self._may_exceed(out.dtype) else None
 
         def work(codes: Any, out: Any, scale: Any) -> None:
+            if out.dtype == wide and top is None:
+                np.multiply(codes, scale, out=out, dtype=wide)
+                return
             with np.errstate(over="ignore"):
-                if out.dtype == wide:
-                    np.multiply(codes, scale, out=out, dtype=wide)
-                else:
-                    out[...] = np.multiply(codes, scale, dtype=wide)
-            if may_overflow and not np.isfinite(out).all():
-                raise TensorError(f"a code times the scale {scale.max():g} is more than {out.dtype} holds")
+                values = np.multiply(codes, scale, dtype=wide)
+            out[...] = values if top is None else np.clip(values, -top, top, out=values)
 
         _blockwise(work, self.scale.astype(wide), self.codes, out)
+
+    def _may_exceed(self, dtype: np.dtype[Any]) -> bool:
+        """Whether codes of this width can stand for more than the largest number of `dtype`."""
+        with np.errstate(over="ignore"):
+            return bool(np.ldexp(self.scale, self.bits - 1).max() > float(_finfo(dtype).max))
 
 
 def quantize(
@@ -100,8 +106,9 @@ def quantize(
     bits : int
         2 to 16, sign included; codes lie within ``±(2**(bits - 1) - 1)``.
     scale : {"power-of-two", "free", "unit"} or float
-        The smallest power of two that saturates nothing; exactly the largest magnitude over the largest
-        code; full scale 1.0 whatever the values are, larger ones saturating; or the scale itself.
+        The smallest power of two that saturates nothing, or half of it where the largest magnitude would
+        round to a value beyond the dtype of `x`; exactly the largest magnitude over the largest code; full
+        scale 1.0 whatever the values are, larger ones saturating; or the scale itself.
     per_channel : bool
         One scale an output channel (axis 0) instead of one a tensor.
 
@@ -131,7 +138,7 @@ def quantize(
     wide = np.dtype(np.float64) if scale == "free" else _exact_dtype(values.dtype, factor)
 
     def work(values: Any, codes: Any, factor: Any) -> None:
-        with np.errstate(over="ignore"):  # what is infinite saturates
+        with np.errstate(over="ignore"):  # what is beyond a given scale saturates
             rounded = np.divide(values.astype(wide, copy=False), factor)
         np.rint(rounded, out=rounded)
         codes[...] = np.clip(rounded, -top, top, out=rounded)
@@ -180,15 +187,16 @@ def fixed_scale(
             )
         return np.asarray(given)
     if scale == "free":
-        # Of the smallest numbers a share is none: their codes are then smaller than they could be.
-        return np.asarray(np.where(largest > 0, np.maximum(largest / top, SMALLEST), 1.0))
-    # A magnitude m * 2**e, m from 1/2 to below 1, fits top * 2**(e - n), top of n ones, if m <= top / 2**n.
-    fraction, exponent = np.frexp(largest)
-    ones = top.bit_length()
-    exponent = exponent - ones + (fraction > top / 2.0**ones)
-    if exponent.max() > MOST_EXPONENT:
-        raise TensorError(f"no power of two scales {bits}-bit integers to {largest.max()}")
-    return np.asarray(np.ldexp(1.0, np.where(largest > 0, np.maximum(exponent, LEAST_EXPONENT), 0)))
+        return np.asarray(np.where(largest > 0, _free_scale(largest, top), 1.0))
+    mantissa, exponent = np.frexp(largest)
+    exponent = exponent - (bits - 1) + (mantissa > np.ldexp(float(top), 1 - bits))
+    # All of float64 are multiples of its smallest number; a finer scale would be 0.
+    exponent = np.maximum(exponent, _SMALLEST_EXPONENT)
+    with np.errstate(over="ignore"):
+        rounded = np.ldexp(np.rint(np.ldexp(largest, -exponent)), exponent)
+    # Half the scale cuts the largest value to the largest code, whose value is below it.
+    exponent = exponent - ~_held(x.dtype, rounded)
+    return np.asarray(np.ldexp(1.0, np.where(largest > 0, exponent, 0)))
 
 
 def _given_scale(bits: int, scale: Any) -> float | None:
@@ -203,6 +211,25 @@ def _given_scale(bits: int, scale: Any) -> float | None:
     if not 0 < given < np.inf:
         raise OptionError(f"a scale that is given must be a positive number, got {shown(scale)}", value=scale)
     return given
+
+
+def holds(dtype: np.dtype[Any], values: npt.NDArray[Any]) -> bool:
+    """Whether all of `values` (float64) round to finite numbers of `dtype`."""
+    return bool(_held(dtype, values).all())
+
+
+def _held(dtype: np.dtype[Any], values: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
+    with np.errstate(over="ignore", invalid="ignore"):
+        return np.asarray(np.isfinite(values.astype(dtype).astype(np.float64)))
+
+
+def _free_scale(largest: npt.NDArray[np.float64], top: int) -> npt.NDArray[np.float64]:
+    """Return ``largest / top``, rounded such that the largest code neither overflows nor saturates."""
+    scale = np.maximum(largest / top, np.ldexp(1.0, _SMALLEST_EXPONENT))
+    with np.errstate(over="ignore", under="ignore"):
+        scale = np.where(np.isinf(scale * top), np.nextafter(scale, 0), scale)
+        coarse = (scale < np.finfo(np.float64).tiny) & (scale * top < largest)
+        return np.asarray(np.where(coarse, np.nextafter(scale, np.inf), scale))
 
 
 def _largest(x: npt.NDArray[Any], per_channel: bool) -> npt.NDArray[np.float64]:

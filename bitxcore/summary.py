@@ -14,6 +14,7 @@ from bitxcore.engine import Cut, Engine, check_nonfinite, codes_of, locate_nonfi
 from bitxcore.formats import NumberFormat, fixed_width
 from bitxcore.groups import Grouping
 from bitxcore.quantization import quantize
+from bitxcore.showing import record_repr
 
 if TYPE_CHECKING:
     from bitxcore.weight_ones import WeightOnes
@@ -62,6 +63,10 @@ class Statistics(Cut):
     row_ones: npt.NDArray[np.int64]
     nonempty_rows_histogram: npt.NDArray[np.int64]
     ones: WeightOnes | None = None
+
+    def __repr__(self) -> str:
+        shares = {n: getattr(self, n) for n in ("value_sparsity", "bit_sparsity", "mean_nonempty_rows")}
+        return record_repr(self, format=self.format.name, **shares)
 
     @property
     def value_sparsity(self) -> float:

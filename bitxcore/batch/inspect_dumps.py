@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from bitxcore.batch.selection import Selection, on_turned, shape_text, share_of
+from bitxcore.batch.selection import Selection, on_turned, read_values, shape_text, share_of
 from bitxcore.dumps import Dump, Tensor, TensorProgress
 from bitxcore.summary import Statistics, statistics
 from bitxcore.weight_ones import WeightOnes
@@ -84,6 +84,7 @@ def inspect_dump(
     dump: Dump,
     tensors: tuple[Tensor, ...] | None = None,
     *,
+    layout: str | None = None,
     progress: TensorProgress | None = None,
     **options: Any,
 ) -> Iterator[Inspected]:
@@ -94,6 +95,9 @@ def inspect_dump(
     dump : Dump
     tensors : tuple of Tensor, optional
         Those to inspect; by default `Selection` chooses.
+    layout : {"oihw", "ohwi", "hwio"}, optional
+        Where output and input channel sit in tensors of two or more dimensions, in place of what the
+        container tells.
     progress : callable, optional
         Called with each tensor after it.
     **options
@@ -113,10 +117,10 @@ def inspect_dump(
     """
     if tensors is None:
         tensors = Selection().choose(dump, options.get("format")).tensors
+    form = options.get("format")
     for tensor in tensors:
-        found = on_turned(
-            dump, tensor, tensor.read(), lambda x: statistics(x, **options), options.get("format")
-        )
+        values = read_values(tensor, form)
+        found = on_turned(dump, tensor, values, lambda x: statistics(x, **options), form, layout)
         if progress:
             progress(tensor)
         yield Inspected(tensor.name, tensor.shape, tensor.dtype, found)

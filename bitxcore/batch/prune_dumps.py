@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -11,7 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from bitxcore.batch.selection import Selection, channel_first, on_turned, shape_text, share_of
+from bitxcore.batch.selection import Selection, channel_first, on_turned, read_values, shape_text, share_of
 from bitxcore.dumps import Dump, Tensor, TensorProgress, save
 from bitxcore.formats import NumberFormat
 from bitxcore.packed import pack
@@ -59,7 +60,7 @@ class PrunedTensor:
     kept_rows_histogram : tuple of int
         Entry r: the groups with r kept rows.
     norm : float
-        Euclidean norm of the tensor before pruning.
+        Euclidean norm of the tensor before pruning; at most the largest number of float64.
     relative_error : float
         Euclidean norm of the difference over `norm`; with ``fixed<N>`` the rounding to N bits
         is a part of it.
@@ -123,6 +124,7 @@ def prune_dump(
     out: str | os.PathLike[str],
     tensors: tuple[Tensor, ...] | None = None,
     *,
+    layout: str | None = None,
     each: Each | None = None,
     progress: TensorProgress | None = None,
     **options: Any,
@@ -139,6 +141,9 @@ def prune_dump(
         whole or not at all.
     tensors : tuple of Tensor, optional
         Those to prune; by default `Selection` chooses.
+    layout : {"oihw", "ohwi", "hwio"}, optional
+        Where output and input channel sit in tensors of two or more dimensions, in place of what the
+        container tells.
     each : callable, optional
         Called with the row and the `Pruned` of each tensor; the latter has the output channel first.
     progress : callable, optional
@@ -168,9 +173,10 @@ def prune_dump(
     def replace(tensor: Tensor) -> npt.NDArray[Any] | None:
         if tensor.name not in chosen:
             return None
-        stored = tensor.read()
-        pruned = on_turned(dump, tensor, stored, lambda x: prune(x, **options), options.get("format"))
-        values = channel_first(tensor).restore(pruned.values)
+        form = options.get("format")
+        stored = read_values(tensor, form)
+        pruned = on_turned(dump, tensor, stored, lambda x: prune(x, **options), form, layout)
+        values = channel_first(tensor, layout).restore(pruned.values)
         rows.append(_row(tensor, stored, values, pruned))
         if each:
             each(rows[-1], pruned)
@@ -191,7 +197,7 @@ def _row(tensor: Tensor, before: npt.NDArray[Any], after: npt.NDArray[Any], p: P
         finite = np.isfinite(old)
         norms.append(_norm(old[finite]))
         errors.append(_norm(np.where(same, 0.0, old - np.where(same, 0.0, new))[finite]))
-    norm, error = math.hypot(*norms), math.hypot(*errors)
+    norm, relative_error = _relative(norms, errors)
     return PrunedTensor(
         tensor=tensor.name,
         shape=tensor.shape,
@@ -203,7 +209,7 @@ def _row(tensor: Tensor, before: npt.NDArray[Any], after: npt.NDArray[Any], p: P
         window_limited_groups=p.window_limited_groups,
         kept_rows_histogram=tuple(p.kept_rows_histogram().tolist()),
         norm=norm,
-        relative_error=error / norm if norm else 0.0,
+        relative_error=relative_error,
         changed_values=changed,
         zeros_before=zeros_before,
         zeros_after=zeros_after,
@@ -224,10 +230,31 @@ def _blocks(
             yield x[part].astype(np.float64), y[part].astype(np.float64)
 
 
-def _norm(x: npt.NDArray[np.float64]) -> float:
-    """Euclidean norm that neither overflows nor underflows on the way."""
+def _norm(x: npt.NDArray[np.float64]) -> tuple[float, int]:
+    """Euclidean norm that neither overflows nor underflows on the way.
+
+    Returns
+    -------
+    (float, int)
+        ``m`` and ``e`` of the norm ``m * 2**e``: norms of large float64 are beyond float64.
+    """
     top = float(np.abs(x).max(initial=0.0))
-    return top * float(np.linalg.norm(x / top)) if top else 0.0
+    if not top:
+        return 0.0, 0
+    exponent = math.frexp(top)[1]
+    return float(np.linalg.norm(np.ldexp(x, -exponent))), exponent
+
+
+def _relative(norms: list[tuple[float, int]], errors: list[tuple[float, int]]) -> tuple[float, float]:
+    """Join the norms of parts; return that of the whole, and the errors' over it."""
+    top = max((exponent for norm, exponent in norms if norm), default=0)
+    norm = math.hypot(*(math.ldexp(m, e - top) for m, e in norms))
+    error = math.hypot(*(math.ldexp(m, e - top) for m, e in errors))
+    try:
+        whole = math.ldexp(norm, top)
+    except OverflowError:
+        whole = sys.float_info.max
+    return whole, error / norm if norm else 0.0
 
 
 def prune_totals(rows: list[PrunedTensor]) -> dict[str, Any]:
@@ -240,8 +267,8 @@ def prune_totals(rows: list[PrunedTensor]) -> dict[str, Any]:
     """
     groups, values = sum(row.groups for row in rows), sum(row.values for row in rows)
     kept = sum(r * n for row in rows for r, n in enumerate(row.kept_rows_histogram))
-    norm = math.hypot(*(row.norm for row in rows))
-    error = math.hypot(*(row.relative_error * row.norm for row in rows))
+    parts = [(math.frexp(row.norm), row.relative_error) for row in rows]
+    _, relative_error = _relative([part for part, _ in parts], [(m * r, e) for (m, e), r in parts])
     packed = [row.packed_bits for row in rows if row.packed_bits is not None]
     packed_bits = sum(packed) if len(packed) == len(rows) else None
     return {
@@ -252,7 +279,7 @@ def prune_totals(rows: list[PrunedTensor]) -> dict[str, Any]:
         "window_limited_groups": sum(row.window_limited_groups for row in rows),
         "kept_rows_mean": share_of(kept, groups),
         "kept_rows_max": max((row.kept_rows_max for row in rows), default=None),
-        "relative_error": error / norm if norm else 0.0,
+        "relative_error": relative_error,
         "changed_values": sum(row.changed_values for row in rows),
         "zeros_before": sum(row.zeros_before for row in rows),
         "zeros_after": sum(row.zeros_after for row in rows),

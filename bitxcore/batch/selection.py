@@ -5,15 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 
+from bitxcore.checks import check_one_of
 from bitxcore.dumps import Dump, Tensor
 from bitxcore.engine import Array, locate_nonfinite
 from bitxcore.errors import OptionError, TensorError, error_context
 from bitxcore.formats import NumberFormat, fixed_width, format_of, number_format
-from bitxcore.groups import Layout
+from bitxcore.groups import LAYOUTS, Layout
 
 T = TypeVar("T")
 
@@ -61,6 +62,9 @@ class Selection:
             number_format(format)
         for pattern in self.include:
             if not any(fnmatchcase(name, pattern) for name in dump):
+                ignored = next((name for name in dump.ignored if fnmatchcase(name, pattern)), None)
+                if ignored is not None:
+                    raise TensorError(dump.ignored[ignored], path=dump.path, tensor=ignored)
                 raise OptionError(f"no tensor is named like {pattern!r}", path=dump.path)
         alone = len(dump) == 1
         tensors, left_out = [], dict(dump.ignored)
@@ -109,7 +113,7 @@ def unusable(tensor: Tensor, format: str | None = None) -> str | None:  # noqa: 
             if not format_of(tensor.dtype).is_float:
                 return f"{format} is made from floats, but the array is {tensor.dtype}"
         else:
-            format_of(tensor.dtype, format)
+            format_of(read_dtype(tensor, format), format)
     except TensorError as error:
         return error.message  # without the hint, a list of all formats
     return None
@@ -123,9 +127,45 @@ def grouped(left_out: dict[str, str]) -> dict[str, list[str]]:
     return dict(sorted(reasons.items(), key=lambda item: -len(item[1])))
 
 
-def channel_first(tensor: Tensor) -> Layout:
-    """Return the layout to turn a tensor by; one of a single dimension is one filter as it is."""
-    return tensor.layout if tensor.ndim > 1 else Layout()
+def read_dtype(tensor: Tensor, format: str | NumberFormat | None) -> np.dtype[Any]:  # noqa: A002
+    """Return the dtype to read a tensor in: raw bytes (NumPy's ``V2``) that a format fits are of its dtype.
+
+    NumPy writes bfloat16 and most float8 so.
+    """
+    raw = tensor.dtype.kind == "V" and tensor.dtype.type is np.void and not tensor.dtype.names
+    if raw and format is not None and not fixed_width(format) and not tensor.dtype.subdtype:
+        form = number_format(format) if isinstance(format, str) else format
+        if form.dtype.itemsize == tensor.dtype.itemsize:
+            return form.dtype
+    return tensor.dtype
+
+
+def read_values(tensor: Tensor, format: str | NumberFormat | None) -> Array:  # noqa: A002
+    """Read a tensor in the dtype of `read_dtype`."""
+    values = tensor.read()
+    dtype = read_dtype(tensor, format)
+    return values if dtype == values.dtype else values.view(dtype)
+
+
+def channel_first(tensor: Tensor, layout: str | None = None) -> Layout:
+    """Return the layout to turn a tensor by; one of a single dimension is one filter as it is.
+
+    Parameters
+    ----------
+    tensor : Tensor
+    layout : str, optional
+        A name of `LAYOUTS`, in place of what the container tells.
+
+    Raises
+    ------
+    OptionError
+        If no layout has that name.
+    """
+    if layout is not None:
+        check_one_of(tuple(LAYOUTS), "layout", layout)
+    if tensor.ndim < 2:
+        return Layout()
+    return tensor.layout if layout is None else LAYOUTS[layout]
 
 
 def on_turned(
@@ -134,6 +174,7 @@ def on_turned(
     stored: Array,
     work: Callable[[Array], T],
     format: str | NumberFormat | None,  # noqa: A002
+    layout: str | None = None,
 ) -> T:
     """Call `work` with the output channel on axis 0.
 
@@ -147,18 +188,20 @@ def on_turned(
         From the turned values to a result.
     format : str or NumberFormat, optional
         What `work` reads them in.
+    layout : str, optional
+        As of `channel_first`.
 
     Raises
     ------
     TensorError
         Those of `work`, with file and tensor; an index is that of the value as stored.
     """
-    layout = channel_first(tensor)
+    first = channel_first(tensor, layout)
     try:
-        return work(layout.turn(stored))
+        return work(first.turn(stored))
     except TensorError as error:
         with error_context(path=dump.path, tensor=tensor.name):
-            if error.index is None or layout == Layout():
+            if error.index is None or first == Layout():
                 raise
             fmt = format_of(stored.dtype, None if fixed_width(format) else format)
             raise locate_nonfinite(np.ascontiguousarray(stored), fmt) from error

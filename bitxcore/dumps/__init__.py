@@ -158,8 +158,8 @@ def _open_folder(folder: Path) -> Dump:
     if len(indices) == 1:
         shards = open_dump(indices[0])
         others = set(paths).difference(shards.files())
-        shards.ignored = {
-            str(path.relative_to(folder)): f"not a part of {indices[0].name}" for path in others
+        shards.ignored |= {
+            str(path.relative_to(folder)): f"not a part of {indices[0].name}" for path in sorted(others)
         }
         return shards
     return open_directory(folder, paths, open_dump)

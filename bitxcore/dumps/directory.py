@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import os
+from collections import Counter
 from collections.abc import Callable, Iterable
 from contextlib import ExitStack
 from pathlib import Path
@@ -13,7 +14,7 @@ import numpy.typing as npt
 
 from bitxcore.dumps.base import Dump, Replace, Tensor, TensorProgress
 from bitxcore.dumps.shards import INDEX_SUFFIX, ShardsDump
-from bitxcore.dumps.trust import inside, reading
+from bitxcore.dumps.trust import check_link, reading
 from bitxcore.errors import DumpError
 from bitxcore.files import atomic_directory
 
@@ -24,7 +25,7 @@ def find_dumps(folder: Path, is_dump: Callable[[Path], bool]) -> list[Path]:
     Raises
     ------
     DumpError
-        If a symbolic link leads out of `folder`.
+        If a symbolic link leads out of `folder`, other than into the cache that it is a part of.
     """
 
     def fail(error: OSError) -> None:
@@ -37,7 +38,7 @@ def find_dumps(folder: Path, is_dump: Callable[[Path], bool]) -> list[Path]:
             for name in (*folders, *names):
                 path = Path(root) / name
                 if not name.startswith(".") and path.is_symlink():
-                    inside(folder, str(path.relative_to(folder)))
+                    check_link(folder, path)
             found += [
                 Path(root) / name for name in names if not name.startswith(".") and is_dump(Path(root) / name)
             ]
@@ -47,7 +48,8 @@ def find_dumps(folder: Path, is_dump: Callable[[Path], bool]) -> list[Path]:
 def open_directory(folder: Path, paths: list[Path], open_one: Callable[[Path], Dump]) -> DirectoryDump:
     """Open dumps below a folder.
 
-    Tensors are named ``relative/file.npz/name``, or ``relative/file`` for ``file.npy``.
+    Tensors are named ``relative/file.npz/name``, or ``relative/file`` for ``file.npy``; files whose names
+    differ by the case of the suffix only, such as ``file.npy`` and ``file.NPY``, keep it.
 
     Parameters
     ----------
@@ -75,14 +77,22 @@ class DirectoryDump(Dump):
         self._members = members
         self._renamed: dict[int, Tensor] = {}
         ignored: dict[str, str] = {}
+        tensors: dict[str, Tensor] = {}
+        short = {id(member): member.path.relative_to(folder).with_suffix("").as_posix() for member in members}
+        lone = Counter(short[id(member)] for member in members if member.container == "npy")
         for member in members:
-            file = member.path.relative_to(folder)
+            file = member.path.relative_to(folder).as_posix()
             for name, tensor in member.items():
                 renamed = self._renamed[id(tensor)] = copy.copy(tensor)
-                npy = member.container == "npy"
-                renamed.name = file.with_suffix("").as_posix() if npy else f"{file.as_posix()}/{name}"
-            ignored |= {f"{file.as_posix()}/{name}": why for name, why in member.ignored.items()}
-        super().__init__(folder, "directory", {tensor.name: tensor for tensor in self._renamed.values()})
+                if member.container != "npy":
+                    renamed.name = f"{file}/{name}"
+                else:
+                    renamed.name = short[id(member)] if lone[short[id(member)]] == 1 else file
+                if renamed.name in tensors:
+                    raise DumpError("two files give tensors of this name", path=folder, tensor=renamed.name)
+                tensors[renamed.name] = renamed
+            ignored |= {f"{file}/{name}": why for name, why in member.ignored.items()}
+        super().__init__(folder, "directory", tensors)
         self.ignored = ignored
 
     def files(self) -> list[Path]:

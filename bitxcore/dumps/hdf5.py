@@ -10,15 +10,19 @@ import numpy as np
 import numpy.typing as npt
 
 from bitxcore.dumps.base import Dump, Tensor
-from bitxcore.dumps.trust import Place, Source, check_expansion, declared_bytes, reading
+from bitxcore.dumps.hdf5_virtual import VirtualSources
+from bitxcore.dumps.keras import is_keras, keras_layout
+from bitxcore.dumps.trust import Place, Source, check_expansion, declared_bytes, one_line, reading
 from bitxcore.errors import DumpError
+from bitxcore.groups import Layout
 
 
 class _Dataset(Tensor):
     """One dataset; rows are read as slices."""
 
-    def __init__(self, dataset: Any, place: Place) -> None:
-        super().__init__(str(place.tensor), dataset.shape, dataset.dtype.newbyteorder("="))
+    def __init__(self, dataset: Any, place: Place, layout: Layout | None, is_weight: bool | None) -> None:
+        dtype = dataset.dtype.newbyteorder("=")
+        super().__init__(str(place.tensor), dataset.shape, dtype, layout, is_weight)
         self._dataset = dataset
         self._place = place
         self.row_step = dataset.chunks[0] if dataset.chunks else 1
@@ -43,8 +47,9 @@ class _Dataset(Tensor):
 def open_hdf5(path: Path) -> Hdf5Dump:
     """Open an HDF5 file.
 
-    Links, virtual datasets and raw storage that lead to another file are refused. Soft links to a
-    dataset list it under both names. Text, references and other variable-length data are ignored.
+    Links, virtual datasets and raw storage that lead to another file are refused, and virtual datasets
+    that miss values. Soft links to a dataset list it under both names. Text, references and other
+    variable-length data are ignored. In files of Keras, layouts and weights are known.
     """
     Source.of(path)
     with reading(path):
@@ -69,17 +74,18 @@ class Hdf5Dump(Dump):
                 if isinstance(file[name], h5py.Dataset):
                     with reading(Place(path, name)):
                         found[name] = file[name]
+        keras = is_keras(file, found)
+        sources = VirtualSources()
         tensors: dict[str, Tensor] = {}
         ignored: dict[str, str] = {}
         for name, dataset in found.items():
             with reading(place := Place(path, name)):
-                if dataset.shape is None or dataset.dtype.hasobject:
-                    ignored[name] = (
-                        "empty dataspace" if dataset.shape is None else "text or variable-length data"
-                    )
+                if reason := _unread(dataset):
+                    ignored[name] = reason
                 else:
-                    _check(dataset)
-                    tensors[name] = _Dataset(dataset, place)
+                    _check(dataset, sources)
+                    layout = keras_layout(name, dataset.shape) if keras else None
+                    tensors[name] = _Dataset(dataset, place, layout, layout is not None if keras else None)
         super().__init__(path, "hdf5", tensors)
         self.ignored = ignored
 
@@ -114,7 +120,18 @@ def _walk(path: Path, file: Any) -> list[tuple[str, type]]:
     return sorted(links, key=lambda link: link[0])
 
 
-def _check(dataset: Any) -> None:
+def _unread(dataset: Any) -> str | None:
+    """Say why a dataset is no tensor of numbers, or return None if it is one."""
+    if dataset.shape is None:
+        return "empty dataspace"
+    try:
+        objects = dataset.dtype.hasobject
+    except TypeError as error:
+        return one_line(error)
+    return "text or variable-length data" if objects else None
+
+
+def _check(dataset: Any, sources: VirtualSources) -> None:
     if dataset.external:
         raise DumpError(f"its values are in another file, {dataset.external[0][0]!r}")
     if dataset.chunks is not None and (len(dataset.chunks) != dataset.ndim or 0 in dataset.chunks):
@@ -123,9 +140,6 @@ def _check(dataset: Any) -> None:
     stored = dataset.id.get_storage_size()
     nbytes = declared_bytes(dataset.shape, dataset.dtype)
     if dataset.is_virtual:
-        sources = dataset.virtual_sources()
-        outside = next((source.file_name for source in sources if source.file_name != "."), None)
-        if outside is not None:
-            raise DumpError(f"is virtual, with values in another file, {outside!r}")
+        sources.check(dataset)
         stored = Path(dataset.file.filename).stat().st_size
     check_expansion(nbytes, stored)

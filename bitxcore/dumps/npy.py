@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+from ml_dtypes import float8_e5m2
 from numpy.lib import format as npy_format
 
 from bitxcore.dumps.base import Dump, Replace, TensorProgress
 from bitxcore.dumps.span import SpanTensor
-from bitxcore.dumps.trust import Place, Source, declared_bytes, reading
+from bitxcore.dumps.trust import Place, Source, UnsupportedError, declared_bytes, one_line, reading
 from bitxcore.dumps.writing import write_blocks
 from bitxcore.errors import DumpError
 from bitxcore.files import atomic_file
@@ -45,10 +46,29 @@ class NpyHeader:
 
 
 def parse_header(start: bytes, where: Place) -> NpyHeader:
-    """Parse the first bytes (`HEADER_BYTES` are enough) of a ``.npy`` file; never unpickles."""
-    stream = io.BytesIO(start)
+    """Parse the first bytes (`HEADER_BYTES` are enough) of a ``.npy`` file; never unpickles.
+
+    NumPy writes float8_e5m2, and no other dtype, as ``<f1``, and can't read that name.
+    """
     with reading(where):
-        version = npy_format.read_magic(stream)
+        try:
+            shape, order, dtype, length = _parse(start)
+        except ValueError as error:
+            if not str(error).startswith("descr is not a valid dtype"):
+                raise
+            shape, order, dtype, length = _parse(start.replace(b"'<f1'", b"'|V1'", 1), unknown=error)
+            dtype = np.dtype(float8_e5m2)
+        return NpyHeader(shape, dtype, order, start[:length], declared_bytes(shape, dtype))
+
+
+def _parse(
+    start: bytes, unknown: ValueError | None = None
+) -> tuple[tuple[int, ...], Literal["C", "F"], np.dtype[Any], int]:
+    """Return shape, order, dtype and the header's bytes; of a dtype that is `unknown`, if it is ``V1``."""
+    stream = io.BytesIO(start)
+    dtype: Any
+    version = npy_format.read_magic(stream)
+    try:
         if version == (1, 0):
             shape, fortran, dtype = npy_format.read_array_header_1_0(stream)
         elif version in {(2, 0), (3, 0)}:
@@ -56,8 +76,14 @@ def parse_header(start: bytes, where: Place) -> NpyHeader:
             shape, fortran, dtype = npy_format.read_array_header_2_0(stream)
         else:
             raise DumpError(f".npy version {version} is not known")
-        nbytes = declared_bytes(shape, dtype)
-        return NpyHeader(shape, dtype, "F" if fortran else "C", start[: stream.tell()], nbytes)
+    except ValueError:
+        if unknown is None:
+            raise
+        dtype = None
+    if unknown is not None and dtype != np.dtype("V1"):
+        raise UnsupportedError(f"can't be read: {one_line(unknown)}") from unknown
+    order: Literal["C", "F"] = "F" if fortran else "C"
+    return shape, order, dtype, stream.tell()
 
 
 def open_npy(path: Path) -> NpyDump:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import struct
 import zipfile
 import zlib
@@ -17,12 +18,13 @@ from bitxcore.closing import Closing
 from bitxcore.dumps.base import BLOCK_BYTES, Dump, Replace, Tensor, TensorProgress
 from bitxcore.dumps.npy import HEADER_BYTES, NpyHeader, parse_header
 from bitxcore.dumps.span import SpanTensor
-from bitxcore.dumps.trust import Place, Source, check_expansion, reading
+from bitxcore.dumps.trust import Place, Source, UnsupportedError, check_expansion, one_line, reading
 from bitxcore.dumps.writing import COPY_BYTES, copy_bytes, write_blocks
-from bitxcore.errors import DumpError
+from bitxcore.errors import DumpError, error_context
 from bitxcore.files import atomic_file
 
 _LOCAL_HEADER = struct.Struct("<4s22x2H")
+_MAX_NAME_BYTES = (1 << 16) - 1
 _EARLIEST = (1980, 1, 1, 0, 0, 0)  # of zip: equal tensors give equal files
 
 
@@ -84,7 +86,7 @@ class _Member:
 
 
 def _place(path: Path, info: zipfile.ZipInfo) -> Place:
-    name = info.filename
+    name = info.orig_filename
     return Place(path, name.removesuffix(".npy"), f"member {name!r}")
 
 
@@ -207,7 +209,10 @@ class _StoredArray(_Array):
 
 
 def open_npz(path: Path) -> NpzDump:
-    """Open a ``.npz`` archive: the headers of its members are read, not their values."""
+    """Open a ``.npz`` archive: the headers of its members are read, not their values.
+
+    Members that are no arrays of numbers (Python objects, which would be unpickled) are ignored.
+    """
     source = Source.of(path)
     with reading(path), zipfile.ZipFile(path) as archive:
         infos = archive.infolist()
@@ -217,15 +222,21 @@ def open_npz(path: Path) -> NpzDump:
     ignored: dict[str, str] = {}
     seen: set[str] = set()
     for info in infos:
-        if info.filename in seen:
-            raise DumpError(f"two members are named {info.filename!r}", path=path)
-        seen.add(info.filename)
-        if not info.filename.endswith(".npy"):
-            ignored[info.filename] = "not a .npy member"
+        full = info.orig_filename  # zipfile cuts names at a NUL
+        if full in seen:
+            raise DumpError(f"two members are named {full!r}", path=path)
+        seen.add(full)
+        if not full.endswith(".npy"):
+            ignored[full] = "not a .npy member"
             continue
         member = _Member(source, info)
-        name = info.filename.removesuffix(".npy")
-        tensors[name] = (_StoredArray if member.stored else _Array)(member, member.header(), name)
+        name = full.removesuffix(".npy")
+        try:
+            header = member.header()
+        except UnsupportedError as error:
+            ignored[name] = error.message
+            continue
+        tensors[name] = (_StoredArray if member.stored else _Array)(member, header, name)
     return NpzDump(source, tensors, ignored)
 
 
@@ -241,7 +252,7 @@ class NpzDump(Dump):
     def rewrite(self, out: Path, replace: Replace, progress: TensorProgress | None = None) -> None:
         """Write the archive again: every member in its place, with its compression, name and date."""
         self._source.check()
-        by_member = {array.member.info.filename: array for array in self._arrays.values()}
+        by_member = {array.member.info.orig_filename: array for array in self._arrays.values()}
         with (
             atomic_file(out, inputs=self.files()) as temporary,
             zipfile.ZipFile(self.path) as archive,
@@ -249,7 +260,7 @@ class NpzDump(Dump):
         ):
             target.comment = archive.comment
             for info in archive.infolist():
-                array = by_member.get(info.filename)
+                array = by_member.get(info.orig_filename)
                 new = replace(array) if array else None
                 with target.open(_like(info), "w", force_zip64=True) as file:
                     if array and new is not None:
@@ -265,8 +276,42 @@ class NpzDump(Dump):
                     progress(array)
 
 
+def _header(tensor: Tensor) -> bytes:
+    """Return what stands before the values of a tensor; an error if NumPy would not read it."""
+    buffer = io.BytesIO()
+    descr = npy_format.dtype_to_descr(tensor.dtype)
+    header = {"descr": descr, "fortran_order": False, "shape": tensor.shape}
+    try:
+        npy_format.write_array_header_1_0(buffer, header)
+        npy_format.read_array_header_1_0(io.BytesIO(buffer.getvalue()[npy_format.MAGIC_LEN :]))
+    except ValueError as error:
+        raise DumpError(f".npz can't hold this dtype: {one_line(error)}") from error
+    return buffer.getvalue()
+
+
+def _can_name(dtype: np.dtype[Any]) -> bool:
+    """Whether NumPy reads the name that it writes for `dtype` as that dtype."""
+    try:
+        return npy_format.descr_to_dtype(npy_format.dtype_to_descr(dtype)) == dtype
+    except (TypeError, ValueError):
+        return False
+
+
+def _check_name(name: str) -> None:
+    """Refuse a member's name that an archive would store otherwise, or not at all."""
+    if "\0" in name or zipfile.ZipInfo(name, _EARLIEST).filename != name:
+        raise DumpError(".npz can't hold this name, which zip would cut or change; use .safetensors")
+    try:
+        length = len(name.encode())
+    except UnicodeEncodeError as error:
+        raise DumpError(".npz can't hold this name; it is not Unicode text") from error
+    if length > _MAX_NAME_BYTES:
+        raise DumpError(f".npz can't hold this name of {length} bytes, more than {_MAX_NAME_BYTES}")
+
+
 def _like(info: zipfile.ZipInfo) -> zipfile.ZipInfo:
     copy = zipfile.ZipInfo(info.filename, info.date_time)
+    copy.filename = info.orig_filename  # zipfile cuts names at a NUL
     copy.compress_type = info.compress_type
     copy.comment = info.comment
     copy.create_system = info.create_system
@@ -283,19 +328,17 @@ def write_npz(dump: Dump, out: Path, replace: Replace, progress: TensorProgress 
         If a dtype is not one that NumPy's format can name (bfloat16, float8).
     """
     for tensor in dump.values():
-        if npy_format.descr_to_dtype(npy_format.dtype_to_descr(tensor.dtype)) != tensor.dtype:
+        if not _can_name(tensor.dtype):
             raise DumpError(f".npz can't hold {tensor.dtype}; use .safetensors", path=out, tensor=tensor.name)
+        with error_context(path=out, tensor=tensor.name):
+            _check_name(f"{tensor.name}.npy")
+            _header(tensor)
     with zipfile.ZipFile(out, "w") as target:
         for tensor in dump.values():
             new = replace(tensor)
-            header = {
-                "descr": npy_format.dtype_to_descr(tensor.dtype),
-                "fortran_order": False,
-                "shape": tensor.shape,
-            }
             info = zipfile.ZipInfo(f"{tensor.name}.npy", _EARLIEST)
             with target.open(info, "w", force_zip64=True) as file:
-                npy_format.write_array_header_1_0(file, header)
+                file.write(_header(tensor))
                 write_blocks(file, tensor, tensor.blocks() if new is None else new, tensor.dtype)
             if progress:
                 progress(tensor)

@@ -19,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bitxcore.dumps.base import Dump, Replace, Tensor, TensorProgress
+from bitxcore.dumps.onnx_files import refuse_foreign
 from bitxcore.dumps.onnx_graph import Constant, Scope, scopes
 from bitxcore.dumps.onnx_layout import weight_layouts
 from bitxcore.dumps.span import SpanTensor
@@ -210,7 +211,7 @@ class OnnxDump(Dump):
     def _span(self, constant: Constant, nbytes: int | None) -> _Span:
         entries = {entry.key: entry.value for entry in constant.proto.external_data}
         location = os.path.normpath(entries.get("location", ""))
-        target = inside(self._source.path.parent, entries.get("location", ""))
+        target = inside(self._source.path.parent, entries.get("location", ""), self._source.path)
         if location not in self._sources:
             self._sources[location] = Source.of(target)
         source = self._sources[location]
@@ -242,8 +243,7 @@ class OnnxDump(Dump):
         for target in targets:
             if target == out:
                 raise DumpError("is also the name of an external data file; choose another output", path=out)
-            if target.exists() and not out.exists():
-                raise DumpError("exists and may belong to another model; choose another folder", path=target)
+        refuse_foreign(out, targets, self.files(), lambda path: open_onnx(path).files())
         _, constants = _listed(self.path, model := _load(self._source))
         with ExitStack() as stack:
             for target in targets:

@@ -48,6 +48,7 @@ _DTYPES = {
         "C64": np.complex64,
     }.items()
 }
+_UNREAD_BITS = {"F4": 4, "F6_E2M3": 6, "F6_E3M2": 6}  # of the format, but not of NumPy
 _NAMES = {dtype: name for name, dtype in _DTYPES.items()}
 
 
@@ -86,7 +87,10 @@ def _header(source: Source) -> bytes:
 
 
 def open_safetensors(path: Path) -> SafetensorsDump:
-    """Open one ``.safetensors`` file; tensors come in the order of its header."""
+    """Open one ``.safetensors`` file; tensors come in the order of its header.
+
+    Tensors of several values a byte (F4, F6) are ignored.
+    """
     source = Source.of(path)
     raw = _header(source)
     if raw[8:9] != b"{":
@@ -95,12 +99,15 @@ def open_safetensors(path: Path) -> SafetensorsDump:
     metadata = entries.pop(METADATA, None) or {}
     if not isinstance(metadata, dict) or not all(isinstance(value, str) for value in metadata.values()):
         raise DumpError(f"{METADATA} is not a map from text to text", path=path)
-    tensors: dict[str, SpanTensor] = {}
+    spans: dict[str, SpanTensor] = {}
+    ignored: dict[str, str] = {}
     for name, entry in entries.items():
         with reading(Place(path, name)):
-            tensors[name] = _tensor(source, len(raw), name, entry)
+            spans[name] = _tensor(source, len(raw), name, entry)
+            if entry["dtype"] in _UNREAD_BITS:
+                ignored[name] = f"dtype {entry['dtype']}"
     end = len(raw)
-    for tensor in sorted(tensors.values(), key=lambda tensor: (tensor.offset, tensor.nbytes)):
+    for tensor in sorted(spans.values(), key=lambda tensor: (tensor.offset, tensor.nbytes)):
         if tensor.offset != end:
             fault = "overlaps the one before" if tensor.offset < end else "leaves a hole before it"
             raise DumpError(
@@ -109,13 +116,15 @@ def open_safetensors(path: Path) -> SafetensorsDump:
         end += tensor.nbytes
     if end != source.size:
         raise DumpError(f"{source.size - end} bytes belong to no tensor", path=path)
-    return SafetensorsDump(path, tensors, raw, metadata)
+    return SafetensorsDump(path, spans, raw, metadata, ignored)
 
 
 def _tensor(source: Source, base: int, name: str, entry: Any) -> SpanTensor:
     if not isinstance(entry, dict) or not {"dtype", "shape", "data_offsets"} <= entry.keys():
         raise DumpError("the entry lacks dtype, shape or data_offsets")
-    dtype = _DTYPES.get(entry["dtype"]) if isinstance(entry["dtype"], str) else None
+    name_of_dtype = entry["dtype"] if isinstance(entry["dtype"], str) else ""
+    bits = _UNREAD_BITS.get(name_of_dtype)
+    dtype = np.dtype(np.uint8) if bits else _DTYPES.get(name_of_dtype)
     if dtype is None:
         raise DumpError(f"dtype {str(entry['dtype'])[:50]!r} is not supported")
     shape, offsets = entry["shape"], entry["data_offsets"]
@@ -128,6 +137,9 @@ def _tensor(source: Source, base: int, name: str, entry: Any) -> SpanTensor:
     ):
         raise DumpError("data_offsets are not two integers from 0")
     nbytes = declared_bytes(shape, dtype)
+    if bits:
+        nbytes = -(-nbytes * bits // 8)
+        shape = [nbytes]
     if offsets[1] - offsets[0] != nbytes:
         raise DumpError(f"data_offsets {offsets} span another size than the {nbytes} bytes of its shape")
     return SpanTensor(source, base + offsets[0], name, tuple(shape), dtype.newbyteorder("<"))
@@ -143,11 +155,17 @@ class SafetensorsDump(Dump):
     """
 
     def __init__(
-        self, path: Path, tensors: dict[str, SpanTensor], header: bytes, metadata: dict[str, str]
+        self,
+        path: Path,
+        spans: dict[str, SpanTensor],
+        header: bytes,
+        metadata: dict[str, str],
+        ignored: dict[str, str],
     ) -> None:
-        super().__init__(path, "safetensors", tensors)
+        super().__init__(path, "safetensors", {name: x for name, x in spans.items() if name not in ignored})
         self.metadata = metadata
-        self._spans = tensors
+        self.ignored = ignored
+        self._spans = spans
         self._header = header
 
     def rewrite(self, out: Path, replace: Replace, progress: TensorProgress | None = None) -> None:
@@ -159,7 +177,7 @@ class SafetensorsDump(Dump):
         ):
             target.write(self._header)
             for tensor in self._spans.values():
-                new = replace(tensor)
+                new = None if tensor.name in self.ignored else replace(tensor)
                 target.seek(tensor.offset)
                 if new is None:
                     tensor.source.check()
@@ -167,7 +185,7 @@ class SafetensorsDump(Dump):
                     copy_bytes(tensor.place, source, target, tensor.nbytes)
                 else:
                     write_blocks(target, tensor, new, tensor.stored)
-                if progress:
+                if progress and tensor.name not in self.ignored:
                     progress(tensor)
 
 
@@ -180,12 +198,16 @@ def write_safetensors(dump: Dump, out: Path, replace: Replace, progress: TensorP
     Raises
     ------
     DumpError
-        If a dtype is not one of the format's.
+        If a dtype or a name is not one of the format's, or the header is too long for its readers.
     """
     tensors = list(dump.values())
     for tensor in tensors:
         if tensor.name == METADATA:
             raise DumpError(".safetensors keeps that name for itself", path=out, tensor=tensor.name)
+        if any("\ud800" <= letter <= "\udfff" for letter in tensor.name):
+            raise DumpError(
+                ".safetensors can't hold this name; it is not Unicode text", path=out, tensor=tensor.name
+            )
         if tensor.dtype not in _NAMES:
             raise DumpError(f".safetensors can't hold {tensor.dtype}", path=out, tensor=tensor.name)
     metadata = {"format": "pt"} if dump.container == "torch" else getattr(dump, "metadata", {})
@@ -204,6 +226,8 @@ def write_safetensors(dump: Dump, out: Path, replace: Replace, progress: TensorP
         }
     header = json.dumps(entries, separators=(",", ":"), ensure_ascii=False).encode()
     header += b" " * (-len(header) % 8)
+    if len(header) > MAX_HEADER_BYTES:
+        raise DumpError(f"needs a header of {len(header)} bytes, more than {MAX_HEADER_BYTES}", path=out)
     with out.open("wb") as file:
         file.write(len(header).to_bytes(8, "little") + header)
         for tensor in tensors:

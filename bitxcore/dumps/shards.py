@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
+
+import numpy.typing as npt
 
 from bitxcore.dumps.base import Dump, Replace, Tensor, TensorProgress
 from bitxcore.dumps.safetensors import MAX_HEADER_BYTES, SafetensorsDump, load_json, open_safetensors
@@ -17,10 +21,12 @@ INDEX_SUFFIX = ".safetensors.index.json"
 def open_shards(path: Path) -> ShardsDump:
     """Open a sharded dump by its index; tensors come shard by shard.
 
+    Tensors of a shard that the index leaves out, or places in another shard, are ignored.
+
     Raises
     ------
     DumpError
-        If a shard's name is not that of a file beside the index, or index and shards disagree.
+        If a shard's name is not that of a file beside the index, or lacks a tensor of the index.
     """
     source = Source.of(path)
     if source.size > MAX_HEADER_BYTES:
@@ -33,18 +39,24 @@ def open_shards(path: Path) -> ShardsDump:
         with reading(Place(path, part=f"shard {name!r}")):
             if not name.endswith(".safetensors") or "/" in name or "\\" in name:
                 raise DumpError("is not the name of a .safetensors file beside the index")
-            file = inside(path.parent, name)
+            file = inside(path.parent, name, path)
         shards.append(open_safetensors(file))
     tensors: dict[str, Tensor] = {}
+    ignored: dict[str, str] = {}
     for shard in shards:
         for name, tensor in shard.items():
-            if weight_map.get(name) != shard.path.name:
-                raise DumpError(f"{path.name} does not place it here", path=shard.path, tensor=name)
-            tensors[name] = tensor
+            if weight_map.get(name) == shard.path.name:
+                tensors[name] = tensor
+            elif name in weight_map:
+                ignored[f"{shard.path.name}/{name}"] = f"{path.name} places it in {weight_map[name]}"
+            else:
+                ignored[f"{shard.path.name}/{name}"] = f"not in {path.name}"
     for name, shard_name in weight_map.items():
         if name not in tensors:
             raise DumpError(f"is not in {shard_name}", path=path, tensor=name)
-    return ShardsDump(path, shards, tensors)
+    dump = ShardsDump(path, shards, tensors)
+    dump.ignored = ignored
+    return dump
 
 
 class ShardsDump(Dump):
@@ -72,6 +84,15 @@ class ShardsDump(Dump):
 
     def rewrite_into(self, folder: Path, replace: Replace, progress: TensorProgress | None = None) -> None:
         """Write shards and index into an existing folder."""
+        listed = {id(tensor) for tensor in self.values()}
+
+        def replace_listed(tensor: Tensor) -> npt.NDArray[Any] | Iterable[npt.NDArray[Any]] | None:
+            return replace(tensor) if id(tensor) in listed else None
+
+        def progress_listed(tensor: Tensor) -> None:
+            if progress and id(tensor) in listed:
+                progress(tensor)
+
         for shard in self._shards:
-            shard.rewrite(folder / shard.path.name, replace, progress)
+            shard.rewrite(folder / shard.path.name, replace_listed, progress_listed)
         shutil.copyfile(self.path, folder / self.path.name)

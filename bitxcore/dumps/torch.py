@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import re
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bitxcore.dumps.base import Dump, Tensor
+from bitxcore.dumps.torch_sums import Checksums
 from bitxcore.dumps.trust import Place, Source, check_expansion, declared_bytes, reading
 from bitxcore.errors import DumpError, MissingExtraError
 
@@ -36,10 +37,11 @@ def _torch() -> Any:
 class _StateTensor(Tensor):
     """One tensor of a state dict, mapped from the file."""
 
-    def __init__(self, value: Any, dtype: np.dtype[Any], place: Place) -> None:
+    def __init__(self, value: Any, dtype: np.dtype[Any], place: Place, check: Callable[[], None]) -> None:
         super().__init__(str(place.tensor), tuple(value.shape), dtype)
         self._value = value
         self._place = place
+        self._check = check
 
     def read(self) -> npt.NDArray[Any]:
         """Read all values."""
@@ -53,6 +55,7 @@ class _StateTensor(Tensor):
 
     def _copy(self, value: Any) -> npt.NDArray[Any]:
         torch = _torch()
+        self._check()
         with reading(self._place):
             if self.dtype.type.__module__ != "numpy":
                 # torch's .numpy() does not know these; the codes are the same.
@@ -65,12 +68,13 @@ def open_torch(path: Path) -> TorchDump:
     """Open a ``torch.save`` file that holds tensors in (nested) dicts, lists or alone.
 
     Names are keys joined by dots; a lone tensor is named like the file. Files in the zip format (torch
-    1.6 and later) are mapped; older ones are read whole.
+    1.6 and later) are mapped; older ones are read whole. The checksums of a zip are tested: of what
+    describes the tensors at once, of their values when the first is read.
 
     Raises
     ------
     DumpError
-        If unpickling would need more than tensors and plain containers.
+        If unpickling would need more than tensors and plain containers, or a checksum does not match.
     MissingExtraError
         If torch is not installed.
     """
@@ -78,6 +82,9 @@ def open_torch(path: Path) -> TorchDump:
     source = Source.of(path)
     with reading(path):
         mapped = zipfile.is_zipfile(path)
+        sums = Checksums(source) if mapped else None
+        if sums:
+            sums.check_descriptions()
         # From bytes in memory, a damaged length in an old file can't ask for more than there is.
         file = path if mapped else io.BytesIO(path.read_bytes())
         try:
@@ -91,13 +98,13 @@ def open_torch(path: Path) -> TorchDump:
                 ) from error
             reason = fault[1] if fault else "its pickle needs more than tensors and plain containers"
             raise DumpError(f"can't be read as weights only: {reason}", path=path) from error
-        return TorchDump(source, state)
+        return TorchDump(source, state, sums.check_values if sums else source.check)
 
 
 class TorchDump(Dump):
     """One ``torch.save`` file."""
 
-    def __init__(self, source: Source, state: Any) -> None:
+    def __init__(self, source: Source, state: Any, check: Callable[[], None]) -> None:
         torch = _torch()
         tensors: dict[str, Tensor] = {}
         ignored: dict[str, str] = {}
@@ -108,6 +115,8 @@ class TorchDump(Dump):
                 raise DumpError("two entries flatten to this name", path=source.path, tensor=name)
             if not isinstance(value, torch.Tensor):
                 ignored[name] = f"not a tensor: {type(value).__name__}"
+            elif value.is_meta:
+                ignored[name] = "meta tensor, without values"
             elif value.layout is not torch.strided or value.is_quantized:
                 ignored[name] = f"{value.layout} {value.dtype} tensor"
             elif (dtype := _numpy_dtype(torch, value.dtype)) is None:
@@ -115,7 +124,7 @@ class TorchDump(Dump):
             else:
                 with reading(place):
                     check_expansion(declared_bytes(tuple(value.shape), dtype), source.size)
-                tensors[name] = _StateTensor(value.detach(), dtype, place)
+                tensors[name] = _StateTensor(value.detach(), dtype, place, check)
         super().__init__(source.path, "torch", tensors)
         self.ignored = ignored
 

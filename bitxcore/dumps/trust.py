@@ -75,6 +75,10 @@ class Source:
             return file.read(min(nbytes, self.size))
 
 
+class UnsupportedError(DumpError):
+    """A tensor that is whole, but of a kind that is not read."""
+
+
 @contextmanager
 def reading(where: Place | Path) -> Iterator[None]:
     """Turn whatever a parser raises on damaged bytes into a one-line `DumpError`, and tell where it was.
@@ -122,13 +126,15 @@ def declared_bytes(shape: Sequence[Any], dtype: np.dtype[Any]) -> int:
 
     Raises
     ------
+    UnsupportedError
+        If its elements have no size, or are made by unpickling.
     DumpError
-        If NumPy could not hold such an array, or only by unpickling.
+        If NumPy could not hold such an array.
     """
     if dtype.hasobject:
-        raise DumpError(f"holds Python objects (dtype {dtype}), which would be unpickled")
+        raise UnsupportedError(f"holds Python objects (dtype {dtype}), which would be unpickled")
     if not dtype.itemsize:
-        raise DumpError(f"dtype {dtype} has no size")
+        raise UnsupportedError(f"dtype {dtype} has no size")
     if len(shape) > MAX_DIMENSIONS:
         raise DumpError(f"has {len(shape)} dimensions, more than {MAX_DIMENSIONS}")
     for length in shape:
@@ -154,25 +160,59 @@ def check_expansion(nbytes: int, stored: int) -> None:
         raise DumpError(f"claims {nbytes} bytes, of which only {stored} are stored")
 
 
-def inside(folder: Path, name: str) -> Path:
-    """Resolve a relative file name found in a dump; called where `reading` names the place.
+def inside(folder: Path, name: str, main: Path | None = None) -> Path:
+    """Find the file that a name written in a dump stands for; called where `reading` names the place.
 
     Parameters
     ----------
     folder : pathlib.Path
-        The dump's folder, which the name must not leave, neither by ``..`` nor by a symbolic link.
+        The dump's folder, which the name must not leave.
     name : str
+    main : pathlib.Path, optional
+        The file in which the name is written. Where it is a link, the name may also stand for a file
+        beside the one that it leads to: one that is named so there, or that a link of `folder` leads to.
 
     Raises
     ------
     DumpError
-        If the name leads out of the folder.
+        If the name leads out of the folder, by ``..`` or by a symbolic link other than those.
     """
     parts = name.replace("\\", "/").split("/")
     if not name or "\0" in name or os.path.isabs(name) or ".." in parts:
         raise DumpError(f"path {name!r} leaves the dump's folder")
     path = folder / name
-    target, root = os.path.realpath(path), os.path.realpath(folder)
-    if os.path.commonpath([target, root]) != root:
-        raise DumpError(f"path {name!r} is a link out of the dump's folder")
+    home = None
+    if main is not None and main.is_symlink():
+        home = Path(os.path.realpath(main)).parent
+        if not os.path.lexists(path) and os.path.lexists(home / name):
+            return inside(home, name)
+    check_link(folder, path, home)
     return path
+
+
+def check_link(folder: Path, path: Path, home: Path | None = None) -> None:
+    """Refuse a path below `folder` that links lead out of it; called where `reading` names the place.
+
+    A link of the folder itself may lead to a file, not to a folder, that is kept apart for it: in the
+    ``blobs`` of a cache of Hugging Face, ``<model>/snapshots/<revision>/...`` linking to ``<model>/blobs``,
+    or directly in `home`.
+
+    Raises
+    ------
+    DumpError
+        If the path leads elsewhere.
+    """
+    target, root = os.path.realpath(path), os.path.realpath(folder)
+    if _below(target, root):
+        return
+    beside = Path(os.path.realpath(path.parent))
+    if path.is_symlink() and _below(str(beside), root) and not os.path.isdir(target):
+        homes = [home] if home else []
+        homes += [up.parent / "blobs" for up in beside.parents if up.name == "snapshots"]
+        if any(Path(target).parent == kept and os.path.realpath(kept) == str(kept) for kept in homes):
+            return
+    raise DumpError(f"path {str(path.relative_to(folder))!r} is a link out of the dump's folder")
+
+
+def _below(path: str, root: str) -> bool:
+    return os.path.commonpath([path, root]) == root

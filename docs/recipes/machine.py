@@ -75,20 +75,19 @@ def by_rows_kept(w: np.ndarray[Any, Any]) -> str:
 def queues(w: np.ndarray[Any, Any]) -> str:
     """Gain and area of a PE by the depth of the queue before each lane."""
     barrier, rows = run(w), []
-    unpruned, work = barrier.unpruned_cycles or 0, barrier.work_cycles or 0
+    least, most = barrier.speedup_over_unpruned or 0.0, barrier.work_speedup or 0.0
     plain = {basis: pe_area_mm2(basis) for basis in BASES}
     for depth in (0, 1, 2, 4, 8, None):
         r = run(w, lane_fifo_depth=depth)
-        closed = (barrier.cycles - r.cycles) / (barrier.cycles - work)
+        gain = r.speedup_over_unpruned or 0.0
+        closed = (gain - least) / (most - least)
         areas = [
             "–" if depth is None else f"{pe_area_mm2(basis, lane_fifo_depth=depth) / plain[basis]:.2f}"
             for basis in BASES
         ]
         name = "no bound" if depth is None else str(depth)
-        rows.append(
-            [name, f"{unpruned / r.cycles:.2f}", f"{closed:.0%}", f"{r.speedup_over_unpruned:.2f}", *areas]
-        )
-    head = ["d", "gain over the barrier unpruned", "of the gap to work", "over itself unpruned"]
+        rows.append([name, f"{r.cycles / barrier.cycles:.2f}", f"{gain:.2f}", f"{closed:.0%}", *areas])
+    head = ["d", "cycles", "gain over itself unpruned", f"of the gap from {least:.2f} to {most:.2f}"]
     return markdown([*head, *(f"area of a PE, {basis}" for basis in BASES)], rows)
 
 

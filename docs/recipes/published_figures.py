@@ -70,7 +70,7 @@ def table() -> str:
         assert found[0].published is not None
         rows.append(
             f"| {words} | {found[0].published * scale:.3g} {unit} | {ours} {unit}"
-            f" | costs of components by {', '.join(BASES)} |"
+            f" | SqueezeNet 1.1; costs of components by {', '.join(BASES)} |"
         )
     return "\n".join(rows)
 

@@ -21,8 +21,9 @@ HEAD = """# Beside papers' tables
 Figures that papers print, with ours beside them. `make validation` computes everything and writes this page;
 the published figures, and the precisions and densities that papers name, are in
 [`data/published`](../data/published/README.md).
-Nothing is tuned to meet a figure. What only fits a paper's
-figures, and is not stated there, is marked [fits]. The ratio is ours over published.
+No model is tuned to meet a figure. What only fits a paper's
+figures, and is not stated there, is marked [fits]: of BitX so are the weights of
+Figure 8. The ratio is ours over published.
 
 ```python
 import hwmodel as hw

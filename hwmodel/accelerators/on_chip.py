@@ -49,7 +49,7 @@ class OnChip:
     window_limited_groups : int, optional
         Groups that kept fewer rows than they might while a one fell out of the alignment window.
     work_cycles, unpruned_work_cycles : int, optional
-        Of one PE with perfectly balanced lanes, pruned or not.
+        Of PEs with perfectly balanced lanes, pruned or not.
     unpruned_cycles, every_bit_cycles : int, optional
         All cycles of the same machine without pruning, which skips zero bits or takes every bit.
     on_chip_unpruned_fixed16_cycles : int, optional

@@ -36,8 +36,9 @@ class Failure(click.ClickException):
 
     def show(self, file: Any = None) -> None:
         """Print the line."""
-        line = " ".join(self.message.split())
-        text = "".join(c if c.isprintable() else repr(c)[1:-1] for c in line)
+        from bitxcore.showing import printable
+
+        text = printable(" ".join(self.message.split()))
         click.echo(f"bitx: error: {text}", file=file or sys.stderr)
 
 
@@ -58,9 +59,13 @@ class Bitx(click.Group):
     def invoke(self, ctx: click.Context) -> Any:
         """Run; bad input becomes a `Failure`."""
         from bitxcore.errors import BitxError
+        from bitxcore.showing import printable
 
         try:
             return super().invoke(ctx)
+        except click.UsageError as error:
+            vars(error)["message"] = printable(error.message)  # it may name what a file holds
+            raise
         except (BitxError, MemoryError, OSError) as error:
             if getattr(error, "hint", None) is not None:
                 _in_words_of_the_command(error)

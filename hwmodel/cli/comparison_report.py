@@ -69,7 +69,7 @@ def _print_table(net: Network, result: ComparisonResult) -> None:
         [heading for heading, _, _ in shown],
         zip(*(cells for _, _, cells in shown), strict=True),
         numeric=[number for _, number, _ in shown],
-        title=f"{result.run.network}: {net.macs:,} MACs, {net.parameters:,} weights in {len(net)} layers",
+        title=out.network_line(result.run.network, net),
     )
 
 
@@ -83,7 +83,7 @@ def _best(row: ComparisonRow) -> str:
     return (
         row.best_other
         if row.best_other_layers == row.layers
-        else f"{row.best_other} ({row.best_other_layers} layers)"
+        else f"{row.best_other} ({out.counted(row.best_other_layers or 0, 'layer')})"
     )
 
 
@@ -119,7 +119,7 @@ def _remarks(net: Network, result: ComparisonResult) -> list[str]:
     ]
     lines += _how_busy(result)
     lines += [
-        f"{row.accelerator}: {row.common_layers} of {len(net)} layers in common with DaDianNao"
+        f"{row.accelerator}: {row.common_layers} of {out.counted(len(net), 'layer')} in common with DaDianNao"
         for row in result.rows
         if row.common_layers not in (None, len(net))
     ]

@@ -2,25 +2,28 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict
+from math import fsum
 from typing import Any
 
 from hwmodel.cli import output as out
 from hwmodel.simulation.results import BOUNDS
-from hwmodel.studies.explaining import KINDS, Explanation, Trial
+from hwmodel.studies.explaining import KINDS, Explanation, Roofline, Trial
 
 _LARGEST_CAUSES = 3
 _LAYERS_NAMED = 3
 
 
-def print_explanation(found: Explanation) -> None:
-    """Print where one machine's time goes and what would help."""
+def print_explanation(found: Explanation, top: int | None = None) -> None:
+    """Print where one machine's time goes and what would help; `top` layers only, none if that is 0."""
     if not found.cycles:
         out.say(f"{found.accelerator}: no layer has cycles to explain")
         return
     _print_causes(found)
-    _print_roofline(found)
+    if top != 0:
+        _print_roofline(found, top)
     _print_trials(found)
 
 
@@ -59,7 +62,10 @@ def _print_causes(found: Explanation) -> None:
     out.say("", *lines)
 
 
-def _print_roofline(found: Explanation) -> None:
+def _print_roofline(found: Explanation, top: int | None) -> None:
+    layers, others = out.heaviest(found.layers, top, lambda layer: layer.cycles)
+    if others:
+        layers.append(_together(others))
     out.print_table(
         ["layer", "MAC/B", "memory\nroof", "peak", "MAC/cyc\nattained", "of the\nroof", "bound by", "share"],
         (
@@ -73,10 +79,34 @@ def _print_roofline(found: Explanation) -> None:
                 _name(layer.bound_by),
                 out.percent(layer.bound_share),
             ]
-            for layer in found.layers
+            for layer in layers
         ),
         title=f"{found.accelerator}: layers under their roofs, in MACs a cycle",
         numeric=[False, True, True, True, True, True, False, True],
+    )
+
+
+def _together(layers: Sequence[Roofline]) -> Roofline:
+    """Layers as one: their sums, under the roofs that all of their traffic and work has."""
+    macs = sum(layer.macs for layer in layers)
+    causes: Counter[str] = Counter()
+    for layer in layers:
+        causes.update(layer.causes)
+
+    def ratio(of: Sequence[float | None]) -> float | None:
+        """Multiply-accumulates a unit of all, from those of each."""
+        units = [layer.macs / own for layer, own in zip(layers, of, strict=True) if own]
+        whole = fsum(units)
+        return macs / whole if len(units) == len(layers) and whole else None
+
+    return Roofline(
+        layer=f"(the other {out.counted(len(layers), 'layer')})",
+        macs=macs,
+        cycles=sum(layer.cycles for layer in layers),
+        causes=causes,
+        peak_macs_per_cycle=layers[0].peak_macs_per_cycle,
+        intensity_macs_per_byte=ratio([layer.intensity_macs_per_byte for layer in layers]),
+        memory_roof_macs_per_cycle=ratio([layer.memory_roof_macs_per_cycle for layer in layers]),
     )
 
 
@@ -109,8 +139,9 @@ def _cells(trial: Trial) -> list[str]:
 def _verdict(found: Explanation, tried: Sequence[Trial]) -> list[str]:
     lines = []
     if found.tried_cycles < found.cycles:
+        layers = out.counted(len(found.layers), "layer")
         lines.append(
-            f"simulated again: the {len(found.tried_layers)} of {len(found.layers)} layers with most cycles,"
+            f"simulated again: the {len(found.tried_layers)} of {layers} with most cycles,"
             f" {found.tried_cycles:,} of {found.cycles:,}; gains are theirs"
         )
     for kind in KINDS:

@@ -7,19 +7,26 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from hwmodel.cli.options import grouping_options, json_option, selection_options, settle_grouping
+from hwmodel.cli.options import (
+    grouping_options,
+    json_option,
+    layout_option,
+    selection_options,
+    settle_grouping,
+)
 
 if TYPE_CHECKING:
     from bitxcore.batch import Chosen, Inspected
     from bitxcore.dumps import Dump
 
-_BLOCKS = " ▁▂▃▄▅▆▇█"
+_BLOCKS = "·▁▂▃▄▅▆▇█"
 
 
 @click.command(name="inspect")
 @click.argument("dumps", metavar="DUMP...", nargs=-1, required=True)
 @grouping_options
 @selection_options
+@layout_option
 @click.option("--rows", is_flag=True, help="Show the share of ones in every bit row.")
 @click.option("-o", "--output", metavar="STORE.h5", help="Write the results to an HDF5 store.")
 @json_option
@@ -28,6 +35,7 @@ def command(
     include: tuple[str, ...],
     exclude: tuple[str, ...],
     min_dims: int,
+    layout: str | None,
     rows: bool,
     output: str | None,
     as_json: bool,
@@ -51,7 +59,7 @@ def command(
         chosen = [selection.choose(dump, options["format"]) for dump in sources]
         total = sum(tensor.nbytes for choice in chosen for tensor in choice.tensors)
         parameters: dict[str, Any] = {"command": "inspect", "include": include, "exclude": exclude}
-        parameters |= {"min_dims": min_dims, **options}
+        parameters |= {"min_dims": min_dims, "layout": layout, **options}
         store = Store.create(output, parameters=parameters, inputs=sources) if output else nullcontext()
         with store as writer:
             with progress(total, "inspect") as bar:
@@ -60,6 +68,7 @@ def command(
                         inspect_dump(
                             dump,
                             choice.tensors,
+                            layout=layout,
                             progress=lambda t: bar.advance(t.nbytes, t.name),
                             **options,
                         )
@@ -102,10 +111,10 @@ def _print(
         ([c["tensor"], c["shape"], c["dtype"], *cells(c)] for c in (i.columns() for i in inspected)),
         title=f"{dump.path}: {groups}, {_windows(inspected)}",
         numeric=[False] * 3 + [True] * 6,
-        footer=[f"{total['tensors']} tensors", "", "", *cells(total)],
+        footer=[out.counted(total["tensors"], "tensor"), "", "", *cells(total)],
     )  # fmt: skip
     if total["nonfinite_groups"]:
-        out.say(f"{total['nonfinite_groups']:,} groups hold a NaN or Inf; their rows are not counted")
+        out.say(f"{out.holders(total['nonfinite_groups'])} a NaN or Inf; their rows are not counted")
     if "rows" in options:
         _print_ones(inspected, total, options["rows"])
     if rows:
@@ -131,7 +140,7 @@ def _print_ones(inspected: list[Inspected], total: dict[str, Any], rows: int) ->
          "window-\nlimited"],
         ([i.tensor, *cells(i.columns())] for i in inspected),
         title=f"pruned to {rows} rows a group",
-        footer=[f"{total['tensors']} tensors", *cells(total)],
+        footer=[out.counted(total["tensors"], "tensor"), *cells(total)],
     )  # fmt: skip
 
 

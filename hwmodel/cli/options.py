@@ -120,6 +120,16 @@ def selection_options(function: F) -> F:
     )(function)
 
 
+def layout_option(function: F) -> F:
+    """Add ``--layout``."""
+    return click.option(
+        "--layout",
+        type=OneOf("bitxcore.groups:LAYOUTS"),
+        help="Axes of the weights, in place of what the dump tells: oihw (PyTorch), ohwi (TensorFlow Lite), "
+        "hwio (Keras); o and i are output and input channel, of matrices as well.",
+    )(function)
+
+
 def size_options(of: str) -> Callable[[F], F]:
     """Add ``--input-size --size``; `of` says in their help whose sizes they are."""
     return _all(

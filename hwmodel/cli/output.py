@@ -6,31 +6,27 @@ import json
 import math
 import os
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from bitxcore.showing import printable
+
 if TYPE_CHECKING:
-    from rich.console import Console
+    from hwmodel.networks.network import Network
 
-_UNLIMITED = 100_000  # columns: nothing is cut where no terminal asks for it
-
-
-def console() -> Console:
-    """Return a console on standard output, as wide as its terminal, or unlimited without one."""
-    from rich.console import Console
-
-    terminal = sys.stdout.isatty()
-    return Console(
-        file=sys.stdout, width=None if terminal else _UNLIMITED, markup=False, highlight=False, emoji=False
-    )
+Row = TypeVar("Row")
 
 
-def printable(text: str) -> str:
-    """Escape control characters, which a name out of a file may hold."""
-    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+def terminal_width() -> int | None:
+    """Columns of the terminal that standard output is; None without one: nothing is then broken."""
+    if not sys.stdout.isatty():
+        return None
+    from shutil import get_terminal_size
+
+    return max(get_terminal_size().columns, 1)
 
 
 def print_table(
@@ -40,8 +36,9 @@ def print_table(
     title: str | None = None,
     numeric: Sequence[bool] | None = None,
     footer: Sequence[str] | None = None,
+    keys: int = 1,
 ) -> None:
-    """Print a table.
+    """Print a table; one that is too wide for the terminal becomes several.
 
     Parameters
     ----------
@@ -51,41 +48,46 @@ def print_table(
         A line above.
     numeric : sequence of bool, optional
         Which columns hold numbers, aligned to the right and never broken; others are text, and may be
-        folded. By default all but the first.
+        broken into lines. By default all but the first.
     footer : sequence of str, optional
-        A last row below a rule.
+        A last row below a blank line.
+    keys : int
+        Leading columns, by which rows are known, that each of several tables begins with.
     """
-    from rich import box
-    from rich.table import Table
-    from rich.text import Text
+    from hwmodel.cli.table_layout import at_words, lines_of_table
 
-    table = Table(
-        box=box.SIMPLE_HEAD,
-        pad_edge=False,
-        padding=(0, 1, 0, 0),
-        show_footer=footer is not None,
+    numbers = [index > 0 for index in range(len(headings))] if numeric is None else numeric
+    width = terminal_width()
+    encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
+    lines = lines_of_table(
+        headings,
+        ([printable(cell) for cell in row] for row in rows),
+        text=[not number for number in numbers],
+        footer=None if footer is None else [printable(cell) for cell in footer],
+        keys=keys,
+        width=width,
+        rule="─" if encoding.lower().startswith("utf") else "-",
     )
-    for index, heading in enumerate(headings):
-        is_text = index == 0 if numeric is None else not numeric[index]
-        table.add_column(
-            Text(heading),
-            Text(printable(footer[index])) if footer else "",
-            justify="left" if is_text else "right",
-            overflow="fold",
-            no_wrap=not is_text,
-        )
-    for row in rows:
-        table.add_row(*(Text(printable(cell)) for cell in row))
-    out = console()
-    if title is not None:
-        out.print(Text(printable(title), style="bold"), soft_wrap=True)
-    out.print(table)
+    for line in [] if title is None else at_words(printable(title), width):
+        click.echo(_bold(line))
+    for line, is_heading in lines:
+        click.echo(_bold(line) if is_heading else line)
+
+
+def _bold(line: str) -> str:
+    """Make a line bold where standard output shows that."""
+    shows = sys.stdout.isatty() and os.environ.get("TERM", "dumb") not in ("dumb", "unknown")
+    return click.style(line, bold=True) if shows else line
 
 
 def say(*lines: str) -> None:
-    """Print lines of text, each as long as it is."""
+    """Print lines of text; a terminal's are broken at spaces, so that no number falls apart."""
+    from hwmodel.cli.table_layout import at_words
+
+    width = terminal_width()
     for line in lines:
-        click.echo(printable(line))
+        for part in at_words(printable(line), width):
+            click.echo(part)
 
 
 def print_json(document: Mapping[str, Any]) -> None:
@@ -130,7 +132,30 @@ def times(value: float | None) -> str:
     return "–" if value is None else f"{value:.2f}x"
 
 
+# -- rows --------------------------------------------------------------------------------------
+
+
+def heaviest(
+    rows: Sequence[Row], top: int | None, cycles: Callable[[Row], int | None]
+) -> tuple[list[Row], list[Row]]:
+    """Choose the `top` rows with most cycles, most first, and return the others besides; None: all."""
+    if top is None or top >= len(rows):
+        return list(rows), []
+    ranked = sorted(rows, key=lambda row: -(cycles(row) or 0))
+    return ranked[:top], ranked[top:]
+
+
 # -- lines -------------------------------------------------------------------------------------
+
+
+def counted(number: int, noun: str) -> str:
+    """``1 point``; ``12 points``."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def holders(groups: int) -> str:
+    """``1 group holds``; ``12 groups hold``."""
+    return f"{counted(groups, 'group')} {'holds' if groups == 1 else 'hold'}"
 
 
 def left_out_lines(left_out: Mapping[str, str]) -> list[str]:
@@ -139,11 +164,17 @@ def left_out_lines(left_out: Mapping[str, str]) -> list[str]:
 
     if not left_out:
         return []
-    lines = [f"left out: {len(left_out)} tensors" if len(left_out) > 1 else "left out: 1 tensor"]
+    lines = [f"left out: {counted(len(left_out), 'tensor')}"]
     for reason, names in grouped(dict(left_out)).items():
         shown = ", ".join(names[:3]) + (", …" if len(names) > 3 else "")
         lines.append(f"  {len(names)} × {reason}: {shown}")
     return lines
+
+
+def network_line(name: str, net: Network) -> str:
+    """Say how large a network is."""
+    layers = counted(len(net), "layer")
+    return f"{name}: {net.macs:,} MACs, {net.parameters:,} weights in {layers}"
 
 
 def written_line(paths: Iterable[str | os.PathLike[str] | None], hint: str) -> str:

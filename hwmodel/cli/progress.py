@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from threading import Timer
 
+from bitxcore.showing import printable
+
 PATIENCE_S = 2.0
 
 
@@ -48,12 +50,15 @@ def progress(total: float | None, what: str, *, patience_s: float = PATIENCE_S) 
     shown = Progress(*columns, console=Console(stderr=True), transient=True, refresh_per_second=4)
     task = shown.add_task(what, total=total)
 
+    def words(next_step: str) -> str:
+        return printable(f"{what} {next_step}".strip())
+
     class Shown(Bar):
         def advance(self, amount: float, next_step: str = "") -> None:
-            shown.update(task, advance=amount, description=f"{what} {next_step}".strip())
+            shown.update(task, advance=amount, description=words(next_step))
 
         def reach(self, done: float, total: float, next_step: str = "") -> None:
-            shown.update(task, completed=done, total=total, description=f"{what} {next_step}".strip())
+            shown.update(task, completed=done, total=total, description=words(next_step))
 
     timer = Timer(patience_s, shown.start)
     timer.daemon = True

@@ -8,7 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from hwmodel.cli.options import grouping_options, json_option, selection_options, settle_grouping
+from hwmodel.cli.options import (
+    grouping_options,
+    json_option,
+    layout_option,
+    selection_options,
+    settle_grouping,
+)
 from hwmodel.cli.values import IntegerOr, OneOf
 
 if TYPE_CHECKING:
@@ -50,6 +56,7 @@ if TYPE_CHECKING:
 )
 @grouping_options
 @selection_options
+@layout_option
 @click.option("--store", metavar="STORE.h5", help="Write the table and histograms to an HDF5 store.")
 @click.option("--masks", is_flag=True, help="Also store row masks, exponents and kept rows of every group.")
 @json_option
@@ -59,6 +66,7 @@ def command(
     include: tuple[str, ...],
     exclude: tuple[str, ...],
     min_dims: int,
+    layout: str | None,
     store: str | None,
     masks: bool,
     as_json: bool,
@@ -84,7 +92,7 @@ def command(
     with open_dump(dump) as source:
         chosen = selection.choose(source, options["format"])
         parameters: dict[str, Any] = {"command": "prune", "output": output, "include": include}
-        parameters |= {"exclude": exclude, "min_dims": min_dims, **options}
+        parameters |= {"exclude": exclude, "min_dims": min_dims, "layout": layout, **options}
         with (
             Store.create(store, parameters=parameters, inputs=[source]) if store else nullcontext() as writer,
             progress(sum(tensor.nbytes for tensor in source.values()), "prune") as bar,
@@ -93,6 +101,7 @@ def command(
                 source,
                 output,
                 chosen.tensors,
+                layout=layout,
                 each=_arrays(writer, masks) if writer else None,
                 progress=lambda tensor: bar.advance(tensor.nbytes, tensor.name),
                 **options,
@@ -129,10 +138,10 @@ def _print(dump: Dump, chosen: Chosen, pruned: list[PrunedTensor]) -> None:
          "zeros\nafter", "packed\nbits", "window-\nlimited"],
         ([row.tensor, *cells(row.columns())] for row in pruned),
         title=f"{dump.path}, pruned",
-        footer=[f"{total['tensors']} tensors", *cells(total)],
+        footer=[out.counted(total["tensors"], "tensor"), *cells(total)],
     )  # fmt: skip
     if total["nonfinite_groups"]:
-        out.say(f"{total['nonfinite_groups']:,} groups hold a NaN or Inf and were left untouched")
+        out.say(f"{out.holders(total['nonfinite_groups'])} a NaN or Inf: left untouched")
     if total["packed_bits"] is not None:
         share = total["packed_bits"] / total["stored_bits"]
         out.say(

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 import click
 
 from hwmodel.cli.options import json_option
-from hwmodel.cli.values import OneOf
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -19,10 +18,10 @@ if TYPE_CHECKING:
 @click.option(
     "--only",
     "places",
-    type=OneOf("hwmodel.studies.reproduction:PLACES"),
     multiple=True,
     metavar="PLACE",
-    help='One table or figure, such as "Table 3" or "Figure 7"; repeatable.  [default: all]',
+    help='One table or figure ("Table 1" to "Table 7", "Figure 5" to "Figure 11"), or contradictions;'
+    " repeatable.  [default: all]",
 )
 @click.option("-o", "--output", metavar="STORE.h5", help="Write the lines to an HDF5 store.")
 @click.option("--write", "page", metavar="PAGE.md", help="Write the lines as a page, docs/reproduction.md.")

@@ -57,6 +57,13 @@ Given = tuple[tuple[str, dict[str, Any]], ...]
     is_flag=True,
     help="Also say where the time goes, and simulate which change of a parameter would help most.",
 )
+@click.option("--summary", is_flag=True, help="Print no tables of layers.")
+@click.option(
+    "--top",
+    type=click.IntRange(1),
+    metavar="K",
+    help="Print only the K layers with most cycles, and the others in one line.",
+)
 @click.option("-o", "--output", metavar="STORE.h5", help="Write the results to an HDF5 store.")
 @json_option
 def command(
@@ -65,6 +72,8 @@ def command(
     asked: Asked,
     beside_published: bool,
     explained: bool,
+    summary: bool,
+    top: int | None,
     output: str | None,
     as_json: bool,
     **shortcuts: Any,
@@ -89,6 +98,10 @@ def command(
     comparison = _comparison(accelerators, asked_options)
     if comparison is not None and explained:
         raise click.UsageError("--explain is for single machines, not for -a all")
+    if summary and top is not None:
+        raise click.UsageError("--summary prints no layers, --top some: give one of them")
+    if comparison is not None and top is not None:
+        raise click.UsageError("--top is for single machines: -a all prints no layers")
     machines = () if comparison is not None else _machines(accelerators, asked_options)
     parameters: dict[str, Any] = {"command": "simulate", "model": model, **asked.parameters}
     with asked.open(model) as load:
@@ -116,11 +129,20 @@ def command(
             document["explanations"] = [explanation_report.document(found) for found in explanations]
         out.print_json(document)
         return
-    report.print_run(load.network, run, machines)
+    if summary:
+        top = 0
+    report.print_totals(load.network, run, machines)
+    if top != 0:
+        report.print_layers(run, machines, top)
+    report.print_energy(run, machines)
     for found in explanations:
-        explanation_report.print_explanation(found)
+        explanation_report.print_explanation(found, top)
     if published is not None:
         report.print_published(published)
+    report.print_remarks(load.network, run, machines)
+    if top != 0 or explanations:  # again: the end is what a terminal still shows
+        out.say("")
+        report.print_totals(load.network, run, machines)
     out.say(out.written_line([output], "-o STORE.h5 keeps these results"))
 
 

@@ -13,7 +13,7 @@ from hwmodel.networks.network import Network
 from hwmodel.operands.precisions import PRECISION_NOTE
 from hwmodel.simulation.columns import BY_NAME, INTEGER, TEXT, Column
 from hwmodel.simulation.joining import WAITS
-from hwmodel.simulation.results import LayerResult, NetworkResult, NetworkTotal
+from hwmodel.simulation.results import LayerResult, NetworkResult, NetworkTotal, total_of
 from hwmodel.studies.comparison import BASELINE
 
 if TYPE_CHECKING:
@@ -34,11 +34,8 @@ def _gain(run: NetworkResult, label: str, baseline: str | None) -> float | None:
     return None if baseline is None or label == baseline else run.speedup(label, baseline)
 
 
-def print_run(net: Network, run: NetworkResult, machines: tuple[Accelerator, ...]) -> None:
-    """Print a table a machine, the totals and all remarks."""
-    baseline = _baseline(run, machines)
-    for machine in machines:
-        _print_layers(run, machine, baseline)
+def print_totals(net: Network, run: NetworkResult, machines: tuple[Accelerator, ...]) -> None:
+    """Print a line a machine: cycles by cause, and below it the gains."""
     causes = _causes(run.totals)
     out.print_table(
         [
@@ -60,17 +57,33 @@ def print_run(net: Network, run: NetworkResult, machines: tuple[Accelerator, ...
             ]
             for machine, total in zip(machines, run.totals, strict=True)
         ),
-        title=f"{run.network}: {net.macs:,} MACs, {net.parameters:,} weights in {len(net)} layers",
+        title=out.network_line(run.network, net),
     )
+    baseline = _baseline(run, machines)
     gains = [_gain(run, total.accelerator, baseline) for total in run.totals]
     columns = _gains(run.totals, gains)
     out.print_table(
         ["network total", *(heading for heading, _ in columns)],
         zip([t.accelerator for t in run.totals], *(cells for _, cells in columns), strict=True),
     )
+
+
+def print_layers(run: NetworkResult, machines: tuple[Accelerator, ...], top: int | None) -> None:
+    """Print the layers of every machine: all, or the `top` with most cycles and a line for the others."""
+    baseline = _baseline(run, machines)
+    for machine in machines:
+        _print_layers(run, machine, baseline, top)
+
+
+def print_energy(run: NetworkResult, machines: tuple[Accelerator, ...]) -> None:
+    """Print energy and area by part, of machines that have costs."""
     for machine, total in zip(machines, run.totals, strict=True):
         _print_energy(machine, total)
-    out.say(*_remarks(net, run, machines, baseline))
+
+
+def print_remarks(net: Network, run: NetworkResult, machines: tuple[Accelerator, ...]) -> None:
+    """Print all that is assumed, left out or not applicable."""
+    out.say(*_remarks(net, run, machines, _baseline(run, machines)))
 
 
 def _print_energy(machine: Accelerator, total: NetworkTotal) -> None:
@@ -131,25 +144,32 @@ def print_published(found: Sequence[Comparison]) -> None:
     )
 
 
-def _print_layers(run: NetworkResult, machine: Accelerator, baseline: str | None) -> None:
-    rows = run.of(machine.label)
-    base: tuple[LayerResult | None, ...] = (None,) * len(rows)
+def _print_layers(run: NetworkResult, machine: Accelerator, baseline: str | None, top: int | None) -> None:
+    own = run.of(machine.label)
+    base: tuple[LayerResult | None, ...] = (None,) * len(own)
     if baseline is not None and baseline != machine.label:
         base = run.of(baseline)
-    pairs = list(zip(rows, base, strict=True))
+    pairs = list(zip(own, base, strict=True))
+    chosen, others = out.heaviest(pairs, top, lambda pair: pair[0].cycles)
+    rows: list[LayerResult | NetworkTotal] = [row for row, _ in chosen]
+    names = [row.layer for row, _ in chosen]
+    gains = [_over([pair]) for pair in chosen]
+    if others:
+        rows.append(total_of(machine.label, [row for row, _ in others]))
+        names.append(f"(the other {out.counted(len(others), 'layer')})")
+        gains.append(_over(others))
     columns = [
         _column("cycles", rows),
         *(_column(cause, rows) for cause in _causes(rows)),
         _column("utilisation", rows),
     ]
-    names = [r.layer for r in rows]
     shown = _with_values(columns)
     out.print_table(
         ["layer", *(heading for heading, _ in shown)],
         zip(names, *(cells for _, cells in shown), strict=True),
         title=f"{machine.label}: peak {machine.peak_macs_per_cycle:,.10g} MACs a cycle (16 bit)",
     )
-    shown = _gains(rows, [_over(r, b) for r, b in pairs])
+    shown = _gains(rows, gains)
     out.print_table(
         ["layer", *(heading for heading, _ in shown)],
         zip(names, *(cells for _, cells in shown), strict=True),
@@ -180,14 +200,14 @@ _Columns = list[tuple[str, list[str]]]
 
 def _gains(rows: Sequence[LayerResult | NetworkTotal], over_baseline: Sequence[float | None]) -> _Columns:
     """Those of `_GAINS` that have values, and the gain over the baseline."""
-    columns = [_column(name, rows) for name in _GAINS if hasattr(rows[0], name)] if rows else []
+    columns = [_column(name, rows) for name in _GAINS]
     return _with_values([*columns, ("x Da-\nDianNao", [out.times(gain) for gain in over_baseline])])
 
 
 def _column(name: str, rows: Sequence[LayerResult | NetworkTotal]) -> tuple[str, list[str]]:
     """Heading and cells of a column of results."""
     column = BY_NAME[name]
-    return column.heading, [_cell(column, getattr(row, name)) for row in rows]
+    return column.heading, [_cell(column, getattr(row, name, None)) for row in rows]
 
 
 def _cell(column: Column, value: Any) -> str:
@@ -225,10 +245,12 @@ def _causes(rows: Sequence[LayerResult | NetworkTotal]) -> list[str]:
     return [cause for cause in _CAUSES if any(getattr(row, cause) for row in rows)]
 
 
-def _over(row: LayerResult, base: LayerResult | None) -> float | None:
-    if base is None or base.cycles is None or not row.cycles:
-        return None
-    return base.cycles / row.cycles
+def _over(pairs: Sequence[tuple[LayerResult, LayerResult | None]]) -> float | None:
+    """Gain over the baseline, of the layers that both run."""
+    both = [
+        (row.cycles, base.cycles) for row, base in pairs if base and base.cycles is not None and row.cycles
+    ]
+    return sum(b for _, b in both) / sum(a for a, _ in both) if both else None
 
 
 def _remarks(
@@ -257,7 +279,7 @@ def _remarks(
                 if is_of_one_layer(note):
                     continue
                 noted[note] = noted.get(note, 0) + 1
-        lines += [f"note, {machine.name}: {n} layers: {note}" for note, n in noted.items()]
+        lines += [f"note, {machine.name}: {out.counted(n, 'layer')}: {note}" for note, n in noted.items()]
     lines += [
         f"not simulated: {n.count} × {n.operation}: {n.reason}"
         + (" (its multiplications are missing from the totals)" if n.multiplies else "")

@@ -114,7 +114,7 @@ def _print(found: Sweep, seconds: float) -> None:
     failed = sum(reasons.values())
     space = " × ".join(f"{name} ({len(values)})" for name, values in found.varied.items())
     done = len(found) - found.resumed
-    title = f"{found.network} on {found.accelerator}: {len(found):,} points of {space}"
+    title = f"{found.network} on {found.accelerator}: {out.counted(len(found), 'point')} of {space}"
     front = found.front
     if front:
         rows = [found.row(i) for i in front]
@@ -134,18 +134,19 @@ def _print(found: Sweep, seconds: float) -> None:
             (_cells(row, names, gains) for row in rows),
             title=title,
             numeric=[True] * (len(names) + 7 + len(gains)),
+            keys=len(names),
         )
         small = " × ".join(_WORDS[name] for name in found.objectives)
-        out.say(f"Pareto front of {small}: {len(front):,} of {len(found) - failed:,} points")
+        out.say(f"Pareto front of {small}: {len(front):,} of {out.counted(len(found) - failed, 'point')}")
     else:
         out.say(title, "no point could be compared")
     for reason, count in sorted(reasons.items(), key=lambda item: -item[1])[:_REASONS]:
         out.say(f"not possible: {count:,} × {reason}")
     if len(reasons) > _REASONS:
-        out.say(f"not possible: {len(reasons) - _REASONS:,} more reasons, in the store's column reason")
+        out.say(f"not possible: {len(reasons) - _REASONS:,} more, in the store's column reason")
     out.say(*(f"note: {note}" for note in found.notes))
     resumed = f"; {found.resumed:,} had been finished before" if found.resumed else ""
-    out.say(f"{done:,} points in {seconds:,.1f} s{resumed}")
+    out.say(f"{out.counted(done, 'point')} in {seconds:,.1f} s{resumed}")
 
 
 _REASONS = 5

@@ -127,7 +127,7 @@ def _print(result: TraceResult) -> None:
             ]
             for row in result.operands
         ),
-        title=f"{result.network.name}: {len(result.network)} layers, the model ran {times}",
+        title=f"{result.network.name}: {out.counted(len(result.network), 'layer')}, the model ran {times}",
         numeric=[False] * 5 + [True] * 3,
     )
     out.say(*(f"not recorded: {row.operand} of {row.layer}: {row.reason}" for row in result.not_recorded))

@@ -94,7 +94,7 @@ class Machine(Choice):
 
 
 class Depth(Choice):
-    """A number of groups, or ``inf``."""
+    """A number of groups; ``inf`` or ``none``: without bound."""
 
     name = "integer|inf"
 
@@ -102,7 +102,7 @@ class Depth(Choice):
         """Parse the text."""
         if str(value).isdecimal():
             return int(value)
-        if value != "inf":
+        if value not in ("inf", "none"):
             self.fail(f"{value!r} is neither an integer from 0 nor inf", param, ctx)
         return "inf"
 

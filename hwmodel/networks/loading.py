@@ -15,6 +15,8 @@ from hwmodel.networks.network import Network, NetworkLayer, NotSimulated
 from hwmodel.networks.tables import network_names, read_table, table_path
 
 if TYPE_CHECKING:
+    import numpy.typing as npt
+
     from bitxcore.dumps.base import Dump
 
 
@@ -23,6 +25,7 @@ def load_network(
     *,
     input_size: Sequence[int] | Mapping[str, Sequence[int]] | None = None,
     sizes: Mapping[str, int] | None = None,
+    inputs: Mapping[str, npt.ArrayLike] | None = None,
 ) -> Network:
     """Load a network by name, or from a file.
 
@@ -34,6 +37,10 @@ def load_network(
         Shape of an ONNX graph's input, batch included.
     sizes : mapping of str to int, optional
         Values of an ONNX graph's named dynamic dimensions. An open batch (axis 0) is 1, and noted.
+    inputs : mapping of str to array_like, optional
+        Inputs of an ONNX graph whose values are known. They decide which branches run, how often loops do,
+        and sizes that depend on values; what is not given is taken to be open, and sizes that depend on it
+        are those of a run on zeros.
 
     Returns
     -------
@@ -61,9 +68,11 @@ def load_network(
     if path.suffix == ".onnx":
         from hwmodel.networks.onnx import network_from_onnx
 
-        return network_from_onnx(path, input_size=input_size, sizes=sizes)
+        return network_from_onnx(path, input_size=input_size, sizes=sizes, inputs=inputs)
     if input_size is not None or sizes is not None:
         raise OptionError("input_size and sizes are for ONNX graphs only", path=source)
+    if inputs is not None:
+        raise OptionError("inputs are for ONNX graphs only", path=source)
     if path.suffix == ".json":
         return read_table(path)
     if str(source) in network_names():
@@ -118,7 +127,7 @@ def network_from_dump(
         else:
             axis = tensor.layout.filter_axis if tensor.ndim > 1 else None
             if tensor.layout.conv_groups > 1:
-                filters = tensor.shape[1] * tensor.layout.conv_groups
+                filters = tensor.shape[tensor.layout.filter_axis] * tensor.layout.conv_groups
             else:
                 filters = 1 if axis is None else tensor.shape[axis]
             linear = Linear(

@@ -17,6 +17,7 @@ from typing import Any
 
 from bitxcore.errors import TensorError
 from bitxcore.groups import Layout
+from bitxcore.showing import record_repr
 from hwmodel.networks.network import Network, NetworkLayer
 
 RULES = ("by name", "by normalised name", "by shape")
@@ -61,6 +62,8 @@ class Matching:
     unused : tuple of str
         Tensors of two or more dimensions that no layer has.
     """
+
+    __repr__ = record_repr
 
     network: Network
     matches: tuple[Match, ...]

@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from bitxcore.errors import TensorError
 from bitxcore.groups import Layout
+from bitxcore.showing import table_repr
 from hwmodel.networks.graph_operands import GraphOperand
 from hwmodel.networks.layers import Layer
 
@@ -85,7 +86,9 @@ class NetworkLayer:
         if stored.ndim == 0:
             raise TensorError("a 0-d tensor can't be the weights of a layer", tensor=self.weight)
         shape, layout = self.layer.weight_shape, self.layout
-        if layout.conv_groups > 1 and (stored.ndim < 2 or stored.shape[0] % layout.conv_groups):
+        if layout.conv_groups > 1 and (
+            stored.ndim < 2 or stored.shape[layout.channel_axis or 0] % layout.conv_groups
+        ):
             raise TensorError(
                 f"shape {stored.shape} has no {layout.conv_groups} groups",
                 tensor=self.weight,
@@ -157,6 +160,12 @@ class Network:
         twice = next((n for n in names if names.count(n) > 1), None) if len(set(names)) < len(names) else None
         if twice is not None:
             raise TensorError(f"network {self.name!r} has two layers called {twice!r}", value=twice)
+
+    def __repr__(self) -> str:
+        names = ("name", "operation", "macs", "parameters")
+        rows = ({name: getattr(layer, name) for name in names} for layer in self)
+        head = f"Network: {self.name}, {len(self)} layers, {self.macs:,} MACs, {self.parameters:,} weights"
+        return table_repr(head, rows, f"source: {self.source}")
 
     def __len__(self) -> int:
         return len(self.layers)

@@ -45,7 +45,8 @@ def network_to_table(network: Network) -> dict[str, Any]:
         if entry.weight is not None:
             row["weight"] = entry.weight
         if entry.layout != Layout():
-            row["layout"] = {f.name: getattr(entry.layout, f.name) for f in fields(entry.layout)}
+            layout = {f.name: getattr(entry.layout, f.name) for f in fields(entry.layout)}
+            row["layout"] = {name: value for name, value in layout.items() if value is not None}
         layers.append(row)
     return {
         "version": TABLE_VERSION,

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bitxcore.errors import OptionError, TensorError
+from bitxcore.showing import record_repr
 from hwmodel.networks.layers import Conv, ConvTranspose, Layer, MatMul
 
 FIXED_POINT_BITS = 16
@@ -76,6 +77,8 @@ class Operands:
     >>> operands.integer_weights.dtype, int(operands.integer_weights.max())
     (dtype('int8'), 64)
     """
+
+    __repr__ = record_repr
 
     weights: npt.NDArray[Any] | None = None
     activations: npt.NDArray[Any] | None = None

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 import numpy.typing as npt
 
 from bitxcore.errors import error_context
+from bitxcore.showing import record_repr
 from hwmodel.networks.network import Network, NetworkLayer
 from hwmodel.operands.distributions import Distribution
 from hwmodel.operands.operands import FIXED_POINT_BITS, Operands
@@ -46,6 +47,8 @@ class LayerOperands:
     weight_note, activation_note : str
         Where they come from, if from a distribution; else empty.
     """
+
+    __repr__ = record_repr
 
     fixed: Operands
     floats: Operands
@@ -86,6 +89,8 @@ class OperandSource:
     found : dict of str to Precision
         Precisions of the layers that have been asked for.
     """
+
+    __repr__ = record_repr
 
     weights: Mapping[str, Any] = field(default_factory=dict)
     traces: Mapping[str, npt.NDArray[Any]] = field(default_factory=dict)

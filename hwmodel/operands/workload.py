@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from bitxcore.dumps import Dump, open_dump
 from bitxcore.errors import OptionError, TensorError
+from bitxcore.showing import brief
 from hwmodel.networks.loading import load_network, network_from_dump
 from hwmodel.networks.matching import Matching, match_weights
 from hwmodel.networks.network import Network
@@ -80,6 +81,11 @@ class Workload:
         _check("traces", self.traces, (Mapping, *_PATHS, type(None)), "traces, a mapping or a path")
         for name in ("synthetic_weights", "stand_ins"):
             _check(name, getattr(self, name), (Distribution, type(None)), "a hwmodel.Distribution")
+
+    def __repr__(self) -> str:
+        net = f"{len(self.network)} layers, {self.network.macs:,} MACs"
+        record = {name: place for name, place in self.record.items() if place is not None}
+        return f"Workload({', '.join(f'{name}={brief(place)}' for name, place in record.items())}): {net}"
 
     @classmethod
     def of(

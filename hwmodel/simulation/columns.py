@@ -124,7 +124,7 @@ COLUMNS: tuple[Column, ...] = (
         heading="plain weights\nMB",
     ),
     Column("dram_seconds", "s", REAL, "time in which the DRAM is busy; nothing if it has no limits", "sum"),
-    _cycles("work_cycles", "of one PE with perfectly balanced lanes"),
+    _cycles("work_cycles", "if the lanes of each PE were perfectly balanced, and nothing else waited"),
     _cycles("unpruned_work_cycles", "the same unpruned"),
     _cycles("unpruned_cycles", "the same machine unpruned, zero bits skipped"),
     _cycles("every_bit_cycles", "the same machine unpruned, a cycle for every bit of the format"),

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from math import fsum
 from typing import TYPE_CHECKING, Any
 
 from bitxcore.errors import MissingExtraError, OptionError
+from bitxcore.showing import record_repr, table_repr
 from hwmodel.accelerators.cycle_attribution import CAUSES
 from hwmodel.simulation.columns import COLUMNS, DRAM_TRAFFIC, LAYER_COLUMNS, TOTAL_COLUMNS, Column, units_of
 
@@ -29,6 +31,9 @@ BOUNDS: dict[str, str] = {
     "output_wait_cycles": "output traffic",
 }
 """What `bound_by` calls the cause of most cycles; of equals the first."""
+
+
+_TOLD = ("layer", "accelerator", "operation", "layers", "reason", "macs", "cycles", "bound_by", "energy_j")
 
 
 def _ratio(over: int | None, cycles: int | None) -> float | None:
@@ -87,6 +92,9 @@ class Measures:
     unpruned_nonempty_rows_cycles: int | None = None
     on_chip_unpruned_all_rows_cycles: int | None = None
     on_chip_unpruned_nonempty_rows_cycles: int | None = None
+
+    def __repr__(self) -> str:
+        return record_repr(self, *filter(partial(hasattr, self), _TOLD))
 
     @property
     def cycles(self) -> int | None:
@@ -169,7 +177,7 @@ class Measures:
         return BOUNDS[max(BOUNDS, key=lambda cause: getattr(self, cause) or 0)]
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class LayerResult(Measures):
     """One layer on one accelerator.
 
@@ -234,7 +242,7 @@ def _mean_of(histograms: Sequence[tuple[int, ...] | None]) -> float | None:
     return sum(n * value for c in counts for value, n in enumerate(c)) / total if total else None
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class NetworkTotal(Measures):
     """All layers that an accelerator runs, together: `hwmodel.simulation.columns.TOTAL_COLUMNS`."""
 
@@ -343,6 +351,10 @@ class NetworkResult:
     not_simulated: tuple[NotSimulated, ...] = ()
     notes: tuple[str, ...] = ()
 
+    def __repr__(self) -> str:
+        totals = ({name: getattr(t, name) for name in _TOLD if hasattr(t, name)} for t in self.totals)
+        return table_repr(f"NetworkResult: {self.network}", totals, "by layer: .of(label), .to_pandas()")
+
     def of(self, accelerator: str) -> tuple[LayerResult, ...]:
         """Rows of one accelerator, by its label."""
         if accelerator not in self.accelerators:
@@ -369,11 +381,9 @@ class NetworkResult:
         return _ratio(sum(b for _, b in pairs), sum(a for a, _ in pairs))
 
     def to_pandas(self) -> Any:
-        """Return the layers as a data frame; its ``attrs["units"]`` has the unit of each column.
+        """Return the layers as a `pandas.DataFrame`, with units of columns in ``attrs["units"]``.
 
-        Returns
-        -------
-        pandas.DataFrame
+        Derived columns, such as `cycles`, are here and not in ``pandas.DataFrame(run.layers)``.
 
         Raises
         ------

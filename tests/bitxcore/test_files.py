@@ -129,3 +129,54 @@ def test_a_directory_appears_whole(tmp_path):
     with atomic_directory(tmp_path / "empty") as folder:
         (folder / "a").write_bytes(b"1")
     assert [p.name for p in (tmp_path / "empty").iterdir()] == ["a"]
+
+
+def raise_within(context, error):
+    """Raise what `error` makes of the temporary path."""
+    with context as place:
+        raise error(place[-1] if isinstance(place, list) else place)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        lambda path: BitxError("is bad", path=path),
+        lambda path: BitxError("is bad", path=str(path), hint=f"see {path}"),
+        lambda path: BitxError(f"bad: {path.name}, or {path}", part=f"file {path}"),
+        lambda path: OSError(f"unable to open {path}, [errno 5]"),
+        lambda path: OSError(5, f"no {path}", str(path)),
+        lambda path: OSError(5, "Input/output error", str(path), None, str(path)),
+    ],
+)
+@pytest.mark.parametrize(
+    "how", [atomic_file, atomic_directory, lambda path: atomic_files([path.parent / "b", path])]
+)
+def test_messages_have_the_final_name(tmp_path, how, error):
+    out = tmp_path / "out.bin"
+    with pytest.raises(BitxError) as caught:
+        raise_within(how(out), error)
+    shown = f"{caught.value} {caught.value.path} {caught.value.__cause__}"
+    assert ".bitx" not in shown
+    assert ".tmp" not in shown
+    assert str(out) in shown
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_messages_from_a_folder_have_the_final_name(tmp_path):
+    out = tmp_path / "out"
+
+    def deep(path):
+        with atomic_file(path / "sub" / "a.npz"):
+            pass
+
+    with pytest.raises(BitxError) as caught:
+        raise_within(atomic_directory(out), deep)
+    assert str(caught.value) == f"{out}/sub/a.npz: can't be written: {out}/sub is not an existing folder"
+
+    def within(path):
+        with atomic_file(path / "a.npz") as temporary:
+            raise BitxError("is bad", path=temporary)
+
+    with pytest.raises(BitxError) as caught:
+        raise_within(atomic_directory(out), within)
+    assert str(caught.value) == f"{out}/a.npz: is bad"

@@ -118,6 +118,9 @@ class PEArray:
         each = -(-int(lengths[0]) // self.together) * cycles
         return TileTimes(np.full((len(bounds) - 1, 4), each, np.int64), each * len(lengths))
 
-    def work(self, found: Gathered) -> int:
-        """Cycles of one PE for all vectors, if its lanes shared the ones of each evenly."""
-        return int((-(-found.lanes.sums // self.lanes)).sum())
+    def work(self, found: Gathered, bounds: Counts) -> int:
+        """Cycles of all tiles, if the lanes of a PE shared the ones of its vector evenly.
+
+        A tile still takes as long as its longest vector: nothing else waits.
+        """
+        return int(np.maximum.reduceat(-(-found.lanes.sums // self.lanes), bounds[:-1]).sum())

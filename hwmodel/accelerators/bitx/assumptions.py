@@ -5,14 +5,14 @@ from hwmodel.accelerators.bitx.selection import PACK_ZEROS_FROM
 ASSUMPTIONS = (
     "[paper] A PE has one E-alignment, one Bit-Extraction and 16 CUs; a CU has M shifters, one adder tree,"
     " one register. A lane is serial over its own weight's kept ones; a group costs the most ones of its"
-    " weights, at least one cycle.",
+    " weights. [chosen] A group without ones costs a cycle.",
     "[fits] One group feeds the CUs of a PE at as many output positions (Figure 9 is the most ones of 8"
     " weights). cu_operands='weights' is the other reading: the CUs share out a filter's groups; each then"
     " has an E-alignment and an extraction of its own.",
     "[fits] The machine without pruning skips zero bits already. Beside it stand one that takes every bit"
     " of the format, and the unpruned one in fixed16. They keep the fills; zeros are not packed.",
-    "[fits] Work is what balanced lanes would take: ones of each filter over the lanes of a PE, on one PE."
-    " Figure 7 of the paper shows it; no machine reaches it.",
+    "[fits] Work is what balanced lanes would take: ones of a filter over the lanes of its PE; the longest"
+    " filter of a tile counts. Figure 7 of the paper shows it; no machine reaches it.",
     "[chosen] lane_fifo_depth: a queue of d activations before each lane, and of as many weights before"
     " each selector, lets lanes run ahead. In a group without ones each lane spends the one cycle."
     " Extraction keeps up, also where lanes take more than a group a cycle.",

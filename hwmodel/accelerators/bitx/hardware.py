@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from math import fsum
 
 from hwmodel.accelerators.bitx.datapath import Datapath
 from hwmodel.accelerators.on_chip import ChipEnergy
@@ -15,6 +16,9 @@ from hwmodel.costs.figures import Cost, Costs, Figure, Sram
 
 PE_PARTS = ("e_alignment", "bit_extraction", "compute_units", "conversion", "lane_queues")
 """Parts of a PE; all others are there once a machine."""
+
+FLOATS_ONLY = ("e_alignment", "conversion", "activation_alignment")
+"""Parts that fixed point does not use."""
 
 
 @dataclass(frozen=True)
@@ -67,8 +71,8 @@ class Hardware:
         As it is built: for floats, whatever runs on it.
     processing_elements, compute_units : int
         C and P.
-    selectors, lanes : int
-        Of a group that is extracted, and of a CU: M, or the rows that a CU takes per cycle.
+    lanes : int
+        Of a CU, and selectors of a group that is extracted: M, or the rows that a CU takes per cycle.
     extractors : int
         E-alignments and extractions of a PE: one, or one a CU.
     fifo_depth, lane_fifo_depth : int or None
@@ -81,7 +85,6 @@ class Hardware:
     path: Datapath
     processing_elements: int
     compute_units: int
-    selectors: int
     lanes: int
     extractors: int
     fifo_depth: int | None
@@ -98,7 +101,7 @@ class Hardware:
         held = 0 if self.fifo_depth is None else self.fifo_depth + 1
         parts = {
             "e_alignment": pes * self.extractors * path.align(c, path.window),
-            "bit_extraction": pes * self.extractors * (path.extract(c) + self.selectors * path.hand_out(c)),
+            "bit_extraction": pes * self.extractors * (path.extract(c) + self.lanes * path.hand_out(c)),
             "compute_units": cus * cu,
             "conversion": pes * path.convert(c),
             "lane_queues": (self.lane_fifo_depth or 0) * queued,
@@ -139,14 +142,25 @@ class Hardware:
 
     def standing_w(self, path: Datapath) -> dict[str, float]:
         """Power that every cycle of a layer takes, in watts: leakage of what is not gated, and the clock."""
-        inventory = self.inventory()
-        # E-alignment is power-gated in fixed point (Table 7), and so is what else only floats use.
-        gated = () if path.is_float else ("e_alignment", "activation_alignment", "conversion")
-        powered = sum(cost.area_mm2 for part, cost in inventory.items() if part not in gated)
-        registers = sum(cost.register_bits for cost in inventory.values())
+        found = self.part_standing_w(path).values()
+        return {"leakage": fsum(leak for leak, _ in found), "clock": fsum(clock for _, clock in found)}
+
+    def part_standing_w(self, path: Datapath) -> dict[str, tuple[float, float]]:
+        """Leakage and clock of each part, in watts.
+
+        Parameters
+        ----------
+        path : Datapath
+            The part of the datapath that is in use: in fixed point, what only floats use is power-gated, as
+            E-alignment is in the paper's Table 7.
+        """
+        gated = () if path.is_float else FLOATS_ONLY
         return {
-            "leakage": powered * self.costs.leakage_w_per_mm2,
-            "clock": registers * self.costs.clock_j_per_bit * self.clock_hz,
+            part: (
+                0.0 if part in gated else cost.area_mm2 * self.costs.leakage_w_per_mm2,
+                cost.register_bits * self.costs.clock_j_per_bit * self.clock_hz,
+            )
+            for part, cost in self.inventory().items()
         }
 
     def _word(self, path: Datapath) -> Cost:

@@ -23,10 +23,10 @@ def plain_bits(layer: Layer, operands: Operands, fmt: NumberFormat, serial: str)
         Of the serial operand.
     serial : {"weights", "activations"}
     """
-    own, by_rows = fmt.storage_bits, serial == "weights"
-    other = (operands.activation_bits if by_rows else operands.weight_bits) or 16
+    own, weights_serial = fmt.storage_bits, serial == "weights"
+    other = (operands.activation_bits if weights_serial else operands.weight_bits) or 16
     other = own if fmt.is_float else whole_words(other, own)
-    return dense_bits(layer, *((own, other) if by_rows else (other, own)))
+    return dense_bits(layer, *((own, other) if weights_serial else (other, own)))
 
 
 def packed_bits(fmt: NumberFormat, histogram: Sequence[int], *, window: int, group: int) -> int:

@@ -1,4 +1,4 @@
-"""A layer as BitX sees it: vectors that are fed by rows, each applied a number of times in parallel."""
+"""A layer as BitX sees it: vectors that are taken bit by bit, each applied a number of times in parallel."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ class Job:
 
 
 def job_of(layer: Layer, operands: Operands, serial: str, units: int, form: str | None) -> Job:
-    """See `layer` as a `Job` on `units` units.
+    """See `layer` as a `Job` on `units` PEs.
 
     Raises
     ------
@@ -120,11 +120,17 @@ def _integer_format(what: str, x: npt.NDArray[Any], bits: int | None) -> str | N
     return f"int{wider}"
 
 
-def serial_format(operands: Operands, serial: str, form: str | None) -> NumberFormat:
-    """Find the format in which the serial operand is cut into rows."""
+def serial_operand(operands: Operands, serial: str) -> npt.NDArray[Any]:
+    """Give the operand that is taken bit by bit."""
     x = operands.weights if serial == "weights" else operands.activations
-    bits = operands.weight_bits if serial == "weights" else operands.activation_bits
     assert x is not None
+    return x
+
+
+def serial_format(operands: Operands, serial: str, form: str | None) -> NumberFormat:
+    """Find the format in which the serial operand is pruned."""
+    x = serial_operand(operands, serial)
+    bits = operands.weight_bits if serial == "weights" else operands.activation_bits
     if _has_own_format(x, form):
         form = _integer_format(serial, x, bits)
     return format_of(x.dtype) if form is None else number_format(form)

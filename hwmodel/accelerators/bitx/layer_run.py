@@ -29,6 +29,8 @@ class LayerRun:
         Of its serial operand, as the machine reads it.
     fixed_job : callable
         Makes the one of the same operand in 16-bit fixed point.
+    from_floats : bool
+        Whether the operand comes as floats, whatever they are quantised to.
     pruning : Pruning
     array : PEArray
     shape : PassShape
@@ -37,6 +39,7 @@ class LayerRun:
     layer: Layer
     job: Job
     fixed_job: Callable[[], Job]
+    from_floats: bool
     pruning: Pruning
     array: PEArray
     shape: PassShape
@@ -74,8 +77,8 @@ class LayerRun:
         ones = int(pruned.lanes.sums.sum())
         counts = self._counts(work, pruned, times, applied=ones, lanes=self.array.lanes)
         counts |= {
-            "work_cycles": self.array.work(pruned) * work.passes_of_a_tile,
-            "unpruned_work_cycles": self.array.work(dense) * work.passes_of_a_tile,
+            "work_cycles": self.array.work(pruned, self.job.bounds) * work.passes_of_a_tile,
+            "unpruned_work_cycles": self.array.work(dense, self.job.bounds) * work.passes_of_a_tile,
             "unpruned_cycles": self._cycles(work, dense, self.array.by_weight(dense, self.job.bounds)),
             "every_bit_cycles": self._cycles(work, dense, self._every_bit(dense)),
         }
@@ -157,7 +160,7 @@ class LayerRun:
 
     def _fixed_cycles(self, unpruned_cycles: int) -> int:
         """Cycles of the unpruned machine on the same values in 16-bit fixed point."""
-        if not self.format.is_float:
+        if not self.from_floats:
             return unpruned_cycles
         job = self.fixed_job()
         dense = self.pruning.unpruned(job.values, job.format, self.array.steps)

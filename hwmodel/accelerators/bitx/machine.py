@@ -27,7 +27,7 @@ from hwmodel.accelerators.bitx.assumptions import ASSUMPTIONS
 from hwmodel.accelerators.bitx.datapath import Datapath, RowSerial, WeightSerial
 from hwmodel.accelerators.bitx.hardware import Hardware
 from hwmodel.accelerators.bitx.in_dram import packed_bits, plain_bits
-from hwmodel.accelerators.bitx.job import SERIAL, Job, job_of, serial_format
+from hwmodel.accelerators.bitx.job import SERIAL, Job, job_of, serial_format, serial_operand
 from hwmodel.accelerators.bitx.layer_run import LayerRun
 from hwmodel.accelerators.bitx.selection import Pruning
 from hwmodel.accelerators.bitx.tuning import changes_of
@@ -176,6 +176,7 @@ class BitX(Accelerator):
         for option, minimum in _MINIMA.items():
             if getattr(self, option) is not None:
                 self.check_at_least(minimum, option)
+        self.check_at_most(MAX_WINDOW, "window")
         check_criterion(self.criterion, self.rows, self.threshold, self.budget, self.window or MAX_WINDOW)
         self._check_serial_unit()
 
@@ -185,7 +186,7 @@ class BitX(Accelerator):
             raise self.refusal(f"rows_per_cycle={self.rows_per_cycle} needs serial_unit='row'")
         if self.serial_unit == "row" and self.lane_fifo_depth != 0:
             raise self.refusal(
-                f"lane_fifo_depth={self.lane_fifo_depth} needs serial_unit='weight': rows have no lanes"
+                f"lane_fifo_depth={self.lane_fifo_depth} needs serial_unit='weight': rows are taken in step"
             )
         if self.serial_unit == "row" and self.cu_operands != "positions":
             raise self.refusal(f"cu_operands={self.cu_operands!r} needs serial_unit='weight'")
@@ -235,6 +236,7 @@ class BitX(Accelerator):
             layer=layer,
             job=job(self.format),
             fixed_job=lambda: job("fixed16"),
+            from_floats=serial_operand(operands, self.serial).dtype.kind not in "iu",
             pruning=self._pruning,
             array=self._array,
             shape=self._shape,
@@ -268,6 +270,12 @@ class BitX(Accelerator):
         fmt = own if own is not None and own.is_float else number_format("float32")
         return self._datapath(fmt, self.window or fmt.default_window, ACTIVATION_WINDOW)
 
+    @property
+    def path_in_use(self) -> Datapath:
+        """Part of it that float32 weights use, or what the machine's format makes of them."""
+        fmt = number_format(self.format or "float32")
+        return self._datapath(fmt, self.window or fmt.default_window, ACTIVATION_WINDOW)
+
     def _datapath(self, fmt: NumberFormat, window: int, parallel_bits: int) -> Datapath:
         """Part of the datapath that numbers of a format use."""
         kind = WeightSerial if self.serial_unit == "weight" else RowSerial
@@ -285,7 +293,6 @@ class BitX(Accelerator):
             path=self.built_datapath,
             processing_elements=self.processing_elements,
             compute_units=self.compute_units,
-            selectors=self.group if by_weight else self.rows_per_cycle,
             lanes=self.group if by_weight else self.rows_per_cycle,
             extractors=self._together,
             fifo_depth=self.fifo_depth,

@@ -11,6 +11,7 @@ from bitxcore.groups import Layout
 from hwmodel.networks.graph_operands import GraphOperand
 from hwmodel.networks.layers import Conv, ConvTranspose
 from hwmodel.networks.onnx.graph import Found, Graph, attributes_of, name_of, operand_of
+from hwmodel.networks.onnx.model_file import transposed_padding
 from hwmodel.networks.onnx.shapes import TensorShape
 from hwmodel.networks.onnx.weights import bind
 
@@ -18,7 +19,7 @@ from hwmodel.networks.onnx.weights import bind
 def conv(graph: Graph, node: Any, weight: int = 1, zero_point: int | None = None) -> Found:
     """Convolution; `weight` and `zero_point` are the inputs that hold the weights and their zero point."""
     attributes, arguments, x, w = _spatial(graph, node, weight)
-    mode = attributes.get("auto_pad", "NOTSET")
+    mode = attributes.get("auto_pad") or "NOTSET"
     if mode.startswith("SAME"):
         padding = _same_padding(
             x[2:], w[2:], arguments["stride"], arguments["dilation"], mode == "SAME_UPPER"
@@ -36,28 +37,25 @@ def conv_transpose(graph: Graph, node: Any) -> Found:
     attributes, arguments, x, w = _spatial(graph, node, 1)
     ndim = len(w) - 2
     extra = tuple(attributes.get("output_padding", [0] * ndim))
-    mode = attributes.get("auto_pad", "NOTSET")
-    wanted = attributes.get("output_shape")
-    if wanted is None and mode.startswith("SAME"):
-        wanted = [i * s for i, s in zip(x[2:], arguments["stride"], strict=True)]
-    if wanted is None:
-        padding = _explicit_padding(attributes, ndim) if mode == "NOTSET" else [(0, 0)] * ndim
-    else:
-        padding, grown = [], []
-        dimensions = zip(x[2:], w[2:], arguments["stride"], arguments["dilation"], extra, wanted, strict=True)
-        for i, k, s, d, e, out in dimensions:
-            total = s * (i - 1) + e + d * (k - 1) + 1 - out
-            grown.append(e + max(0, -total))
-            half = max(0, total) // 2
-            pair = (half, max(0, total) - half)
-            padding.append(pair if mode == "SAME_UPPER" else pair[::-1])
-        extra = tuple(grown)
+    mode = attributes.get("auto_pad") or "NOTSET"
+    wanted: list[int | None] = list(attributes.get("output_shape") or [None] * ndim)[-ndim:]
+    padding = _explicit_padding(attributes, ndim) if mode == "NOTSET" else [(0, 0)] * ndim
+    grown = list(extra)
+    dimensions = zip(x[2:], w[2:], arguments["stride"], arguments["dilation"], extra, wanted, strict=True)
+    for axis, (i, k, s, d, e, out) in enumerate(dimensions):
+        whole = s * (i - 1) + e + d * (k - 1) + 1
+        if out is None and not mode.startswith("SAME"):
+            continue
+        # What is too much is cropped; an output grows where its size is given only, not to i * s.
+        total = whole - (i * s if out is None else out)
+        padding[axis] = transposed_padding(total, mode)
+        grown[axis] = e + (max(0, -total) if out is not None else 0)
     groups = arguments["groups"]
     layer = ConvTranspose(
         name_of(node),
         out_channels=w[1] * groups,
         padding=tuple(padding),
-        output_padding=extra,
+        output_padding=tuple(grown),
         **arguments,
     )
     _check_output(graph, node, layer.out_size)
@@ -104,8 +102,8 @@ def _same_padding(
 
 
 def _check_output(graph: Graph, node: Any, size: TensorShape) -> None:
-    inferred = graph.shapes[node.output[0]][2:]
-    if inferred != size:
+    inferred = graph.shapes.get(node.output[0], ())[2:]
+    if inferred and inferred != size:
         raise TensorError(
             f"node {name_of(node)!r}: output size {size} from its attributes, {inferred} inferred",
             path=graph.path,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from hwmodel.networks.onnx.bodies import bodies, reads
 from hwmodel.networks.onnx.graph import Graph, LeftOut
 from hwmodel.networks.onnx.operators import CONVERTERS, STANDARD
 
@@ -28,19 +29,15 @@ _UNMODELLED = frozenset(
 )
 """Operators that multiply and accumulate, of which no layer is made."""
 
-_CONTROL = ("If", "Loop", "Scan", "SequenceMap")
-
 
 def why_not(graph: Graph, node: Any) -> LeftOut:
     """Say why a node without a converter becomes no layer."""
     if node.op_type == "Constant":
         return LeftOut("holds data")
-    if node.op_type in _CONTROL:
-        inner = _operators(node)
-        multiplies = any(op in CONVERTERS or op in _UNMODELLED for op in inner)
-        return LeftOut(f"control flow: {len(inner)} operators in its bodies are not looked at", multiplies)
-    if all(i in graph.constant for i in node.input) and node.input:
+    if all(i in graph.constant for i in reads(node)) and reads(node):
         return LeftOut("computed from constants before run time")
+    if bodies(node):
+        return LeftOut("control flow: no operator in its bodies multiplies and accumulates")
     if node.op_type in _UNMODELLED:
         return LeftOut("multiplies and accumulates, but there is no layer for it here", True)
     if node.domain not in STANDARD:
@@ -48,14 +45,13 @@ def why_not(graph: Graph, node: Any) -> LeftOut:
     return LeftOut("element-wise, reduction or data movement")
 
 
-def _operators(node: Any) -> list[str]:
-    import onnx
-
-    found = []
-    for a in node.attribute:
-        for body in (
-            [a.g, *a.graphs] if a.type in (onnx.AttributeProto.GRAPH, onnx.AttributeProto.GRAPHS) else []
-        ):
-            for inner in body.node:
-                found += [inner.op_type, *_operators(inner)]
-    return found
+def multiplies_inside(node: Any) -> bool:
+    """Whether a node has bodies in which something multiplies and accumulates, or may."""
+    return any(
+        inner.op_type in CONVERTERS
+        or inner.op_type in _UNMODELLED
+        or inner.domain not in STANDARD
+        or multiplies_inside(inner)
+        for _, body in bodies(node)
+        for inner in body.node
+    )

@@ -6,7 +6,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from bitxcore.dumps.onnx_graph import scopes
+from bitxcore.dumps.trust import reading
 from bitxcore.errors import DumpError, MissingExtraError
+from hwmodel.networks.onnx.bodies import bodies
 
 _RECURRENT = ("LSTM", "GRU", "RNN")
 
@@ -37,14 +40,71 @@ def read_model(path: Path) -> Any:
         raise DumpError(f"is no ONNX model: {error}", path=path) from error
     if not model.graph.node:
         raise DumpError("is no ONNX model: its graph has no nodes", path=path)
-    if model.functions:
-        from onnx import inliner
+    with reading(path):
+        _keep_names(model)
+        if model.functions:
+            from onnx import inliner
 
-        model = inliner.inline_local_functions(model)
-    for node in model.graph.node:
+            model = inliner.inline_local_functions(model)
+        _name_sequences(model.graph)
+        _make_padding_explicit(model.graph, {})
+    return model
+
+
+def _keep_names(model: Any) -> None:
+    """Write into every stored tensor the name that dumps list it by, to have it wherever the tensor goes."""
+    for scope in scopes(model):
+        for constant in (c for same in scope.constants.values() for c in same):
+            constant.proto.doc_string = constant.name
+
+
+def _name_sequences(graph: Any) -> None:
+    for node in graph.node:
         if node.op_type in _RECURRENT and node.output and not node.output[0]:
             node.output[0] = f"{next(filter(None, node.output))}.sequence"
-    return model
+        for _, body in bodies(node):
+            _name_sequences(body)
+
+
+def _make_padding_explicit(graph: Any, outer: Mapping[str, Sequence[int]]) -> None:
+    """Write padding as numbers where ONNX's inference misreads its name.
+
+    An empty `auto_pad` is none. A transposed convolution of SAME_UPPER or SAME_LOWER crops to the
+    input's size times the stride, whatever the input's size; where it has less, ONNX Runtime adds nothing.
+    """
+    import onnx
+
+    shapes = {**outer, **{t.name: t.dims for t in graph.initializer}}
+    for node in graph.node:
+        for _, body in bodies(node):
+            _make_padding_explicit(body, shapes)
+        attributes = {a.name: a for a in node.attribute}
+        mode = attributes["auto_pad"].s.decode() if "auto_pad" in attributes else ""
+        if "auto_pad" in attributes and not mode:
+            node.attribute.remove(attributes["auto_pad"])
+        if node.op_type != "ConvTranspose" or not mode.startswith("SAME") or "output_shape" in attributes:
+            continue
+        kernel = attributes["kernel_shape"].ints if "kernel_shape" in attributes else ()
+        kernel = kernel or tuple(shapes.get(node.input[1], ()))[2:]
+        if not kernel:
+            continue
+        ones, zeros = [1] * len(kernel), [0] * len(kernel)
+        lists = (("strides", ones), ("dilations", ones), ("output_padding", zeros))
+        given = [attributes[n].ints if n in attributes else usual for n, usual in lists]
+        pairs = [
+            transposed_padding(extra + d * (k - 1) + 1 - s, mode)
+            for k, s, d, extra in zip(kernel, *given, strict=True)
+        ]
+        for name in {"auto_pad", "pads"} & set(attributes):
+            node.attribute.remove(attributes[name])
+        pads = [before for before, _ in pairs] + [after for _, after in pairs]
+        node.attribute.append(onnx.helper.make_attribute("pads", pads))
+
+
+def transposed_padding(total: int, mode: str) -> tuple[int, int]:
+    """Split what a transposed convolution crops; SAME_UPPER crops the odd one at the beginning."""
+    half, rest = max(0, total) // 2, -(-max(0, total) // 2)
+    return (rest, half) if mode == "SAME_UPPER" else (half, rest)
 
 
 def run_graph(

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from bitxcore.checks import checked_integer
 from bitxcore.errors import OptionError
@@ -44,13 +45,44 @@ def input_sizes(model: Any) -> dict[str, tuple[int, ...]]:
     }
 
 
+def given_arrays(path: Path, model: Any, inputs: Mapping[str, npt.ArrayLike]) -> dict[str, npt.NDArray[Any]]:
+    """Bring inputs that are given into the model's dtypes.
+
+    Raises
+    ------
+    OptionError
+        If there is no such input, or it takes no such values.
+    """
+    dtypes = {name: dtype for name, _, dtype in graph_inputs(model)}
+    found: dict[str, npt.NDArray[Any]] = {}
+    for name, value in inputs.items():
+        if name not in dtypes:
+            raise _no_such_input(path, name, dtypes)
+        array = np.asarray(value)
+        if not np.can_cast(array.dtype, dtypes[name], "same_kind"):
+            raise OptionError(
+                f"input {name!r}: {array.dtype} is given, the model takes {dtypes[name]}",
+                path=path,
+                value=array.dtype,
+            )
+        found[name] = array.astype(dtypes[name])
+    return found
+
+
+def _no_such_input(path: Path, name: str, inputs: Iterable[str]) -> OptionError:
+    return OptionError(f"there is no input {name!r}; it has {', '.join(inputs)}", path=path, value=name)
+
+
 def set_input_sizes(
     path: Path,
     model: Any,
     input_size: Sequence[int] | Mapping[str, Sequence[int]] | None,
     sizes: Mapping[str, int],
+    given: Mapping[str, npt.NDArray[Any]] | None = None,
 ) -> tuple[str, ...]:
     """Fix the inputs' shapes in the model, as `hwmodel.load_network` has them.
+
+    Shapes that the file states for other values stay; their open dimensions get the sizes of the same name.
 
     Returns
     -------
@@ -66,59 +98,30 @@ def set_input_sizes(
     """
     stored = {t.name for t in model.graph.initializer}
     inputs = {i.name: i for i in model.graph.input if i.name not in stored}
-    if input_size is None:
-        given: dict[str, tuple[int, ...]] = {}
-    elif isinstance(input_size, Mapping):
-        given = {name: tuple(shape) for name, shape in input_size.items()}
-    elif len(inputs) == 1:
-        given = {next(iter(inputs)): tuple(input_size)}
-    else:
-        raise SizeError(
-            f"the graph has inputs {', '.join(inputs)}",
-            path=path,
-            hint="give input_size as a mapping from their names",
-        )
-    if unknown := set(given) - set(inputs):
+    asked = {name: array.shape for name, array in (given or {}).items()}
+    asked |= _sizes_by_input(path, inputs, input_size)
+    names = {d.dim_param for i in inputs.values() for d in i.type.tensor_type.shape.dim if d.dim_param}
+    if unknown := sorted(set(sizes) - names):
         raise OptionError(
-            f"there is no input {sorted(unknown)[0]!r}; it has {', '.join(inputs)}",
+            f"no dynamic dimension is called {unknown[0]!r}; there are {', '.join(sorted(names)) or 'none'}",
             path=path,
-            value=sorted(unknown)[0],
+            value=unknown[0],
         )
-    used = set()
     assumed: dict[str, None] = {}
+    missing: list[tuple[str, str, int]] = []
+    set_to: dict[str, set[int]] = {}
     for name, value in inputs.items():
-        tensor = value.type.tensor_type
-        shape = given.get(name)
-        if not tensor.HasField("shape") and shape is not None:
-            for _ in shape:
-                tensor.shape.dim.add()
-        dims = tensor.shape.dim
-        if not tensor.HasField("shape"):
-            raise SizeError(
-                f"input {name!r} has no shape", path=path, hint=f"give input_size={{{name!r}: (...)}}"
-            )
-        if shape is not None and len(shape) != len(dims):
-            raise OptionError(
-                f"input {name!r} has {len(dims)} dimensions, input_size gives {shape}",
-                path=path,
-                value=shape,
-            )
-        for axis, dim in enumerate(dims):
-            fixed = dim.dim_value if dim.HasField("dim_value") and dim.dim_value > 0 else None
-            used.add(dim.dim_param)
-            size = shape[axis] if shape is not None else sizes.get(dim.dim_param, fixed)
+        shape = asked.get(name)
+        for axis, dim in enumerate(_dims(path, name, value, shape)):
             label = dim.dim_param or "?"
+            fixed = dim.dim_value if dim.HasField("dim_value") and dim.dim_value > 0 else None
+            size = shape[axis] if shape is not None else sizes.get(dim.dim_param, fixed)
             if size is None and axis == 0:  # the batch, by convention
                 size = 1
                 assumed[f"the batch dimension {label!r} is open: 1 was assumed"] = None
             if size is None:
-                example = tuple(d.dim_value or "…" for d in dims)
-                raise SizeError(
-                    f"input {name!r} has the dynamic dimension {label!r} (axis {axis})",
-                    path=path,
-                    hint=f"set it with sizes={{{label!r}: …}}"
-                    f" or input_size={{{name!r}: ({', '.join(map(str, example))})}}",
-                )
+                missing.append((name, label, axis))
+                continue
             if size < 1 or (fixed is not None and size != fixed):
                 raise OptionError(
                     f"input {name!r}, axis {axis}: size {size} is asked for,"
@@ -126,17 +129,77 @@ def set_input_sizes(
                     path=path,
                     value=size,
                 )
+            if dim.dim_param:
+                set_to.setdefault(dim.dim_param, set()).add(int(size))
             dim.Clear()
             dim.dim_value = checked_integer(MOST_OF_A_SIZE, f"the size of {name!r}", size)
-    if unused := set(sizes) - used:
-        raise OptionError(
-            f"no dynamic dimension is called {sorted(unused)[0]!r}; there are"
-            f" {', '.join(sorted(u for u in used if u)) or 'none'}",
-            path=path,
-            value=sorted(unused)[0],
-        )
-    # Shapes written for other sizes would contradict inference.
-    del model.graph.value_info[:]
-    for value in model.graph.output:
-        value.type.tensor_type.ClearField("shape")
+    if missing:
+        raise _missing_sizes(path, inputs, missing)
+    for value in [*model.graph.value_info, *model.graph.output]:
+        for dim in value.type.tensor_type.shape.dim if value.type.HasField("tensor_type") else ():
+            if len(found := set_to.get(dim.dim_param, ())) == 1:
+                dim.dim_value = next(iter(found))
     return tuple(assumed)
+
+
+def _sizes_by_input(
+    path: Path, inputs: Mapping[str, Any], input_size: Sequence[int] | Mapping[str, Sequence[int]] | None
+) -> dict[str, tuple[int, ...]]:
+    if input_size is None:
+        return {}
+    if isinstance(input_size, Mapping):
+        if unknown := sorted(set(input_size) - set(inputs)):
+            raise _no_such_input(path, unknown[0], inputs)
+        return {name: tuple(shape) for name, shape in input_size.items()}
+    if len(inputs) == 1:
+        return {next(iter(inputs)): tuple(input_size)}
+    raise SizeError(
+        f"the graph has inputs {', '.join(inputs)}",
+        path=path,
+        hint="give input_size as a mapping from their names",
+    )
+
+
+def _dims(path: Path, name: str, value: Any, shape: Sequence[int] | None) -> Any:
+    """Return the dimensions of an input; those of one that has no shape are as many as are asked for."""
+    tensor = value.type.tensor_type
+    if not tensor.HasField("shape"):
+        if shape is None:
+            raise SizeError(
+                f"input {name!r} has no shape", path=path, hint=f"give input_size={{{name!r}: (...)}}"
+            )
+        tensor.shape.SetInParent()
+        for _ in shape:
+            tensor.shape.dim.add()
+    if shape is not None and len(shape) != len(tensor.shape.dim):
+        raise OptionError(
+            f"input {name!r} has {len(tensor.shape.dim)} dimensions, input_size gives {tuple(shape)}",
+            path=path,
+            value=tuple(shape),
+        )
+    return tensor.shape.dim
+
+
+def _missing_sizes(
+    path: Path, inputs: Mapping[str, Any], missing: Sequence[tuple[str, str, int]]
+) -> SizeError:
+    """Name every dimension that is open, and how to set it."""
+    by_input: dict[str, list[str]] = {}
+    for name, label, axis in missing:
+        by_input.setdefault(name, []).append(f"{label!r} (axis {axis})")
+    whole = {
+        name: ", ".join(str(d.dim_value or "…") for d in inputs[name].type.tensor_type.shape.dim)
+        for name in by_input
+    }
+    sizes = ", ".join(dict.fromkeys(f"{label!r}: …" for _, label, _ in missing if label != "?"))
+    shapes = ", ".join(f"{name!r}: ({text})" for name, text in whole.items())
+    ways = [*([f"sizes={{{sizes}}}"] if sizes else []), f"input_size={{{shapes}}}"]
+    plural = "s" if len(missing) > 1 else ""
+    return SizeError(
+        "; ".join(
+            f"input {name!r} has the dynamic dimension{'s' if len(labels) > 1 else ''} {', '.join(labels)}"
+            for name, labels in by_input.items()
+        ),
+        path=path,
+        hint=f"set {'them' if plural else 'it'} with {' or '.join(ways)}",
+    )

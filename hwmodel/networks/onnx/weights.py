@@ -59,7 +59,7 @@ def bind(
     if name not in graph.stored:
         why = f"the weights are computed from constants by {graph.producer[name].op_type}"
         return NetworkLayer(layer, weight_missing=why, notes=notes)
-    return NetworkLayer(layer, name, layout, index, notes=notes)
+    return NetworkLayer(layer, graph.listed(name), layout, index, notes=notes)
 
 
 def _zero_point_note(graph: Graph, node: Any, operand: int | None) -> tuple[str, ...]:

@@ -95,7 +95,8 @@ def _fitting(item: ModelInput, values: npt.NDArray[Any]) -> npt.NDArray[Any]:
         raise TensorError(f"{where}: is empty")
     if not np.can_cast(values.dtype, item.dtype, "same_kind"):
         raise TensorError(f"{where}: holds {values.dtype}, the model takes {item.dtype}", value=values.dtype)
-    return np.ascontiguousarray(values, item.dtype)
+    # Unlike ascontiguousarray, this keeps a scalar one.
+    return np.asarray(values, item.dtype, order="C")
 
 
 def files_of(inputs: GivenInput | Mapping[str, GivenInput]) -> list[str | os.PathLike[str]]:

@@ -19,6 +19,7 @@ import numpy.typing as npt
 
 from bitxcore.errors import BitxError, DumpError, OptionError, TensorError
 from bitxcore.progress import Progress
+from bitxcore.showing import record_repr
 from hwmodel.networks.graph_operands import FIRST, GraphOperand, without_zero_point
 from hwmodel.networks.network import Network, NetworkLayer
 from hwmodel.operands.operands import activation_shape
@@ -56,6 +57,8 @@ class TraceResult:
     slices : int
         Times that the model ran.
     """
+
+    __repr__ = record_repr
 
     network: Network
     input_sizes: dict[str, tuple[int, ...]]
@@ -142,7 +145,7 @@ def trace(
     takes = model_inputs(path, input_size, sizes or {})
     feeds = read_inputs(path, takes, inputs, scaling)
     shapes = {name: x.shape for name, x in feeds.items()}
-    network = load_network(path, input_size=shapes)
+    network = load_network(path, input_size=shapes, inputs=feeds)
     run = _Run(path, shapes, feeds)
     parameters = {
         "command": "trace",
@@ -210,12 +213,16 @@ class _Run:
     def __init__(
         self, path: Path, shapes: Mapping[str, Sequence[int]], feeds: Mapping[str, npt.NDArray[Any]]
     ) -> None:
-        from hwmodel.networks.onnx import read_model, set_input_sizes
+        from hwmodel.networks.onnx import decide_branches, forget_shapes, read_model, set_input_sizes
 
         self.path = path
         self.feeds = feeds
-        self.model = read_model(path)
-        set_input_sizes(path, self.model, shapes, {})
+        model = read_model(path)
+        set_input_sizes(path, model, shapes, {})
+        # Values of a branch that runs become values of the graph, as the layers name them.
+        self.model = decide_branches(path, model, feeds)
+        forget_shapes(self.model.graph)
+        del self.model.graph.value_info[:]
 
     def record(self, part: Sequence[NetworkLayer], recorder: _Recorder) -> None:
         """Run the model for the inputs of some layers and hand them over, layer by layer."""

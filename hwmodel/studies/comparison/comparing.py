@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from bitxcore.errors import OptionError
 from bitxcore.progress import Progress
+from bitxcore.showing import table_repr
 from hwmodel.accelerators.base import Accelerator
 from hwmodel.operands.distributions import DEFAULT_ACTIVATIONS
 from hwmodel.operands.precisions import Precisions
@@ -52,6 +53,11 @@ class ComparisonResult:
     conditions: Mapping[str, Any]
     machines: tuple[Accelerator, ...]
 
+    def __repr__(self) -> str:
+        rows = ({name: getattr(row, name) for name in _TOLD} for row in self.rows)
+        machines = f"{len(self.rows)} machines, over DaDianNao"
+        return table_repr(f"ComparisonResult: {self.run.network} on {machines}", rows, "by layer: .run")
+
     def row(self, accelerator: str) -> ComparisonRow:
         """Return the row of an accelerator, by its name in the table."""
         for row in self.rows:
@@ -59,6 +65,10 @@ class ComparisonResult:
                 return row
         known = ", ".join(row.accelerator for row in self.rows)
         raise OptionError(f"accelerator {accelerator!r} is not in this comparison; it has {known}")
+
+
+_TOLD = ("accelerator", "layers", "cycles", "speedup", "speedup_on_chip", "energy_ratio", "area_mm2")
+"""What the repr tells of a machine."""
 
 
 def compare(

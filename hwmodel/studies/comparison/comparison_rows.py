@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from math import exp, fsum, log
 from typing import Any
 
+from bitxcore.showing import record_repr
 from hwmodel.simulation.columns import INTEGER, REAL, TEXT, Column
 from hwmodel.simulation.results import LayerResult
 from hwmodel.studies.comparison.contenders import BASELINE, Contender
@@ -41,6 +42,8 @@ COMPARISON_COLUMNS: tuple[Column, ...] = (
 @dataclass(frozen=True, kw_only=True)
 class ComparisonRow:
     """What a comparison says of one machine: `COMPARISON_COLUMNS`; None where there is nothing."""
+
+    __repr__ = record_repr
 
     accelerator: str
     label: str

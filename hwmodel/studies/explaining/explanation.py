@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from math import inf
 
 from bitxcore.errors import OptionError
+from bitxcore.showing import table_repr
 from hwmodel.accelerators.base import Accelerator
+from hwmodel.accelerators.changes import KINDS
 from hwmodel.accelerators.registry import as_accelerator
 from hwmodel.operands.distributions import DEFAULT_ACTIVATIONS
 from hwmodel.operands.precisions import Precisions
@@ -50,6 +52,13 @@ class Explanation:
     trials: tuple[Trial, ...]
     tried_layers: tuple[str, ...]
     tried_cycles: int
+
+    def __repr__(self) -> str:
+        causes = ({"cause": c.name, "cycles": c.cycles, "share": c.share} for c in self.causes)
+        best = [(kind, self.best(kind)) for kind in KINDS]
+        helps = [f"{kind}: {t.change.words} saves {t.saved_cycles:,} cycles" for kind, t in best if t]
+        layers = f"{self.cycles:,} cycles in {len(self.layers)} layers"
+        return table_repr(f"Explanation: {self.accelerator}, {layers}", causes, *helps)
 
     def best(self, kind: str | None = None) -> Trial | None:
         """Change, of a kind, that saves most cycles; None if none saves any."""

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from math import inf
 from typing import Any
 
+from bitxcore.showing import record_repr
 from hwmodel.accelerators.cycle_attribution import CAUSES
 from hwmodel.simulation.results import LayerResult
 
@@ -29,6 +30,8 @@ class Cause:
     layers : tuple of (str, int)
         Layers with cycles of this cause, and how many; most first.
     """
+
+    __repr__ = record_repr
 
     name: str
     cycles: int
@@ -77,6 +80,8 @@ class Roofline:
         Intensity times the bandwidth with which the memory moves this layer's traffic; None for a memory
         without limits.
     """
+
+    __repr__ = record_repr
 
     layer: str
     macs: int

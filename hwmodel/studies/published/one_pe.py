@@ -8,10 +8,10 @@ from math import fsum
 
 from hwmodel.accelerators.bitx.hardware import PE_PARTS
 from hwmodel.accelerators.bitx.machine import BitX
-from hwmodel.costs.figures import BASES, costs
+from hwmodel.costs.figures import BASES
 from hwmodel.operands.workload import DumpSource, NetworkSource, Workload
 from hwmodel.simulation.run import simulate_network
-from hwmodel.studies.published.printed_numbers import printed_value
+from hwmodel.studies.published.printed_numbers import printed_or_dash
 
 TABLE_7 = {
     "E-alignment": ("e_alignment",),
@@ -105,10 +105,7 @@ def _beside(what: str, unit: str, machine: BitX, ours: Mapping[str, float], sett
     scale = 1e-3 if unit == "W" else 1.0  # the table has milliwatts
     rows = []
     for name, parts in TABLE_7.items():
-        try:
-            published = printed_value("Table 7", f"{name}: {what.partition(',')[0]}", setting) * scale
-        except KeyError:  # a dash: the part is power-gated
-            published = None
+        published = printed_or_dash("Table 7", f"{name}: {what.partition(',')[0]}", setting)
         own = fsum(ours[part] for part in parts)
         rows.append(
             Comparison(
@@ -116,7 +113,7 @@ def _beside(what: str, unit: str, machine: BitX, ours: Mapping[str, float], sett
                 unit=unit,
                 basis=machine.cost_basis,
                 ours=own,
-                published=published,
+                published=None if published is None else published * scale,
             )
         )
     return rows
@@ -124,12 +121,5 @@ def _beside(what: str, unit: str, machine: BitX, ours: Mapping[str, float], sett
 
 def pe_power_w(machine: BitX, energy_parts_j: Mapping[str, float], seconds: float) -> dict[str, float]:
     """Power of each part of the PE, in watts: its events, its leakage, the clock of its registers."""
-    figures, hardware = costs(machine.cost_basis), machine.hardware
-    inventory = hardware.inventory()
-    gated = ("e_alignment", "conversion") if machine.format is not None else ()
-    return {
-        part: energy_parts_j[part] / seconds
-        + (0.0 if part in gated else inventory[part].area_mm2 * figures.leakage_w_per_mm2)
-        + inventory[part].register_bits * figures.clock_j_per_bit * machine.clock_hz
-        for part in PE_PARTS
-    }
+    standing = machine.hardware.part_standing_w(machine.path_in_use)
+    return {part: energy_parts_j[part] / seconds + sum(standing[part]) for part in PE_PARTS}

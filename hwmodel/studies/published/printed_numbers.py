@@ -77,6 +77,14 @@ def printed_value(place: str, quantity: str, setting: str = "", network: str = "
     KeyError
         If the paper prints none, or several.
     """
+    value = printed_or_dash(place, quantity, setting, network)
+    if value is None:
+        raise KeyError(f"{place}: a dash stands for {quantity!r}, {setting!r}, {network!r}")
+    return value
+
+
+def printed_or_dash(place: str, quantity: str, setting: str = "", network: str = "") -> float | None:
+    """Look up one number as `printed_value` does; None where the paper prints a dash."""
     found = [
         row.value
         for row in printed(place)
@@ -84,6 +92,6 @@ def printed_value(place: str, quantity: str, setting: str = "", network: str = "
         and row.setting.startswith(setting)
         and row.network.startswith(network)
     ]
-    if len(found) != 1 or found[0] is None:
+    if len(found) != 1:
         raise KeyError(f"{place}: {len(found)} numbers of {quantity!r}, {setting!r}, {network!r}")
     return found[0]

@@ -10,11 +10,15 @@ from typing import Any
 import numpy as np
 
 from bitxcore.dumps import Dump
+from bitxcore.showing import table_repr
 from hwmodel.accelerators.registry import accelerator_class
 from hwmodel.operands.workload import Workload
 from hwmodel.studies.sweeps.pareto import nondominated
 from hwmodel.studies.sweeps.space import Space
 from hwmodel.studies.sweeps.workers import METRICS
+
+_TOLD = ("cycles", "seconds", "energy_j", "relative_error", "area_mm2")
+"""What the repr tells of a point, besides its options."""
 
 OBJECTIVES = ("seconds", "energy_j", "relative_error")
 """What the Pareto front minimises."""
@@ -52,6 +56,15 @@ class Sweep:
     objectives: tuple[str, ...]
     resumed: int
     notes: tuple[str, ...] = ()
+
+    def __repr__(self) -> str:
+        space = " × ".join(f"{name} ({len(values)})" for name, values in self.varied.items())
+        head = f"Sweep: {self.network} on {self.accelerator}, points: {len(self):,} of {space}"
+        front = (self.row(i) for i in self.front)
+        told = ({name: row[name] for name in (*self.varied, *_TOLD)} for row in front)
+        least = ", ".join(self.objectives) or "no objective"
+        tail = f"shown: the front of {least} ({len(self.front):,}); all: .columns, .row(i)"
+        return table_repr(head, told, tail)
 
     def __len__(self) -> int:
         return len(self.columns["point"])

@@ -88,12 +88,12 @@ def sweep(
     Raises
     ------
     OptionError
-        For unknown options.
+        For unknown options, or if no combination is possible.
     TensorError
         If operands are needed and not given.
     BitxError
         If the journal belongs to another sweep, `store` can't be written, or a process died. A combination
-        that is not possible is no error: its row has a ``reason`` and no numbers.
+        that is not possible beside others that are is no error: its row has a ``reason`` and no numbers.
 
     Examples
     --------
@@ -150,19 +150,32 @@ def _at_least_1(what: str, value: int | None) -> int | None:
 
 
 def _one_of_each(space: Space, points: Sequence[int]) -> list[Accelerator]:
-    """Make the first machine that is possible, and one with each value of each option, where that is."""
+    """Make the first machine that is possible, and one with each value of each option, where that is.
+
+    Raises
+    ------
+    OptionError
+        If no point is possible.
+    """
     found: list[Accelerator] = []
     first: dict[str, Any] = {}
+    reasons: dict[str, None] = {}
     for point in points:
         first = {**space.fixed, **space.options(point)}
-        with suppress(BitxError):
+        try:
             found.append(make_accelerator(space.accelerator, **first))
             break
+        except BitxError as error:
+            reasons[str(error)] = None
+    if not found:
+        some, more = list(reasons)[:3], len(reasons) - 3
+        told = "; ".join([*some, *([f"and {more} more"] if more > 0 else [])])
+        raise OptionError(f"no point of the sweep is possible: {told}")
     for option, values in space.varied.items():
         for value in values:
             with suppress(BitxError):
                 found.append(make_accelerator(space.accelerator, **{**first, option: value}))
-    return found or [make_accelerator(space.accelerator)]
+    return found
 
 
 def _jobs(jobs: int | None, points: int) -> int:

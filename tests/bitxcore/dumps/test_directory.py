@@ -89,3 +89,39 @@ def test_one_bad_file_is_named(folder):
     (folder / "bad.npy").write_bytes(b"x")
     with pytest.raises(DumpError, match=r"dumps/bad\.npy: "):
         open_dump(folder)
+
+
+@pytest.mark.parametrize(
+    ("files", "names"),
+    [
+        (["a.npy", "a.NPY"], ["a.NPY", "a.npy"]),
+        (["a.npy", "a.NPY", "a.Npy", "b.NPY"], ["a.NPY", "a.Npy", "a.npy", "b"]),
+        (["s/a.npy", "s/a.NPY", "a.npy"], ["a", "s/a.NPY", "s/a.npy"]),
+    ],
+)
+def test_names_that_differ_in_the_suffix_only(tmp_path, files, names):
+    root = tmp_path / "in"
+    for number, name in enumerate(files):
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        with (root / name).open("wb") as file:
+            np.save(file, np.full((2, 2), number))
+    values = {file: number for number, file in enumerate(files)}
+    with open_dump(root) as dump:
+        assert list(dump) == names
+        for out in ("one.npz", "one.safetensors", "out"):
+            save(dump, tmp_path / out)
+            with open_dump(tmp_path / out) as again:
+                assert sorted(again) == sorted(names)
+                found = {int(tensor.read()[0, 0]) for tensor in again.values()}
+                assert found == set(values.values())
+    assert sorted(str(p.relative_to(tmp_path / "out")) for p in (tmp_path / "out").rglob("*.*")) == sorted(
+        files
+    )
+
+
+def test_two_files_never_give_one_tensor(tmp_path):
+    for name in ("a.npy", "a.NPY", "a.npy.npy"):
+        with (tmp_path / name).open("wb") as file:
+            np.save(file, np.ones(2))
+    with pytest.raises(DumpError, match=r"tensor 'a\.npy': two files give tensors of this name"):
+        open_dump(tmp_path)

@@ -3,14 +3,15 @@ import re
 import struct
 import zipfile
 
+import ml_dtypes
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
-from test_npy import DTYPES, SHAPES, Bomb
+from test_npy import DTYPES, SHAPES, Bomb, header
 
-from bitxcore.dumps import open_dump, save
+from bitxcore.dumps import convert, open_dump, save
 from bitxcore.errors import DumpError
 
 NAMES = st.text(st.characters(codec="utf-8", exclude_characters="/\\\0"), min_size=1, max_size=8)
@@ -76,10 +77,15 @@ def test_duplicate_names(tmp_path):
         open_dump(path)
 
 
-def test_objects_are_refused(tmp_path):
+def test_objects_are_ignored_and_copied(tmp_path):
     np.savez(tmp_path / "x.npz", good=np.ones(3), bad=np.array([Bomb()], dtype=object))
-    with pytest.raises(DumpError, match=r"member 'bad\.npy': holds Python objects"):
-        open_dump(tmp_path / "x.npz")
+    dump = open_dump(tmp_path / "x.npz")
+    assert list(dump) == ["good"]
+    assert dump.ignored["bad"].startswith("holds Python objects")
+    save(dump, tmp_path / "y.npz", lambda tensor: tensor.read() * 2)
+    with zipfile.ZipFile(tmp_path / "x.npz") as old, zipfile.ZipFile(tmp_path / "y.npz") as new:
+        assert new.read("bad.npy") == old.read("bad.npy")
+    assert np.load(tmp_path / "y.npz")["good"].tolist() == [2, 2, 2]
 
 
 @pytest.mark.parametrize("compression", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
@@ -164,3 +170,112 @@ def test_stored_data_are_checked_by_their_sum(tmp_path):
     with pytest.raises(DumpError, match="CRC-32"):
         save(open_dump(path), tmp_path / "y.npz")
     assert not (tmp_path / "y.npz").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("a\0b", "can't hold this name, which zip would cut or change"),
+        ("\0", "can't hold this name"),
+        ("a.npy\0", "can't hold this name"),
+        ("\ud800", "not Unicode text"),
+        ("x" * 70_000, "name of 70004 bytes, more than 65535"),
+    ],
+)
+@pytest.mark.parametrize("how", [save, convert])
+def test_names_that_zip_would_change_are_refused(tmp_path, name, reason, how):
+    source = tmp_path / "x.npy"
+    np.save(source, np.ones((2, 2)))
+    dump = open_dump(source)
+    tensor = dump["x"]
+    tensor.name = name
+    dump._tensors = {name: tensor}
+    with pytest.raises(DumpError, match=reason) as caught:
+        how(dump, tmp_path / "y.npz")
+    assert caught.value.path == tmp_path / "y.npz"
+    assert caught.value.tensor == name
+    assert list(tmp_path.iterdir()) == [source]
+
+
+@pytest.mark.parametrize(
+    "names", [("a\0b", "a\0c"), ("a\0.npy", "a\0b.npy"), ("a.npy\0x", "a.npy"), ("é\0.npy", "é")]
+)
+def test_members_with_a_nul_keep_their_names(tmp_path, names):
+    path = tmp_path / "x.npz"
+    with zipfile.ZipFile(path, "w") as file:
+        for number, name in enumerate(names):
+            info = zipfile.ZipInfo("x")
+            info.filename = name
+            file.writestr(info, npy(np.full(2, number)))
+    dump = open_dump(path)
+    assert {*dump, *dump.ignored} == {name.removesuffix(".npy") for name in names}
+    save(dump, tmp_path / "y.npz", lambda tensor: tensor.read() + 5)
+    again = open_dump(tmp_path / "y.npz")
+    assert (list(again), again.ignored) == (list(dump), dump.ignored)
+    assert all(np.array_equal(again[name].read(), dump[name].read() + 5) for name in dump)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [name for name in dir(ml_dtypes) if isinstance(getattr(ml_dtypes, name), type) and "info" not in name],
+)
+def test_dtypes_that_numpy_can_not_name_are_refused(tmp_path, name):
+    tensor_dtype = np.dtype(getattr(ml_dtypes, name))
+    source = tmp_path / "x.npy"
+    np.save(source, np.ones((2, 2)))
+    dump = open_dump(source)
+    dump["x"].dtype = tensor_dtype
+    with pytest.raises(DumpError, match=rf"\.npz can't hold {tensor_dtype}; use \.safetensors"):
+        convert(dump, tmp_path / "y.npz")
+
+
+@pytest.mark.parametrize("compress", [False, True])
+def test_float8_e5m2_is_what_numpy_writes_as_f1(tmp_path, compress):
+    values = np.array([[1.5, -2], [np.inf, 0]]).astype(ml_dtypes.float8_e5m2)
+    (np.savez_compressed if compress else np.savez)(tmp_path / "x.npz", a=values, f=values.T, b=np.ones(3))
+    with open_dump(tmp_path / "x.npz") as dump:
+        assert dump["a"].read().tobytes() == values.tobytes()
+        assert dump["a"].dtype == dump["f"].dtype == values.dtype
+        assert dump["f"].read().tobytes() == values.T.copy().tobytes()
+        save(dump, tmp_path / "y.npz", lambda tensor: -tensor.read())
+    with open_dump(tmp_path / "y.npz") as dump:
+        assert dump["a"].read().tobytes() == (-values).tobytes()
+    np.save(tmp_path / "z.npy", values)
+    assert open_dump(tmp_path / "z.npy")["z"].read_rows(0, 1).tolist() == [[1.5, -2]]
+
+
+@pytest.mark.parametrize(
+    ("descr", "reason"),
+    [
+        ("<W4", "descr is not a valid dtype"),
+        ("<q9", "descr is not a valid dtype"),
+        ([("x", "<f1"), ("y", "<W4")], "descr is not a valid dtype"),
+        ([("x", "<f1")], "descr is not a valid dtype"),
+        ("|O", "Python objects"),
+        ([("x", "|O"), ("y", "<f4")], "Python objects"),
+        ("|S0", "has no size"),
+    ],
+)
+def test_one_member_of_an_odd_kind_leaves_the_others(tmp_path, descr, reason):
+    bad = header(descr=repr(descr)) + bytes(8)
+    path = archive(tmp_path / "x.npz", [("bad.npy", bad), ("good.npy", npy(np.ones((2, 3))))])
+    with open_dump(path) as dump:
+        assert list(dump) == ["good"]
+        assert reason in dump.ignored["bad"]
+        save(dump, tmp_path / "y.npz", lambda tensor: tensor.read() * 2)
+    with zipfile.ZipFile(tmp_path / "y.npz") as file:
+        assert file.read("bad.npy") == bad
+        assert np.load(io.BytesIO(file.read("good.npy"))).tolist() == [[2] * 3] * 2
+    (tmp_path / "bad.npy").write_bytes(bad)
+    with pytest.raises(DumpError, match=reason):
+        open_dump(tmp_path / "bad.npy")
+
+
+def test_dtypes_that_numpy_would_not_read_again_are_refused(tmp_path):
+    np.save(tmp_path / "x.npy", np.ones((2, 2)))
+    dump = open_dump(tmp_path / "x.npy")
+    for fields, reason in ((900, "Header info length"), (9000, "Header length")):
+        dump["x"].dtype = np.dtype([(f"field{number}", "<f4") for number in range(fields)])
+        with pytest.raises(DumpError, match=rf"\.npz can't hold this dtype: .*{reason}"):
+            convert(dump, tmp_path / "y.npz")
+        assert not (tmp_path / "y.npz").exists()

@@ -177,6 +177,53 @@ def test_external_data_never_replace_the_input_nor_another_model(outside, tmp_pa
     assert sorted(p.name for p in outside.parent.iterdir()) == ["data", "m.onnx", "new.onnx", "w.bin"]
 
 
+def written(folder, name, locations):
+    """Write a model whose tensors lie in files of other names and contents, and return those files."""
+    folder.mkdir(exist_ok=True)
+    tensors = []
+    for number, location in enumerate(locations):
+        file = folder / location
+        file.parent.mkdir(exist_ok=True)
+        file.write_bytes(np.full(2, number + 5, "f4").tobytes())
+        tensors.append(external(f"t{number}", [2], location))
+    onnx.save(model(initializers=tensors), folder / name)
+    return {file: file.read_bytes() for file in [folder / name, *(folder / at for at in locations)]}
+
+
+@pytest.mark.parametrize("at", ["other.onnx", "data/other.onnx", "other.ONNX"])
+@pytest.mark.parametrize("shared", [False, True])
+def test_data_of_a_third_model_are_never_replaced(outside, tmp_path, at, shared):
+    out = tmp_path / "out"
+    deep = at.startswith("data")
+    files = written(out, "p.onnx", ["w.bin", "data/b.bin"] if shared else ["own.bin"])
+    if deep:
+        files |= written(out / "data", "other.onnx", ["b.bin"])
+    else:
+        files |= written(out, at, ["w.bin"])
+    with pytest.raises(BitxError, match=r"may belong to another model|belongs to other\.(onnx|ONNX), too"):
+        save(open_dump(outside), out / "p.onnx")
+    assert all(file.read_bytes() == content for file, content in files.items() if not (shared and deep))
+    assert not list(out.glob(".bitx*"))
+
+
+@pytest.mark.parametrize("content", [b"", b"w.bin", b"\x08\x07"])
+def test_data_beside_an_output_that_is_no_model_are_never_replaced(outside, tmp_path, content):
+    (tmp_path / "p.onnx").write_bytes(content)
+    (tmp_path / "w.bin").write_bytes(b"precious")
+    with pytest.raises(BitxError, match=r"w\.bin: exists and may belong to another model"):
+        save(open_dump(outside), tmp_path / "p.onnx")
+    assert (tmp_path / "w.bin").read_bytes() == b"precious"
+
+
+def test_models_that_have_other_data_do_not_stand_in_the_way(outside, tmp_path):
+    out = tmp_path / "out"
+    kept = written(out, "other.onnx", ["other.bin", "data/other.bin"])
+    for _ in range(2):
+        save(open_dump(outside), out / "p.onnx")
+    assert all(file.read_bytes() == content for file, content in kept.items())
+    assert open_dump(out / "p.onnx")["a"].read().tolist() == [[0, 1, 2], [3, 4, 5]]
+
+
 def test_a_failure_leaves_no_folder(outside, tmp_path):
     out = tmp_path / "out"
     out.mkdir()

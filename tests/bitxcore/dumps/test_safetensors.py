@@ -183,3 +183,38 @@ def test_what_it_can_not_hold(tmp_path, name, dtype, reason):
     with pytest.raises(DumpError, match=reason):
         save(open_dump(tmp_path / "x.npz"), tmp_path / "y.safetensors")
     assert not (tmp_path / "y.safetensors").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"), [("\ud800", "not Unicode text"), ("x" * 3000, "needs a header of")]
+)
+def test_what_readers_would_refuse_is_not_written(tmp_path, monkeypatch, name, reason):
+    np.save(tmp_path / "x.npy", np.ones((2, 2)))
+    dump = open_dump(tmp_path / "x.npy")
+    tensor = dump["x"]
+    tensor.name = name
+    dump._tensors = {name: tensor}
+    monkeypatch.setattr("bitxcore.dumps.safetensors.MAX_HEADER_BYTES", 2000)
+    with pytest.raises(DumpError, match=reason) as caught:
+        save(dump, tmp_path / "y.safetensors")
+    assert caught.value.path == tmp_path / "y.safetensors"
+    assert not (tmp_path / "y.safetensors").exists()
+
+
+@pytest.mark.parametrize(("dtype", "nbytes"), [("F4", 6), ("F6_E2M3", 9), ("F6_E3M2", 9)])
+def test_several_values_a_byte_are_ignored_and_copied(tmp_path, dtype, nbytes):
+    entries = {"packed": entry(dtype, (3, 4), (0, nbytes)), "w": entry(offsets=(nbytes, nbytes + 4))}
+    path, seen = tmp_path / "x.safetensors", []
+    path.write_bytes(file(entries, bytes(range(nbytes)) + np.float32(1).tobytes()))
+    dump = open_dump(path)
+    assert list(dump) == ["w"]
+    assert dump.ignored == {"packed": f"dtype {dtype}"}
+    save(dump, tmp_path / "y.safetensors", lambda x: x.read() * 2, progress=lambda x: seen.append(x.name))
+    assert seen == ["w"]
+    assert (tmp_path / "y.safetensors").read_bytes()[-4 - nbytes :] == bytes(range(nbytes)) + np.float32(
+        2
+    ).tobytes()
+    for wrong in (nbytes - 1, nbytes + 1):
+        path.write_bytes(file({"packed": entry(dtype, (3, 4), (0, wrong))}, bytes(wrong)))
+        with pytest.raises(DumpError, match="span another size"):
+            open_dump(path)

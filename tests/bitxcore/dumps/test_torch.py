@@ -1,4 +1,6 @@
 import os
+import random
+import zipfile
 from collections import OrderedDict
 
 import ml_dtypes
@@ -6,7 +8,7 @@ import numpy as np
 import pytest
 
 from bitxcore.dumps import open_dump, save
-from bitxcore.errors import DumpError, MissingExtraError
+from bitxcore.errors import BitxError, DumpError, MissingExtraError
 
 torch = pytest.importorskip("torch")
 
@@ -121,3 +123,97 @@ def test_arrays_are_copies(path):
     dump = open_dump(path)
     dump["w"].read()[:] = 7
     assert np.array_equal(dump["w"].read(), [1, 1])
+
+
+def checkpoint():
+    generator = torch.Generator().manual_seed(1)
+    weights = {"w": torch.randn(30, 40, generator=generator), "b": torch.ones(7, dtype=torch.bfloat16)}
+    return {"model": weights, "list": [torch.arange(500)], "epoch": 3}
+
+
+def contents(path):
+    with open_dump(path) as dump:
+        return {
+            name: (tensor.shape, str(tensor.dtype), tensor.read().tobytes()) for name, tensor in dump.items()
+        }
+
+
+def test_flipped_bits_never_change_a_value(path, tmp_path):
+    torch.save(checkpoint(), path)
+    good, expected = path.read_bytes(), contents(path)
+    draw, refused = random.Random(0), 0
+    for _ in range(200):
+        data = bytearray(good)
+        data[draw.randrange(len(data))] ^= 1 << draw.randrange(8)
+        (tmp_path / "y.pt").write_bytes(data)
+        try:
+            assert contents(tmp_path / "y.pt") == expected  # a flip in padding
+        except BitxError:
+            refused += 1
+    assert refused > 100
+
+
+@pytest.mark.parametrize("read", ["read", "read_rows", "blocks", "save"])
+def test_values_are_checked_by_their_sum(path, tmp_path, read):
+    torch.save(checkpoint(), path)
+    one = np.arange(500, dtype="i8").tobytes()
+    data = path.read_bytes()
+    assert one in data
+    path.write_bytes(data.replace(one, one[:-1] + b"\1"))
+    with open_dump(path) as dump:
+        assert "model.w" in dump
+        calls = {
+            "read": lambda: dump["list.0"].read(),
+            "read_rows": lambda: dump["list.0"].read_rows(0, 1),
+            "blocks": lambda: list(dump["list.0"].blocks(views=True)),
+            "save": lambda: save(dump, tmp_path / "y.safetensors"),
+        }
+        with pytest.raises(DumpError, match=r"x\.pt: member 'x/data/\d': .*CRC-32"):
+            calls[read]()
+    assert not (tmp_path / "y.safetensors").exists()
+
+
+def test_descriptions_are_checked_at_once(path):
+    torch.save(checkpoint(), path)
+    path.write_bytes(path.read_bytes().replace(b"epoch", b"epOch", 1))
+    with pytest.raises(DumpError, match=r"member 'x/data\.pkl': .*CRC-32"):
+        open_dump(path)
+
+
+def test_files_without_sums(path):
+    torch.serialization.set_crc32_options(False)
+    try:
+        torch.save(checkpoint(), path)
+    finally:
+        torch.serialization.set_crc32_options(True)
+    assert contents(path)["list.0"][2] == np.arange(500).tobytes()
+
+
+@pytest.mark.parametrize("twice", [False, True])
+def test_archives_that_torch_would_misread(path, tmp_path, twice):
+    torch.save(checkpoint(), path)
+    with zipfile.ZipFile(path) as old, zipfile.ZipFile(tmp_path / "y.pt", "w") as new:
+        for info in old.infolist():
+            kind = zipfile.ZIP_STORED if twice else zipfile.ZIP_DEFLATED
+            new.writestr(info.filename, old.read(info), kind)
+        if twice:
+            with pytest.warns(UserWarning, match="Duplicate name"):
+                new.writestr("x/data/0", bytes(4800))
+    with pytest.raises(DumpError, match="is there twice" if twice else "is compressed"):
+        open_dump(tmp_path / "y.pt")
+
+
+def test_a_file_that_changes(path):
+    torch.save(checkpoint(), path)
+    with open_dump(path) as dump:
+        dump["list.0"].read()
+        torch.save({"other": torch.ones(3)}, path)
+        with pytest.raises(DumpError, match="has changed since it was opened"):
+            dump["list.0"].read()
+
+
+def test_meta_tensors_are_ignored(path):
+    torch.save({"w": torch.ones(2), "m": torch.ones(3, device="meta")}, path)
+    with open_dump(path) as dump:
+        assert list(dump) == ["w"]
+        assert dump.ignored == {"m": "meta tensor, without values"}

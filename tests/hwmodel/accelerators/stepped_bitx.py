@@ -531,9 +531,15 @@ def run_pass(agents, ports):
 
 
 def work_cycles(acc, layer, serial):
-    """Cycles of lanes that are always busy."""
+    """Cycles of lanes that are always busy; a tile of filters takes as long as its longest."""
     passes = len(list(position_tiles(acc, layer)))
-    return passes * sum(-(-serial.ones(v) // lanes_of(acc)) for v in range(layer.filters))
+    per_group = layer.filters // layer.conv_groups
+    cycles = 0
+    for first in range(0, layer.filters, per_group):
+        for tile in range(first, first + per_group, acc.processing_elements):
+            filters = range(tile, min(tile + acc.processing_elements, first + per_group))
+            cycles += max(-(-serial.ones(v) // lanes_of(acc)) for v in filters)
+    return passes * cycles
 
 
 def counts(acc, layer, serial):

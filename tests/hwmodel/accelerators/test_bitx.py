@@ -45,6 +45,10 @@ def floats(*shape):
         ({"criterion": "best"}, "criterion must be one of topn"),
         ({"criterion": "threshold", "rows": None}, "needs threshold"),
         ({"format": "float33"}, "'float33' is not known"),
+        ({"window": 65}, "window must be at most 64, got 65"),
+        ({"pack_zeros": "no"}, "pack_zeros must be True or False, got 'no'"),
+        ({"skip_zero_groups": 2}, "skip_zero_groups must be True or False, got 2"),
+        ({"skip_zero_groups": None}, "skip_zero_groups must be True or False, got None"),
     ],
 )
 def test_bad_values_are_refused_when_the_record_is_made(options, message):
@@ -85,7 +89,7 @@ def test_by_hand():
     # Unpruned, no weight has more ones: 64, 64, 32 and 1 have one each. Every bit takes 8 cycles a group.
     assert (r.unpruned_cycles, r.every_bit_cycles) == (9, 2 * 2 * 8 + 3)
     assert r.on_chip_unpruned_fixed16_cycles == 9
-    assert (r.work_cycles, r.unpruned_work_cycles) == (2 * (2 + 1), 2 * (2 + 1))
+    assert (r.work_cycles, r.unpruned_work_cycles) == (2 * max(2, 1), 2 * max(2, 1))
     assert (r.speedup_over_every_bit, r.speedup_over_unpruned, r.work_speedup) == (35 / 9, 1, 1)
     assert r.utilisation == 6 * 5 / (9 * 2 * 4 * 4)
     assert r.window_limited_groups == 0
@@ -366,3 +370,45 @@ def test_peaks_are_equal_by_default():
     assert (
         hw.accelerator("bitx").peak_macs_per_cycle == hw.accelerator("dadiannao").peak_macs_per_cycle == 4096
     )
+
+
+def test_the_machine_of_the_first_release_is_still_there():
+    """Cycles of 0.1.0 with its defaults, written down from it: 300 filters of 1000 Gaussian weights."""
+    first = {
+        "serial_unit": "row", "fill": "pass", "processing_elements": 256, "compute_units": 16, "rows": 5,
+        "group": 16, "dram": None,
+    }  # fmt: skip
+    w = np.random.default_rng(0).standard_normal((300, 1000)).astype(np.float32)
+    r = hw.simulate(hw.accelerator("bitx", **first), hw.Linear("l", 1000, 300, positions=20), hw.Operands(w))
+    causes = (r.fill_cycles, r.compute_cycles, r.imbalance_cycles, r.fifo_full_cycles)
+    assert (*causes, r.unpruned_all_rows_cycles, r.unpruned_nonempty_rows_cycles) == (
+        40,
+        740,
+        520,
+        0,
+        8104,
+        7304,
+    )
+
+
+def test_the_baseline_in_fixed_point_is_that_of_16_bits_whatever_the_format():
+    w = np.random.default_rng(1).standard_normal((8, 64)).astype(np.float32)
+    layer = hw.Linear("l", 64, 8)
+    found = {
+        form: hw.simulate(hw.accelerator("bitx", format=form, dram=None), layer, hw.Operands(w))
+        for form in (None, "fixed8", "fixed12", "fixed16")
+    }
+    assert len({r.on_chip_unpruned_fixed16_cycles for r in found.values()}) == 1
+    assert found["fixed16"].unpruned_cycles == found["fixed16"].on_chip_unpruned_fixed16_cycles
+    assert found["fixed8"].unpruned_cycles < found["fixed8"].on_chip_unpruned_fixed16_cycles
+
+
+def test_no_machine_reaches_its_work():
+    for seed in range(20):
+        rng = np.random.default_rng(seed)
+        w = rng.standard_normal((int(rng.integers(1, 40)), 72)).astype(np.float32)
+        pes = int(rng.integers(1, 20))
+        acc = hw.accelerator("bitx", processing_elements=pes, lane_fifo_depth=None, dram=None)
+        r = hw.simulate(acc, hw.Linear("l", 72, len(w), positions=20), hw.Operands(w))
+        assert r.work_cycles <= r.on_chip_cycles - r.fill_cycles
+        assert r.unpruned_work_cycles <= r.unpruned_cycles - r.fill_cycles

@@ -26,6 +26,21 @@ def test_rows_are_the_librarys(bitx, dump):
         assert sorted([*names, *found["left_out"]]) == sorted([*opened, *opened.ignored])
 
 
+@pytest.mark.parametrize("args", [[], ["--grouping", "channel"], ["--preset", "mild"]])
+def test_a_kernel_of_keras_is_counted_as_the_same_kernel_of_torch(bitx, tmp_path, args):
+    kernel = np.random.default_rng(3).normal(size=(3, 5, 8, 16)).astype("f4")
+    np.savez(tmp_path / "hwio.npz", w=kernel)
+    np.savez(tmp_path / "oihw.npz", w=kernel.transpose(3, 2, 0, 1))
+    with h5py.File(tmp_path / "k.h5", "w") as file:
+        file.attrs["layer_names"] = [b"w"]
+        file["w/w/kernel:0"] = kernel
+    expected = bitx.json("inspect", tmp_path / "oihw.npz", *args)["dumps"][0]["totals"]
+    for named in (["hwio.npz", "--layout", "hwio"], ["k.h5"], ["oihw.npz", "--layout", "oihw"]):
+        found = bitx.json("inspect", tmp_path / named[0], *named[1:], *args)["dumps"][0]["totals"]
+        assert found == expected
+    assert bitx.json("inspect", tmp_path / "hwio.npz", *args)["dumps"][0]["totals"] != expected
+
+
 def test_totals_are_sums(bitx, write, values):
     path = write("safetensors")
     (found,) = bitx.json("inspect", path)["dumps"]

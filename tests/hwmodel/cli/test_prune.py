@@ -1,4 +1,5 @@
 import h5py
+import ml_dtypes
 import numpy as np
 import pytest
 import safetensors.numpy
@@ -10,6 +11,11 @@ from bitxcore.store import Store
 def target(dump, out):
     """Where a dump can be written: in its own kind, or as .npz."""
     return out / (f"p{dump.suffix}" if dump.suffix in {".npy", ".npz", ".safetensors", ".onnx"} else "p.npz")
+
+
+def arrays(path):
+    with np.load(path) as file:
+        return dict(file)
 
 
 def by_hand(tensor, **options):
@@ -187,3 +193,78 @@ def test_nothing_but_zeros(bitx, tmp_path, out):
     np.save(tmp_path / "z.npy", np.zeros((3, 20), "f4"))
     (row,) = bitx.json("prune", tmp_path / "z.npy", "-o", out / "p.npy")["tensors"]
     assert (row["relative_error"], row["changed_values"], row["kept_rows_max"]) == (0, 0, 0)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
+@pytest.mark.parametrize("form", ["fixed2", "fixed4"])
+def test_fixed_point_at_the_end_of_a_dtype(bitx, tmp_path, dtype, form):
+    top = 60000 if dtype == "float16" else float(np.finfo(dtype).max)
+    np.savez(tmp_path / "x.npz", w=np.array([[top, -top], [top / 2, 0]], dtype))
+    document = bitx.json("prune", tmp_path / "x.npz", "-o", tmp_path / "y.npz", "--format", form)
+    assert np.isfinite(arrays(tmp_path / "y.npz")["w"]).all()
+    assert 0 < document["totals"]["relative_error"] < 0.6
+    assert "nan" not in bitx("prune", tmp_path / "x.npz", "-o", tmp_path / "y.npz", "--format", form).stdout
+
+
+AXES = {"oihw": (0, 1, 2, 3), "ohwi": (0, 3, 1, 2), "hwio": (3, 2, 0, 1)}
+
+
+@pytest.mark.parametrize("layout", AXES)
+@pytest.mark.parametrize(
+    "args", [[], ["--grouping", "channel"], ["--grouping", "kernel", "--group", "whole"]]
+)
+def test_layouts_by_name(bitx, tmp_path, layout, args):
+    rng = np.random.default_rng(3)
+    first = {
+        "conv": rng.normal(size=(16, 8, 3, 5)).astype("f4"),
+        "fc": rng.normal(size=(10, 24)).astype("f4"),
+    }
+    stored = {
+        "conv": first["conv"].transpose(np.argsort(AXES[layout])),
+        "fc": first["fc"].T if layout == "hwio" else first["fc"],
+    }
+    np.savez(tmp_path / "x.npz", **stored)
+    np.savez(tmp_path / "first.npz", **first)
+    asked = ["--rows", 3, *args]
+    document = bitx.json("prune", tmp_path / "x.npz", "-o", tmp_path / "y.npz", *asked, "--layout", layout)
+    expected = bitx.json("prune", tmp_path / "first.npz", "-o", tmp_path / "z.npz", *asked)
+    assert document["parameters"]["layout"] == layout
+    assert document["totals"] == pytest.approx(expected["totals"], rel=1e-12)
+    new, right = arrays(tmp_path / "y.npz"), arrays(tmp_path / "z.npz")
+    assert np.array_equal(new["conv"].transpose(AXES[layout]), right["conv"])
+    assert np.array_equal(new["fc"].T if layout == "hwio" else new["fc"], right["fc"])
+
+
+@pytest.mark.parametrize(
+    ("name", "form"),
+    [("bfloat16", "bfloat16"), ("float8_e4m3fn", "float8_e4m3fn"), ("float8_e5m2", "float8_e5m2")],
+)
+@pytest.mark.parametrize("suffix", [".npy", ".npz"])
+def test_raw_bytes_are_read_in_the_format_that_is_named(bitx, tmp_path, name, form, suffix):
+    values = np.random.default_rng(1).normal(size=(8, 32)).astype(getattr(ml_dtypes, name))
+    path = tmp_path / f"x{suffix}"
+    np.save(path, values) if suffix == ".npy" else np.savez(path, x=values)
+    document = bitx.json("prune", path, "-o", tmp_path / f"y{suffix}", "--format", form, "--rows", 2)
+    (row,) = document["tensors"]
+    assert row["format"] == form
+    assert row["relative_error"] > 0
+    with bx.open_dump(tmp_path / f"y{suffix}") as dump:
+        (tensor,) = dump.values()
+        assert tensor.read().tobytes() == bx.prune(values, rows=2).values.tobytes()
+    inspected = bitx.json("inspect", path, "--format", form)["dumps"][0]["tensors"][0]
+    assert inspected["essential_bits"] == bx.statistics(values).essential_bits
+
+
+def test_raw_bytes_of_another_size_are_refused(bitx, tmp_path):
+    np.save(tmp_path / "x.npy", np.zeros((2, 2), "V2"))
+    for args in ([], ["--format", "float32"], ["--format", "fixed8"]):
+        assert "V2" in bitx.error("prune", tmp_path / "x.npy", "-o", tmp_path / "y.npy", *args)
+
+
+def test_what_is_no_tensor_is_named_when_included(bitx, tmp_path):
+    np.savez(tmp_path / "x.npz", w=np.ones((2, 8), "f4"), note=np.array([None]))
+    bitx("prune", tmp_path / "x.npz", "-o", tmp_path / "y.npz")
+    bitx("prune", tmp_path / "x.npz", "-o", tmp_path / "y.npz", "--exclude", "note")
+    assert "Python objects" in bitx.error(
+        "prune", tmp_path / "x.npz", "-o", tmp_path / "y.npz", "--include", "note"
+    )

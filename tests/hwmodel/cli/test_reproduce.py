@@ -56,7 +56,7 @@ def test_page(bitx, out):
 
 
 def test_bad_usage(bitx, out):
-    assert "is none of Table 1, Table 2" in bitx("reproduce", "--only", "Table 9", code=2).stderr
+    assert "no lines of 'Table 9'; there are Table 1" in bitx.error("reproduce", "--only", "Table 9")
     refused = bitx("reproduce", "--only", "Table 3", "--write", out / "page.md", code=2)
     assert "--write is for all places" in refused.stderr
     assert "page.md" in bitx.error("reproduce", "--write", out / "nowhere" / "page.md")

@@ -1,4 +1,5 @@
 import json
+import re
 
 import numpy as np
 import pytest
@@ -34,6 +35,60 @@ def test_text(bitx, sample):
     assert "digits_resnet: 838,272 MACs, 81,744 weights in 13 layers" in text
     assert "not simulated: 10 × Relu" in text
     assert text.splitlines()[-1] == "nothing written; -o STORE.h5 keeps these results"
+
+
+def numbers(line):
+    return [int(n.replace(",", "")) for n in re.findall(r"[\d,]+", line)]
+
+
+def test_totals_stand_first_and_last(bitx, sample):
+    lines = bitx("simulate", sample, "--size", "N=1", "-a", "bitx").stdout.splitlines()
+    title = "digits_resnet: 838,272 MACs, 81,744 weights in 13 layers"
+    first, last = [at for at, line in enumerate(lines) if line == title]
+    assert first == 0
+    assert lines[first:10] == lines[last : last + 10]
+    assert any("bitx: peak 4,096" in line for line in lines[first:last])
+
+
+@pytest.mark.parametrize("explain", [[], ["--explain"]])
+def test_summary_has_no_layers(bitx, sample, explain):
+    text = bitx("simulate", sample, "--size", "N=1", "-a", "bitx", "--summary", *explain).stdout
+    assert "network total" in text
+    assert not re.search("^ layer ", text, re.MULTILINE)
+    assert ("where its 8,009 cycles go" in text) == bool(explain)
+    assert text.count("network total") == (4 if explain else 2)
+
+
+def test_top_layers_and_the_sum_of_the_others(bitx, sample):
+    args = ["simulate", sample, "--size", "N=1", "-a", "bitx", "-a", "dadiannao"]
+    rows = [r for r in bitx.json(*args)["layers"] if r["accelerator"] == "bitx"]
+    rows.sort(key=lambda r: -r["cycles"])
+    lines = bitx(*args, "--top", 3, "--explain").stdout.splitlines()
+    first = next(at for at, line in enumerate(lines) if line.startswith(" layer "))
+    assert [line.split()[0] for line in lines[first + 2 : first + 5]] == [r["layer"] for r in rows[:3]]
+    others = lines[first + 5]
+    assert others.startswith(" (the other 10 layers)")
+    cycles, compute = numbers(others.partition(")")[2])[:2]
+    assert cycles == sum(r["cycles"] for r in rows[3:])
+    assert compute == sum(r["compute_cycles"] for r in rows[3:])
+    assert not any(row["layer"] in line for row in rows[6:] for line in lines if line.startswith(" s"))
+    # Under the roofs likewise: all work over all cycles.
+    roofs = lines[lines.index("bitx: layers under their roofs, in MACs a cycle") :]
+    other = (
+        next(line for line in roofs if line.startswith(" (the other 10 layers)")).partition(")")[2].split()
+    )
+    macs = sum(r["macs"] for r in rows[3:])
+    assert float(other[3]) == pytest.approx(macs / cycles, rel=1e-3)
+    assert float(other[0]) == pytest.approx(macs / sum(r["dram_bytes"] for r in rows[3:]), rel=1e-3)
+    everything = bitx(*args, "--top", 13).stdout
+    assert everything == bitx(*args).stdout
+
+
+@pytest.mark.parametrize(
+    "args", [["--top", 0], ["--top", 2, "--summary"], ["-a", "all", "--top", 2], ["-a", "all", "--explain"]]
+)
+def test_usage_of_summaries(bitx, sample, args):
+    bitx("simulate", sample, "--size", "N=1", *args, code=2)
 
 
 def test_machines_and_their_options(bitx, sample):

@@ -50,9 +50,26 @@ def test_operands_are_those_of_simulate(bitx):
 
 
 def test_no_point_is_possible(bitx):
-    text = bitx("sweep", SAMPLE, "--size", "N=1", "--vary", "criterion=energy,threshold").stdout
-    assert "no point could be compared" in text
-    assert "criterion 'threshold' needs threshold" in text
+    message = bitx.error("sweep", SAMPLE, "--size", "N=1", "--vary", "criterion=energy,threshold")
+    assert message.startswith("no point of the sweep is possible: ")
+    assert "criterion 'energy' needs budget" in message
+    assert "criterion 'threshold' needs threshold" in message
+
+
+@pytest.mark.parametrize(
+    "vary", ["rows=a", "rows=0", "rows=0:0", "format=none5", "criterion=best", "dram=x,y"]
+)
+def test_values_that_an_option_never_has(bitx, out, vary):
+    message = bitx.error("sweep", SAMPLE, "--size", "N=1", "--vary", vary, "-o", out / "s.h5")
+    assert message.startswith("no point of the sweep is possible: ")
+    assert os.listdir(out) == []
+
+
+def test_one_point_is_no_plural(bitx):
+    text = bitx("sweep", SAMPLE, "--size", "N=1", "--vary", "rows=4").stdout
+    assert "on bitx: 1 point of rows (1)" in text
+    assert "1 of 1 point\n" in text
+    assert "1 points" not in text
 
 
 def test_sample(bitx):

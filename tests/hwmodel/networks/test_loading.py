@@ -2,6 +2,7 @@
 
 import json
 
+import h5py
 import numpy as np
 import pytest
 
@@ -57,6 +58,37 @@ def test_every_weight_of_a_dump_is_a_matrix_product(tmp_path):
         ("tensor", 1, "no weights of a layer")
     ]
     assert [e.weight for e in network.layers] == ["conv", "fc"]
+
+
+def test_kernels_of_keras_are_turned(tmp_path):
+    path = tmp_path / "w.h5"
+    stored = {
+        "conv/conv/kernel:0": np.arange(3 * 3 * 4 * 8, dtype="f4").reshape(3, 3, 4, 8),
+        "dw/dw/depthwise_kernel:0": np.arange(3 * 3 * 4 * 2, dtype="f4").reshape(3, 3, 4, 2),
+        "up/conv2d_transpose/kernel:0": np.ones((3, 3, 8, 4), "f4"),
+        "fc/fc/kernel:0": np.ones((6, 10), "f4"),
+        "fc/fc/bias:0": np.ones(10, "f4"),
+    }
+    with h5py.File(path, "w") as file:
+        file.attrs["layer_names"] = [b"conv"]
+        for name, value in stored.items():
+            file[name] = value
+    with bx.open_dump(path) as dump:
+        network = hw.network_from_dump(dump)
+        layers = {entry.weight: entry for entry in network.layers}
+        turned = {name: entry.turn(dump[name].read()) for name, entry in layers.items()}
+    shapes = {name: entry.layer.weight_shape for name, entry in layers.items()}
+    assert shapes == {
+        "conv/conv/kernel:0": (8, 36),
+        "dw/dw/depthwise_kernel:0": (8, 9),
+        "fc/fc/kernel:0": (10, 6),
+        "up/conv2d_transpose/kernel:0": (8, 36),
+    }
+    conv, depthwise = stored["conv/conv/kernel:0"], stored["dw/dw/depthwise_kernel:0"]
+    assert np.array_equal(
+        turned["conv/conv/kernel:0"].reshape(8, 36), conv.transpose(3, 2, 0, 1).reshape(8, 36)
+    )
+    assert np.array_equal(turned["dw/dw/depthwise_kernel:0"][3].ravel(), depthwise[:, :, 1, 1].ravel())
 
 
 def test_tensors_are_excluded_by_pattern(tmp_path):

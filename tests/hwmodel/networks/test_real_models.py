@@ -83,4 +83,5 @@ def test_gains_are_what_the_ones_predict():
     fill = total.fill_cycles
     gain = (total.on_chip_unpruned_cycles - fill) / (total.on_chip_cycles - fill)
     assert gain == pytest.approx(15.7 / 4.10, rel=0.05)
-    assert total.work_speedup == pytest.approx(12.3 / 2.54, rel=0.02)
+    # The longest filter of a tile counts, so that the gain is a little less.
+    assert 0.96 * 12.3 / 2.54 <= total.work_speedup <= 12.3 / 2.54

@@ -41,6 +41,8 @@ class Contradiction:
     unit : str
     how : str
         Where `found` comes from.
+    mark : Mark
+        Of the explanation in `why`: the paper's own numbers or words show it, or it only fits them.
     """
 
     where: str
@@ -51,6 +53,7 @@ class Contradiction:
     network: str = ""
     unit: str = "x"
     how: str = FROM_PRINTED
+    mark: Mark = Mark.PAPER
 
 
 def lines(simulations: Simulations) -> Iterator[Line]:
@@ -67,7 +70,7 @@ def lines(simulations: Simulations) -> Iterator[Line]:
                 ours=found.found,
                 weights=found.how,
                 why=found.why,
-                mark=Mark.PAPER,
+                mark=found.mark,
             )
 
 
@@ -87,17 +90,19 @@ def _speeds(_: Simulations) -> Iterator[Contradiction]:
             found=figure_9,
             what="gain of N=6 over N=10 in float32",
             why="Two cycle rules: Figure 7 shows work (balanced lanes), Figure 9 the barrier of a group.",
+            mark=Mark.FITS,
         )
     for network in ("ResNet50", "SqueezeNet1_1"):
         yield Contradiction(
             where="Figure 9",
             network=network,
-            said=1.0,
+            said=None,
             found=_bar("Figure 9", "BitX-wild, fp32", network) / _bar("Figure 9", "BitX-wild, 16b", network),
             what="speed of BitX-wild in float32 over BitX-wild in 16 bits",
             why="Both keep 6 rows of 8 weights and take nearly the same cycles. The bar of 1, called"
             " Pragmatic 16b, costs"
             " in the float32 bars what unpruned 24-bit weights cost.",
+            mark=Mark.FITS,
         )
     for words, machine, said in (("2.00x", "BitX-wild, 16b", 2.00), ("3.79x", "BitX-wild, fp32", 3.79)):
         yield Contradiction(
@@ -132,6 +137,7 @@ def _groups(simulations: Simulations) -> Iterator[Contradiction]:
             " the machine"
             " groups 8 inputs of any layer, and prunes 1 x 1 layers far harder.",
             how="normal weights in groups of 8",
+            mark=Mark.FITS,
         )
 
 
@@ -150,6 +156,7 @@ def _averages(_: Simulations) -> Iterator[Contradiction]:
                 unit="percentage points",
                 why="Averages are not all computed alike: these are no plain means, and fit if gains count"
                 " as no loss.",
+                mark=Mark.FITS,
             )
     zeros = [
         row.value
@@ -180,7 +187,7 @@ def _accuracies(_: Simulations) -> Iterator[Contradiction]:
             " slimmed one.",
         )
     limit = printed_value("Sec. 4.3", "average accuracy loss at other M")
-    for rows in (10, 8, 6, 4):
+    for rows in (6, 4):
         yield Contradiction(
             where=f"Sec. 4.3 against Table 4, N={rows}",
             said=limit,
@@ -248,6 +255,7 @@ def _sizes(simulations: Simulations) -> Iterator[Contradiction]:
         what="zero bits over those before, N=6: as printed, and of 32 groups of 4 channels",
         why="32 groups of 64 channels would be 1.2 G weights; the numbers fit 32 groups of 4.",
         how=f"normal weights, table {table}",
+        mark=Mark.FITS,
     )
     for power, said in ((21, 1e-8), (30, 1e-11)):
         yield Contradiction(
@@ -305,16 +313,15 @@ def _energies(_: Simulations) -> Iterator[Contradiction]:
             " figure it rises in"
             " float32 and falls fivefold in 16 bits.",
         )
-    for name in ("mild", "wild"):
-        yield Contradiction(
-            where="Sec. 4.6 against Figure 11a",
-            network="SqueezeNet1_1",
-            said=printed_value("Sec. 4.6", "DDR3 share"),
-            found=printed_value("Figure 11a", SHARE, f"BitX-{name}, 16b"),
-            what=f"DDR3's share of system energy in 16 bits, {name}",
-            unit="%",
-            why="The text says 98 % of both variants.",
-        )
+    yield Contradiction(
+        where="Sec. 4.6 against Figure 11a",
+        network="SqueezeNet1_1",
+        said=printed_value("Sec. 4.6", "DDR3 share"),
+        found=printed_value("Figure 11a", SHARE, "BitX-mild, 16b"),
+        what="DDR3's share of system energy in 16 bits, mild",
+        unit="%",
+        why="The text says 98 % of both variants.",
+    )
 
 
 def _pe_over_dram(setting: str) -> float:

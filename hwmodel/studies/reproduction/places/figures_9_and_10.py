@@ -108,7 +108,7 @@ def _bars(simulations: Simulations, place: str) -> Iterator[Line]:
         for quantity, speed, why in found:
             if place == "Figure 10":
                 power = float_over_fixed_power(simulations) if is_float else 1.0
-                yield replace(base, quantity=quantity, ours=speed * power, why=WHY_ENERGY)
+                yield replace(base, quantity=quantity, ours=speed * power, why=WHY_ENERGY, mark=Mark.CHOSEN)
             else:
                 yield replace(base, quantity=quantity, ours=speed, why=why)
         if name and is_float and place == "Figure 9":

@@ -51,7 +51,7 @@ def lines(simulations: Simulations) -> Iterator[Line]:
             ours=simulations.once(("bits", table), lambda t=table: _drawn(t)) if is_bits else None,  # type: ignore[misc]
             weights=f"{drawn_label(table)}, at most {DRAWN} weights of a layer" if is_bits else "none",
             why=WHY_BITS if is_bits else WHY_WEIGHTS,
-            mark=Mark.FITS if is_bits else Mark.PAPER,
+            mark=Mark.FITS if is_bits else Mark.CHOSEN,
         )
     yield from _real(simulations)
 

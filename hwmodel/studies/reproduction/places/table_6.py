@@ -17,7 +17,7 @@ UNPRUNED = "YoloV3 (baseline)"
 """Ending of the setting that is 1 by definition."""
 
 SPEED = "speed-up over unpruned YoloV3"
-WHY_PRUNED = "By {}, as Figure 7. Trained weights are not quite normal."
+WHY_PRUNED = "By {}: work fits Figure 7, and this table. Trained weights are not quite normal."
 WHY_SLIMMING = (
     "An input, no finding: the paper does not say which channels are left, and the widths of our table were"
     " chosen to"
