@@ -143,7 +143,7 @@ class Accelerator(ABC):
             value, kind = getattr(self, field.name), str(field.type)
             allowed = (bool, type(None)) if kind == "bool | None" else bool
             if kind in ("bool", "bool | None") and not isinstance(value, allowed):
-                raise self.refusal(f"{field.name} must be true or false, got {value!r}")
+                raise self.refusal(f"{field.name} must be True or False, got {value!r}")
 
     def check_at_least(self, minimum: int, *options: str) -> None:
         """Refuse options that are no integers of at least `minimum`.

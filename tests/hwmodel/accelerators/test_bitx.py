@@ -46,9 +46,9 @@ def floats(*shape):
         ({"criterion": "threshold", "rows": None}, "needs threshold"),
         ({"format": "float33"}, "'float33' is not known"),
         ({"window": 65}, "window must be at most 64, got 65"),
-        ({"pack_zeros": "no"}, "pack_zeros must be true or false, got 'no'"),
-        ({"skip_zero_groups": 2}, "skip_zero_groups must be true or false, got 2"),
-        ({"skip_zero_groups": None}, "skip_zero_groups must be true or false, got None"),
+        ({"pack_zeros": "no"}, "pack_zeros must be True or False, got 'no'"),
+        ({"skip_zero_groups": 2}, "skip_zero_groups must be True or False, got 2"),
+        ({"skip_zero_groups": None}, "skip_zero_groups must be True or False, got None"),
     ],
 )
 def test_bad_values_are_refused_when_the_record_is_made(options, message):
