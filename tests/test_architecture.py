@@ -243,6 +243,7 @@ def test_no_document_is_needed_to_read_the_code(package: str) -> None:
         assert "SPEC §" not in path.read_text("utf-8"), path
 
 
+@pytest.mark.slow
 def test_type_checkers_see_the_machines(tmp_path: Path) -> None:
     """Options of a machine are checked in a user's script; completion has them likewise."""
     script = tmp_path / "script.py"

@@ -50,6 +50,7 @@ def test_installed_package_is_listed_and_runs(installed: Path) -> None:
     assert f"{NAME}(rows=16)" in printed
 
 
+@pytest.mark.slow
 def test_its_knowledge_is_found_in_its_class(installed: Path) -> None:
     """Variants, changes, what lowers accuracy and what a report says: nothing of it stands in our files."""
     options = ("data/samples/digits_resnet.onnx", "--size", "N=1")

@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-import os
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Hashable, Iterator, Mapping
-from dataclasses import Field, asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields
 from functools import cached_property
 from math import fsum, inf
 from types import MappingProxyType
 from typing import Any, ClassVar
 
-import numpy as np
 import numpy.typing as npt
 
 from bitxcore.checks import is_integer, shown
 from bitxcore.errors import BitxError, OptionError
 from hwmodel.accelerators.changes import Change, doubled, more_memory
 from hwmodel.accelerators.on_chip import ChipEnergy, OnChip
+from hwmodel.accelerators.option_values import MOST_HZ, checked
 from hwmodel.costs.area_energy import Part, Work, area_parts_mm2, buffer_srams, events_j, standing_w
 from hwmodel.costs.figures import Costs, Figure, Sram, costs
 from hwmodel.dram.parts import DramPart, load_part
@@ -37,27 +36,8 @@ WORDS_IN_DRAM = (
 FIXED_POINT = "fixed point"
 """`Accelerator.number_format` of nearly all machines."""
 
-MOST_OF_ANYTHING = 1 << 20
-"""Largest number of lanes, entries, or whatever else an option counts."""
-
-MOST_BYTES = 1 << 50
-"""Largest memory that an option gives."""
-
 MOST_MACS_PER_CYCLE = 1 << 40
 """Largest peak of a machine: its counts together stay within 64 bits."""
-
-MOST_HZ = 10**12
-
-LONGEST = 4096
-"""Characters of a name or a path."""
-
-_KINDS = {
-    "int": ("an integer", (int,)),
-    "float": ("a number", (int, float)),
-    "bool": ("True or False", (bool,)),
-    "str": ("a name", (str,)),
-}
-"""What an option must be, by its annotation, and the types that it may have."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -131,7 +111,11 @@ class Accelerator(ABC):
 
     def __post_init__(self) -> None:
         for field in fields(self):
-            object.__setattr__(self, field.name, self._checked(field))
+            try:
+                value = checked(field, getattr(self, field.name))
+            except ValueError as rule:
+                raise self.refusal(str(rule)) from None
+            object.__setattr__(self, field.name, value)
         if not 0 < self.clock_hz < inf:
             raise self.refusal(
                 f"clock_hz must be a positive number of cycles a second, got {self.clock_hz!r}"
@@ -163,32 +147,6 @@ class Accelerator(ABC):
     def refusal(self, rule: str) -> OptionError:
         """Make the error for a bad option; `rule` names the option, what it must be and what it is."""
         return OptionError(f"accelerator {self.name!r}: {rule}")
-
-    def _checked(self, field: Field[Any]) -> Any:
-        """Return an option's value as Python has it; refuse another type, and counts beyond all machines."""
-        value: Any = getattr(self, field.name)
-        if isinstance(value, np.generic):
-            value = value.item()
-        if isinstance(value, os.PathLike):
-            value = os.fspath(value)
-        bounds = {"bytes": MOST_BYTES, "hz": MOST_HZ}
-        most = next((bounds[part] for part in field.name.split("_") if part in bounds), MOST_OF_ANYTHING)
-        if isinstance(value, int) and value > most:
-            raise self.refusal(f"{field.name} must be at most {most}, got {shown(value)}")
-        if isinstance(value, str) and len(value) > LONGEST:
-            raise self.refusal(f"{field.name} must be at most {LONGEST} characters, got {shown(value)}")
-        named = (
-            field.type if isinstance(field.type, str) else getattr(field.type, "__name__", str(field.type))
-        )
-        kind, *more = (part.strip() for part in named.split("|"))
-        if kind not in _KINDS or (value is None and "None" in more):
-            return value  # what it must be is known to its class alone
-        rule, types = _KINDS[kind]
-        if kind == "int" and isinstance(value, (bool, float, str)):
-            return value  # `check_at_least` refuses it, and says from where on integers are taken
-        if not isinstance(value, types) or isinstance(value, bool) != (types == (bool,)):
-            raise self.refusal(f"{field.name} must be {rule}, got {shown(value)}")
-        return value
 
     def check_peak(self) -> None:
         """Refuse counts that only together are beyond all machines."""

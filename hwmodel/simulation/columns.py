@@ -79,12 +79,13 @@ _CAUSE_HEADINGS = {
 }
 
 
-_UNPRUNED = (
+UNPRUNED = (
     "unpruned_cycles",
     "every_bit_cycles",
     "unpruned_all_rows_cycles",
     "unpruned_nonempty_rows_cycles",
 )
+"""Columns of the same machine without pruning, which waits for the same memory."""
 
 COLUMNS: tuple[Column, ...] = (
     Column("layer", "", TEXT, "name of the layer"),
@@ -134,10 +135,7 @@ COLUMNS: tuple[Column, ...] = (
     ),
     _cycles("unpruned_all_rows_cycles", "the same row-serial machine unpruned, every row of the window"),
     _cycles("unpruned_nonempty_rows_cycles", "the same row-serial machine unpruned, empty rows skipped"),
-    *(
-        _cycles(f"on_chip_{name}", "the same with a memory without limits", stored=False)
-        for name in _UNPRUNED
-    ),
+    *(_cycles(f"on_chip_{name}", "the same with a memory without limits", stored=False) for name in UNPRUNED),
     _gain("speedup_over_unpruned", "gain over the unpruned machine, which skips zero bits", "x un-\npruned"),
     _gain("speedup_over_every_bit", "gain over the unpruned machine that takes every bit", "x every\nbit"),
     _gain("speedup_over_all_rows", "gain over the unpruned row-serial machine, every row", "x all\nrows"),

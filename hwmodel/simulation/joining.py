@@ -11,17 +11,10 @@ from hwmodel.costs.area_energy import buffer_srams, port_j
 from hwmodel.costs.figures import costs
 from hwmodel.memory.traffic import LayerTraffic
 from hwmodel.networks.layers import Layer
+from hwmodel.simulation.columns import UNPRUNED
 from hwmodel.simulation.results import LayerResult
 
 WAITS = ("weight_wait_cycles", "activation_wait_cycles", "output_wait_cycles")
-UNPRUNED = (
-    "unpruned_cycles",
-    "every_bit_cycles",
-    "unpruned_all_rows_cycles",
-    "unpruned_nonempty_rows_cycles",
-)
-"""The same machine without pruning, which waits for the same memory."""
-
 _COUNTS = tuple(field.name for field in fields(OnChip) if field.name != "energy")
 
 

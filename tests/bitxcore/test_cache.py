@@ -35,6 +35,7 @@ def folders(cache):
     return {path.name for path in cache.iterdir()}
 
 
+@pytest.mark.slow
 def test_a_changed_kernel_has_a_cache_of_its_own(tmp_path):
     """Size and time of the changed file stay as they were, which Numba's own check would not notice."""
     place, cache = tmp_path / "place", tmp_path / "cache"

@@ -70,6 +70,7 @@ def check_all_codes(name, options):
         check_prune(x, name, **options)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_a_group_of_one_keeps_its_own_highest_bits(name):
     check_prune(all_codes(name).reshape(-1, 1), name, group=1, rows=2)

@@ -15,9 +15,8 @@ from .oracle import ALL_NAMES, check_prune, codes_of, members, sample
 
 SHAPES = ((777,), (5, 129), (4, 20, 3, 3), (6, 64), (3, 16, 7))
 GROUPS = (1, 3, 4, 5, 8, 16, 17, 32, 33, 64)
-COMMON = ("float32",)
 FEW_GROUPS = (5, 8)
-"""Sizes for the other formats: each is a second of compiling for each. The slow tests try all sizes."""
+"""Sizes of the default run: each is a second of compiling for each format. The slow tests try all sizes."""
 
 
 def options_of(rng):
@@ -33,11 +32,11 @@ def options_of(rng):
 @pytest.mark.parametrize("name", ALL_NAMES)
 @pytest.mark.parametrize("seed", range(12))
 def test_prune(name, seed):
-    check_drawn_prune(name, seed, GROUPS if name in COMMON else FEW_GROUPS)
+    check_drawn_prune(name, seed, FEW_GROUPS)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", [name for name in ALL_NAMES if name not in COMMON])
+@pytest.mark.parametrize("name", ALL_NAMES)
 def test_prune_groups_of_all_sizes(name):
     for seed in range(24):
         check_drawn_prune(name, seed, GROUPS)
@@ -55,12 +54,12 @@ def check_drawn_prune(name, seed, groups):
 
 
 def cases(names, groups):
-    """All pairs; those that are neither of a common format nor of `FEW_GROUPS` are slow."""
+    """All pairs; those that are not of `FEW_GROUPS` are slow."""
     return [
         pytest.param(
             name,
             group,
-            marks=[pytest.mark.slow] * (name not in COMMON and group not in FEW_GROUPS),
+            marks=[pytest.mark.slow] * (group not in FEW_GROUPS),
         )
         for name in names
         for group in groups

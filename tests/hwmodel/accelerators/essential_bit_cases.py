@@ -51,3 +51,18 @@ def check_split_accumulate(name, own_options, data):
     result = simulate(machine, layer, w, bits=bits)
     assert result.cycles == stepped.split_accumulate(machine, layer, a, w, bits)
     assert 0 <= result.utilisation <= 1
+
+
+def bitlet_operands(data, layer, numbers):
+    """Draw integers of 12 bits; or floats over many binades with zeros and subnormals, and activations."""
+    if numbers == "fixed":
+        return data.draw(integers(layer.parameters, 12, True)).reshape(layer.weight_shape), None
+    rng = np.random.default_rng(data.draw(st.integers(0, 1000)))
+    w, a = (
+        (rng.standard_normal(n) * 2.0 ** rng.integers(-20, 4, n)).astype(np.float32)
+        for n in (layer.parameters, layer.input_count)
+    )
+    w[rng.random(w.shape) < 0.2] = 0
+    a[rng.random(a.shape) < 0.3] = 0
+    w[:1], a[-1:] = 1e-40, 1e-41
+    return w.reshape(layer.weight_shape), a

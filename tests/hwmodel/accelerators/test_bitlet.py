@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 import stepped_essential_bits as stepped
-from essential_bit_cases import DEPTHS, LAYER, cycles, simulate, weights
+from essential_bit_cases import DEPTHS, LAYER, bitlet_operands, cycles, simulate, weights
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from layer_cases import integers, layers
+from layer_cases import layers
 
 import hwmodel as hw
 from bitxcore.errors import OptionError, TensorError
@@ -32,19 +32,7 @@ def test_equals_its_stepped_model(data):
         double_buffered=data.draw(st.booleans()),
         fifo_depth=data.draw(DEPTHS),
     )
-    a = None
-    if numbers == "fixed":
-        w = data.draw(integers(layer.parameters, 12, True)).reshape(layer.weight_shape)
-    else:
-        rng = np.random.default_rng(data.draw(st.integers(0, 1000)))
-        w, a = (
-            (rng.standard_normal(n) * 2.0 ** rng.integers(-20, 4, n)).astype(np.float32)
-            for n in (layer.parameters, layer.input_count)
-        )
-        w[rng.random(w.shape) < 0.2] = 0
-        a[rng.random(a.shape) < 0.3] = 0
-        w[:1], a[-1:] = 1e-40, 1e-41  # subnormal
-        w = w.reshape(layer.weight_shape)
+    w, a = bitlet_operands(data, layer, numbers)
     result = simulate(machine, layer, w, a)
     assert result.cycles == stepped.bitlet(machine, layer, a, w)
     assert 0 <= result.utilisation <= 1

@@ -143,7 +143,7 @@ def test_tables_fit_a_terminal(sample, tmp_path, command):
     args = {"inspect": [], "prune": ["-o", tmp_path / "p.onnx"], "simulate": ["--size", "N=1"]}[command]
     text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", on_terminal([*BITX, command, sample, *args]))
     table = [line for line in text.splitlines() if line.startswith(" ") and " × " not in line]
-    assert max(len(line.rstrip()) for line in table) <= 80
+    assert max(len(line.rstrip()) for line in table if " " in line.strip()) <= 80
     assert "…" not in "".join(table).replace(", …", "")
 
 

@@ -69,7 +69,8 @@ def test_no_command_cuts_a_number_or_a_name(bitx, out, monkeypatch, capsys, name
         for headings, rows, options in tables:
             print_table(headings, rows, **options)
             printed = capsys.readouterr().out
-            assert max(map(len, printed.splitlines())) <= width
+            # A path alone on its line may be longer: it is no table's, and is not cut either.
+            assert max(len(line) for line in printed.splitlines() if " " in line.strip()) <= width
             check(printed, headings, rows, options.get("footer"))
 
 

@@ -345,6 +345,7 @@ def is_running(pid):
     return False
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="looks at /proc")
 def test_killed_twice_it_ends_with_the_same_rows(network, tmp_path):
     script, store = tmp_path / "stall.py", tmp_path / "s.h5"

@@ -100,8 +100,7 @@ def _speeds(_: Simulations) -> Iterator[Contradiction]:
             found=_bar("Figure 9", "BitX-wild, fp32", network) / _bar("Figure 9", "BitX-wild, 16b", network),
             what="speed of BitX-wild in float32 over BitX-wild in 16 bits",
             why="Both keep 6 rows of 8 weights and take nearly the same cycles. The bar of 1, called"
-            " Pragmatic 16b, costs"
-            " in the float32 bars what unpruned 24-bit weights cost.",
+            " Pragmatic 16b, costs in the float32 bars what unpruned 24-bit weights cost.",
             mark=Mark.FITS,
         )
     for words, machine, said in (("2.00x", "BitX-wild, 16b", 2.00), ("3.79x", "BitX-wild, fp32", 3.79)):
@@ -134,8 +133,7 @@ def _groups(simulations: Simulations) -> Iterator[Contradiction]:
             found=simulations.kernel_ones(1, rows, 8).sparsity_increment,
             what="zero bits over those before: as printed, and in groups of 8",
             why="Accuracy and sparsity were measured on whole kernels, so that a 1 x 1 kernel loses little;"
-            " the machine"
-            " groups 8 inputs of any layer, and prunes 1 x 1 layers far harder.",
+            " the machine groups 8 inputs of any layer, and prunes 1 x 1 layers far harder.",
             how="normal weights in groups of 8",
             mark=Mark.FITS,
         )
@@ -195,8 +193,7 @@ def _accuracies(_: Simulations) -> Iterator[Contradiction]:
             what="average accuracy loss at M other than 8",
             unit="percentage points",
             why="The text says less than this; Table 4 has it for N = 10 and 8 only. M hardly matters, says"
-            " the text:"
-            " not at N = 4.",
+            " the text: not at N = 4.",
         )
     for network in ("SqueezeNet1_1", "DenseNet121", "ResNext101_32x8d"):
         yield Contradiction(
@@ -310,8 +307,7 @@ def _energies(_: Simulations) -> Iterator[Contradiction]:
             found=1 / faster,
             what=f"PE over DDR3 energy, wild over mild, {words}",
             why="With one power and the same traffic the energy of the PE falls with its time; in the"
-            " figure it rises in"
-            " float32 and falls fivefold in 16 bits.",
+            " figure it rises in float32 and falls fivefold in 16 bits.",
         )
     yield Contradiction(
         where="Sec. 4.6 against Figure 11a",
@@ -346,8 +342,7 @@ def _method(_: Simulations) -> Iterator[Contradiction]:
         what="cycles of the example: by row, and by weight",
         unit="cycles",
         why="The algorithm's last loop packs the ones of each row; the drawings and Sec. 3.4.3 are serial"
-        " over the ones of"
-        " each weight, which alone gives Figure 2's two cycles.",
+        " over the ones of each weight, which alone gives Figure 2's two cycles.",
         how="counted in the drawing",
     )
     wrong_exponent = "e_i is an exponent of a weight; Eq. 4 needs the row's."

@@ -34,13 +34,11 @@ PARTS = {"CU x16": "16 CUs", "Bit Extraction": "Bit Extraction"}
 WHY_SYSTEM = (
     "One PE at 1 GHz, Table 7's clock (the paper took its traffic from an FPGA at 200 MHz), one channel of"
     " DDR3-1600; buffers and tiling are ours, the paper says nothing of them. Shares are of PE and DDR3"
-    " alone, as"
-    " in the figure."
+    " alone, as in the figure."
 )
 WHY_PE = (
     "Components and events are ours, costs by aladdin; leakage and clock included. 16-bit shares of the"
-    " figure do not"
-    " follow from Table 7's powers."
+    " figure do not follow from Table 7's powers."
 )
 WHY_BUFFERS = "Ours only: their share of system energy, if all that is on the chip belongs to it."
 

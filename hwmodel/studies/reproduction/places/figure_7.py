@@ -24,13 +24,11 @@ READINGS = {
 WHY = {
     "work": (
         "Ones before over ones after, of groups of 8, as if lanes were perfectly balanced: this fits the"
-        " figure."
-        " Trained weights are not quite normal."
+        " figure. Trained weights are not quite normal."
     ),
     "barrier": (
         "Lanes of a group wait for its weight with most ones, as Figures 2 and 4 draw it, against the same"
-        " lanes"
-        " unpruned: this fits Figure 9 and not this one."
+        " lanes unpruned: this fits Figure 9 and not this one."
     ),
 }
 

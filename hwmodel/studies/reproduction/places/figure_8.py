@@ -14,13 +14,11 @@ WHY = {
         "Sign-magnitude weights at full scale 1.0 leave top bits unused: standard deviations of 1/34, 1/60"
         " and 1/160"
         " fit, layers alike, and were not tuned further. Trained layers differ, so that work and barrier"
-        " can't be"
-        " told apart here."
+        " can't be told apart here."
     ),
     "power-of-two": (
         "The same weights scaled so that the largest of each tensor fills the 16 bits, as is usual: this"
-        " does not"
-        " fit."
+        " does not fit."
     ),
 }
 

@@ -33,15 +33,13 @@ SERIAL_ACTIVATIONS = "serial over activations"
 
 WHY_FLOAT = (
     "Over the same lanes unpruned on the same float32 weights, by the barrier: this fits, though the bar of"
-    " 1 is"
-    " called Pragmatic 16b."
+    " 1 is called Pragmatic 16b."
 )
 WHY_LABEL = "The reading that the bar's name asks for: over the unpruned lanes on 16-bit weights of Figure 8."
 WHY_FIXED = "The 16-bit bars are Figure 8's; by {}. Pragmatic is the same lanes unpruned."
 WHY_STRIPES = (
     "Unpruned lanes by the barrier over lanes that take all 16 bits of each weight, on Figure 8's weights."
-    " The"
-    " paper's Stripes may have used fewer bits a layer: at 0.61 it would take some 12."
+    " The paper's Stripes may have used fewer bits a layer: at 0.61 it would take some 12."
 )
 WHY_ACTIVATIONS = (
     "Over our Pragmatic, which is serial over activations as in its own paper, and so is our Stripes. All"
@@ -50,8 +48,7 @@ WHY_ACTIVATIONS = (
 )
 WHY_ENERGY = (
     "Figure 9 times power of the 16-bit PE over power of the PE; ours from one PE beside Table 7. Pragmatic"
-    " and"
-    " Stripes are taken to need as much power as a 16-bit PE; the paper's bars give 36.4 and 35.8 mW."
+    " and Stripes are taken to need as much power as a 16-bit PE; the paper's bars give 36.4 and 35.8 mW."
 )
 
 

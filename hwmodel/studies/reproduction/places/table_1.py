@@ -29,8 +29,7 @@ DRAWN = 1 << 16
 BITS, WEIGHTS = "bit sparsity", "weight sparsity"
 WHY_BITS = (
     "The hidden one counts: zeros of 24 bits. Trained weights are not quite normal; all normal weights give"
-    " one"
-    " number, whatever their standard deviation."
+    " one number, whatever their standard deviation."
 )
 WHY_WEIGHTS = "Left open: it depends on the scale of the trained weights, which drawn ones do not have."
 WHY_REAL = f"Weights of layers, without biases and normalisation; {ONLY_OURS}."

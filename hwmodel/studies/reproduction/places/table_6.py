@@ -20,14 +20,12 @@ SPEED = "speed-up over unpruned YoloV3"
 WHY_PRUNED = "By {}: work fits Figure 7, and this table. Trained weights are not quite normal."
 WHY_SLIMMING = (
     "An input, no finding: the paper does not say which channels are left, and the widths of our table were"
-    " chosen to"
-    " divide the multiply-accumulates by what is printed."
+    " chosen to divide the multiply-accumulates by what is printed."
 )
 WHY_CYCLES = "The same tables, unpruned, by {}: padded groups and small layers do not shrink alike."
 WHY_BOTH = (
     "By {}; slimming times pruning. The printed gains of pruning grow with slimming, from 2.75 to 3.07 and"
-    " from 4.98"
-    " to 6.28; drawn weights can't: a slimmed network's trained weights are other ones."
+    " from 4.98 to 6.28; drawn weights can't: a slimmed network's trained weights are other ones."
 )
 
 

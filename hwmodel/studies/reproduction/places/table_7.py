@@ -11,8 +11,7 @@ WHY = (
     "Our inventory of the paper's parts, in the component costs of each basis; nothing is fitted. The"
     " published split"
     " is odd: 0.003 mm2 for 16 CUs of 8 shifters and a tree. Compare totals. Power is of BitX-wild on"
-    " SqueezeNet1_1;"
-    " the paper names no workload."
+    " SqueezeNet1_1; the paper names no workload."
 )
 
 

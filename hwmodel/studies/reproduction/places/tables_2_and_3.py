@@ -25,8 +25,7 @@ WHY = (
 )
 WHY_FLAT = (
     "Groups of 8 weights along a filter, as the machine takes them: one number for every network. No"
-    " published"
-    " figure is of these groups."
+    " published figure is of these groups."
 )
 
 
