@@ -10,29 +10,29 @@ from bitxcore.dumps.onnx_weights.moves import transposed
 from bitxcore.dumps.onnx_weights.operands import MULTIPLIED, Operand, multiplied, operand_value
 from bitxcore.dumps.onnx_weights.uses import Use, weight_uses
 from bitxcore.dumps.onnx_weights.values import (
+    AsStored,
+    Derived,
     Literal,
     Move,
-    Part,
+    Origin,
     Recipe,
-    Source,
     Stopped,
-    Value,
     evaluate,
     sources,
 )
 
 __all__ = [
     "MULTIPLIED",
+    "AsStored",
+    "Derived",
     "Encoding",
     "Literal",
     "Move",
     "Operand",
-    "Part",
+    "Origin",
     "Recipe",
-    "Source",
     "Stopped",
     "Use",
-    "Value",
     "attributes_of",
     "evaluate",
     "follow_all",

@@ -11,7 +11,7 @@ import numpy as np
 
 from bitxcore.dumps.onnx_weights.moves import Attributes
 from bitxcore.dumps.onnx_weights.scaling import at_axis, less_zero_point, with_scale
-from bitxcore.dumps.onnx_weights.values import Array, Factor, Move, Packing, Part, Stopped, Value
+from bitxcore.dumps.onnx_weights.values import Array, Derived, Factor, Move, Origin, Packing, Stopped
 from bitxcore.groups import Layout
 
 Rule = Callable[[Attributes, int], int | None]
@@ -118,13 +118,13 @@ def multiplied(node: Any, attributes: Attributes) -> tuple[Operand, ...]:
 
 
 def operand_value(
-    node: Any, attributes: Attributes, operand: Operand, values: Mapping[str, Value | Stopped]
-) -> Value | Stopped | None:
+    node: Any, attributes: Attributes, operand: Operand, values: Mapping[str, Derived | Stopped]
+) -> Derived | Stopped | None:
     """Give what an operand is made of: without its zero point, and unpacked.
 
     Returns
     -------
-    Value, Stopped or None
+    Derived, Stopped or None
         None if it is computed at run time.
     """
 
@@ -132,8 +132,8 @@ def operand_value(
         return node.input[place] if place is not None and place < len(node.input) else ""
 
     value = values.get(given(operand.place))
-    if not isinstance(value, Value) or not value.parts:
-        return None if isinstance(value, Value) else value
+    if not isinstance(value, Derived) or not value.parts:
+        return None if isinstance(value, Derived) else value
     if node.op_type == "MatMulNBits":
         return _unpacked(value, attributes, values.get(given(2)), values.get(given(3)))
     ndim = len(value.shape)
@@ -142,19 +142,19 @@ def operand_value(
         return value
     if name := given(operand.zero_point):
         zero = values.get(name)
-        value = less_zero_point(value, at_axis(zero, axis, ndim) if isinstance(zero, Value) else zero)
+        value = less_zero_point(value, at_axis(zero, axis, ndim) if isinstance(zero, Derived) else zero)
     scale = values.get(given(operand.scale))
-    if isinstance(scale, Value):
+    if isinstance(scale, Derived):
         value = _scaled_along(value, at_axis(scale, axis, ndim))
     return value
 
 
-def _scaled_along(value: Value, scale: Value) -> Value:
+def _scaled_along(value: Derived, scale: Derived) -> Derived:
     """Note a scale that broadcasts to a value."""
     return replace(value, parts=tuple(with_scale(value, part, scale, False) for part in value.parts))
 
 
-def _unpacked(value: Value, attributes: Attributes, scale: object, zero: object) -> Value | Stopped:
+def _unpacked(value: Derived, attributes: Attributes, scale: object, zero: object) -> Derived | Stopped:
     """Unpack the codes of MatMulNBits, shape (filters, columns), without their zero point."""
     packing = Packing(
         int(attributes.get("bits", 4)), int(attributes.get("K", 0)), int(attributes.get("block_size", 0))
@@ -165,14 +165,14 @@ def _unpacked(value: Value, attributes: Attributes, scale: object, zero: object)
     blocks = -(-packing.columns // packing.block)
     if value.size != filters * blocks * packing.block * packing.bits // 8 or value.recipe.depth:
         return Stopped("MatMulNBits")
-    more = (zero.recipe,) if isinstance(zero, Value) else ()
+    more = (zero.recipe,) if isinstance(zero, Derived) else ()
     shape = (filters, packing.columns)
     part = value.parts[0]
-    zero_point = Factor(zero.recipe) if isinstance(zero, Value) else None
-    scales = (Factor(scale.recipe),) if isinstance(scale, Value) else ()
-    whole = Part(part.constant, (0, None), zero_point, scales, packing=packing)
+    zero_point = Factor(zero.recipe) if isinstance(zero, Derived) else None
+    scales = (Factor(scale.recipe),) if isinstance(scale, Derived) else ()
+    whole = Origin(part.constant, (0, None), zero_point, scales, packing=packing)
     recipe = Move(partial(unpack, packing=packing, filters=filters), (value.recipe, *more))
-    return Value(recipe, shape, (whole,), coded=True, integer=True)
+    return Derived(recipe, shape, (whole,), coded=True, integer=True)
 
 
 def unpack(stored: Array, zero: Array | None = None, *, packing: Packing, filters: int) -> Array:
@@ -225,7 +225,9 @@ def _split_bytes(stored: Array, bits: int) -> Array:
     )
 
 
-def layout_of(node: Any, attributes: Attributes, operand: Operand, value: Value, part: Part) -> Layout | None:
+def layout_of(
+    node: Any, attributes: Attributes, operand: Operand, value: Derived, part: Origin
+) -> Layout | None:
     """Where a stored tensor has the output channel of an operand; None if the operand has none.
 
     Where several of the tensor's axes share the output channel, its numbers are taken as they are stored.

@@ -5,7 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 from bitxcore.dumps.onnx import is_readable
-from bitxcore.dumps.onnx_weights import Source, Stopped, attributes_of, multiplied, operand_value, transposed
+from bitxcore.dumps.onnx_weights import (
+    AsStored,
+    Stopped,
+    attributes_of,
+    multiplied,
+    operand_value,
+    transposed,
+)
 from bitxcore.groups import Layout
 from hwmodel.networks.network import NetworkLayer
 from hwmodel.networks.onnx.graph import Graph
@@ -47,7 +54,7 @@ def bind(
             kind = part.constant.proto.data_type
             return NetworkLayer(layer, weight_missing=f"the weights are stored in ONNX's type {kind}")
     name = value.parts[0].constant.name
-    if isinstance(value.recipe, Source):
+    if isinstance(value.recipe, AsStored):
         return NetworkLayer(layer, name, layout, index)
     if len(value.shape) == 2 and transposed(value) == (1, 0) and layout.conv_groups == 1:
         return NetworkLayer(layer, name, Layout(1 - layout.filter_axis), index)
