@@ -5,9 +5,9 @@ dequantising. Its output channel, its zero point and its scales follow from the 
 """
 
 from bitxcore.dumps.onnx_weights.encoding import Encoding
-from bitxcore.dumps.onnx_weights.following import attributes_of, follow_all, stored
-from bitxcore.dumps.onnx_weights.moves import transposed
-from bitxcore.dumps.onnx_weights.operands import MULTIPLIED, Operand, multiplied, operand_value
+from bitxcore.dumps.onnx_weights.following import attributes_of, follow_all, is_fake_quantiser, stored
+from bitxcore.dumps.onnx_weights.moves import rearranged, transposed
+from bitxcore.dumps.onnx_weights.operands import MULTIPLIED, Operand, einsum_terms, multiplied, operand_value
 from bitxcore.dumps.onnx_weights.uses import Use, weight_uses
 from bitxcore.dumps.onnx_weights.values import (
     AsStored,
@@ -34,10 +34,13 @@ __all__ = [
     "Stopped",
     "Use",
     "attributes_of",
+    "einsum_terms",
     "evaluate",
     "follow_all",
+    "is_fake_quantiser",
     "multiplied",
     "operand_value",
+    "rearranged",
     "sources",
     "stored",
     "transposed",

@@ -257,6 +257,15 @@ def _concatenate(*arrays: Array, axis: int) -> Array:
     return np.concatenate(arrays, axis=axis)
 
 
+def rearranged(value: Derived, order: tuple[int, ...], shape: tuple[int, ...]) -> Derived:
+    """Transpose a value and reshape it."""
+    (turned,) = _viewed(
+        value, partial(_transpose, order=order), lambda part: tuple(part.axes[i] for i in order)
+    )
+    (whole,) = _viewed(turned, partial(_reshape, shape=shape))
+    return whole
+
+
 def transposed(value: Derived) -> tuple[int, ...] | None:
     """Return the order of a stored tensor's axes in a value that is it, transposed; None if it is not."""
     orders: list[tuple[int, ...]] = []

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from bitxcore.dumps.onnx_weights.moves import Attributes
-from bitxcore.dumps.onnx_weights.scaling import at_axis, less_zero_point, with_scale
+from bitxcore.dumps.onnx_weights.scaling import at_axis, less_zero_point, narrowest, with_scale
 from bitxcore.dumps.onnx_weights.values import Array, Derived, Factor, Move, Origin, Packing, Stopped
 from bitxcore.groups import Layout
 
@@ -91,6 +91,7 @@ MULTIPLIED: dict[str, tuple[Operand, ...]] = {
     "ConvTranspose": (Operand(1, _second),),
     "Gemm": (Operand(1, _right), Operand(0, _left)),
     "FusedGemm": (Operand(1, _right), Operand(0, _left)),
+    "TransposeMatMul": (Operand(1, _right), Operand(0, _left)),
     "QGemm": (Operand(3, _right, 4, 5), Operand(0, _left, 1, 2)),
     "MatMul": (Operand(1, _right), Operand(0, _left)),
     "FusedMatMul": (Operand(1, _right), Operand(0, _left)),
@@ -135,7 +136,7 @@ def operand_value(
     if not isinstance(value, Derived) or not value.parts:
         return None if isinstance(value, Derived) else value
     if node.op_type == "MatMulNBits":
-        return _unpacked(value, attributes, values.get(given(2)), values.get(given(3)))
+        return _unpacked(node, value, attributes, values.get(given(2)), values.get(given(3)))
     ndim = len(value.shape)
     axis = operand.filter_axis(attributes, ndim)
     if not value.coded or axis is None or any(part.zero_point for part in value.parts):
@@ -154,7 +155,9 @@ def _scaled_along(value: Derived, scale: Derived) -> Derived:
     return replace(value, parts=tuple(with_scale(value, part, scale, False) for part in value.parts))
 
 
-def _unpacked(value: Derived, attributes: Attributes, scale: object, zero: object) -> Derived | Stopped:
+def _unpacked(
+    node: Any, value: Derived, attributes: Attributes, scale: object, zero: object
+) -> Derived | Stopped:
     """Unpack the codes of MatMulNBits, shape (filters, columns), without their zero point."""
     packing = Packing(
         int(attributes.get("bits", 4)), int(attributes.get("K", 0)), int(attributes.get("block_size", 0))
@@ -163,6 +166,8 @@ def _unpacked(value: Derived, attributes: Attributes, scale: object, zero: objec
     if packing.bits not in (2, 4, 8) or packing.block < 1 or packing.columns < 1:
         return Stopped("MatMulNBits")
     blocks = -(-packing.columns // packing.block)
+    if len(node.input) > 4 and node.input[4]:
+        return Stopped("MatMulNBits, whose columns are in no order of blocks")
     if value.size != filters * blocks * packing.block * packing.bits // 8 or value.recipe.depth:
         return Stopped("MatMulNBits")
     more = (zero.recipe,) if isinstance(zero, Derived) else ()
@@ -189,7 +194,7 @@ def unpack(stored: Array, zero: Array | None = None, *, packing: Packing, filter
 
     Returns
     -------
-    ndarray of int16, (filters, columns)
+    ndarray of int8 or int16, (filters, columns)
     """
     blocks = -(-packing.columns // packing.block)
     codes = _split_bytes(stored.reshape(filters, -1), packing.bits).reshape(filters, blocks, packing.block)
@@ -199,14 +204,14 @@ def unpack(stored: Array, zero: Array | None = None, *, packing: Packing, filter
         points = _split_bytes(zero.reshape(filters, -1), packing.bits)[:, :blocks]
     else:
         points = zero.reshape(filters, blocks)
-    return (codes - points[..., None]).reshape(filters, -1)[:, : packing.columns]
+    return narrowest((codes - points[..., None]).reshape(filters, -1)[:, : packing.columns])
 
 
 def pack_codes(codes: Array, before: Array, zero: Array | None, *, packing: Packing, filters: int) -> Array:
     """Put codes of `unpack` back, zero points added; what pads a row stays as it was in `before`."""
     blocks = -(-packing.columns // packing.block)
     nothing = np.zeros_like(before)
-    offset = -unpack(nothing, zero, packing=packing, filters=filters)
+    offset = -unpack(nothing, zero, packing=packing, filters=filters).astype(np.int16)
     whole = _split_bytes(before.reshape(filters, -1), packing.bits)
     whole[:, : packing.columns] = codes + offset
     bits, per_byte = packing.bits, 8 // packing.bits

@@ -37,6 +37,9 @@ class LeftOut:
 
 Found = list[NetworkLayer] | LeftOut
 
+NO_LAYER = "multiplies and accumulates, but there is no layer for it here"
+"""Why an operator that computes becomes no layer."""
+
 
 class Graph:
     """A graph whose values have shapes.
@@ -200,8 +203,8 @@ def attributes_of(node: Any) -> dict[str, Any]:
     return {k: v.decode() if isinstance(v, bytes) else v for k, v in values.items()}
 
 
-def operand_of(node: Any, weights_zero_point: int | None, *, index: int = 0, **fields: Any) -> GraphOperand:
-    """Operand `index` of a node; quantised operators have the first one's zero point at 2."""
-    at = None if weights_zero_point is None else 2 if index == 0 else weights_zero_point
-    zero_point = node.input[at] if at is not None and at < len(node.input) else ""
-    return GraphOperand((node.input[index],), zero_point=zero_point, **fields)
+def operand_of(node: Any, place: int, zero_point: int | None, **fields: Any) -> GraphOperand:
+    """See an input of a node as an operand; `zero_point` is the input that holds its zero point, if any."""
+    given = zero_point is not None and zero_point < len(node.input)
+    zero = node.input[zero_point] if given and zero_point is not None else ""
+    return GraphOperand((node.input[place],), zero_point=zero, **fields)
