@@ -1,4 +1,4 @@
-"""Stored tensors that layers multiply by, and that nobody trained: pruning them gains nothing and costs much."""
+"""Stored tensors that layers multiply by, and that nobody trained: they are left alone."""
 
 from __future__ import annotations
 
@@ -10,19 +10,8 @@ from bitxcore.dumps.onnx_graph import Constant
 from bitxcore.dumps.onnx_weights.values import numbers_of
 
 _TRANSFORMS = frozenset(
-    [
-        "stft",
-        "istft",
-        "dft",
-        "idft",
-        "fft",
-        "fbank",
-        "filterbank",
-        "filterbanks",
-        "melscale",
-        "forward_basis",
-        "inverse_basis",
-    ]
+    ("stft", "istft", "dft", "idft", "fft", "fbank", "filterbank", "filterbanks", "melscale")
+    + ("forward_basis", "inverse_basis")
 )
 """Parts of names that bases of Fourier transforms and filter banks have."""
 
