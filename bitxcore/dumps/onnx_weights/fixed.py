@@ -9,10 +9,10 @@ import numpy as np
 from bitxcore.dumps.onnx_graph import Constant
 from bitxcore.dumps.onnx_weights.values import numbers_of
 
-_TRANSFORMS = frozenset(
-    ("stft", "istft", "dft", "idft", "fft", "fbank", "filterbank", "filterbanks", "melscale")
-    + ("forward_basis", "inverse_basis")
-)
+_TRANSFORMS = {
+    "dft", "fbank", "fft", "filterbank", "filterbanks", "forward_basis", "idft", "inverse_basis", "istft",
+    "melscale", "stft",
+}  # fmt: skip
 """Parts of names that bases of Fourier transforms and filter banks have."""
 
 _LEAST_STEPS = 4
