@@ -21,6 +21,8 @@ TABLE_VERSION = 1
 NO_TENSOR = "the network names no tensor"
 """Why a layer has no weights, where a public state dict with names everybody uses is missing."""
 
+COMPUTED = "the weights are made of stored tensors in a way that a table does not say"
+
 MOST_BYTES = 256 << 20
 """Of a table; the largest network known has some ten thousand layers of 200 bytes each."""
 
@@ -42,6 +44,10 @@ def _row(entry: NetworkLayer) -> dict[str, Any]:
     layer = entry.layer
     row: dict[str, Any] = {"operation": layer.operation}
     row |= {f.name: getattr(layer, f.name) for f in fields(layer) if getattr(layer, f.name) != f.default}
+    if entry.notes:
+        row["notes"] = list(entry.notes)
+    if entry.recipe is not None:
+        return row | {"weight_missing": COMPUTED}
     if entry.weight is not None:
         row["weight"] = entry.weight
     if entry.layout != Layout():
@@ -51,8 +57,6 @@ def _row(entry: NetworkLayer) -> dict[str, Any]:
         row["index"] = entry.index
     if entry.weight_missing != _usual_reason(entry):
         row["weight_missing"] = entry.weight_missing
-    if entry.notes:
-        row["notes"] = list(entry.notes)
     return row
 
 
