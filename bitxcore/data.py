@@ -22,8 +22,8 @@ def data_folder(name: str) -> Path:
     True
     """
     spec = find_spec("bitxdata")
-    # An editable install lists a hook beside the folder, which importlib.resources stumbles over; a checkout
-    # that is not installed has `data`.
+    # A checkout, installed in place or not, has `data` instead. An editable install by other tools may list a
+    # hook beside the folder, which importlib.resources stumbles over.
     places = [Path(place) for place in (spec.submodule_search_locations or [])] if spec else []
     for place in (*places, Path(__file__).parents[1] / "data"):
         if (folder := place / name).is_dir():

@@ -1,4 +1,4 @@
-"""Networks by name, from a file, or from a dump that tells no shapes but its tensors'."""
+"""Networks by name, from a file or a module, or from a dump that tells no shapes but its tensors'."""
 
 from __future__ import annotations
 
@@ -6,33 +6,41 @@ from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
 from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from bitxcore.checks import shown
 from bitxcore.errors import OptionError
 from bitxcore.formats import supported
 from hwmodel.networks.layers import Linear
 from hwmodel.networks.network import Network, NetworkLayer, NotSimulated
+from hwmodel.networks.scale_sim import read_topology
 from hwmodel.networks.tables import network_names, read_table, table_path
+from hwmodel.networks.torch_export import is_module, network_from_module
 
 if TYPE_CHECKING:
     import numpy.typing as npt
+    from torch.nn import Module
 
     from bitxcore.dumps.base import Dump
 
 
 def load_network(
-    source: str | PathLike[str],
+    source: str | PathLike[str] | Module,
+    example_inputs: Any = None,
     *,
     input_size: Sequence[int] | Mapping[str, Sequence[int]] | None = None,
     sizes: Mapping[str, int] | None = None,
     inputs: Mapping[str, npt.ArrayLike] | None = None,
 ) -> Network:
-    """Load a network by name, or from a file.
+    """Load a network by name, from a file, or from a module of PyTorch.
 
     Parameters
     ----------
-    source : str or path
-        One of `network_names`; or a path that ends in ``.onnx`` or ``.json`` (a table).
+    source : str, path or torch.nn.Module
+        One of `network_names`; a path that ends in ``.onnx``, ``.json`` (a table) or ``.csv`` (a topology of
+        SCALE-Sim); or a module, which is exported to a temporary ONNX file that lives as long as the network.
+    example_inputs : tensor, tuple or mapping, optional
+        What a module is called with: one argument, several, or those with names. Layers have their sizes.
     input_size : tuple of int, or mapping of input name to tuple of int, optional
         Shape of an ONNX graph's input, batch included.
     sizes : mapping of str to int, optional
@@ -52,7 +60,8 @@ def load_network(
         If the file is missing or damaged.
     OptionError
         If a name is unknown; if a dynamic dimension has no size (the message names it), or `input_size` or
-        `sizes` gives what the graph has not or does not take.
+        `sizes` gives what the graph has not or does not take; if a module can't be exported, or options are
+        given that the source does not take.
     TensorError
         If layers do not go together.
     MissingExtraError
@@ -64,23 +73,38 @@ def load_network(
     >>> len(network), network.parameters, network.macs
     (21, 11678912, 1814073344)
     """
+    options = {"input_size and sizes": sizes if input_size is None else input_size, "inputs": inputs}
+    given = next((name for name, value in options.items() if value is not None), None)
+    if is_module(source):
+        if given is not None:
+            raise OptionError(f"{given} are for ONNX graphs only; of a module, example_inputs says both")
+        return network_from_module(source, example_inputs)
+    if not isinstance(source, (str, PathLike)):
+        raise OptionError(
+            f"a network is a name, a path or a torch.nn.Module, got {shown(source)}", value=source
+        )
+    if example_inputs is not None:
+        raise OptionError("example_inputs are for modules of PyTorch only", path=source)
     path = Path(source)
     if path.suffix == ".onnx":
         from hwmodel.networks.onnx import network_from_onnx
 
         return network_from_onnx(path, input_size=input_size, sizes=sizes, inputs=inputs)
-    if input_size is not None or sizes is not None:
-        raise OptionError("input_size and sizes are for ONNX graphs only", path=source)
-    if inputs is not None:
-        raise OptionError("inputs are for ONNX graphs only", path=source)
-    if path.suffix == ".json":
-        return read_table(path)
+    if given is not None:
+        raise OptionError(f"{given} are for ONNX graphs only", path=source)
+    if path.suffix in _TABLES:
+        return _TABLES[path.suffix](path)
     if str(source) in network_names():
         return read_table(table_path(str(source)))
     known = ", ".join(network_names())
     raise OptionError(
-        f"network {str(source)!r} is neither a file (.onnx, .json) nor one of {known}", value=str(source)
+        f"network {shown(str(source))} is neither a file (.onnx, .json, .csv) nor one of {known}",
+        value=str(source),
     )
+
+
+_TABLES = {".json": read_table, ".csv": read_topology}
+"""Readers of tables by the end of their names."""
 
 
 def network_from_dump(

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import os
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy.typing as npt
 
+from bitxcore.checks import shown
 from bitxcore.dumps.onnx_weights import AsStored, Recipe, evaluate, sources
-from bitxcore.errors import TensorError
+from bitxcore.errors import OptionError, TensorError
 from bitxcore.groups import Layout
 from bitxcore.showing import table_repr
 from hwmodel.networks.graph_operands import GraphOperand
 from hwmodel.networks.layers import Layer
+from hwmodel.networks.table_files import NO_TENSOR, save_table
 
 
 @dataclass(frozen=True)
@@ -128,14 +131,15 @@ class NetworkLayer:
         return self.turn(evaluate(self.recipe or AsStored(self.weight), tensors))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, init=False)
 class Network:
     """Layers in the order in which they run.
 
     Parameters
     ----------
     name : str
-    layers : tuple of NetworkLayer
+    layers : iterable of NetworkLayer or Layer
+        Kept as a tuple of NetworkLayer; a bare layer names no tensor.
     source : str
         The publication or file that the shapes come from.
     path : pathlib.Path, optional
@@ -147,17 +151,20 @@ class Network:
         Assumptions, shown with results.
     input_sizes : mapping of str to tuple of int
         Shapes of an ONNX graph's inputs, as the layers' sizes follow from them.
+    held : object, optional
+        What has to live as long as the network does, a temporary file at `path`, say.
 
     Raises
     ------
     TensorError
         If two layers have one name.
+    OptionError
+        If `layers` holds anything else.
 
     Examples
     --------
     >>> from hwmodel import Linear
-    >>> layers = (NetworkLayer(Linear("fc1", 8, 4)), NetworkLayer(Linear("fc2", 4, 2)))
-    >>> network = Network("two layers", layers, source="an example")
+    >>> network = Network("two layers", [Linear("fc1", 8, 4), Linear("fc2", 4, 2)], source="an example")
     >>> [layer.name for layer in network], network.parameters
     (['fc1', 'fc2'], 40)
     """
@@ -165,13 +172,38 @@ class Network:
     name: str
     layers: tuple[NetworkLayer, ...]
     source: str
-    path: Path | None = None
-    not_simulated: tuple[NotSimulated, ...] = ()
-    other_parameters: int = 0
-    notes: tuple[str, ...] = ()
-    input_sizes: Mapping[str, tuple[int, ...]] = field(default_factory=dict, compare=False, repr=False)
+    path: Path | None
+    not_simulated: tuple[NotSimulated, ...]
+    other_parameters: int
+    notes: tuple[str, ...]
+    input_sizes: Mapping[str, tuple[int, ...]] = field(compare=False, repr=False)
+    held: object = field(compare=False, repr=False)
 
-    def __post_init__(self) -> None:
+    def __init__(
+        self,
+        name: str = "network",
+        layers: Iterable[NetworkLayer | Layer] = (),
+        source: str = "",
+        path: Path | None = None,
+        not_simulated: Iterable[NotSimulated] = (),
+        other_parameters: int = 0,
+        notes: Iterable[str] = (),
+        input_sizes: Mapping[str, tuple[int, ...]] | None = None,
+        held: object = None,
+    ) -> None:
+        given = {
+            "name": name,
+            "layers": tuple(_entry(layer) for layer in layers),
+            "source": source,
+            "path": path,
+            "not_simulated": tuple(not_simulated),
+            "other_parameters": other_parameters,
+            "notes": tuple(notes),
+            "input_sizes": {} if input_sizes is None else input_sizes,
+            "held": held,
+        }
+        for field_name, value in given.items():
+            object.__setattr__(self, field_name, value)
         names = [e.layer.name for e in self.layers]
         twice = next((n for n in names if names.count(n) > 1), None) if len(set(names)) < len(names) else None
         if twice is not None:
@@ -200,3 +232,38 @@ class Network:
     def macs(self) -> int:
         """Multiply-accumulates of all layers."""
         return sum(e.layer.macs for e in self.layers)
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write a table, which `hwmodel.load_network` reads back as an equal network.
+
+        The layers are written, and the names of their tensors, not where the tensors are: a network that is
+        read back has no `path`. Weights that a graph makes of several tensors, or of codes, have no name.
+
+        Raises
+        ------
+        OptionError
+            If the name does not end in ``.json``.
+        BitxError
+            If the file can't be written.
+
+        Examples
+        --------
+        >>> from tempfile import TemporaryDirectory
+        >>> import hwmodel as hw
+        >>> network = hw.Network(layers=[hw.Linear("fc1", 8, 4), hw.Linear("fc2", 4, 2)])
+        >>> with TemporaryDirectory() as folder:
+        ...     network.save(f"{folder}/mine.json")
+        ...     hw.load_network(f"{folder}/mine.json") == network
+        True
+        """
+        save_table(self, path)
+
+
+def _entry(given: NetworkLayer | Layer) -> NetworkLayer:
+    if isinstance(given, NetworkLayer):
+        return given
+    if isinstance(given, Layer):
+        return NetworkLayer(given, weight_missing=NO_TENSOR if given.has_weights else None)
+    raise OptionError(
+        f"layers of a network are layers (hwmodel.Conv, hwmodel.Linear, ...), got {shown(given)}"
+    )

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy.typing as npt
 
+from bitxcore.checks import shown
 from bitxcore.dumps import Dump, open_dump
 from bitxcore.errors import OptionError, TensorError
 from bitxcore.showing import brief
@@ -291,7 +292,7 @@ _PATHS = (str, os.PathLike)
 def _check(name: str, value: object, types: Any, rule: str) -> None:
     """Refuse an argument of another type."""
     if not isinstance(value, types):
-        raise OptionError(f"{name} must be {rule}, got {value!r}", value=value)
+        raise OptionError(f"{name} must be {rule}, got {shown(value)}", value=value)
 
 
 def _place(source: object) -> str:
@@ -310,7 +311,7 @@ def is_network(source: str | os.PathLike[str]) -> bool:
     if not os.fspath(source):
         return True  # the name of no table
     path = Path(source)
-    is_table = path.name.endswith(".json") and not path.name.endswith(".safetensors.index.json")
+    is_table = path.suffix in (".json", ".csv") and not path.name.endswith(".safetensors.index.json")
     return is_table or path.suffix == ".onnx" or not (path.suffix or path.exists())
 
 

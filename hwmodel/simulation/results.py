@@ -32,7 +32,6 @@ BOUNDS: dict[str, str] = {
 }
 """What `bound_by` calls the cause of most cycles; of equals the first."""
 
-
 _TOLD = ("layer", "accelerator", "operation", "layers", "reason", "macs", "cycles", "bound_by", "energy_j")
 
 
@@ -99,9 +98,7 @@ class Measures:
     @property
     def cycles(self) -> int | None:
         """All cycles: the sum over all causes."""
-        if self.compute_cycles is None:
-            return None
-        return sum(getattr(self, cause) or 0 for cause in CAUSES)
+        return None if self.compute_cycles is None else sum(getattr(self, cause) or 0 for cause in CAUSES)
 
     @property
     def seconds(self) -> float | None:
@@ -172,9 +169,7 @@ class Measures:
     @property
     def bound_by(self) -> str | None:
         """Name, as in `BOUNDS`, of the cause of most cycles."""
-        if not self.cycles:
-            return None
-        return BOUNDS[max(BOUNDS, key=lambda cause: getattr(self, cause) or 0)]
+        return BOUNDS[max(BOUNDS, key=lambda cause: getattr(self, cause) or 0)] if self.cycles else None
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -205,6 +200,12 @@ class LayerResult(Measures):
     kept_rows_histogram: tuple[int, ...] | None = None
     kept_ones_histogram: tuple[int, ...] | None = None
     notes: tuple[str, ...] = ()
+    # Properties of `Measures`; as fields they are in ``pandas.DataFrame(run.layers)``, too.
+    cycles: int | None = field(init=False, compare=False)
+    bound_by: str | None = field(init=False, compare=False)
+    seconds: float | None = field(init=False, compare=False)
+    energy_j: float | None = field(init=False, compare=False)
+    dram_bytes: int | None = field(init=False, compare=False)
 
     @property
     def applicable(self) -> bool:
@@ -381,9 +382,7 @@ class NetworkResult:
         return _ratio(sum(b for _, b in pairs), sum(a for a, _ in pairs))
 
     def to_pandas(self) -> Any:
-        """Return the layers as a `pandas.DataFrame`, with units of columns in ``attrs["units"]``.
-
-        Derived columns, such as `cycles`, are here and not in ``pandas.DataFrame(run.layers)``.
+        """Return the columns of `columns` as a `pandas.DataFrame`, with their units in ``attrs["units"]``.
 
         Raises
         ------

@@ -14,7 +14,7 @@ from hwmodel.networks.architectures.c3d import c3d
 from hwmodel.networks.architectures.densenet import CONFIGURATIONS, densenet, densenet_cifar
 from hwmodel.networks.architectures.efficientnet import efficientnet_lite0
 from hwmodel.networks.architectures.inception import googlenet, inception_v3
-from hwmodel.networks.architectures.layer_tables import table_text, write_tables
+from hwmodel.networks.architectures.layer_tables import write_tables
 from hwmodel.networks.architectures.mobilenet import mnasnet, mobilenetv2
 from hwmodel.networks.architectures.nin import nin
 from hwmodel.networks.architectures.resnet import (
@@ -33,6 +33,7 @@ from hwmodel.networks.architectures.transformers import bert_base, bert_large, g
 from hwmodel.networks.architectures.vgg import vgg, vgg_m, vgg_s, vgg_small
 from hwmodel.networks.architectures.yolo import yolov3, yolov3_slimmed
 from hwmodel.networks.network import Network
+from hwmodel.networks.table_files import table_text
 
 __all__ = ["ARCHITECTURES", "main", "table_text"]
 

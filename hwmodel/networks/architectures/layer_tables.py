@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection, Sequence
 from pathlib import Path
-from typing import Any
 
 from hwmodel.networks.layers import Conv, Layer
 from hwmodel.networks.network import Network, NetworkLayer
-from hwmodel.networks.tables import NO_TENSOR, network_to_table
+from hwmodel.networks.table_files import NO_TENSOR, table_text
 
 FULL_WIDTH_CIFAR = "the ImageNet form with its full widths, and a 3 x 3 stem of stride 1 without pooling"
 """What the CIFAR-10 forms of networks for ImageNet have in common; a note of their tables."""
@@ -92,14 +90,6 @@ def named(layers: Sequence[Layer], nameless: Collection[str] = ()) -> tuple[Netw
 def untied(layer: Layer) -> NetworkLayer:
     """Return a layer whose tensor has no name that everybody uses."""
     return NetworkLayer(layer, weight_missing=NO_TENSOR if layer.has_weights else None)
-
-
-def table_text(network: Network) -> str:
-    """JSON text of a table: one layer per line, for readable differences."""
-    table: dict[str, Any] = network_to_table(network)
-    layers = ",\n".join(f"    {json.dumps(row)}" for row in table.pop("layers"))
-    head = json.dumps(table, indent=2)
-    return f'{head[:-2]},\n  "layers": [\n{layers}\n  ]\n}}\n'
 
 
 def write_tables(networks: Sequence[Network], folder: str) -> None:

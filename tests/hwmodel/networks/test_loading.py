@@ -99,3 +99,42 @@ def test_tensors_are_excluded_by_pattern(tmp_path):
     reasons = {n.reason: n.count for n in network.not_simulated}
     assert [layer.name for layer in network] == ["a.fc"]
     assert reasons == {"excluded by name": 1, "empty": 1}
+
+
+@pytest.mark.parametrize("network", ["resnet20-cifar10", "json", "csv", "npz"])
+def test_names_and_paths_are_loaded_where_a_network_is_wanted(tmp_path, network):
+    small = hw.Network(layers=[hw.Linear("f", 8, 4)])
+    small.save(tmp_path / "mine.json")
+    (tmp_path / "mine.csv").write_text("f,1,4,8")
+    np.savez(tmp_path / "mine.npz", f=np.ones((4, 8), np.float32))
+    for source in (
+        [network] if "-" in network else [tmp_path / f"mine.{network}", f"{tmp_path}/mine.{network}"]
+    ):
+        runs = [
+            hw.simulate_network(machine, source) for machine in ("dadiannao", hw.accelerator("dadiannao"))
+        ]
+        assert runs[0] == runs[1]
+        assert runs[0].total("dadiannao").layers == (20 if "-" in network else 1)
+
+
+@pytest.mark.parametrize(
+    "network",
+    [
+        *("resnet", "", "none.onnx", "none.json", "none.csv", "none.npz", "none", "a\0b", b"resnet18"),
+        *(5, None, [], {}, ["resnet18"], np.ones((99, 99)), hw.Linear("f", 2, 2)),
+    ],
+    ids=lambda given: repr(given)[:12],
+)
+def test_what_is_no_network_is_an_error_of_one_line(tmp_path, monkeypatch, network):
+    monkeypatch.chdir(tmp_path)
+    for load in (hw.load_network, lambda given: hw.simulate_network("dadiannao", given)):
+        with pytest.raises(bx.errors.BitxError) as raised:
+            load(network)
+        assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize("machine", ["resnet", "", 5, None, [], ["bitx", "bitx"], [5], hw.Linear("f", 2, 2)])
+def test_what_is_no_machine_is_an_error_of_one_line(machine):
+    with pytest.raises(OptionError) as raised:
+        hw.simulate_network(machine, "resnet20-cifar10")
+    assert "\n" not in str(raised.value)

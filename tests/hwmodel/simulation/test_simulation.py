@@ -169,3 +169,16 @@ def test_rows_reach_the_store(network, tmp_path):
         kept = store.table("kept_rows")
         groups = sum(r.groups for r in run.layers if r.groups)
         assert int(np.sum(kept["groups"])) == groups
+
+
+def test_data_frames_have_the_cycles():
+    pd = pytest.importorskip("pandas")
+    run = hw.simulate_network(["bitx", "dadiannao"], "resnet20-cifar10", weights="laplace")
+    records, documented = pd.DataFrame(run.layers), run.to_pandas()
+    derived = ["cycles", "bound_by", "seconds", "energy_j", "dram_bytes"]
+    for name in ["layer", "accelerator", "macs", *derived]:
+        assert list(records[name]) == list(documented[name])
+    assert documented.attrs["units"]["cycles"] == "cycles"
+    # A layer that is not run has none.
+    missing = hw.simulate_network("bitx", hw.Network(layers=[LAYER]))
+    assert pd.DataFrame(missing.layers)["cycles"].isna().all()
