@@ -87,8 +87,8 @@ class Selection:
         if self.include:
             included = any(fnmatchcase(tensor.name, pattern) for pattern in self.include)
             return None if included else "not included"
-        if tensor.fixed:
-            return tensor.fixed
+        if tensor.left_alone:
+            return tensor.left_alone
         if alone or tensor.is_weight:
             return None
         if tensor.is_weight is False:

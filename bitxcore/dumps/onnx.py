@@ -173,7 +173,7 @@ class OnnxDump(Dump):
         self._sources: dict[str, Source] = {}
         found, constants = _listed(path, model)
         with reading(path):
-            uses = weight_uses(found, model.functions)
+            uses, stopped = weight_uses(found, model.functions)
         ignored = {name: why for scope in found for name, why in scope.ignored.items()}
         tensors: dict[str, Tensor] = {}
         for name, constant in constants.items():
@@ -186,9 +186,12 @@ class OnnxDump(Dump):
                 tensors[name] = tensor
         super().__init__(path, "onnx", tensors)
         self.ignored = ignored
+        for name, operator in stopped.items():
+            if name in tensors and name not in uses:
+                tensors[name].left_alone = f"a layer multiplies by what {operator} makes of it"
         for name, use in uses.items():
             if name in tensors:
-                tensors[name].fixed = why_fixed(use.part.constant)
+                tensors[name].left_alone = why_fixed(use.part.constant)
             if name in tensors and tensors[name].dtype.kind not in "fc" and use.coded:
                 tensors[name].encoding = Encoding(use.part, self)
 

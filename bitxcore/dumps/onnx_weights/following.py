@@ -104,9 +104,21 @@ def follow(node: Any, values: Values, given: Attributes | None = None) -> dict[s
         return {}
     found = _results(node, inputs, attributes_of(node, given))
     if found is None:
-        stopped = next((x for x in inputs[:1] if isinstance(x, Stopped)), Stopped(node.op_type))
-        return dict.fromkeys(filter(None, node.output), stopped)
+        return dict.fromkeys(filter(None, node.output), _stopped(node, inputs))
     return {name: value for name, value in zip(node.output, found, strict=False) if name}
+
+
+def _stopped(node: Any, inputs: list[Derived | Stopped | None]) -> Stopped:
+    """Name the first operator on the way that is not followed, and what it was given."""
+    names: dict[str, None] = {}
+    for x in inputs:
+        if isinstance(x, Derived):
+            names |= dict.fromkeys(part.constant.name for part in x.parts)
+        elif x is not None:
+            names |= dict.fromkeys(x.constants)
+    first = inputs[0] if inputs else None
+    operator = first.operator if isinstance(first, Stopped) else node.op_type
+    return Stopped(operator, tuple(names)[:MOST_PARTS])
 
 
 def _results(

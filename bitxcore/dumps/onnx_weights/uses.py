@@ -41,8 +41,10 @@ class Use:
 Found = dict[str, Derived | Stopped]
 
 
-def weight_uses(scopes: Iterable[Scope], functions: Sequence[Any] = ()) -> dict[str, Use]:
-    """Map the listed name of every weight to its use.
+def weight_uses(
+    scopes: Iterable[Scope], functions: Sequence[Any] = ()
+) -> tuple[dict[str, Use], dict[str, str]]:
+    """Find every weight, and what becomes one in a way that is not followed.
 
     Parameters
     ----------
@@ -50,6 +52,13 @@ def weight_uses(scopes: Iterable[Scope], functions: Sequence[Any] = ()) -> dict[
         Outer ones first.
     functions : sequence of onnx.FunctionProto
         Their bodies are followed where they are called, with what is handed to them.
+
+    Returns
+    -------
+    uses : dict of str to Use
+        By the name that a dump lists.
+    stopped : dict of str to str
+        Tensors of which an operator makes what a layer multiplies by, and that operator.
     """
     found = list(scopes)
     bodies = {scope.prefix: scope for scope in found if scope.function}
@@ -62,7 +71,7 @@ def weight_uses(scopes: Iterable[Scope], functions: Sequence[Any] = ()) -> dict[
         values |= _constants(scope)
         search.through(scope.nodes, values)
         visible[id(scope)] = values
-    return search.uses
+    return search.uses, search.stopped
 
 
 def _constants(scope: Scope) -> dict[str, Derived]:
@@ -75,6 +84,7 @@ class _Search:
     def __init__(self, functions: Mapping[tuple[str, str], tuple[Any, Scope | None]]) -> None:
         self.functions = functions
         self.uses: dict[str, Use] = {}
+        self.stopped: dict[str, str] = {}
         self._left = MOST_CALLS
 
     def through(self, nodes: Any, values: Found, given: Attributes | None = None, depth: int = 0) -> None:
@@ -88,7 +98,10 @@ class _Search:
                 attributes = attributes_of(node, given)
                 for operand in multiplied(node, attributes):
                     value = operand_value(node, attributes, operand, values)
-                    if isinstance(value, Derived):
+                    if isinstance(value, Stopped):
+                        for name in value.constants:
+                            self.stopped.setdefault(name, value.operator)
+                    elif isinstance(value, Derived):
                         for part in value.parts:
                             layout = layout_of(node, attributes, operand, value, part)
                             if layout is not None:

@@ -247,9 +247,12 @@ class Stopped:
     ----------
     operator : str
         What made it.
+    constants : tuple of str
+        Stored tensors that it was made of, as far as they were followed.
     """
 
     operator: str
+    constants: tuple[str, ...] = ()
 
 
 # -- small values, whose numbers are known at once ------------------------------------------------

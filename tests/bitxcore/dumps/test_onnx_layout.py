@@ -237,3 +237,19 @@ def test_fixed_transforms_are_left_alone_unless_they_are_included(tmp_path):
         "_model.stft.forward_basis_buffer": "a fixed transform, by its name",
     }
     assert len(Selection(include=("*",)).choose(dump).tensors) == 3
+
+
+def test_what_is_not_followed_is_named_with_the_operator_that_stopped_it(tmp_path):
+    from bitxcore.batch import Selection
+
+    stored = {"w": np.ones((4, 3), "f4"), "v": np.ones((3, 2), "f4"), "e": np.ones((9, 3), "f4")}
+    nodes = [
+        node("Tanh", ["w"], ["t"]),
+        node("Transpose", ["t"], ["r"], perm=[0, 1]),
+        node("MatMul", ["x", "r"], ["a"]),
+        node("MatMul", ["a", "v"], ["y"]),
+    ]
+    save_model(tmp_path / "m.onnx", nodes, [from_array(v, k) for k, v in stored.items()], [2, 4])
+    dump = open_dump(tmp_path / "m.onnx")
+    left_out = Selection().choose(dump).left_out
+    assert left_out == {"w": "a layer multiplies by what Tanh makes of it", "e": "no layer multiplies by it"}
