@@ -39,7 +39,7 @@ class Tensor(ABC):
     encoding : Encoding or None
         How integers stand for weights, as far as the container tells (ONNX graphs do).
     left_alone : str
-        Why it is not worked on by default, though a layer multiplies by it or by what is made of it; else empty.
+        Why it is not worked on by default, though a layer multiplies by it, or by what is made of it.
     """
 
     row_step = 1  # rows that are stored, and so best read, together
