@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 import click
 
-from hwmodel.cli.values import Format, Input, IntegerOr, OneOf, Shape, Size
+from hwmodel.cli.values import FedInput, Format, IntegerOr, OneOf, Shape, Size
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -163,7 +163,7 @@ def layer_options(function: F) -> F:
         click.option(
             "--input",
             "inputs",
-            type=Input(),
+            type=FedInput(),
             multiple=True,
             help="Inputs of an ONNX model that decide branches, runs of loops or sizes: an array (.npy), a"
             " dump of several, or NAME=VALUE.",

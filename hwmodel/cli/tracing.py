@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from hwmodel.cli.options import json_option, size_options
-from hwmodel.cli.values import Input, Numbers, OneOf
+from hwmodel.cli.values import FedInput, Numbers, OneOf
 
 if TYPE_CHECKING:
     from hwmodel.operands.traces.recording import TraceResult
@@ -20,7 +20,7 @@ MIB = 1 << 20
 @click.option(
     "--input",
     "inputs",
-    type=Input(),
+    type=FedInput(),
     multiple=True,
     required=True,
     help="A picture (.png, .jpg) or an array (.npy, .npz or another dump); with the input's name where there"

@@ -159,7 +159,7 @@ class Size(Choice):
         return name, int(text)
 
 
-class Input(Choice):
+class FedInput(Choice):
     """``file``, or ``name=file``; ``name=value`` for one number. What exists as it stands is a file."""
 
     name = "[name=]file"
