@@ -78,8 +78,8 @@ def _in_words_of_the_command(error: Any) -> None:
     """Let the hint name options of the command, not parameters of the library."""
     from hwmodel.networks.onnx.sizes import SizeError
 
-    if isinstance(error, SizeError):
-        error.hint = "set it with --size NAME=VALUE or --input-size 1x3x224x224"
+    if isinstance(error, SizeError) and error.on_command_line:
+        error.hint = error.on_command_line
 
 
 @click.group(

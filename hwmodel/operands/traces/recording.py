@@ -87,7 +87,8 @@ def trace(
         sizes that they were loaded with.
     inputs : array_like, path, or mapping of input name to these
         A picture (``.png``, ``.jpg``: resized to the input's size, see `Scaling`); any dump, in which the
-        tensor of the input's name, or the only tensor, is taken; or an array.
+        tensor of the input's name, or the only tensor, is taken; or an array. One dump may hold an array for
+        every input.
     out : str or path-like
         The store; it appears whole or not at all.
     input_size, sizes : optional
