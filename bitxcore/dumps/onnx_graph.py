@@ -73,7 +73,23 @@ class Scope:
 
 
 def scopes(model: Any) -> Iterator[Scope]:
-    """Yield every scope of a model, outer ones first."""
+    """Yield every scope of a model, outer ones first.
+
+    Raises
+    ------
+    DumpError
+        If listed names, which repeat those of the nodes around them, are together far larger than the
+        model.
+    """
+    most = most_name_bytes(model.ByteSize())
+    total = 0
+    for scope in _scopes(model):
+        total += sum(len(scope.prefix) + len(name) for name in (*scope.constants, *scope.ignored))
+        check_names(total + len(scope.prefix), most)
+        yield scope
+
+
+def _scopes(model: Any) -> Iterator[Scope]:
     yield from _graph(model.graph, "", None)
     for function in model.functions:
         yield from _body(Scope(f"{function.domain}.{function.name}/", function.node, None))

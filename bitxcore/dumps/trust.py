@@ -18,6 +18,7 @@ from bitxcore.errors import BitxError, DumpError, error_context
 MAX_DIMENSIONS = 64  # NumPy's
 DEFLATE_RATIO = 1032  # one length-258 match in two bits: no deflate stream expands more
 FREE_BYTES = 64 << 20  # a claim this small needs no proof
+FREE_NAME_BYTES = 32 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,6 +159,20 @@ def check_expansion(nbytes: int, stored: int) -> None:
     """
     if nbytes > max(FREE_BYTES, DEFLATE_RATIO * stored):
         raise DumpError(f"claims {nbytes} bytes, of which only {stored} are stored")
+
+
+def most_name_bytes(size: int) -> int:
+    """Most bytes that all names of a file of `size` bytes may have: names repeat those of their groups."""
+    return FREE_NAME_BYTES + size
+
+
+def check_names(nbytes: int, most: int) -> None:
+    """Refuse a file whose groups nest so that their names, put together, are far larger than the file.
+
+    Called where `reading` names the place.
+    """
+    if nbytes > most:
+        raise DumpError(f"nests so deeply that its names have more than {most} bytes in all")
 
 
 def inside(folder: Path, name: str, main: Path | None = None) -> Path:
