@@ -18,7 +18,7 @@ from bitxcore.dumps.base import BLOCK_BYTES, Dump, Tensor
 from bitxcore.dumps.hdf5_process import Session
 from bitxcore.dumps.keras import is_keras, keras_layout
 from bitxcore.dumps.span import SpanTensor
-from bitxcore.dumps.trust import Place, Source, check_expansion, declared_bytes, most_name_bytes, reading
+from bitxcore.dumps.trust import Place, Source, check_expansion, declared_bytes, reading
 from bitxcore.groups import Layout
 
 
@@ -117,7 +117,7 @@ class Hdf5Dump(Dump):
         records: list[dict[str, Any]] = []
         attributes: list[str] = []
         with reading(path):
-            for message in session.list(most_name_bytes(source.size)):
+            for message in session.list():
                 records += message.get("records", [])
                 attributes = message.get("attributes", [])
         keras = is_keras(attributes, [record["name"] for record in records])

@@ -11,20 +11,20 @@ import h5py
 from numpy.lib import format as npy_format
 
 from bitxcore.dumps.hdf5_virtual import VirtualSources
-from bitxcore.dumps.trust import check_names, one_line
+from bitxcore.dumps.trust import NameBudget, one_line
 from bitxcore.errors import DumpError, error_context
 
 KERAS_ATTRIBUTES = ("layer_names", "keras_version")
 
 
-def listing(file: Any, name_bytes: int) -> tuple[list[str], list[dict[str, Any]]]:
+def listing(file: Any, most_names: int) -> tuple[list[str], list[dict[str, Any]]]:
     """List the datasets of an open file, sorted by name.
 
     Parameters
     ----------
     file : h5py.File
-    name_bytes : int
-        Most that all names, which repeat those of their groups, may have.
+    most_names : int
+        Characters that all names may have.
 
     Returns
     -------
@@ -41,7 +41,7 @@ def listing(file: Any, name_bytes: int) -> tuple[list[str], list[dict[str, Any]]
         If a link leads to another file or nowhere, a dataset has its values elsewhere, or chunks that do
         not fit it, or a virtual dataset can't be read.
     """
-    records, soft, virtual = _walk(file, name_bytes)
+    records, soft, virtual = _walk(file, most_names)
     for name in soft:
         found = file.get(name)
         if found is None:
@@ -57,7 +57,7 @@ def listing(file: Any, name_bytes: int) -> tuple[list[str], list[dict[str, Any]]
     return [name for name in KERAS_ATTRIBUTES if name in file.attrs], records
 
 
-def _walk(file: Any, name_bytes: int) -> tuple[list[dict[str, Any]], list[str], list[str]]:
+def _walk(file: Any, most_names: int) -> tuple[list[dict[str, Any]], list[str], list[str]]:
     """Return records of datasets, names of soft links, and names of virtual datasets.
 
     Each group is entered once and by hard links only. No other link is followed: a soft one may lead
@@ -69,7 +69,7 @@ def _walk(file: Any, name_bytes: int) -> tuple[list[dict[str, Any]], list[str], 
     root = file["/"].id
     groups = [("", root)]
     entered = {h5py.h5o.get_info(root).addr}
-    total = 0
+    names = NameBudget(most_names)
     while groups:
         prefix, group = groups.pop()
         for key in group:
@@ -79,7 +79,7 @@ def _walk(file: Any, name_bytes: int) -> tuple[list[dict[str, Any]], list[str], 
                 raise DumpError(f"link {name!r} leads to another file")
             if kind == h5py.h5l.TYPE_SOFT:
                 soft.append(name)
-                total += len(name)
+                names.take(len(name))
             if kind != h5py.h5l.TYPE_HARD:
                 continue
             found = h5py.h5o.open(group, key)
@@ -90,10 +90,9 @@ def _walk(file: Any, name_bytes: int) -> tuple[list[dict[str, Any]], list[str], 
                     groups.append((f"{name}/", found))
             elif isinstance(found, h5py.h5d.DatasetID):
                 records.append(_record(name, found))
-                total += len(name)
+                names.take(len(name))
                 if records[-1].get("virtual"):
                     virtual.append(name)
-            check_names(total, name_bytes)
     return records, soft, virtual
 
 

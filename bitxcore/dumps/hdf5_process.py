@@ -21,7 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bitxcore.dumps.hdf5_serving import receive, send
-from bitxcore.dumps.trust import FREE_BYTES, Source
+from bitxcore.dumps.trust import FREE_BYTES, NameBudget, Source
 from bitxcore.errors import DumpError
 
 MIB = 1 << 20
@@ -122,7 +122,7 @@ class Session:
         self._owner = 0
         self._closed = False
 
-    def list(self, name_bytes: int) -> Iterator[dict[str, Any]]:
+    def list(self) -> Iterator[dict[str, Any]]:
         """Yield messages: ``records`` of datasets, and at last ``attributes`` of the file.
 
         Raises
@@ -132,7 +132,7 @@ class Session:
         """
         with self._lock:
             size = self._source.size
-            self._ask({"do": "list", "name_bytes": name_bytes}, MEMORY + 2 * size, size)
+            self._ask({"do": "list", "names": NameBudget.of(size).most}, MEMORY + 2 * size, size)
             while True:
                 message = self._answer()
                 yield message

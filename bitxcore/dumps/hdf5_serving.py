@@ -101,7 +101,7 @@ def answer_all(channel: socket.socket, values: int) -> None:
             if file is None:
                 file = _open(request["path"])
             if request["do"] == "list":
-                _list(channel, file, request["name_bytes"])
+                _list(channel, file, request["names"])
             else:
                 nbytes = _read(file, request, values)
                 send(channel, {"nbytes": nbytes})
@@ -128,10 +128,10 @@ def _open(path: str) -> Any:
     return file
 
 
-def _list(channel: socket.socket, file: Any, name_bytes: int) -> None:
+def _list(channel: socket.socket, file: Any, names: int) -> None:
     from bitxcore.dumps.hdf5_listing import listing
 
-    attributes, records = listing(file, name_bytes)
+    attributes, records = listing(file, names)
     for start in range(0, len(records), BATCH):
         send(channel, {"records": records[start : start + BATCH]})
     send(channel, {"attributes": attributes})

@@ -161,18 +161,35 @@ def check_expansion(nbytes: int, stored: int) -> None:
         raise DumpError(f"claims {nbytes} bytes, of which only {stored} are stored")
 
 
-def most_name_bytes(size: int) -> int:
-    """Most bytes that all names of a file of `size` bytes may have: names repeat those of their groups."""
-    return FREE_NAME_BYTES + size
+class NameBudget:
+    """Bounds the names of one file, each of which repeats those of the groups that it is in.
 
-
-def check_names(nbytes: int, most: int) -> None:
-    """Refuse a file whose groups nest so that their names, put together, are far larger than the file.
-
-    Called where `reading` names the place.
+    Parameters
+    ----------
+    most : int
+        Characters of all names.
     """
-    if nbytes > most:
-        raise DumpError(f"nests so deeply that its names have more than {most} bytes in all")
+
+    def __init__(self, most: int) -> None:
+        self.most = most
+        self._taken = 0
+
+    @classmethod
+    def of(cls, size: int) -> NameBudget:
+        """Return that of a file of `size` bytes."""
+        return cls(FREE_NAME_BYTES + size)
+
+    def take(self, length: int) -> None:
+        """Count a name; called where `reading` names the place.
+
+        Raises
+        ------
+        DumpError
+            If all names are far larger than the file.
+        """
+        self._taken += length
+        if self._taken > self.most:
+            raise DumpError(f"nests so deeply that its names have more than {self.most} characters in all")
 
 
 def inside(folder: Path, name: str, main: Path | None = None) -> Path:
