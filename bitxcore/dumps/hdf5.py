@@ -108,6 +108,22 @@ def open_hdf5(path: Path) -> Hdf5Dump:
         raise
 
 
+def try_hdf5(path: Path) -> None:
+    """Read all that is in an HDF5 file itself in another process, which may crash, and pass nothing on.
+
+    Raises
+    ------
+    DumpError
+        If that fails.
+    """
+    session = Session(Source.of(path))
+    try:
+        with reading(path):
+            session.try_all()
+    finally:
+        session.close()
+
+
 class Hdf5Dump(Dump):
     """One HDF5 file; a process is kept for it until closed."""
 

@@ -8,10 +8,12 @@ from __future__ import annotations
 from typing import Any
 
 import h5py
+import numpy as np
 from numpy.lib import format as npy_format
 
+from bitxcore.dumps.base import BLOCK_BYTES
 from bitxcore.dumps.hdf5_virtual import VirtualSources
-from bitxcore.dumps.trust import NameBudget, one_line
+from bitxcore.dumps.trust import NameBudget, check_expansion, declared_bytes, one_line
 from bitxcore.errors import DumpError, error_context
 
 KERAS_ATTRIBUTES = ("layer_names", "keras_version")
@@ -141,3 +143,42 @@ def _facts(dataset: Any, dtype: Any) -> dict[str, Any]:
         if dataset.get_type().equal(plain):
             facts["offset"] = dataset.get_offset()
     return facts
+
+
+def read_everything(file: Any) -> None:
+    """Read every attribute and dataset that hard links lead to, in blocks; not what is kept elsewhere."""
+    root = file["/"]
+    groups = [("", root)]
+    entered = {h5py.h5o.get_info(root.id).addr}
+    while groups:
+        prefix, group = groups.pop()
+        dict(group.attrs)
+        for key in group:
+            if group.id.links.get_info(key.encode("utf-8", "surrogateescape")).type != h5py.h5l.TYPE_HARD:
+                continue
+            found = group[key]
+            address = h5py.h5o.get_info(found.id).addr
+            if address in entered:
+                continue
+            entered.add(address)
+            with error_context(part=prefix + key):
+                if isinstance(found, h5py.Group):
+                    groups.append((f"{prefix}{key}/", found))
+                elif isinstance(found, h5py.Dataset) and found.shape is not None:
+                    _read_dataset(found)
+
+
+def _read_dataset(dataset: Any) -> None:
+    dict(dataset.attrs)
+    if dataset.external or dataset.is_virtual:
+        return
+    facts = _facts(dataset.id, dataset.dtype)
+    nbytes = declared_bytes(dataset.shape, np.dtype((np.void, dataset.dtype.itemsize)))
+    check_expansion(nbytes, facts["stored"])
+    if not dataset.shape:
+        dataset[()]
+        return
+    step = max(1, BLOCK_BYTES * dataset.shape[0] // max(1, nbytes))
+    step = -(-step // facts.get("rows", 1)) * facts.get("rows", 1)
+    for start in range(0, dataset.shape[0] if nbytes else 0, step):
+        dataset[start : start + step]

@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from threading import Lock, RLock
 from typing import Any
+from weakref import WeakSet
 
 import numpy as np
 import numpy.typing as npt
@@ -43,7 +44,6 @@ class _Server:
     def __init__(self) -> None:
         ours, theirs = socket.socketpair()
         self._socket = ours
-        self.owner = os.getpid()
         with theirs:
             self._process = subprocess.Popen(  # noqa: S603
                 [sys.executable, "-I", "-c", _START, str(theirs.fileno()), *_search_path()],
@@ -61,13 +61,18 @@ class _Server:
     def close(self) -> None:
         """End the server; children end when their own channel is closed."""
         self._socket.close()
-        if self.owner == os.getpid():
-            with suppress(subprocess.TimeoutExpired):
-                self._process.wait(5)
+        with suppress(subprocess.TimeoutExpired):
+            self._process.wait(5)
+
+    def leave(self) -> None:
+        """Give up a server of the process that this one was forked from."""
+        self._socket.close()
+        self._process.returncode = 0
 
 
 _server: _Server | None = None
 _lock = RLock()
+_all: WeakSet[Session] = WeakSet()
 _sessions: list[Session] = []  # with a process, the one that was used last at the end
 
 
@@ -80,17 +85,33 @@ def _end() -> None:
     global _server
     with _lock:
         server, _server = _server, None
-        for session in tuple(_sessions):
-            session.let_go()
+        sessions = tuple(_sessions)
+    for session in sessions:
+        session.let_go(wait=False)
     if server is not None:
         server.close()
+
+
+def _after_fork() -> None:
+    """Forget, in a fork of this process, what is its parent's; others' locks may be held for ever."""
+    global _server, _lock
+    _lock = RLock()
+    _sessions.clear()
+    for session in tuple(_all):
+        session.start_anew()
+    if _server is not None:
+        _server.leave()
+        _server = None
+
+
+os.register_at_fork(after_in_child=_after_fork)
 
 
 def _fork(channel: socket.socket, values: int) -> None:
     global _server
     with _lock:
         for last in (False, True):
-            if _server is None or _server.owner != os.getpid():
+            if _server is None:
                 _server = _Server()
             try:
                 _server.fork(channel, values)
@@ -119,8 +140,8 @@ class Session:
         self._lock = Lock()
         self._channel: socket.socket | None = None
         self._values: Any = None
-        self._owner = 0
         self._closed = False
+        _all.add(self)
 
     def list(self) -> Iterator[dict[str, Any]]:
         """Yield messages: ``records`` of datasets, and at last ``attributes`` of the file.
@@ -138,6 +159,19 @@ class Session:
                 yield message
                 if "attributes" in message:
                     return
+
+    def try_all(self) -> None:
+        """Read all that is in the file itself, attributes as well, and pass nothing on.
+
+        Raises
+        ------
+        DumpError
+            As `list`.
+        """
+        with self._lock:
+            size = self._source.size
+            self._ask({"do": "try"}, MEMORY + 2 * size, 10 * size)
+            self._answer()
 
     def read(self, name: str, rows: tuple[int, int] | None, out: npt.NDArray[Any], unpacked: int) -> None:
         """Read values into `out`.
@@ -193,6 +227,11 @@ class Session:
             finally:
                 self._lock.release()
 
+    def start_anew(self) -> None:
+        """Forget the process, in a fork of the one that started it."""
+        self._lock = Lock()
+        self._drop()
+
     def _drop(self) -> None:
         with _lock:
             if self in _sessions:
@@ -203,12 +242,11 @@ class Session:
             self._channel = None
 
     def _connect(self) -> socket.socket:
-        if self._channel is not None and self._owner == os.getpid():
+        if self._channel is not None:
             with _lock:
                 _sessions.remove(self)
                 _sessions.append(self)
             return self._channel
-        self._drop()
         ours, theirs = socket.socketpair()
         with theirs:
             values = _temporary()
@@ -218,13 +256,12 @@ class Session:
                 ours.close()
                 values.close()
                 raise DumpError(f"no process can be started to read HDF5: {error}") from error
-        self._channel, self._values, self._owner = ours, values, os.getpid()
+        self._channel, self._values = ours, values
         with _lock:
-            others = [session for session in _sessions if session._owner == os.getpid()]
-            _sessions[:] = [*others, self]
-        for session in others[: -MAX_PROCESSES + 1 or None]:
-            if len(others) >= MAX_PROCESSES:
-                session.let_go(wait=False)
+            _sessions.append(self)
+            surplus = _sessions[:-MAX_PROCESSES]
+        for session in surplus:
+            session.let_go(wait=False)
         return ours
 
     def _ask(self, request: dict[str, Any], memory: int, nbytes: int) -> None:

@@ -34,6 +34,9 @@ def serve(descriptor: int) -> None:
     import bitxcore.dumps.hdf5_listing  # noqa: F401  # once, not in each child
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGPROF, signal.SIG_DFL)
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_SETMASK, [])
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # children are not waited for
     with suppress(OSError, ValueError):
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
@@ -64,8 +67,8 @@ def send(channel: socket.socket, message: dict[str, Any]) -> None:
 def receive(channel: socket.socket) -> dict[str, Any] | None:
     """Return one message, or None if the other end is gone."""
     start = _exactly(channel, LENGTH.size)
-    text = _exactly(channel, LENGTH.unpack(start)[0]) if start else None
-    return json.loads(text) if text else None
+    text = None if start is None else _exactly(channel, LENGTH.unpack(start)[0])
+    return json.loads(text) if text is not None else None
 
 
 def _exactly(channel: socket.socket, nbytes: int) -> bytes | None:
@@ -95,13 +98,15 @@ def answer_all(channel: socket.socket, values: int) -> None:
 
     base = _address_space()
     file = None
-    while request := receive(channel):
+    while (request := receive(channel)) is not None:
         try:
             _limit(base, request["memory"], request["seconds"])
             if file is None:
                 file = _open(request["path"])
             if request["do"] == "list":
                 _list(channel, file, request["names"])
+            elif request["do"] == "try":
+                _try(channel, file)
             else:
                 nbytes = _read(file, request, values)
                 send(channel, {"nbytes": nbytes})
@@ -135,6 +140,13 @@ def _list(channel: socket.socket, file: Any, names: int) -> None:
     for start in range(0, len(records), BATCH):
         send(channel, {"records": records[start : start + BATCH]})
     send(channel, {"attributes": attributes})
+
+
+def _try(channel: socket.socket, file: Any) -> None:
+    from bitxcore.dumps.hdf5_listing import read_everything
+
+    read_everything(file)
+    send(channel, {})
 
 
 def _read(file: Any, request: dict[str, Any], values: int) -> int:
