@@ -45,7 +45,7 @@ def listing(file: Any, most_names: int) -> tuple[list[str], list[dict[str, Any]]
     """
     records, soft, virtual = _walk(file, most_names)
     for name in soft:
-        found = file.get(name)
+        found = file.get(stored_name(name))
         if found is None:
             raise DumpError(f"soft link {name!r} leads nowhere")
         if isinstance(found, h5py.Dataset):
@@ -54,7 +54,7 @@ def listing(file: Any, most_names: int) -> tuple[list[str], list[dict[str, Any]]
     sources = VirtualSources()
     for name in sorted(virtual):
         with error_context(tensor=name):
-            sources.check(file[name])
+            sources.check(file[stored_name(name)])
     records.sort(key=lambda record: str(record["name"]))
     return [name for name in KERAS_ATTRIBUTES if name in file.attrs], records
 
@@ -99,8 +99,13 @@ def _walk(file: Any, most_names: int) -> tuple[list[dict[str, Any]], list[str], 
 
 
 def h5py_name(key: bytes) -> str:
-    """Return a name as h5py gives it, which takes it back."""
+    """Return a name as h5py gives it; `stored_name` turns it back."""
     return key.decode("utf-8", "surrogateescape")
+
+
+def stored_name(name: str) -> bytes:
+    """Return the bytes of a name, which need not be text."""
+    return name.encode("utf-8", "surrogateescape")
 
 
 def _record(name: str, dataset: Any) -> dict[str, Any]:
@@ -154,9 +159,9 @@ def read_everything(file: Any) -> None:
         prefix, group = groups.pop()
         dict(group.attrs)
         for key in group:
-            if group.id.links.get_info(key.encode("utf-8", "surrogateescape")).type != h5py.h5l.TYPE_HARD:
+            if group.id.links.get_info(stored_name(key)).type != h5py.h5l.TYPE_HARD:
                 continue
-            found = group[key]
+            found = group[stored_name(key)]
             address = h5py.h5o.get_info(found.id).addr
             if address in entered:
                 continue

@@ -153,7 +153,9 @@ def _read(file: Any, request: dict[str, Any], values: int) -> int:
     """Write the values that are asked for, C order and native, to the file; return their bytes."""
     import numpy as np
 
-    dataset = file[request["name"]]
+    from bitxcore.dumps.hdf5_listing import stored_name
+
+    dataset = file[stored_name(request["name"])]
     rows = request["rows"]
     found = dataset[()] if rows is None else dataset[slice(*rows)]
     data = np.ascontiguousarray(found, found.dtype.newbyteorder("="))
