@@ -2,7 +2,8 @@
 
 Every mutant is opened and read as a whole in a child process with limits. It passes if there is a one-line
 error or a dump that agrees with itself; a crash, a hang, an exception of another kind or too much memory is
-a failure, and the mutant is kept. Mutant `n` of a kind is always the same file, whoever makes it.
+a failure, and the mutant is kept. Those that crash or stop the process of HDF5 are errors as they should be;
+they are counted apart and kept as well. Mutant `n` of a kind is always the same file, whoever makes it.
 """
 
 from __future__ import annotations
@@ -25,7 +26,8 @@ from pathlib import Path
 import numpy as np
 
 SUFFIXES = {"hdf5": ".h5", "npz": ".npz", "torch": ".pt", "safetensors": ".safetensors", "onnx": ".onnx"}
-CORPUS = Path(__file__).parents[1] / "tests/bitxcore/data/damaged"
+ROOT = Path(__file__).parents[1]
+CORPUS = ROOT / "tests/bitxcore/data/damaged"
 COUNT = 50_000
 SECONDS = 60  # for one mutant
 MEMORY = 1 << 30  # of address space beyond what the libraries take
@@ -231,7 +233,9 @@ def work(kind: str, start: int, stop: int, folder: Path) -> None:
     for number in range(start, stop):
         path.write_bytes(mutant(kind, made, number))
         (folder / "number").write_text(str(number))
-        found[outcome(path)] += 1
+        found[told := outcome(path)] += 1
+        if told.startswith("refused: "):
+            print(f"kept\t{number}", flush=True)
         if number % 100 == 99 or number == stop - 1:
             for name, count in found.items():
                 print(f"{name}\t{count}", flush=True)
@@ -250,24 +254,30 @@ def campaign(kind: str, count: int, keep: Path) -> Counter[str]:
             (folder / "number").write_text(str(number))
             with (folder / "out").open("wb") as out, (folder / "err").open("wb") as err:
                 command = [sys.executable, "-m", "bench.fuzz", "--work", kind, str(number), str(count), name]
-                child = subprocess.Popen(command, stdout=out, stderr=err)
+                child = subprocess.Popen(command, stdout=out, stderr=err, cwd=ROOT)
                 ended = _wait(child, folder / "number")
             for line in (folder / "out").read_text().splitlines():
                 outcome_name, _, value = line.partition("\t")
                 if outcome_name == "peak":
                     totals["peak MiB"] = max(totals["peak MiB"], int(value))
+                elif outcome_name == "kept":
+                    _keep(keep, kind, int(value), made)
                 else:
                     totals[outcome_name] += int(value)
             if ended == "0":
                 break
             at = int((folder / "number").read_text())
             totals[f"FAILED ({ended})"] += 1
-            keep.mkdir(parents=True, exist_ok=True)
-            (keep / f"{kind}-{at}{SUFFIXES[kind]}").write_bytes(mutant(kind, made, at))
+            _keep(keep, kind, at, made)
             last = (folder / "err").read_text(errors="replace").strip().splitlines()[-1:]
             print(f"{kind} mutant {at}: {ended}: {''.join(last)[:200]}", flush=True)
             number = at + 1
     return totals
+
+
+def _keep(folder: Path, kind: str, number: int, made: list[bytes]) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / f"{kind}-{number}{SUFFIXES[kind]}").write_bytes(mutant(kind, made, number))
 
 
 def _wait(child: subprocess.Popen[bytes], number: Path) -> str:

@@ -45,7 +45,10 @@ def listing(file: Any, most_names: int) -> tuple[list[str], list[dict[str, Any]]
     """
     records, soft, virtual = _walk(file, most_names)
     for name in soft:
-        found = file.get(stored_name(name))
+        try:
+            found = file.get(stored_name(name))
+        except Exception as error:
+            raise DumpError(f"soft link {name!r} can't be followed: {one_line(error)}") from error
         if found is None:
             raise DumpError(f"soft link {name!r} leads nowhere")
         if isinstance(found, h5py.Dataset):

@@ -128,12 +128,14 @@ def declared_bytes(shape: Sequence[Any], dtype: np.dtype[Any]) -> int:
     Raises
     ------
     UnsupportedError
-        If its elements have no size, or are made by unpickling.
+        If its elements have no size, are arrays, or are made by unpickling.
     DumpError
         If NumPy could not hold such an array.
     """
     if dtype.hasobject:
         raise UnsupportedError(f"holds Python objects (dtype {dtype}), which would be unpickled")
+    if dtype.subdtype is not None:
+        raise UnsupportedError(f"elements are arrays, of dtype {dtype}")
     if not dtype.itemsize:
         raise UnsupportedError(f"dtype {dtype} has no size")
     if len(shape) > MAX_DIMENSIONS:

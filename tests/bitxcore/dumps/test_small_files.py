@@ -21,7 +21,9 @@ from bitxcore.errors import DumpError
 MIB = 1 << 20
 BLOCK, FREE = 16 * MIB, 64 * MIB
 
-SHAPES = [(1 << 26, 2), (3, 1 << 25), (2, 3, 1 << 21, 4)]
+SHAPES = [
+    pytest.param(shape, marks=pytest.mark.slow) for shape in ((1 << 26, 2), (3, 1 << 25), (2, 3, 1 << 21, 4))
+]
 
 CODE = """
 import resource, sys, time
