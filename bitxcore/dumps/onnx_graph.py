@@ -15,6 +15,9 @@ _ATTRIBUTE_DTYPES = {
     "value_ints": "int64",
 }
 
+PLAIN = frozenset({"value", *_ATTRIBUTE_DTYPES})
+"""Attributes of a Constant node that hold a tensor, dense and of numbers."""
+
 
 @dataclass(frozen=True, slots=True)
 class Constant:
@@ -63,6 +66,8 @@ class Scope:
         By the name of the value; more than one is an error of the file.
     ignored : dict of str to str
         Listed name, and why it is not a tensor.
+    function : bool
+        Whether it is the body of a function, which sees nothing but what a call hands to it.
     """
 
     prefix: str
@@ -71,6 +76,7 @@ class Scope:
     names: NameBudget
     constants: dict[str, list[Constant]] = field(default_factory=dict)
     ignored: dict[str, str] = field(default_factory=dict)
+    function: bool = False
 
     def ignore(self, value: str, reason: str) -> None:
         """Enter a value that is not a tensor."""
@@ -95,7 +101,8 @@ def scopes(model: Any) -> Iterator[Scope]:
     names = NameBudget.of(model.ByteSize())
     yield from _graph(model.graph, "", None, names)
     for function in model.functions:
-        yield from _body(Scope(f"{function.domain}.{function.name}/", function.node, None, names))
+        prefix = f"{function.domain}.{function.name}/"
+        yield from _body(Scope(prefix, function.node, None, names, function=True))
 
 
 def _graph(graph: Any, prefix: str, outer: Scope | None, names: NameBudget) -> Iterator[Scope]:
