@@ -80,7 +80,7 @@ def test_a_repeated_key(tmp_path, count, suffix):
     since = time.process_time()
     with pytest.raises(DumpError, match=f"key '{count - 1:x}' is there twice"):
         open_dump(path)
-    assert time.process_time() - since < 2 + count / 20_000
+    assert time.process_time() - since < 10 + count / 10_000
 
 
 @pytest.mark.parametrize("count", [20_000, pytest.param(1_600_000, marks=pytest.mark.slow)])
@@ -88,7 +88,7 @@ def test_many_tensors_of_a_safetensors_header(tmp_path, count):
     path = safetensors_file(tmp_path / "x.safetensors", f"{{{entries(count)}}}".encode())
     found, seconds = measured(path)
     assert found == str(count)
-    assert seconds < 2 + count / 20_000
+    assert seconds < 10 + count / 10_000
 
 
 def test_headers_in_pieces(tmp_path, monkeypatch):
@@ -130,7 +130,7 @@ def test_many_members(tmp_path, count, deflated):
             archive.writestr(f"{number}.npy", buffer.getvalue())
     found, seconds = measured(path)
     assert found == str(count)
-    assert seconds < 2 + count / 5_000
+    assert seconds < 10 + count / 10_000
 
 
 @pytest.mark.parametrize(
@@ -198,7 +198,7 @@ def test_many_datasets(tmp_path, count, chunked):
             file.create_dataset(f"{number}", data=np.ones(2, "f4"), chunks=(2,) if chunked else None)
     found, seconds = measured(path)
     assert found == str(count)
-    assert seconds < 2 + count / 5_000
+    assert seconds < 10 + count / 10_000
 
 
 @pytest.mark.parametrize("depth", [500, pytest.param(5_000, marks=pytest.mark.slow)])
@@ -261,12 +261,12 @@ def test_many_attributes_below_a_long_name(tmp_path):
     path.write_bytes(helper.make_model(helper.make_graph([node], "g", [], [])).SerializeToString())
     found, seconds = measured(path, "onnx")
     assert found == "0"
-    assert seconds < 5
+    assert seconds < 10
 
 
 def test_many_external_tensors_are_written_in_linear_time(tmp_path):
     onnx = pytest.importorskip("onnx")
-    count = 4_000
+    count = 5_000
     tensors = []
     for number in range(count):
         tensor = onnx.TensorProto(name=f"w{number}", data_type=1, dims=[1], data_location=1)
@@ -281,5 +281,5 @@ def test_many_external_tensors_are_written_in_linear_time(tmp_path):
     with open_dump(tmp_path / "in/x.onnx") as dump:
         since = time.process_time()
         save(dump, tmp_path / "out/x.onnx", lambda tensor: tensor.read() + 1)
-        assert time.process_time() - since < 4
+        assert time.process_time() - since < 6
     assert (tmp_path / "out/w.bin").read_bytes() == np.arange(1, count + 1, dtype="f4").tobytes()
