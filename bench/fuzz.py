@@ -30,6 +30,7 @@ ROOT = Path(__file__).parents[1]
 CORPUS = ROOT / "tests/bitxcore/data/damaged"
 COUNT = 50_000
 SECONDS = 60  # for one mutant
+KEPT = 20  # of those that crash or stop the process of HDF5
 MEMORY = 1 << 30  # of address space beyond what the libraries take
 
 _INTEGERS = [0, 1, 2, 7, 8, 0x7F, 0x80, 0xFF, 0xFFFF, 1 << 31, (1 << 32) - 1, 1 << 63, (1 << 64) - 1]
@@ -136,7 +137,9 @@ def seeds(kind: str) -> list[bytes]:
         "safetensors": lambda: [_safetensors()],
         "onnx": lambda: [_onnx()],
     }[kind]()
-    return [*made, *(path.read_bytes() for path in sorted(CORPUS.glob(f"*{SUFFIXES[kind]}")))]
+    fell = sorted(CORPUS.glob(f"*{SUFFIXES[kind]}"))
+    # Mutants of a file on which libhdf5 loops would mostly take all of their time.
+    return [*made, *(path.read_bytes() for path in fell if not path.name.startswith("loops"))]
 
 
 def _damaged(data: bytes, rng: random.Random) -> bytes:
@@ -264,7 +267,9 @@ def campaign(kind: str, count: int, keep: Path) -> Counter[str]:
                 if outcome_name == "peak":
                     totals["peak MiB"] = max(totals["peak MiB"], int(value))
                 elif outcome_name == "kept":
-                    _keep(keep, kind, int(value), made)
+                    if totals["kept"] < KEPT:
+                        totals["kept"] += 1
+                        _keep(keep, kind, int(value), made)
                 else:
                     totals[outcome_name] += int(value)
             if ended == "0":
@@ -275,6 +280,7 @@ def campaign(kind: str, count: int, keep: Path) -> Counter[str]:
             last = (folder / "err").read_text(errors="replace").strip().splitlines()[-1:]
             print(f"{kind} mutant {at}: {ended}: {''.join(last)[:200]}", flush=True)
             number = at + 1
+    del totals["kept"]
     return totals
 
 

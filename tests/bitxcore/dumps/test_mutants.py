@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from bench import fuzz
-from bitxcore.dumps import open_dump
+from bitxcore.dumps import hdf5_process, open_dump
 from bitxcore.errors import DumpError
 
 EXTRAS = {"torch": "torch", "onnx": "onnx"}
@@ -48,6 +48,11 @@ REFUSED = {
 }
 
 
+@pytest.fixture(autouse=True)
+def _little_time(monkeypatch):
+    monkeypatch.setattr(hdf5_process, "SECONDS", 1.0)
+
+
 @pytest.mark.parametrize("path", sorted(fuzz.CORPUS.iterdir()), ids=lambda path: path.name)
 def test_what_once_fell(path):
     pytest.importorskip({".pt": "torch", ".onnx": "onnx"}.get(path.suffix, "numpy"))
@@ -57,7 +62,7 @@ def test_what_once_fell(path):
             open_dump(path)
     if path.suffix in {".npz", ".onnx"} or path.name == "nested-entry.safetensors":
         assert whole
-    elif path.name in REFUSED:
+    elif path.name in REFUSED or path.name.startswith(("crashes", "loops")):
         assert not whole
 
 
