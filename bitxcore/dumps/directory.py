@@ -75,15 +75,16 @@ class DirectoryDump(Dump):
 
     def __init__(self, folder: Path, members: list[Dump]) -> None:
         self._members = members
-        self._renamed: dict[int, Tensor] = {}
+        self._renamed: list[dict[str, Tensor]] = []  # of each member, by its own name of the tensor
         ignored: dict[str, str] = {}
         tensors: dict[str, Tensor] = {}
         short = {id(member): member.path.relative_to(folder).with_suffix("").as_posix() for member in members}
         lone = Counter(short[id(member)] for member in members if member.container == "npy")
         for member in members:
             file = member.path.relative_to(folder).as_posix()
+            self._renamed.append({})
             for name, tensor in member.items():
-                renamed = self._renamed[id(tensor)] = copy.copy(tensor)
+                renamed = self._renamed[-1][name] = copy.copy(tensor)
                 if member.container != "npy":
                     renamed.name = f"{file}/{name}"
                 else:
@@ -110,17 +111,20 @@ class DirectoryDump(Dump):
             if type(member).rewrite is Dump.rewrite:
                 member.rewrite(out, replace)  # says why it can't, before any work is done
 
-        def replace_renamed(tensor: Tensor) -> npt.NDArray[Any] | Iterable[npt.NDArray[Any]] | None:
-            return replace(self._renamed[id(tensor)])
-
-        def progress_renamed(tensor: Tensor) -> None:
-            if progress:
-                progress(self._renamed[id(tensor)])
-
         with atomic_directory(out) as folder:
-            for member in self._members:
+            for member, renamed in zip(self._members, self._renamed, strict=True):
                 target = folder / member.path.relative_to(self.path)
                 target.parent.mkdir(parents=True, exist_ok=True)
+
+                def replace_renamed(
+                    tensor: Tensor, renamed: dict[str, Tensor] = renamed
+                ) -> npt.NDArray[Any] | Iterable[npt.NDArray[Any]] | None:
+                    return replace(renamed[tensor.name])
+
+                def progress_renamed(tensor: Tensor, renamed: dict[str, Tensor] = renamed) -> None:
+                    if progress:
+                        progress(renamed[tensor.name])
+
                 if isinstance(member, ShardsDump):
                     member.rewrite_into(target.parent, replace_renamed, progress_renamed)
                 else:

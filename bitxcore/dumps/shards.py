@@ -10,7 +10,8 @@ from typing import Any
 import numpy.typing as npt
 
 from bitxcore.dumps.base import Dump, Replace, Tensor, TensorProgress
-from bitxcore.dumps.safetensors import MAX_HEADER_BYTES, SafetensorsDump, load_json, open_safetensors
+from bitxcore.dumps.safetensors import SafetensorsDump, open_safetensors
+from bitxcore.dumps.safetensors_header import MAX_HEADER_BYTES, load_json
 from bitxcore.dumps.trust import Place, Source, inside, reading
 from bitxcore.errors import DumpError
 from bitxcore.files import atomic_directory

@@ -18,6 +18,7 @@ from bitxcore.errors import BitxError, DumpError, error_context
 MAX_DIMENSIONS = 64  # NumPy's
 DEFLATE_RATIO = 1032  # one length-258 match in two bits: no deflate stream expands more
 FREE_BYTES = 64 << 20  # a claim this small needs no proof
+FREE_NAME_BYTES = 32 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,12 +128,14 @@ def declared_bytes(shape: Sequence[Any], dtype: np.dtype[Any]) -> int:
     Raises
     ------
     UnsupportedError
-        If its elements have no size, or are made by unpickling.
+        If its elements have no size, are arrays, or are made by unpickling.
     DumpError
         If NumPy could not hold such an array.
     """
     if dtype.hasobject:
         raise UnsupportedError(f"holds Python objects (dtype {dtype}), which would be unpickled")
+    if dtype.subdtype is not None:
+        raise UnsupportedError(f"elements are arrays, of dtype {dtype}")
     if not dtype.itemsize:
         raise UnsupportedError(f"dtype {dtype} has no size")
     if len(shape) > MAX_DIMENSIONS:
@@ -158,6 +161,37 @@ def check_expansion(nbytes: int, stored: int) -> None:
     """
     if nbytes > max(FREE_BYTES, DEFLATE_RATIO * stored):
         raise DumpError(f"claims {nbytes} bytes, of which only {stored} are stored")
+
+
+class NameBudget:
+    """Bounds the names of one file, each of which repeats those of the groups that it is in.
+
+    Parameters
+    ----------
+    most : int
+        Characters of all names.
+    """
+
+    def __init__(self, most: int) -> None:
+        self.most = most
+        self._taken = 0
+
+    @classmethod
+    def of(cls, size: int) -> NameBudget:
+        """Return that of a file of `size` bytes."""
+        return cls(FREE_NAME_BYTES + size)
+
+    def take(self, length: int) -> None:
+        """Count a name; called where `reading` names the place.
+
+        Raises
+        ------
+        DumpError
+            If all names are far larger than the file.
+        """
+        self._taken += length
+        if self._taken > self.most:
+            raise DumpError(f"nests so deeply that its names have more than {self.most} characters in all")
 
 
 def inside(folder: Path, name: str, main: Path | None = None) -> Path:

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bitxcore.closing import Closing
+from bitxcore.dumps.hdf5 import try_hdf5
 from bitxcore.errors import DumpError
 from bitxcore.store import elements, provenance, writer
 from bitxcore.store.elements import reading
@@ -82,8 +83,9 @@ class Store(Closing):
         ----------
         path : str or path-like
         verify : bool
-            Whether to compare the file with its SHA-256 first, which reads all of it. Without this,
-            a damaged file may give wrong values.
+            Whether to compare the file with its SHA-256 first, which reads all of it. A file without one
+            is first read by a process of its own, which the HDF5 library may crash. Without either, a
+            damaged file may give wrong values or end this process.
 
         Raises
         ------
@@ -97,6 +99,8 @@ class Store(Closing):
             sealed = check_seal(path) if verify else False
             if not h5py.is_hdf5(path):
                 raise DumpError("not an HDF5 file", path=path)
+            if verify and not sealed:
+                try_hdf5(path)
             file = h5py.File(path, "r")
         try:
             with reading(path):
