@@ -84,7 +84,7 @@ class Tensor(ABC):
     def view_rows(self, start: int, stop: int) -> npt.NDArray[Any]:
         """Return ``[start:stop]`` of axis 0 without a copy where the container can do so.
 
-        Such a view is a private mapping of the file: writing to it changes nothing but itself.
+        No container of this package can: a mapping of a file that is truncated would end the process.
         """
         return self.read_rows(start, stop)
 
@@ -96,7 +96,7 @@ class Tensor(ABC):
         nbytes : int
             Aim for the size of one block, in bytes; a block has at least one row.
         views : bool
-            Take blocks by `view_rows`: faster, for values that are used at once.
+            Faster, for values that are used at once: memory of a block may be used again.
 
         Yields
         ------

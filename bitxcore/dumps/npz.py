@@ -199,13 +199,9 @@ class _StoredArray(_Array):
         """Read ``[start:stop]`` of axis 0, touching those bytes only."""
         return self._span.read_rows(start, stop)
 
-    def view_rows(self, start: int, stop: int) -> npt.NDArray[Any]:
-        """Map ``[start:stop]`` of axis 0; what is mapped is not held against the member's checksum."""
-        return self._span.view_rows(start, stop)
-
     def blocks(self, nbytes: int = BLOCK_BYTES, *, views: bool = False) -> Iterator[npt.NDArray[Any]]:
-        """Read the values once, front to back, in runs of whole rows."""
-        return Tensor.blocks(self, nbytes, views=True) if views else super().blocks(nbytes)
+        """Read the values once, front to back; views are not held against the member's checksum."""
+        return self._span.blocks(nbytes, views=True) if views else super().blocks(nbytes)
 
 
 def open_npz(path: Path) -> NpzDump:

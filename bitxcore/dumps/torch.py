@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bitxcore.dumps.base import Dump, Tensor
+from bitxcore.dumps.mapped import Mappings, read_into
 from bitxcore.dumps.torch_sums import Checksums
 from bitxcore.dumps.trust import Place, Source, check_expansion, declared_bytes, reading
 from bitxcore.errors import DumpError, MissingExtraError
@@ -35,13 +36,17 @@ def _torch() -> Any:
 
 
 class _StateTensor(Tensor):
-    """One tensor of a state dict, mapped from the file."""
+    """One tensor of a state dict.
 
-    def __init__(self, value: Any, dtype: np.dtype[Any], place: Place, check: Callable[[], None]) -> None:
+    PyTorch maps the file; values are read past that mapping, where the system tells what it holds, because
+    a mapping of a file that is truncated ends the process.
+    """
+
+    def __init__(self, value: Any, dtype: np.dtype[Any], place: Place, file: _File) -> None:
         super().__init__(str(place.tensor), tuple(value.shape), dtype)
         self._value = value
         self._place = place
-        self._check = check
+        self._file = file
 
     def read(self) -> npt.NDArray[Any]:
         """Read all values."""
@@ -55,13 +60,41 @@ class _StateTensor(Tensor):
 
     def _copy(self, value: Any) -> npt.NDArray[Any]:
         torch = _torch()
-        self._check()
+        self._file.check()
         with reading(self._place):
+            value, owned = self._file.read(value)
             if self.dtype.type.__module__ != "numpy":
                 # torch's .numpy() does not know these; the codes are the same.
                 codes = value.contiguous().view(torch.int16 if self.dtype.itemsize == 2 else torch.uint8)
-                return np.array(codes.numpy(), order="C").view(self.dtype)
-            return np.array(value.resolve_conj().resolve_neg().numpy(), dtype=self.dtype, order="C")
+                array = codes.numpy().view(self.dtype)
+            else:
+                array = value.resolve_conj().resolve_neg().numpy()
+            return np.array(array, dtype=self.dtype, order="C", copy=None if owned else True)
+
+
+class _File:
+    """The file of a state dict, whose checksums are tested before values are read."""
+
+    def __init__(self, source: Source, check: Callable[[], None], mapped: bool) -> None:
+        self.source = source
+        self.check = check
+        self._mappings = Mappings(source) if mapped else None
+
+    def read(self, value: Any) -> tuple[Any, bool]:
+        """Read a tensor that is mapped; return it, or the one in memory as it is, and whether it was read."""
+        if self._mappings is None or not value.numel():
+            return value, False
+        offset = self._mappings.offset(value.data_ptr())
+        if offset is None:
+            return value, False
+        torch = _torch()
+        reach = 1 + sum((n - 1) * step for n, step in zip(value.shape, value.stride(), strict=True))
+        values = torch.empty(reach, dtype=value.dtype)
+        read_into(self.source, offset, values.view(torch.uint8).numpy())
+        values = values.as_strided(value.shape, value.stride())
+        # Bits of the tensor, not of its values.
+        values = values.conj() if value.is_conj() else values
+        return torch._neg_view(values) if value.is_neg() else values, True
 
 
 def open_torch(path: Path) -> TorchDump:
@@ -98,14 +131,15 @@ def open_torch(path: Path) -> TorchDump:
                 ) from error
             reason = fault[1] if fault else "its pickle needs more than tensors and plain containers"
             raise DumpError(f"can't be read as weights only: {reason}", path=path) from error
-        return TorchDump(source, state, sums.check_values if sums else source.check)
+        return TorchDump(state, _File(source, sums.check_values if sums else source.check, mapped))
 
 
 class TorchDump(Dump):
     """One ``torch.save`` file."""
 
-    def __init__(self, source: Source, state: Any, check: Callable[[], None]) -> None:
+    def __init__(self, state: Any, file: _File) -> None:
         torch = _torch()
+        source = file.source
         tensors: dict[str, Tensor] = {}
         ignored: dict[str, str] = {}
         for name, value in _flatten(source.path, state):
@@ -124,7 +158,7 @@ class TorchDump(Dump):
             else:
                 with reading(place):
                     check_expansion(declared_bytes(tuple(value.shape), dtype), source.size)
-                tensors[name] = _StateTensor(value.detach(), dtype, place, check)
+                tensors[name] = _StateTensor(value.detach(), dtype, place, file)
         super().__init__(source.path, "torch", tensors)
         self.ignored = ignored
 
