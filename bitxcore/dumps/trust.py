@@ -122,6 +122,28 @@ def reading(where: Place | Path) -> Iterator[None]:
             raise
 
 
+def read_small(path: Path, what: str, most: int) -> bytes:
+    """Read a whole file that holds text, which is taken into memory many times its size.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+    what : str
+        In words, e.g. ``"a network's table"``.
+    most : int
+        Bytes.
+
+    Raises
+    ------
+    DumpError
+        If it is not a regular file, has more bytes or can't be read.
+    """
+    source = Source.of(path)
+    if source.size > most:
+        raise DumpError(f"{what} has at most {most} bytes, got {source.size}", path=path, value=source.size)
+    return source.start(source.size)
+
+
 @contextmanager
 def parsing(path: str | os.PathLike[str]) -> Iterator[None]:
     """Name a file in the errors of reading it, and in whatever a damaged file makes a parser raise."""

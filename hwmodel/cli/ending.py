@@ -14,6 +14,7 @@ from typing import NoReturn
 SIGNALS = {"SIGINT": "interrupted", "SIGTERM": "terminated", "SIGHUP": "hung up"}
 """What ends a run as if it were cancelled, and what is said then; where the system has it."""
 
+_WORKERS = "hwmodel.studies.sweeps.workers"
 _once = Lock()
 
 
@@ -58,10 +59,11 @@ def end(status: int, message: str) -> NoReturn:
         _once.acquire()  # and never released: who comes second has nothing to do
         if files := sys.modules.get("bitxcore.files"):
             files.remove_unfinished()
-        if workers := sys.modules.get("hwmodel.studies.sweeps.workers"):
-            workers.forget_shared()
         end_of_progress = "\x1b[?25h\n" if sys.stderr.isatty() else ""
-        os.write(2, f"{end_of_progress}bitx: {message}\n".encode())
+        with suppress(OSError):
+            os.write(2, f"{end_of_progress}bitx: {message}\n".encode())
+        if workers := sys.modules.get(_WORKERS):
+            workers.end_workers()
     finally:
         os._exit(status)
 
@@ -97,8 +99,10 @@ def ending_by_signals() -> Iterator[None]:
 
 
 def _wait_for_the_end(*_: object) -> None:
-    """Keep the main thread, which may write files, out of the way of the end."""
-    time.sleep(10)
+    """Keep the main thread, which may write files, out of the way of the end; but let it start processes."""
+    workers = sys.modules.get(_WORKERS)
+    if workers is None or not workers.starting.locked():
+        time.sleep(10)
 
 
 def _follow(reader: int, words: dict[int, str]) -> None:

@@ -51,6 +51,12 @@ MIB = 1 << 20
     show_default=True,
     help="MiB of activations to hold at once; the model runs as often as that takes.",
 )
+@click.option(
+    "--timeout",
+    type=click.FloatRange(0, min_open=True),
+    metavar="SECONDS",
+    help="Stop a run that takes longer, with an error; nothing is then written.  [default: no limit]",
+)
 @json_option
 def command(
     model: str,
@@ -62,6 +68,7 @@ def command(
     mean: tuple[float, ...] | None,
     std: tuple[float, ...] | None,
     memory: int,
+    timeout: float | None,
     as_json: bool,
 ) -> None:
     """Run an ONNX model and record the input of every layer.
@@ -72,6 +79,7 @@ def command(
     from bitxcore.dumps.trust import parsing
     from hwmodel import Scaling, trace
     from hwmodel.cli import output as out
+    from hwmodel.cli.ending import ending_after
     from hwmodel.cli.progress import progress
     from hwmodel.cli.workload_options import input_shapes
 
@@ -82,7 +90,7 @@ def command(
     own = Scaling()
     scaling = Scaling(own.scale if scale is None else scale, mean or own.mean, std or own.std)
     given: Any = dict(named) if named[0][0] else named[0][1]
-    with parsing(model), progress(None, "trace") as bar:
+    with parsing(model), ending_after(timeout, f"{model}: the trace"), progress(None, "trace") as bar:
         result = trace(
             model,
             given,

@@ -8,12 +8,15 @@ from pathlib import Path
 from typing import Any
 
 from bitxcore.data import data_folder
+from bitxcore.dumps.trust import read_small
 from bitxcore.errors import DumpError, OptionError, TensorError
 from bitxcore.groups import Layout
 from hwmodel.networks.layers import OPERATIONS
 from hwmodel.networks.network import Network, NetworkLayer, NotSimulated
 
 TABLE_VERSION = 1
+MAX_TABLE_BYTES = 16 << 20
+"""Hundred thousand layers; the JSON objects need twenty times as much memory."""
 
 NO_TENSOR = "the table names no tensor"
 """Why a table's layer has no weights, where a public state dict with names everybody uses is missing."""
@@ -74,10 +77,10 @@ def read_table(path: Path) -> Network:
         If an operation is not known.
     """
     try:
-        table = json.loads(path.read_bytes())
-    except OSError as error:
-        raise DumpError(f"can't be read: {error.strerror}", path=path) from error
-    except ValueError as error:
+        table = json.loads(read_small(path, "a network's table", MAX_TABLE_BYTES))
+    except DumpError:
+        raise
+    except (ValueError, RecursionError) as error:
         raise DumpError(f"is not JSON: {error}", path=path) from error
     try:
         if table["version"] != TABLE_VERSION:

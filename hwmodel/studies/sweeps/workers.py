@@ -125,7 +125,7 @@ def run_points(task: SweepTask, points: Sequence[int], jobs: int) -> Generator[l
         yield from map(task.rows, chunks)
         return
     context = multiprocessing.get_context("spawn")
-    with _signals_held():
+    with _starting():
         stop = context.Event()
         pool = ProcessPoolExecutor(jobs, mp_context=context, initializer=_start, initargs=(task, stop))
     try:
@@ -134,7 +134,7 @@ def run_points(task: SweepTask, points: Sequence[int], jobs: int) -> Generator[l
         while True:
             # No more than the workers need: a stop then has little to wait for.
             for chunk in waiting:
-                with _signals_held():  # it may start a process
+                with _starting():  # it may start a process
                     running.add(pool.submit(_run, chunk))
                 if len(running) >= 2 * jobs:
                     break
@@ -153,36 +153,44 @@ def run_points(task: SweepTask, points: Sequence[int], jobs: int) -> Generator[l
         pool.shutdown(cancel_futures=True)
 
 
-@contextmanager
-def _signals_held() -> Iterator[None]:
-    """Let processes that are started begin with signals of the terminal held back, until they ignore them.
-
-    The process that multiprocessing starts beside them, to clean up, is never to have a hangup.
-    """
-    if not hasattr(signal, "pthread_sigmask"):
-        yield
-        return
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, _OF_TERMINALS)
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
+starting = threading.Lock()
+"""Held while processes are started, which read what they need from this one and then from named objects."""
 
 _OF_TERMINALS = [getattr(signal, name) for name in ("SIGINT", "SIGHUP") if hasattr(signal, name)]
 
 
-def forget_shared() -> None:
-    """Give back the names of what workers share; for a process that ends at once.
+@contextmanager
+def _starting() -> Iterator[None]:
+    """Let processes begin with signals of the terminal held back, until they ignore them.
+
+    The process that multiprocessing starts beside them, to clean up, is never to have a hangup.
+    """
+    with starting:
+        if not hasattr(signal, "pthread_sigmask"):
+            yield
+            return
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, _OF_TERMINALS)
+        try:
+            yield
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def end_workers() -> None:
+    """Kill the workers and give back the names of what they share; for a process that ends at once.
 
     Otherwise multiprocessing, whose own end of process is not reached, warns that they leaked.
     """
     from multiprocessing.synchronize import SemLock
 
+    starting.acquire(timeout=5)  # and never released: no more are to be started
     for finalizer in tuple(vars(util)["_finalizer_registry"].values()):
         if finalizer._callback is vars(SemLock)["_cleanup"].__func__:
             with suppress(Exception):
                 finalizer()
+    for process in multiprocessing.active_children():
+        with suppress(Exception):
+            process.kill()
 
 
 # -- in a worker -------------------------------------------------------------------------------

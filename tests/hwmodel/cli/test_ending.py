@@ -147,3 +147,53 @@ def test_a_full_disk_behind_standard_output(args):
     assert (done.returncode, done.stderr) == (1, "bitx: error: [Errno 28] No space left on device\n")
     done = subprocess.run(f"{' '.join(BITX)} nothing 2> /dev/full", shell=True, capture_output=True, text=True)
     assert (done.returncode, done.stdout) == (1, "")
+
+
+@pytest.fixture
+def endless(tmp_path):
+    """A model whose loop goes on for years, and an input."""
+    onnx = pytest.importorskip("onnx")
+    make, info = onnx.helper, onnx.helper.make_tensor_value_info
+    body = make.make_graph(
+        [make.make_node("Add", ["h", "x"], ["h2"]), make.make_node("Identity", ["c"], ["c2"])],
+        "body",
+        [info("i", 7, []), info("c", 9, []), info("h", 1, [2, 8])],
+        [info("c2", 9, []), info("h2", 1, [2, 8])],
+    )
+    constants = {"M": np.int64(1 << 60), "k": np.array(True), "W": np.ones((8, 3), "f4")}
+    graph = make.make_graph(
+        [make.make_node("Loop", ["M", "k", "x"], ["h"], body=body), make.make_node("MatMul", ["h", "W"], ["y"])],
+        "g",
+        [info("x", 1, [2, 8])],
+        [info("y", 1, [2, 3])],
+        [onnx.numpy_helper.from_array(np.asarray(value), name) for name, value in constants.items()],
+    )
+    model = make.make_model(graph, opset_imports=[make.make_opsetid("", 17)], ir_version=8)
+    onnx.save(model, tmp_path / "m.onnx")
+    np.save(tmp_path / "x.npy", np.zeros((2, 8), "f4"))
+    (tmp_path / "out").mkdir()
+    return ["trace", tmp_path / "m.onnx", "--input", tmp_path / "x.npy", "-o", tmp_path / "out" / "t.h5"]
+
+
+@pytest.mark.slow
+def test_a_trace_with_a_limit_of_time(endless):
+    process = start(*endless, "--timeout", "4")
+    stdout, stderr = process.communicate(timeout=60)
+    model = endless[1]
+    assert (process.returncode, stdout) == (1, "")
+    assert stderr == f"bitx: error: {model}: the trace took longer than 4 s, and was stopped\n"
+    assert list(endless[-1].parent.iterdir()) == []
+
+
+@pytest.mark.slow
+def test_signals_end_what_is_at_work_in_compiled_code(endless):
+    process = start(*endless)
+    time.sleep(4)
+    assert process.poll() is None
+    process.send_signal(signal.SIGTERM)
+    stdout, stderr = process.communicate(timeout=20)
+    assert (process.returncode, stdout, stderr) == (143, "", "bitx: terminated\n")
+
+
+def test_limits_of_time_are_positive(bitx):
+    assert "0" in bitx("trace", "m.onnx", "--input", "x.npy", "-o", "t.h5", "--timeout", "0", code=2).stderr
