@@ -13,7 +13,7 @@ from bitxcore.checks import check_one_of
 from bitxcore.dumps import Dump, Tensor
 from bitxcore.engine import Array, locate_nonfinite
 from bitxcore.errors import OptionError, TensorError, error_context
-from bitxcore.formats import NumberFormat, fixed_width, format_of, number_format
+from bitxcore.formats import CONVERT, NumberFormat, fixed_width, format_of, number_format
 from bitxcore.groups import LAYOUTS, Layout
 
 T = TypeVar("T")
@@ -73,10 +73,13 @@ class Selection:
             if reason is None:
                 tensors.append(tensor)
             elif name in self.include or (alone and name not in self.exclude):
+                if format is not None and not fixed_width(format) and unusable(tensor) is None:
+                    reason = f"{reason}; {CONVERT}"
                 raise TensorError(reason, path=dump.path, tensor=name)
             else:
                 left_out[name] = reason
         if not tensors:
+            _explain_formats(dump, left_out, format)
             reasons = "; ".join(f"{len(names)} x {why}" for why, names in grouped(left_out).items())
             raise TensorError(f"has no tensor to work on ({reasons or 'it is empty'})", path=dump.path)
         return Chosen(tuple(tensors), left_out)
@@ -92,6 +95,20 @@ class Selection:
         if tensor.is_weight is False:
             return "no layer multiplies by it"
         return None if tensor.ndim >= self.min_dims else f"fewer than {self.min_dims} dimensions"
+
+
+def _explain_formats(dump: Dump, left_out: dict[str, str], format: str | None) -> None:  # noqa: A002
+    """Raise if all that is wanted is there, and only of another dtype than the format's."""
+    misread = {name for name, tensor in dump.items() if left_out[name] == unusable(tensor, format)}
+    fit = {name for name in misread if unusable(dump[name]) is None}
+    if format is not None and not fixed_width(format) and fit:
+        dtypes = sorted({str(dump[name].dtype) for name in fit})
+        raise TensorError(
+            f"format {format} is stored as {number_format(format).dtype}, but {len(fit)} tensors are "
+            f"{' and '.join(dtypes)}",
+            path=dump.path,
+            hint=CONVERT,
+        )
 
 
 @dataclass(frozen=True)

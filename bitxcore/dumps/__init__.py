@@ -140,9 +140,20 @@ def convert(
     out = Path(out)
     writer = WRITERS.get(_suffix(out) or "")
     if writer is None:
-        raise DumpError(f"a {dump.container} dump can be written as {' or '.join(WRITERS)}, not so", path=out)
+        raise DumpError(f"{_a(dump)} dump can be written as {_kinds(dump)}", path=out)
     with atomic_file(out, inputs=dump.files()) as temporary:
         _load(writer)(dump, temporary, replace or _keep, progress)
+
+
+def _a(dump: Dump) -> str:
+    return f"{'an' if dump.container[0] in 'aeiou' or dump.container == 'npz' else 'a'} {dump.container}"
+
+
+def _kinds(dump: Dump) -> str:
+    """Name what a dump can be written as."""
+    suffixes = list(WRITERS)
+    own = _suffix(dump.path) if dump.path.is_file() and type(dump).rewrite is not Dump.rewrite else None
+    return " or ".join(suffixes) + (f", or as {own} like itself" if own not in (None, *suffixes) else "")
 
 
 def _keep(_: Tensor) -> None:

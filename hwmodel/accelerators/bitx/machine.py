@@ -212,7 +212,7 @@ class BitX(Accelerator):
     def not_applicable(self, layer: Layer) -> str | None:
         """Refuse products of two activations: there is nothing to prune before run time."""
         if not layer.has_weights:
-            return "both operands are activations: no weights to prune without activation traces"
+            return "both operands are activations: it has no weights, which are what is pruned"
         if self.serial == "activations" and not isinstance(layer, (Conv, Linear)):
             return f"serial='activations': the positions of {layer.operation} read no windows of its input"
         return None
