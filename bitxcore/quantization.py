@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from bitxcore.checks import check_one_of, checked_integer, shown, values_of
 from bitxcore.errors import OptionError, TensorError
-from bitxcore.formats import format_of, number_format
+from bitxcore.formats import format_of, number_format, supported
 from bitxcore.groups import grid
 from bitxcore.jit import parallel
 
@@ -59,9 +59,11 @@ class FixedPoint:
         Raises
         ------
         TensorError
-            If a value is beyond the finite numbers of `dtype`.
+            If a value is beyond the finite numbers of `dtype`, or these are no floats.
         """
         out = np.empty(self.codes.shape, dtype)
+        if not (supported(out.dtype) and format_of(out.dtype).is_float):
+            raise TensorError(f"codes times a scale are floats, but the array is {out.dtype}")
         if self._may_exceed(out.dtype):
             axes = tuple(range(1, self.codes.ndim)) if self.scale.ndim else None
             codes = np.abs(self.codes.astype(np.int32)).max(axis=axes, keepdims=self.scale.ndim > 0)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 
-from bitxcore.batch.selection import Selection, on_turned, read_values, shape_text, share_of
+from bitxcore.batch.selection import Selection, on_turned, read_numbers, shape_text, share_of
 from bitxcore.dumps import Dump, Tensor, TensorProgress
+from bitxcore.errors import error_context
 from bitxcore.summary import Statistics, statistics
 from bitxcore.weight_ones import WeightOnes
 
@@ -119,8 +121,10 @@ def inspect_dump(
         tensors = Selection().choose(dump, options.get("format")).tensors
     form = options.get("format")
     for tensor in tensors:
-        values = read_values(tensor, form)
-        found = on_turned(dump, tensor, values, lambda x: statistics(x, **options), form, layout)
+        with error_context(path=dump.path, tensor=tensor.name):
+            _, numbers, own = read_numbers(tensor, form)
+        how = options | {"format": own}
+        found = on_turned(dump, tensor, numbers, partial(statistics, **how), own, layout)
         if progress:
             progress(tensor)
         yield Inspected(tensor.name, tensor.shape, tensor.dtype, found)

@@ -7,13 +7,15 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from bitxcore.batch.selection import Selection, channel_first, on_turned, read_values, shape_text, share_of
+from bitxcore.batch.selection import Selection, channel_first, on_turned, read_numbers, shape_text, share_of
 from bitxcore.dumps import Dump, Tensor, TensorProgress, save
+from bitxcore.errors import error_context
 from bitxcore.formats import NumberFormat
 from bitxcore.packed import pack
 from bitxcore.pruning import Pruned, prune
@@ -57,10 +59,13 @@ class PrunedTensor:
     format : NumberFormat
     values, groups, nonfinite_groups, window_limited_groups : int
         The last two as in `Pruned`.
+    stored_bits : int
+        Bits that the unpruned values take in the dump.
     kept_rows_histogram : tuple of int
         Entry r: the groups with r kept rows.
     norm : float
-        Euclidean norm of the tensor before pruning; at most the largest number of float64.
+        Euclidean norm of the tensor before pruning; at most the largest number of float64. Where integers
+        stand for weights, it and all that follows is of these: zero points subtracted, scales applied.
     relative_error : float
         Euclidean norm of the difference over `norm`; with ``fixed<N>`` the rounding to N bits
         is a part of it.
@@ -77,6 +82,7 @@ class PrunedTensor:
     dtype: np.dtype[Any]
     format: NumberFormat
     values: int
+    stored_bits: int
     groups: int
     nonfinite_groups: int
     window_limited_groups: int
@@ -173,10 +179,13 @@ def prune_dump(
     def replace(tensor: Tensor) -> npt.NDArray[Any] | None:
         if tensor.name not in chosen:
             return None
-        form = options.get("format")
-        stored = read_values(tensor, form)
-        pruned = on_turned(dump, tensor, stored, lambda x: prune(x, **options), form, layout)
+        with error_context(path=dump.path, tensor=tensor.name):
+            stored, numbers, form = read_numbers(tensor, options.get("format"))
+        how = options | {"format": form}
+        pruned = on_turned(dump, tensor, numbers, partial(prune, **how), form, layout)
         values = channel_first(tensor, layout).restore(pruned.values)
+        if tensor.encoding is not None and numbers is not stored:
+            values = tensor.encoding.stored(values, stored)
         rows.append(_row(tensor, stored, values, pruned))
         if each:
             each(rows[-1], pruned)
@@ -189,7 +198,8 @@ def prune_dump(
 def _row(tensor: Tensor, before: npt.NDArray[Any], after: npt.NDArray[Any], p: Pruned) -> PrunedTensor:
     norms, errors = [], []
     changed = zeros_before = zeros_after = 0
-    for old, new in _blocks(before, after):
+    see = tensor.encoding.weights if tensor.encoding else None
+    for old, new in _blocks(before, after, see):
         same = (old == new) | (np.isnan(old) & np.isnan(new))
         changed += same.size - int(np.count_nonzero(same))
         zeros_before += old.size - int(np.count_nonzero(old))
@@ -203,7 +213,8 @@ def _row(tensor: Tensor, before: npt.NDArray[Any], after: npt.NDArray[Any], p: P
         shape=tensor.shape,
         dtype=tensor.dtype,
         format=p.format,
-        values=tensor.size,
+        values=tensor.encoding.size if tensor.encoding else tensor.size,
+        stored_bits=tensor.size * (tensor.encoding.bits if tensor.encoding else tensor.dtype.itemsize * 8),
         groups=p.kept_rows.size,
         nonfinite_groups=p.nonfinite_groups,
         window_limited_groups=p.window_limited_groups,
@@ -220,13 +231,21 @@ def _row(tensor: Tensor, before: npt.NDArray[Any], after: npt.NDArray[Any], p: P
 
 
 def _blocks(
-    x: npt.NDArray[Any], y: npt.NDArray[Any]
+    x: npt.NDArray[Any],
+    y: npt.NDArray[Any],
+    see: Callable[[npt.NDArray[Any], int], npt.NDArray[np.float64]] | None = None,
 ) -> Iterator[tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]]:
-    """Yield matching pieces of two arrays in float64, which holds every format exactly."""
+    """Yield matching pieces of two arrays in float64, which holds every format exactly.
+
+    Where integers stand for weights, `see` gives these, from rows and the number of rows before them.
+    """
     step = max(1, _BLOCK_VALUES // max(1, x[0].size))
     with np.errstate(invalid="ignore"):
         for start in range(0, x.shape[0], step):
             part = slice(start, start + step)
+            if see is not None:
+                yield see(x[part], start), see(y[part], start)
+                continue
             yield x[part].astype(np.float64), y[part].astype(np.float64)
 
 
@@ -285,5 +304,5 @@ def prune_totals(rows: list[PrunedTensor]) -> dict[str, Any]:
         "zeros_after": sum(row.zeros_after for row in rows),
         "packed_bits": packed_bits,
         "packed_bits_per_weight": None if packed_bits is None else share_of(packed_bits, values),
-        "stored_bits": sum(row.values * row.dtype.itemsize * 8 for row in rows),
+        "stored_bits": sum(row.stored_bits for row in rows),
     }

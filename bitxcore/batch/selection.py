@@ -125,6 +125,11 @@ def unusable(tensor: Tensor, format: str | None = None) -> str | None:  # noqa: 
         return "a 0-d tensor has no filters"
     if not tensor.size:
         return f"the tensor is empty: shape {tensor.shape}"
+    if tensor.encoding is not None:
+        if tensor.encoding.unknown:
+            return f"its zero point is not known: {tensor.encoding.unknown}"
+        if tensor.encoding.bits < 8 and not fixed_width(format):
+            return None
     try:
         if fixed_width(format):
             if not format_of(tensor.dtype).is_float:
@@ -162,6 +167,43 @@ def read_values(tensor: Tensor, format: str | NumberFormat | None) -> Array:  # 
     values = tensor.read()
     dtype = read_dtype(tensor, format)
     return values if dtype == values.dtype else values.view(dtype)
+
+
+def read_numbers(
+    tensor: Tensor,
+    format: str | NumberFormat | None,  # noqa: A002
+) -> tuple[Array, Array, str | NumberFormat | None]:
+    """Read what is pruned or counted: of integers that stand for weights the codes, less their zero point.
+
+    Parameters
+    ----------
+    tensor : Tensor
+    format : str or NumberFormat, optional
+        As of `prune`; codes have the narrowest that holds them.
+
+    Returns
+    -------
+    stored : ndarray
+        The tensor's values.
+    numbers : ndarray
+        What is pruned; the same array, unless integers stand for weights.
+    format : str, NumberFormat or None
+        To read the numbers in.
+
+    Raises
+    ------
+    TensorError
+        If codes are wider than 16 bits, or do not fit the format.
+    """
+    stored = read_values(tensor, format)
+    if tensor.encoding is None or fixed_width(format):
+        return stored, stored, format
+    codes, own = tensor.encoding.codes(stored)
+    if format is None:
+        return stored, codes, own
+    form = number_format(format) if isinstance(format, str) else format
+    wider = codes.astype(form.dtype)
+    return stored, wider if form.dtype.kind in "iu" and (wider == codes).all() else codes, form
 
 
 def channel_first(tensor: Tensor, layout: str | None = None) -> Layout:

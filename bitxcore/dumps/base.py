@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from math import prod
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +16,9 @@ from bitxcore.closing import Closing
 from bitxcore.dumps.trust import reading
 from bitxcore.errors import DumpError, TensorError
 from bitxcore.groups import Layout
+
+if TYPE_CHECKING:
+    from bitxcore.dumps.onnx_weights import Encoding
 
 BLOCK_BYTES = 1 << 24
 
@@ -33,9 +36,12 @@ class Tensor(ABC):
         Where the output channel sits, as far as the container tells (ONNX graphs do).
     is_weight : bool or None
         Whether a layer multiplies by it; None where the container can't tell.
+    encoding : Encoding or None
+        How integers stand for weights, as far as the container tells (ONNX graphs do).
     """
 
     row_step = 1  # rows that are stored, and so best read, together
+    encoding: Encoding | None = None
 
     def __init__(
         self,

@@ -10,6 +10,7 @@ import os
 from collections.abc import Mapping
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import IO, Any
@@ -21,7 +22,8 @@ import numpy.typing as npt
 from bitxcore.dumps.base import Dump, Replace, Tensor, TensorProgress
 from bitxcore.dumps.onnx_files import refuse_foreign
 from bitxcore.dumps.onnx_graph import Constant, Scope, scopes
-from bitxcore.dumps.onnx_layout import weight_layouts
+from bitxcore.dumps.onnx_nibbles import NIBBLES, NibbleTensor, pack_nibbles, packed_bytes
+from bitxcore.dumps.onnx_weights import Encoding, weight_uses
 from bitxcore.dumps.span import SpanTensor
 from bitxcore.dumps.trust import Place, Source, declared_bytes, inside, one_line, reading
 from bitxcore.dumps.writing import COPY_BYTES, copy_bytes, whole, write_blocks
@@ -171,30 +173,40 @@ class OnnxDump(Dump):
         self._sources: dict[str, Source] = {}
         found, constants = _listed(path, model)
         with reading(path):
-            layouts = weight_layouts(found)
+            uses = weight_uses(found, model.functions)
         ignored = {name: why for scope in found for name, why in scope.ignored.items()}
         tensors: dict[str, Tensor] = {}
         for name, constant in constants.items():
             with reading(place := Place(path, name)):
-                tensor = self._tensor(constant, place, layouts.get(name))
+                use = uses.get(name)
+                tensor = self._tensor(constant, place, use.layout if use else None)
             if tensor is None:
                 ignored[name] = f"data type {_type_name(constant.proto.data_type)}"
             else:
                 tensors[name] = tensor
         super().__init__(path, "onnx", tensors)
         self.ignored = ignored
+        for name, use in uses.items():
+            if name in tensors and tensors[name].dtype.kind not in "fc" and use.coded:
+                tensors[name].encoding = Encoding(use.part, self)
 
     def _tensor(self, constant: Constant, place: Place, layout: Layout | None) -> Tensor | None:
         if constant.attribute_dtype is not None:
             return _Embedded(constant, np.dtype(constant.attribute_dtype), place, layout)
-        dtype, _ = _DTYPES.get(constant.proto.data_type, (None, ""))
+        nibbles = NIBBLES.get(constant.proto.data_type)
+        dtype, _ = _DTYPES.get(constant.proto.data_type, (nibbles, ""))
         nbytes = None if dtype is None else declared_bytes(constant.shape, dtype)
+        if nibbles is not None:
+            nbytes = packed_bytes(constant.shape)
         if constant.proto.HasField("segment"):
             raise DumpError("comes in segments, which are not supported")
         if constant.proto.data_location == 1:
             span = self._spans[constant.name] = self._span(constant, nbytes)
             if dtype is None:
                 return None
+            if nibbles is not None:
+                load = partial(_read_span, span)
+                return NibbleTensor(constant.name, constant.shape, nibbles, place, layout, load)
             stored = dtype.newbyteorder("<")
             return SpanTensor(
                 span.source,
@@ -206,6 +218,14 @@ class OnnxDump(Dump):
                 layout,
                 layout is not None,
             )
+        if nibbles is not None:
+            load = partial(_nibble_bytes, constant.proto)
+            tensor = NibbleTensor(constant.name, constant.shape, nibbles, place, layout, load)
+            if (held := load().size) != nbytes:
+                raise DumpError(
+                    f"shape {list(tensor.shape)} of {dtype} needs {nbytes} bytes, {held} are there"
+                )
+            return tensor
         return None if dtype is None else _Embedded(constant, dtype, place, layout)
 
     def _span(self, constant: Constant, nbytes: int | None) -> _Span:
@@ -277,7 +297,10 @@ class OnnxDump(Dump):
             new = replace(tensor) if tensor is not None else None
             if span is not None:
                 file = files[span.location]
-                if tensor is not None and new is not None:
+                if isinstance(tensor, NibbleTensor) and new is not None:
+                    file.seek(span.offset)
+                    file.write(pack_nibbles(whole(tensor, new)).tobytes())
+                elif tensor is not None and new is not None:
                     file.seek(span.offset)
                     write_blocks(file, tensor, new, tensor.dtype.newbyteorder("<"))
                 self._agree(shared, name, span, file, changed=new is not None)
@@ -322,6 +345,23 @@ class OnnxDump(Dump):
                 )
 
 
+def is_readable(constant: Constant) -> bool:
+    """Whether a dump lists a constant as a tensor."""
+    return constant.attribute_dtype is not None or constant.proto.data_type in {*_DTYPES, *NIBBLES}
+
+
+def _nibble_bytes(proto: Any) -> npt.NDArray[np.uint8]:
+    if proto.HasField("raw_data"):
+        return np.frombuffer(proto.raw_data, np.uint8)
+    return np.array(proto.int32_data, np.int64).astype(np.uint8)
+
+
+def _read_span(span: _Span) -> npt.NDArray[np.uint8]:
+    with span.source.path.open("rb") as file:
+        file.seek(span.offset)
+        return np.frombuffer(file.read(span.length), np.uint8)
+
+
 def _type_name(number: int) -> str:
     with suppress(ValueError):
         return str(_onnx().TensorProto.DataType.Name(number))
@@ -357,6 +397,8 @@ def _store(constant: Constant, values: npt.NDArray[Any]) -> None:
     if constant.attribute_dtype is None:
         for field in _FIELDS:
             proto.ClearField(field)
+        if proto.data_type in NIBBLES:
+            values = pack_nibbles(values)
         proto.raw_data = values.astype(values.dtype.newbyteorder("<"), copy=False).tobytes()
     elif proto.name == "value_float":
         proto.f = values.item()

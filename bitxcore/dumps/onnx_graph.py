@@ -13,6 +13,9 @@ _ATTRIBUTE_DTYPES = {
     "value_ints": "int64",
 }
 
+PLAIN = frozenset({"value", *_ATTRIBUTE_DTYPES})
+"""Attributes of a Constant node that hold a tensor, dense and of numbers."""
+
 
 @dataclass(frozen=True, slots=True)
 class Constant:
@@ -59,6 +62,8 @@ class Scope:
         By the name of the value; more than one is an error of the file.
     ignored : dict of str to str
         Listed name, and why it is not a tensor.
+    function : bool
+        Whether it is the body of a function, which sees nothing but what a call hands to it.
     """
 
     prefix: str
@@ -66,6 +71,7 @@ class Scope:
     outer: Scope | None
     constants: dict[str, list[Constant]] = field(default_factory=dict)
     ignored: dict[str, str] = field(default_factory=dict)
+    function: bool = False
 
     def add(self, value: str, proto: Any) -> None:
         """Enter one constant."""
@@ -76,7 +82,7 @@ def scopes(model: Any) -> Iterator[Scope]:
     """Yield every scope of a model, outer ones first."""
     yield from _graph(model.graph, "", None)
     for function in model.functions:
-        yield from _body(Scope(f"{function.domain}.{function.name}/", function.node, None))
+        yield from _body(Scope(f"{function.domain}.{function.name}/", function.node, None, function=True))
 
 
 def _graph(graph: Any, prefix: str, outer: Scope | None) -> Iterator[Scope]:

@@ -115,7 +115,8 @@ def match_weights(network: Network, dump: Mapping[str, Any]) -> Matching:
     """
     wanted: dict[_Key, list[NetworkLayer]] = {}
     for entry in network.layers:
-        if entry.layer.has_weights and (entry.weight is not None or network.path is None):
+        own = entry.weight is not None or network.path is None
+        if entry.layer.has_weights and own and entry.recipe is None:
             wanted.setdefault((_name(entry), entry.index), []).append(entry)
     shapes = {name: tuple(dump[name].shape) for name in dump}
     found: dict[_Key, tuple[str, str]] = {}
@@ -158,7 +159,14 @@ def _matching(
     unmatched: dict[str, str] = {}
     for entry in network.layers:
         key = keys.get(entry.layer.name)
-        if key is None:
+        if entry.recipe is not None and all(name in shapes for name in entry.tensors):
+            # What is made of several tensors, or of codes, is found by its names or not at all.
+            entries.append(entry)
+            matches.append(Match(entry.layer.name, entry.tensors[0], RULES[0]))
+        elif entry.recipe is not None:
+            unmatched[entry.layer.name] = UNMATCHED
+            entries.append(replace(entry, weight=None, recipe=None, weight_missing=UNMATCHED))
+        elif key is None:
             entries.append(entry)
         elif key in found:
             tensor, rule = found[key]
@@ -173,7 +181,7 @@ def _matching(
                 )
             unmatched[entry.layer.name] = reason
             entries.append(replace(entry, weight=None, weight_missing=reason))
-    used = {match.tensor for match in matches}
+    used = {match.tensor for match in matches} | {name for e in entries for name in e.tensors}
     unused = tuple(name for name, shape in shapes.items() if len(shape) > 1 and name not in used)
     result = Matching(network, tuple(matches), unmatched, unused)
     matched = replace(network, layers=tuple(entries), notes=(*network.notes, result.note))

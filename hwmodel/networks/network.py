@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import numpy.typing as npt
 
+from bitxcore.dumps.onnx_weights import Recipe, Source, evaluate, sources
 from bitxcore.errors import TensorError
 from bitxcore.groups import Layout
 from bitxcore.showing import table_repr
@@ -47,7 +47,8 @@ class NetworkLayer:
     weight : str, optional
         Tensor's name; None where there are none, or where they were not found.
     layout : Layout
-        Where the stored tensor has its output channel (of one matrix, if `index` is given).
+        Where the stored tensor, or what `recipe` makes of it, has its output channel (of one matrix, if
+        `index` is given).
     index : int, optional
         Which matrix of a stack: all but the last two dimensions counted together.
     weight_missing : str, optional
@@ -56,6 +57,8 @@ class NetworkLayer:
         Assumptions about this layer, shown with its results.
     reads : tuple of GraphOperand
         Values of an ONNX graph that are its activations, for traces.
+    recipe : Recipe, optional
+        How the weights are made of stored tensors, where they are not one as it is; `weight` is the first.
     """
 
     layer: Layer
@@ -65,9 +68,22 @@ class NetworkLayer:
     weight_missing: str | None = None
     notes: tuple[str, ...] = ()
     reads: tuple[GraphOperand, ...] = field(default=(), compare=False, repr=False)
+    recipe: Recipe | None = field(default=None, compare=False, repr=False)
+
+    @property
+    def tensors(self) -> tuple[str, ...]:
+        """Names of all tensors that the weights are made of."""
+        if self.recipe is not None:
+            return sources(self.recipe)
+        return () if self.weight is None else (self.weight,)
+
+    @property
+    def place(self) -> tuple[object, ...]:
+        """What tells apart layers of other weights; equal for those that share them."""
+        return (self.weight, self.index, None if self.recipe is None else id(self.recipe))
 
     def turn(self, stored: npt.NDArray[Any]) -> npt.NDArray[Any]:
-        """Bring the stored tensor into the layer's `weight_shape`.
+        """Bring the stored tensor, or what is made of it, into the layer's `weight_shape`.
 
         Raises
         ------
@@ -107,9 +123,9 @@ class NetworkLayer:
 
     def read(self, tensors: Mapping[str, Any]) -> npt.NDArray[Any] | None:
         """Read the weights, output channel first; None if `tensors` has none for this layer."""
-        if self.weight is None or self.weight not in tensors:
+        if self.weight is None or not all(name in tensors for name in self.tensors):
             return None
-        return self.turn(np.asarray(tensors[self.weight]))
+        return self.turn(evaluate(self.recipe or Source(self.weight), tensors))
 
 
 @dataclass(frozen=True)
@@ -177,7 +193,7 @@ class Network:
     def parameters(self) -> int:
         """Weights of all layers; a tensor that several layers share counts once."""
         own = sum(e.layer.parameters for e in self.layers if e.weight is None)
-        shared = {(e.weight, e.index): e.layer.parameters for e in self.layers if e.weight is not None}
+        shared = {e.place: e.layer.parameters for e in self.layers if e.weight is not None}
         return own + sum(shared.values())
 
     @property

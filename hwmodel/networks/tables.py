@@ -45,7 +45,7 @@ def network_to_table(network: Network) -> dict[str, Any]:
         layer = entry.layer
         row: dict[str, Any] = {"operation": layer.operation}
         row |= {f.name: getattr(layer, f.name) for f in fields(layer) if getattr(layer, f.name) != f.default}
-        if entry.weight is not None:
+        if entry.weight is not None and entry.recipe is None:
             row["weight"] = entry.weight
         if entry.layout != Layout():
             layout = {f.name: getattr(entry.layout, f.name) for f in fields(entry.layout)}

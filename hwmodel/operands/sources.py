@@ -157,7 +157,7 @@ class OperandSource:
         """Say of a whole run what was drawn, and what stated its precisions."""
         notes = []
         if self.synthetic_weights is not None and any(r.reads.weights for r in readers):
-            drawn = sum(e.layer.has_weights and e.weight not in self.weights for e in network.layers)
+            drawn = sum(e.layer.has_weights and not _stored(e, self.weights) for e in network.layers)
             if drawn:
                 notes.append(f"synthetic weights in {drawn} layers: {self.synthetic_weights.label}")
         if self.stand_ins is not None and any(r.reads.activations for r in readers):
@@ -172,3 +172,7 @@ class OperandSource:
         if isinstance(self.traces, Traces):
             notes += self.traces.notes(network)
         return tuple(notes)
+
+
+def _stored(entry: NetworkLayer, weights: Mapping[str, Any]) -> bool:
+    return bool(entry.tensors) and all(name in weights for name in entry.tensors)

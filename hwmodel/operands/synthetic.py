@@ -109,5 +109,7 @@ def synthetic_weights(network: Network, weights: Distribution | str = DEFAULT_WE
     (1000, 512)
     """
     drawn = distribution(weights)
-    named = {e.weight: e for e in network.layers if e.weight is not None and e.index is None}
+    named = {
+        e.weight: e for e in network.layers if e.weight is not None and e.index is None and e.recipe is None
+    }
     return Drawn(named, lambda entry: entry.layout.restore(drawn_weights(drawn, entry)))

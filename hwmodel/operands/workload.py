@@ -272,14 +272,14 @@ class Workload:
             source = self.weights
             if not isinstance(source, Mapping):
                 source = stack.enter_context(open_dump(source))
-            missing = [e for e in wanted if e.weight not in source]
+            missing = [e for e in wanted if not all(name in source for name in e.tensors)]
             if missing and complete:
                 first = missing[0]
                 raise TensorError(
                     f"is not in the dump ({len(missing)} of {len(wanted)} weights of network"
                     f" {network.name!r} are missing)",
                     path=getattr(source, "path", None),
-                    tensor=first.weight,
+                    tensor=next(name for name in first.tensors if name not in source),
                     layer=first.layer.name,
                 )
             yield source

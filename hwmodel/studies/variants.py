@@ -106,7 +106,7 @@ def simulate_variants(
             elif row is not None:
                 variant.reason = str(row)
         entry = visit.entry
-        key = (entry.weight, entry.index) if entry.weight is not None else entry.layer.name
+        key = entry.place if entry.weight is not None else entry.layer.name
         if key not in counted:
             counted.add(key)
             with shared(visit.memory):

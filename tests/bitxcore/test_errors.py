@@ -285,11 +285,12 @@ def test_results_go_to_arrays_only(out):
     ("float16", 60000, 4), ("float16", 65504, 2), ("float32", 3.4e38, 4), ("float64", 1.7e308, 3),
     ("float64", 1.7976931348623157e308, 2), ("bfloat16", 3.3e38, 3), ("float8_e4m3fn", 448, 2),
 ])  # fmt: skip
-def test_products_that_are_too_large(dtype, value, bits):
+def test_products_that_would_be_too_large(dtype, value, bits):
     """Never an infinity in place of a weight."""
     x = np.array([value, 1], bx.number_format(dtype).dtype)
-    with pytest.raises(TensorError, match=r" is more than .* holds$|^no power of two scales "):
-        bx.prune(x, format=f"fixed{bits}")
+    p = bx.prune(x, format=f"fixed{bits}")
+    assert np.isfinite(p.values.astype(np.float64)).all()
+    assert p.values[0].astype(np.float64) >= value / 2
 
 
 def test_the_largest_product_that_fits():

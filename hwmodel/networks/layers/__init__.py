@@ -5,11 +5,11 @@ Every layer is seen by an accelerator in the same terms: `conv_groups` independe
 `reduction`) and applied at `positions` positions.
 """
 
-from hwmodel.networks.layers.layer import Layer
+from hwmodel.networks.layers.layer import Layer, TooLargeError
 from hwmodel.networks.layers.matrix import Linear, MatMul
 from hwmodel.networks.layers.spatial import Conv, ConvTranspose
 
-__all__ = ["OPERATIONS", "Conv", "ConvTranspose", "Layer", "Linear", "MatMul"]
+__all__ = ["OPERATIONS", "Conv", "ConvTranspose", "Layer", "Linear", "MatMul", "TooLargeError"]
 
 OPERATIONS: dict[str, type[Layer]] = {c.operation: c for c in (Conv, ConvTranspose, Linear, MatMul)}
 """Layer classes by the name that tables use."""

@@ -17,6 +17,10 @@ MOST_ACTIVATIONS = 1 << 50
 MOST_MACS = 1 << 61
 
 
+class TooLargeError(TensorError):
+    """A layer is beyond what is simulated."""
+
+
 @dataclass(frozen=True)
 class Layer(ABC):
     """What every layer tells an accelerator.
@@ -43,7 +47,7 @@ class Layer(ABC):
         }
         for what, (count, most) in counts.items():
             if count > most:
-                raise TensorError(
+                raise TooLargeError(
                     f"the layer has {count:.3g} {what}, at most {most:.3g} are simulated",
                     layer=self.name,
                     value=count,

@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from bitxcore.dumps.trust import reading
 from bitxcore.errors import TensorError
+from hwmodel.networks.layers import TooLargeError
 from hwmodel.networks.network import Network, NetworkLayer, NotSimulated
 from hwmodel.networks.onnx.bodies import BRANCHES, bodies, kept_outputs, live_nodes, reads
 from hwmodel.networks.onnx.control import Trips, in_a_branch, repeated, trips
@@ -128,6 +129,8 @@ def _found(graph: Graph, node: Any) -> Found:
         return LeftOut("its size depends on values, and is 0 on a run on zeros", multiplies=True)
     try:
         return convert(graph, node)
+    except TooLargeError:
+        raise  # a size that was asked for
     except (UnknownShapeError, TensorError, ValueError) as error:
         return LeftOut(str(error), multiplies=True)
 

@@ -29,7 +29,7 @@ def conv(graph: Graph, node: Any, weight: int = 1, zero_point: int | None = None
     layer = Conv(name_of(node), out_channels=w[0], padding=tuple(padding), **arguments)
     _check_output(graph, node, layer.out_size)
     read = operand_of(node, zero_point)
-    return [replace(bind(graph, node, layer, weight, zero_point=zero_point), reads=(read,))]
+    return [replace(bind(graph, node, layer, weight), reads=(read,))]
 
 
 def conv_transpose(graph: Graph, node: Any) -> Found:

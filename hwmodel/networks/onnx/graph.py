@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections import ChainMap
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
+from bitxcore.dumps.onnx_graph import PLAIN, Constant
+from bitxcore.dumps.onnx_weights import Stopped, Value, follow_all, stored
 from hwmodel.networks.graph_operands import GraphOperand
 from hwmodel.networks.network import NetworkLayer
 from hwmodel.networks.onnx.bodies import live_nodes, reads
@@ -91,17 +94,17 @@ class Graph:
         for node in graph.node:
             if node.op_type == "Constant":
                 tensors |= ((node.output[0], a.t) for a in node.attribute if a.name == "value")
-        stored: dict[str, TensorShape] = {name: tuple(t.dims) for name, t in tensors.items()}
-        stored |= {t.values.name: tuple(t.dims) for t in graph.sparse_initializer}
+        held: dict[str, TensorShape] = {name: tuple(t.dims) for name, t in tensors.items()}
+        held |= {t.values.name: tuple(t.dims) for t in graph.sparse_initializer}
         producer = {name: node for node in graph.node for name in node.output}
-        self.constant = set(stored) | {""}
+        self.constant = set(held) | {""}
         if outer is not None:
             # What is captured is constant, stored or made where it comes from.
             self.constant |= outer.constant - {name for node in graph.node for name in node.output}
         self.producer: ChainMap[str, Any] = _within(producer, outer.producer if outer else None)
         self.tensors: ChainMap[str, Any] = _within(tensors, outer.tensors if outer else None)
-        self.stored: ChainMap[str, TensorShape] = _within(stored, outer.stored if outer else None)
-        self.shapes = Shapes(stored | written(graph))
+        self.stored: ChainMap[str, TensorShape] = _within(held, outer.stored if outer else None)
+        self.shapes = Shapes(held | written(graph))
         self.inferred = frozenset(self.shapes)
         self.dtypes = _dtypes(graph, tensors)
         self.decided = self.constant | set(self.given)
@@ -115,6 +118,7 @@ class Graph:
             if sized or all(i in self.decided for i in values):
                 self.decided.update(node.output)
         self.runs = PartRuns(self)
+        self._held = _held_constants(graph)
         self.notes: tuple[str, ...] = ()
 
     def need(self, names: Iterable[str], multiplies: Callable[[Any], object]) -> None:
@@ -147,6 +151,24 @@ class Graph:
         """Name of a stored tensor as a dump lists it."""
         tensor = self.tensors.get(name)
         return (tensor.doc_string if tensor is not None else "") or name
+
+    @cached_property
+    def made_of(self) -> dict[str, Value | Stopped]:
+        """What values are made of that come from stored tensors only, as a dump's reader follows them."""
+        values: dict[str, Value | Stopped] = dict(self.outer.made_of) if self.outer else {}
+        for name in {name for node in self.nodes for name in node.output} & set(values):
+            del values[name]  # another value of that name
+        return follow_all(self.nodes, values | self._held)
+
+
+def _held_constants(graph: Any) -> dict[str, Value | Stopped]:
+    """Tensors that a graph holds, each under the name that a dump lists it by."""
+    found = {t.name: t for t in graph.initializer}
+    for node in graph.node:
+        for a in node.attribute if node.op_type == "Constant" else ():
+            if a.name in PLAIN:
+                found[node.output[0]] = a.t if a.HasField("t") else a
+    return {name: stored(Constant(proto.doc_string or name, proto)) for name, proto in found.items()}
 
 
 def _within(own: dict[str, _T], outer: ChainMap[str, _T] | None) -> ChainMap[str, _T]:

@@ -93,6 +93,6 @@ def _product(
             columns=a_stored,
         )
         read = operand_of(node, zero_point, index=second if a_stored else 0, arrange=arrange)
-        bound = bind(graph, node, layer, operand, layout, i if stack else None, zero_point)
+        bound = bind(graph, node, layer, operand, layout, i if stack else None)
         entries.append(replace(bound, reads=(read,)))
     return entries

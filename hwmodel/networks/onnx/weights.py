@@ -1,28 +1,25 @@
-"""Tracing a layer's weights back to the tensor that the file stores."""
+"""Tying a layer to the stored tensors that its weights are made of."""
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
+from bitxcore.dumps.onnx import is_readable
+from bitxcore.dumps.onnx_weights import Source, Stopped, attributes_of, multiplied, operand_value, transposed
 from bitxcore.groups import Layout
 from hwmodel.networks.network import NetworkLayer
-from hwmodel.networks.onnx.graph import Graph, attributes_of
-
-_PASS = ("Identity", "Cast", "QuantizeLinear", "DequantizeLinear")
-"""Operators that change how constants are written down, not where they are."""
+from hwmodel.networks.onnx.graph import Graph
 
 
 def bind(
     graph: Graph,
     node: Any,
     layer: Any,
-    operand: int,
+    place: int,
     layout: Layout | None = None,
     index: int | None = None,
-    zero_point: int | None = None,
 ) -> NetworkLayer:
-    """Tie a layer to the tensor its weights come from, following what only rewrites constants.
+    """Tie a layer to the tensors that its weights come from, followed as a dump's reader follows them.
 
     Parameters
     ----------
@@ -30,44 +27,36 @@ def bind(
     node : onnx.NodeProto
         What the layer is made of.
     layer : Layer
-    operand : int
+    place : int
         Input of the node that holds the weights.
     layout : Layout, optional
-        Of these weights.
+        Of these weights, as the node takes them.
     index : int, optional
         Which of a stack of weights is meant.
-    zero_point : int, optional
-        Input that holds their zero point.
     """
     layout = layout or Layout()
-    name = node.input[operand]
-    notes = _zero_point_note(graph, node, zero_point)
-    if name not in graph.constant:
-        return NetworkLayer(layer, weight_missing="the weights are computed at run time", notes=notes)
-    while name not in graph.stored:
-        producer = graph.producer[name]
-        if producer.op_type == "Transpose" and layout.conv_groups == 1:
-            perm = attributes_of(producer).get("perm")
-            if len(graph.shapes.get(name, ())) != 2 or perm == [0, 1]:
-                break
-            layout = replace(layout, filter_axis=1 - layout.filter_axis)
-        elif producer.op_type in _PASS:
-            notes += _zero_point_note(graph, producer, 2) if producer.op_type == "DequantizeLinear" else ()
-        else:
-            break
-        name = producer.input[0]
-    if name not in graph.stored:
-        why = f"the weights are computed from constants by {graph.producer[name].op_type}"
-        return NetworkLayer(layer, weight_missing=why, notes=notes)
-    return NetworkLayer(layer, graph.listed(name), layout, index, notes=notes)
+    attributes = attributes_of(node)
+    operand = next(o for o in multiplied(node, attributes) if o.place == place)
+    value = operand_value(node, attributes, operand, graph.made_of)
+    if value is None or isinstance(value, Stopped):
+        return NetworkLayer(layer, weight_missing=_why_missing(graph, node.input[place], value))
+    for part in value.parts:
+        if part.unknown:
+            return NetworkLayer(layer, weight_missing=f"the weights' zero point is not known: {part.unknown}")
+        if not is_readable(part.constant):
+            kind = part.constant.proto.data_type
+            return NetworkLayer(layer, weight_missing=f"the weights are stored in ONNX's type {kind}")
+    name = value.parts[0].constant.name
+    if isinstance(value.recipe, Source):
+        return NetworkLayer(layer, name, layout, index)
+    if len(value.shape) == 2 and transposed(value) == (1, 0) and layout.conv_groups == 1:
+        return NetworkLayer(layer, name, Layout(1 - layout.filter_axis), index)
+    return NetworkLayer(layer, name, layout, index, recipe=value.recipe)
 
 
-def _zero_point_note(graph: Graph, node: Any, operand: int | None) -> tuple[str, ...]:
-    import onnx
-
-    if operand is None or operand >= len(node.input) or node.input[operand] == "":
-        return ()
-    tensor = graph.tensors.get(node.input[operand])
-    if tensor is not None and not tensor.external_data and not onnx.numpy_helper.to_array(tensor).any():
-        return ()
-    return ("the weights' zero point is not subtracted",)
+def _why_missing(graph: Graph, name: str, value: Stopped | None) -> str:
+    if isinstance(value, Stopped):
+        return f"the weights are computed from constants by {value.operator}"
+    if name in graph.constant and name in graph.producer:
+        return f"the weights are computed from constants by {graph.producer[name].op_type}"
+    return "the weights are computed at run time"

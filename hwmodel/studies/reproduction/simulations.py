@@ -122,7 +122,9 @@ def fixed_weights(network: Network, std: float, scale: str) -> Mapping[str, npt.
     mapping of str to ndarray of int16
     """
     drawn = distribution_of(network.name)
-    named = {e.weight: e for e in network.layers if e.weight is not None and e.index is None}
+    named = {
+        e.weight: e for e in network.layers if e.weight is not None and e.index is None and e.recipe is None
+    }
 
     def make(entry: Any) -> npt.NDArray[Any]:
         weights = entry.layout.restore(drawn_weights(drawn, entry)) * np.float32(std)

@@ -63,7 +63,7 @@ def test_every_data_type(path, tmp_path, kind, raw):
 
 def test_what_is_no_tensor_is_ignored(path):
     text = make.make_tensor("text", T.STRING, [1], [b"x"])
-    narrow = make.make_tensor("narrow", T.INT4, [2], [1, 2])
+    narrow = make.make_tensor("narrow", T.FLOAT4E2M1, [2], [1, 2])
     sparse = make.make_sparse_tensor(from_array(np.ones(1, "f4"), "sparse"), from_array(np.array([2])), [5])
     words = make.make_node("Constant", [], ["words"], value_strings=["a"])
     onnx.save(model([words], [text, narrow], sparse_initializer=[sparse]), path)
@@ -71,7 +71,7 @@ def test_what_is_no_tensor_is_ignored(path):
     assert list(dump) == []
     assert dump.ignored == {
         "text": "data type STRING",
-        "narrow": "data type INT4",
+        "narrow": "data type FLOAT4E2M1",
         "sparse": "sparse tensor",
         "words": "text",
     }

@@ -190,16 +190,22 @@ def test_quantised_weights_are_seen_through(tmp_path):
     assert found == {"w": Layout(0), "s": None, "z": None}
 
 
-def test_axes_that_a_reshape_mixes_are_not_guessed(tmp_path):
+def test_axes_that_a_reshape_mixes_are_taken_as_they_are_stored(tmp_path):
     w = np.ones((4, 6), "f4")
-    for shape in ([6, 4], [2, 12], [24], [0, 0, 0], [-1, 7]):
+    for shape in ([6, 4], [2, 12], [24]):
         nodes = [node("Reshape", ["w", "s"], ["r"]), node("MatMul", ["x", "r"], ["y"])]
-        assert layouts(tmp_path, nodes, w=w, s=np.array(shape))["w"] is None
+        assert layouts(tmp_path, nodes, w=w, s=np.array(shape))["w"] == Layout()
     nodes = [
         node("Transpose", ["w"], ["t"], perm=[1, 0, 2]),
         node("ConvTranspose", ["x", "t"], ["y"], group=2),
     ]
-    assert layouts(tmp_path, nodes, w=np.ones((4, 6, 3), "f4"))["w"] is None
+    assert layouts(tmp_path, nodes, w=np.ones((4, 6, 3), "f4"))["w"] == Layout()
+
+
+def test_what_can_not_be_reshaped_is_no_weight(tmp_path):
+    for shape in ([0, 0, 0], [-1, 7]):
+        nodes = [node("Reshape", ["w", "s"], ["r"]), node("MatMul", ["x", "r"], ["y"])]
+        assert layouts(tmp_path, nodes, w=np.ones((4, 6), "f4"), s=np.array(shape))["w"] is None
 
 
 def test_a_shared_weight_takes_its_first_layer(tmp_path):

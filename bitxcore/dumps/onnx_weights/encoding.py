@@ -1,0 +1,193 @@
+"""How stored integers stand for weights: zero points, scales, several codes in a byte."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from math import prod
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from bitxcore.dumps.onnx_weights.operands import pack_codes, unpack
+from bitxcore.dumps.onnx_weights.scaling import narrowest
+from bitxcore.dumps.onnx_weights.values import Array, Factor, Part, evaluate
+from bitxcore.errors import TensorError
+
+_BITS = {2: 8, 3: 8, 4: 16, 5: 16, 6: 32, 7: 64, 12: 32, 13: 64, 21: 4, 22: 4}
+"""Bits of integers by their number in ONNX."""
+
+MOST_BITS = 16
+"""Widest integers that are pruned."""
+
+
+class Encoding:
+    """How the numbers of a stored tensor stand for weights.
+
+    A weight is ``(number - zero_point) * scale``. What a machine multiplies by, and what is pruned, is
+    the code ``number - zero_point``.
+
+    Parameters
+    ----------
+    part : Part
+        The tensor on its way to the layer.
+    tensors : mapping of str to array_like
+        The open dump: zero points and scales are read from it when asked for.
+    """
+
+    def __init__(self, part: Part, tensors: Mapping[str, Any]) -> None:
+        self._part = part
+        self._tensors = tensors
+        self._shape = part.constant.shape
+
+    def __repr__(self) -> str:
+        what = [name for name in ("zero_point", "scales", "packing") if getattr(self._part, name)]
+        return f"<Encoding of {self._part.constant.name!r}: {', '.join(what) or 'integers'}>"
+
+    @property
+    def unknown(self) -> str:
+        """Why the codes are not known; else empty."""
+        return self._part.unknown
+
+    @property
+    def bits(self) -> int:
+        """Bits of a stored number."""
+        packing = self._part.packing
+        return packing.bits if packing else _BITS.get(self._part.constant.proto.data_type, 64)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of the codes; that of the tensor, unless a byte holds several."""
+        packing = self._part.packing
+        return (self._shape[0], packing.columns) if packing else self._shape
+
+    def codes(self, stored: Array) -> tuple[Array, str | None]:
+        """Return what is pruned.
+
+        Parameters
+        ----------
+        stored : ndarray
+            The whole tensor.
+
+        Returns
+        -------
+        codes : ndarray of int8, uint8 or int16, of `shape`
+        format : str or None
+            The narrowest number format that holds whatever the stored type and the zero points allow; None
+            if the codes are the stored numbers in a format of their own.
+
+        Raises
+        ------
+        TensorError
+            If the zero point is not known, or codes are wider than 16 bits.
+        """
+        if self.unknown:
+            raise TensorError(f"its zero point is not known: {self.unknown}")
+        zero = self._zero_point()
+        if self._part.packing is None and not zero.any() and stored.dtype in (np.int8, np.int16, np.uint8):
+            lowest = np.iinfo(stored.dtype).min
+            if stored.dtype == np.uint8 or not stored.size or stored.min() > lowest:
+                return stored, None
+        codes = self._less_zero_point(stored, zero)
+        top = max(int(codes.max(initial=0)), -int(codes.min(initial=0)))
+        bits = self.bits if top < 1 << (self.bits - 1) else self.bits + 1
+        if top >= 1 << min(bits - 1, MOST_BITS - 1):
+            raise TensorError(f"codes of up to {top} are wider than {MOST_BITS} bits", value=top)
+        return codes.astype(np.int8 if bits <= 8 else np.int16), f"int{min(max(bits, 2), MOST_BITS)}"
+
+    def stored(self, codes: Array, before: Array) -> Array:
+        """Return the numbers to store for new codes; what is beyond the stored type becomes its end.
+
+        Parameters
+        ----------
+        codes : ndarray
+            As of `codes`.
+        before : ndarray
+            The tensor as it was.
+        """
+        signed = np.issubdtype(before.dtype, np.signedinteger) or str(before.dtype).startswith("int")
+        low = -(1 << (self.bits - 1)) if signed and not self._part.packing else 0
+        high = low + (1 << self.bits) - 1
+        if packing := self._part.packing:
+            zero = self._packed_zero()
+            ends = [unpack_of(before, zero, packing, value) for value in (0, 255)]
+            inside = np.clip(codes, ends[0], ends[1])
+            return pack_codes(inside, before, zero, packing=packing, filters=self._shape[0])
+        numbers = codes.astype(np.int32) + self._zero_point()
+        return np.clip(numbers, low, high).astype(before.dtype)
+
+    @property
+    def size(self) -> int:
+        """Number of codes."""
+        return prod(self.shape)
+
+    def weights(self, stored: Array, start: int = 0) -> npt.NDArray[np.float64]:
+        """Return the weights that stored numbers stand for; scales that are not known are 1.
+
+        Parameters
+        ----------
+        stored : ndarray
+            Whole rows of axis 0.
+        start : int
+            Rows before them.
+        """
+        rows = slice(start, start + len(stored)) if stored.ndim else None
+        if packing := self._part.packing:
+            blocks = -(-packing.columns // packing.block)
+            zero = self._packed_zero()
+            own = None if zero is None else zero.reshape(self._shape[0], -1)[rows]
+            values = unpack(stored, own, packing=packing, filters=len(stored)).astype(np.float64)
+            for factor in self._part.scales:
+                scale = np.asarray(evaluate(factor.recipe, self._tensors), np.float64)
+                spread = np.repeat(scale.reshape(self._shape[0], blocks)[rows], packing.block, axis=1)
+                values *= spread[:, : packing.columns]
+            return values
+        values = (stored.astype(np.int64) - _rows(self._zero_point(), rows)).astype(np.float64)
+        for factor in self._part.scales:
+            scale = _rows(self._aligned(factor).astype(np.float64), rows)
+            values = values / scale if factor.divides else values * scale
+        return values
+
+    def _packed_zero(self) -> Array | None:
+        zero = self._part.zero_point
+        return None if zero is None else np.asarray(evaluate(zero.recipe, self._tensors))
+
+    def _zero_point(self) -> Array:
+        """Zero point, shaped to broadcast."""
+        zero = self._part.zero_point
+        if zero is None or self._part.packing:
+            return np.zeros((), np.int32)
+        return self._aligned(zero).astype(np.int32)
+
+    def _less_zero_point(self, stored: Array, zero: Array) -> Array:
+        if packing := self._part.packing:
+            return unpack(stored, self._packed_zero(), packing=packing, filters=self._shape[0])
+        return narrowest(stored.astype(np.int32) - zero)
+
+    def _aligned(self, factor: Factor) -> Array:
+        """Values of a factor, shaped to broadcast to the tensor."""
+        values = np.asarray(evaluate(factor.recipe, self._tensors))
+        kept = [axis for axis in factor.axes if axis is not None]
+        order = sorted(range(len(kept)), key=kept.__getitem__)
+        lengths = [n for n, axis in zip(values.shape, factor.axes, strict=True) if axis is not None]
+        if prod(lengths) != values.size:
+            raise TensorError(f"a zero point or scale has shape {values.shape}", value=values.shape)
+        turned = values.reshape(lengths).transpose(order)
+        shape = [1] * len(self._shape)
+        for axis, length in zip(sorted(kept), turned.shape, strict=True):
+            shape[axis] = length
+        spread = turned.reshape(shape)
+        if factor.along is None:
+            return spread
+        whole = np.repeat(spread, factor.block, axis=factor.along)
+        return whole[(slice(None),) * factor.along + (slice(self._shape[factor.along]),)]
+
+
+def _rows(factor: Array, rows: slice | None) -> Array:
+    """Cut a factor that broadcasts to a tensor to some of its rows."""
+    return factor if rows is None or factor.ndim == 0 or factor.shape[0] == 1 else factor[rows]
+
+
+def unpack_of(before: Array, zero: Array | None, packing: Any, byte: int) -> Array:
+    """Codes that bytes of one value would hold: the ends of their range."""
+    return unpack(np.full_like(before, byte), zero, packing=packing, filters=before.shape[0])

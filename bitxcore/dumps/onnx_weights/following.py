@@ -1,0 +1,200 @@
+"""Following stored tensors through the nodes of a graph to where they are multiplied by."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import numpy as np
+
+from bitxcore.dumps.onnx_graph import Constant
+from bitxcore.dumps.onnx_weights.moves import MOVES, Attributes, joined
+from bitxcore.dumps.onnx_weights.scaling import cast, dequantized, less_zero_point, literal, scaled
+from bitxcore.dumps.onnx_weights.values import (
+    MOST_DIMENSIONS,
+    MOST_GROWTH,
+    MOST_INTEGERS,
+    MOST_MOVES,
+    MOST_PARTS,
+    Array,
+    Part,
+    Source,
+    Stopped,
+    Value,
+    numbers,
+)
+
+STANDARD = ("", "ai.onnx", "com.microsoft")
+"""Domains whose operators are known."""
+
+FAKE_QUANTISERS = frozenset({"Quant", "IntQuant", "FloatQuant", "BipolarQuant", "Trunc"})
+"""QONNX: they round floats to what fewer bits can say."""
+
+_QONNX = ("qonnx", "onnx.brevitas", "finn")
+
+_INTEGER_TYPES = frozenset({2, 3, 4, 5, 6, 7, 12, 13, 21, 22})
+
+_READ: dict[int, Callable[[Any], Any]] = {
+    1: lambda a: a.f,
+    2: lambda a: a.i,
+    3: lambda a: a.s.decode("utf-8", "replace"),
+    6: lambda a: list(a.floats),
+    7: lambda a: list(a.ints),
+}
+"""How attributes are read, by onnx.AttributeProto.AttributeType."""
+
+_ARITHMETIC = {"Add": np.add, "Sub": np.subtract, "Mul": np.multiply}
+
+Values = Mapping[str, Value | Stopped]
+
+
+def is_fake_quantiser(node: Any) -> bool:
+    """Whether a node rounds floats to what fewer bits can say, as QONNX writes it."""
+    return node.op_type in FAKE_QUANTISERS and str(node.domain).startswith(_QONNX)
+
+
+def stored(constant: Constant) -> Value:
+    """See a tensor that the model holds as a value."""
+    integer = constant.attribute_dtype == "int64" or (
+        constant.attribute_dtype is None and constant.proto.data_type in _INTEGER_TYPES
+    )
+    part = Part(constant, tuple(range(len(constant.shape))))
+    return Value(Source(constant.name), constant.shape, (part,), coded=integer, integer=integer)
+
+
+def attributes_of(node: Any, given: Attributes | None = None) -> dict[str, Any]:
+    """Attributes of a node that are numbers or text; those that refer to its function's take `given`."""
+    found: dict[str, Any] = {}
+    for a in node.attribute:
+        if a.ref_attr_name:
+            if given and a.ref_attr_name in given:
+                found[a.name] = given[a.ref_attr_name]
+        elif a.type in (1, 2, 3, 6, 7):
+            found[a.name] = {1: a.f, 2: a.i, 3: a.s.decode("utf-8", "replace"), 6: a.floats, 7: a.ints}[
+                a.type
+            ]
+    return {name: list(v) if not isinstance(v, (int, float, str)) else v for name, v in found.items()}
+
+
+def follow(node: Any, values: Values, given: Attributes | None = None) -> dict[str, Value | Stopped]:
+    """Say what a node's results are made of, if that is stored tensors only.
+
+    Parameters
+    ----------
+    node : onnx.NodeProto
+    values : mapping of str to Value or Stopped
+        What is known of values before it.
+    given : mapping, optional
+        Attributes of the function that the node is in.
+
+    Returns
+    -------
+    dict of str to Value or Stopped
+        By name; empty for what is computed at run time.
+    """
+    inputs = [values.get(name) if name else None for name in node.input]
+    data = inputs[0] if inputs else None
+    typed_only = node.op_type == "CastLike" and data is not None
+    shape_only = node.op_type in ("Shape", "Size") and data is not None
+    if any(a.HasField("g") or a.graphs for a in node.attribute):
+        return {}
+    if not (typed_only or shape_only) and (
+        not any(node.input) or any(x is None for name, x in zip(node.input, inputs, strict=True) if name)
+    ):
+        return {}
+    found = _results(node, inputs, attributes_of(node, given))
+    if found is None:
+        stopped = next((x for x in inputs[:1] if isinstance(x, Stopped)), Stopped(node.op_type))
+        return dict.fromkeys(filter(None, node.output), stopped)
+    return {name: value for name, value in zip(node.output, found, strict=False) if name}
+
+
+def _results(
+    node: Any, inputs: list[Value | Stopped | None], attributes: dict[str, Any]
+) -> list[Value] | None:
+    """Values of a node's outputs, or None if it is not followed; what grows or nests too far is not."""
+    try:
+        found = _moved(node, inputs, attributes)
+    except (ValueError, IndexError, TypeError, OverflowError):
+        return None  # attributes that contradict each other: whoever runs the graph says so
+    return None if found is None or any(map(_too_much, found)) else found
+
+
+def _too_much(value: Value) -> bool:
+    held = sum(np.prod(part.constant.shape, dtype=object) for part in value.parts)
+    return (
+        value.recipe.depth > MOST_MOVES
+        or len(value.parts) > MOST_PARTS
+        or len(value.shape) > MOST_DIMENSIONS
+        or value.size > max(MOST_GROWTH * held, MOST_INTEGERS)
+    )
+
+
+def _moved(node: Any, inputs: list[Value | Stopped | None], attributes: dict[str, Any]) -> list[Value] | None:
+    operator, data = node.op_type, inputs[0]
+    if is_fake_quantiser(node):
+        return [data] if isinstance(data, Value) else None
+    if node.domain not in STANDARD:
+        return None
+    if operator in ("Mul", "Div", "Sub", "Add") and (result := _arithmetic(operator, inputs)) is not None:
+        return [literal(result)]
+    if operator in ("Mul", "Div"):
+        product = scaled(inputs, operator == "Div")
+        return None if product is None else [product]
+    if operator == "Concat":
+        whole = [x for x in inputs if isinstance(x, Value)]
+        joint = joined(whole, int(attributes.get("axis", 0))) if len(whole) == len(inputs) else None
+        return None if joint is None else [joint]
+    if not isinstance(data, Value):
+        return None
+    if operator in ("Shape", "Size"):
+        ends = slice(attributes.get("start"), attributes.get("end"))
+        sizes = np.array(data.shape, np.int64)
+        return [literal(np.array(data.size, np.int64) if operator == "Size" else sizes[ends])]
+    if operator == "Sub" and data.coded:
+        return [less_zero_point(data, inputs[1])]
+    if operator in ("Cast", "CastLike"):
+        same = cast(data, attributes.get("to") if operator == "Cast" else None)
+        return None if same is None else [same]
+    if operator == "QuantizeLinear":
+        return None if data.coded and data.integer else [data]
+    if operator == "DequantizeLinear":
+        codes = dequantized(attributes, inputs)
+        return None if codes is None else [codes]
+    if operator not in MOVES:
+        return None
+    arguments = {"outputs": len(node.output), "operands": sum(map(bool, node.input))}
+    return MOVES[operator](
+        {**arguments, **attributes},
+        data,
+        lambda place: numbers(inputs[place]) if place < len(inputs) else None,
+    )
+
+
+def _arithmetic(operator: str, inputs: list[Value | Stopped | None]) -> Array | None:
+    """Compute with sizes and places: int64 whatever they are made of."""
+    if any(not (isinstance(x, Value) and _is_argument(x)) for x in inputs):
+        return None
+    first, second = (numbers(x) for x in inputs)
+    if first is None or second is None:
+        return None
+    if operator == "Div":
+        return np.trunc(np.divide(first, second)).astype(np.int64)
+    return np.asarray(_ARITHMETIC[operator](first, second))
+
+
+def _is_argument(value: Value) -> bool:
+    return value.integer and all(
+        part.constant.attribute_dtype == "int64" or getattr(part.constant.proto, "data_type", 0) == 7
+        for part in value.parts
+    )
+
+
+def follow_all(
+    nodes: Iterable[Any], values: dict[str, Value | Stopped], given: Attributes | None = None
+) -> dict[str, Value | Stopped]:
+    """Follow through nodes in their order; `values` grows by what is found, and is returned."""
+    for node in nodes:
+        for name, value in follow(node, values, given).items():
+            values[name] = value
+    return values
