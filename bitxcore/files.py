@@ -1,8 +1,8 @@
 """Files that appear whole or not at all.
 
-What is being written has a temporary name beside its final one, and a lock for as long as its process lives.
-A temporary file without a lock is that of a run that was killed; the next run that writes in the folder removes
-it.
+What is being written has a temporary name beside its final one, and a lock for as long as its process
+lives. A temporary file without a lock is that of a run that was killed; the next run that writes in the
+folder removes it.
 """
 
 from __future__ import annotations
@@ -200,6 +200,11 @@ def _final_names(names: Iterable[tuple[Path, Path]]) -> Iterator[None]:
             for field in fields:
                 setattr(error, field, renamed(getattr(error, field)))
         raise
+
+
+def is_temporary(name: str) -> bool:
+    """Whether a file is named as those are that are being written."""
+    return _TEMPORARY.fullmatch(name) is not None
 
 
 # -- temporary names ---------------------------------------------------------------------------

@@ -11,6 +11,7 @@ import numpy as np
 
 from bitxcore.checks import check_one_of
 from bitxcore.dumps import Dump, Tensor
+from bitxcore.dumps.roles import no_weights
 from bitxcore.engine import Array, locate_nonfinite
 from bitxcore.errors import OptionError, TensorError, error_context
 from bitxcore.formats import CONVERT, NumberFormat, fixed_width, format_of, number_format
@@ -34,7 +35,8 @@ class Selection:
     Notes
     -----
     Without `include`: what the container knows to be weights; where it does not know, every
-    tensor of at least `min_dims` dimensions; and the tensor of a dump that has no other.
+    tensor of at least `min_dims` dimensions whose name is not that of an optimiser's state or of what
+    quantised weights are scaled by; and the tensor of a dump that has no other.
     """
 
     include: tuple[str, ...] = ()
@@ -69,7 +71,7 @@ class Selection:
         alone = len(dump) == 1
         tensors, left_out = [], dict(dump.ignored)
         for name, tensor in dump.items():
-            reason = self._unwanted(tensor, alone) or unusable(tensor, format)
+            reason = self._unwanted(tensor, dump) or unusable(tensor, format)
             if reason is None:
                 tensors.append(tensor)
             elif name in self.include or (alone and name not in self.exclude):
@@ -84,16 +86,18 @@ class Selection:
             raise TensorError(f"has no tensor to work on ({reasons or 'it is empty'})", path=dump.path)
         return Chosen(tuple(tensors), left_out)
 
-    def _unwanted(self, tensor: Tensor, alone: bool) -> str | None:
+    def _unwanted(self, tensor: Tensor, dump: Dump) -> str | None:
         if any(fnmatchcase(tensor.name, pattern) for pattern in self.exclude):
             return "excluded"
         if self.include:
             included = any(fnmatchcase(tensor.name, pattern) for pattern in self.include)
             return None if included else "not included"
-        if alone or tensor.is_weight:
+        if len(dump) == 1 or tensor.is_weight:
             return None
         if tensor.is_weight is False:
             return "no layer multiplies by it"
+        if reason := no_weights(tensor.name, dump):
+            return reason
         return None if tensor.ndim >= self.min_dims else f"fewer than {self.min_dims} dimensions"
 
 

@@ -161,7 +161,7 @@ def _keep(_: Tensor) -> None:
 
 
 def _open_folder(folder: Path) -> Dump:
-    from bitxcore.dumps.directory import find_dumps, open_directory
+    from bitxcore.dumps.directory import find_beside, find_dumps, open_directory
     from bitxcore.dumps.shards import INDEX_SUFFIX
 
     paths = find_dumps(folder, lambda path: _suffix(path) is not None)
@@ -172,8 +172,11 @@ def _open_folder(folder: Path) -> Dump:
         shards.ignored |= {
             str(path.relative_to(folder)): f"not a part of {indices[0].name}" for path in sorted(others)
         }
+        shards.beside = find_beside(folder, shards.files())
         return shards
-    return open_directory(folder, paths, open_dump)
+    directory = open_directory(folder, paths, open_dump)
+    directory.beside = find_beside(folder, directory.files())
+    return directory
 
 
 @cache

@@ -135,6 +135,9 @@ class Dump(Closing, Mapping[str, Tensor]):
         Name of the container format, e.g. ``"safetensors"``.
     ignored : dict of str to str
         What the file holds besides tensors: name, and why it is not listed.
+    beside : dict of str to pathlib.Path
+        Files of a directory that is read as one dump which are no part of it, by their place in it. They
+        are copied where the directory is written again.
     """
 
     def __init__(self, path: Path, container: str, tensors: Mapping[str, Tensor]) -> None:
@@ -142,6 +145,7 @@ class Dump(Closing, Mapping[str, Tensor]):
         self.container = container
         self._tensors = dict(tensors)
         self.ignored: dict[str, str] = {}
+        self.beside: dict[str, Path] = {}
 
     def __getitem__(self, name: str) -> Tensor:
         return self._tensors[name]

@@ -1,9 +1,9 @@
 """Bytes of a file that may change while they are read.
 
-What another process cuts off a file ends this one (SIGBUS) where it is mapped. So nothing is mapped but under a
-lease, by which Linux holds up whoever wants to open the file for writing or to truncate it, for the few
-milliseconds of a copy; where there is no lease to be had (a file that is open for writing or belongs to somebody
-else, other file systems and systems) the bytes are read by a system call, which may be half as fast.
+What another process cuts off a file ends this one (SIGBUS) where it is mapped. So nothing is mapped but
+under a lease, by which Linux holds up whoever wants to open the file for writing or to truncate it, for the
+few milliseconds of a copy. Where there is no lease to be had (a file that is open for writing or belongs to
+somebody else, other file systems and systems) the bytes are read by a system call, at about half the speed.
 """
 
 from __future__ import annotations

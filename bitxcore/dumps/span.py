@@ -18,6 +18,7 @@ from bitxcore.groups import Layout
 VIEW_BYTES = 4 << 20  # what stays in a processor's cache until it is used
 _REFERENCES = 3  # of the list, of the loop variable, of getrefcount
 
+
 class SpanTensor(Tensor):
     """A run of bytes of an uncompressed file; reading touches only the rows asked for.
 

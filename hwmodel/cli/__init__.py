@@ -97,8 +97,8 @@ def group(traceback: bool) -> None:
 def main(args: list[str] | None = None) -> None:
     """Run the command line and exit.
 
-    Status 0; 1 for bad input; 2 for bad usage; 128 and the signal's number for what SIGINT (130), SIGTERM (143)
-    or SIGHUP (129) ends.
+    Status 0; 1 for bad input; 2 for bad usage; 128 and the signal's number for what a signal ends: 130 for
+    SIGINT, 143 for SIGTERM, 129 for SIGHUP.
     """
     from hwmodel.cli.ending import close_streams, ending_by_signals, open_streams
 

@@ -74,8 +74,8 @@ def command(
 ) -> None:
     """Prune the weights of a dump; all else in it stays as it is.
 
-    OUT appears whole or not at all, and so do OUT and STORE.h5 together. The error is relative: the norm of the difference over the norm of
-    the tensor.
+    OUT appears whole or not at all, and so do OUT and STORE.h5 together. The error is relative: the norm of
+    the difference over the norm of the tensor.
     """
     from bitxcore.batch import Selection, prune_dump
     from bitxcore.dumps import open_dump

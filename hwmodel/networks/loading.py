@@ -8,6 +8,7 @@ from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from bitxcore.dumps.roles import no_weights
 from bitxcore.errors import OptionError
 from bitxcore.formats import supported
 from hwmodel.networks.layers import Linear
@@ -90,7 +91,7 @@ def network_from_dump(
 
     Each weight tensor becomes a `Linear` layer of the same number of positions, an assumption
     that results repeat. Where the container can't tell weights apart, every tensor of two or
-    more dimensions counts as weights.
+    more dimensions counts as weights, but for the state of optimisers and scales of quantised weights.
 
     Parameters
     ----------
@@ -120,6 +121,8 @@ def network_from_dump(
             reason = "no weights of a layer"
         elif any(fnmatchcase(tensor.name, pattern) for pattern in exclude):
             reason = "excluded by name"
+        elif tensor.is_weight is None and (said := no_weights(tensor.name, dump)):
+            reason = said
         elif not supported(tensor.dtype):
             reason = f"dtype {tensor.dtype} has no number format"
         elif not tensor.size:

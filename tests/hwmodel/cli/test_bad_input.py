@@ -274,7 +274,9 @@ def test_a_format_does_not_convert(bitx, tmp_path):
     assert bitx.error("inspect", tmp_path / "one.npy", "--format", "int8") == (
         f"{tmp_path}/one.npy: tensor 'one': format int8 is stored as int8, but the array is float32; {tail}"
     )
-    assert "(3 x excluded)" in bitx.error("inspect", tmp_path / "two.npz", "--format", "int8", "--exclude", "*")
+    assert "(3 x excluded)" in bitx.error(
+        "inspect", tmp_path / "two.npz", "--format", "int8", "--exclude", "*"
+    )
 
 
 def test_kinds_that_a_dump_can_be_written_as(bitx, sample, out, write):
