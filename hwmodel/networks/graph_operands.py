@@ -126,6 +126,23 @@ def product_operand(
     return (np.swapaxes(x, -1, -2) if columns else x).reshape(shape)
 
 
+def rearranged_operand(
+    x: OperandArray, *, order: tuple[int, ...], shape: tuple[int, ...], index: int | None = None
+) -> OperandArray:
+    """One operand of an Einsum: its axes in another order, joined to a stack of matrices; or one of these.
+
+    Parameters
+    ----------
+    x : ndarray
+    order : tuple of int
+    shape : tuple of int
+    index : int, optional
+        Which of the batch is meant.
+    """
+    whole = x.transpose(order).reshape(shape)
+    return whole if index is None else whole[index]
+
+
 # -- recurrent layers --------------------------------------------------------------------------
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy.typing as npt
 
-from bitxcore.dumps.onnx_weights import Recipe, Source, evaluate, sources
+from bitxcore.dumps.onnx_weights import AsStored, Recipe, evaluate, sources
 from bitxcore.errors import TensorError
 from bitxcore.groups import Layout
 from bitxcore.showing import table_repr
@@ -125,7 +125,7 @@ class NetworkLayer:
         """Read the weights, output channel first; None if `tensors` has none for this layer."""
         if self.weight is None or not all(name in tensors for name in self.tensors):
             return None
-        return self.turn(evaluate(self.recipe or Source(self.weight), tensors))
+        return self.turn(evaluate(self.recipe or AsStored(self.weight), tensors))
 
 
 @dataclass(frozen=True)

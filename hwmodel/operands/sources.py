@@ -122,7 +122,10 @@ class OperandSource:
             a = drawn_activations(self.stand_ins, entry)
             activation_note = f"stand-in activations: {self.stand_ins.label}"
         precision = self.found[layer.name] = self._precision(entry, w, a)
-        bits = {"weight_bits": precision.weight_bits, "activation_bits": precision.activation_bits}
+        bits = {
+            "weight_bits": precision.weight_bits or _code_bits(entry, w),
+            "activation_bits": precision.activation_bits,
+        }
         bare = floats = Operands(w, traced, **bits)
         if a is not traced:
             floats = Operands(w, a, **bits)
@@ -176,3 +179,11 @@ class OperandSource:
 
 def _stored(entry: NetworkLayer, weights: Mapping[str, Any]) -> bool:
     return bool(entry.tensors) and all(name in weights for name in entry.tensors)
+
+
+def _code_bits(entry: NetworkLayer, w: npt.NDArray[Any] | None) -> int | None:
+    """Bits that codes need, sign included, whose stored type is not theirs; None for everything else."""
+    if entry.recipe is None or w is None or w.dtype.kind not in "iu" or not w.size:
+        return None
+    low, high = int(w.min()), int(w.max())
+    return max(2, high.bit_length() + 1, (~low).bit_length() + 1 if low < 0 else 1)

@@ -5,39 +5,42 @@ dequantising. Its output channel, its zero point and its scales follow from the 
 """
 
 from bitxcore.dumps.onnx_weights.encoding import Encoding
-from bitxcore.dumps.onnx_weights.following import attributes_of, follow_all, stored
-from bitxcore.dumps.onnx_weights.moves import transposed
-from bitxcore.dumps.onnx_weights.operands import MULTIPLIED, Operand, multiplied, operand_value
+from bitxcore.dumps.onnx_weights.following import attributes_of, follow_all, is_fake_quantiser, stored
+from bitxcore.dumps.onnx_weights.moves import rearranged, transposed
+from bitxcore.dumps.onnx_weights.operands import MULTIPLIED, Operand, einsum_terms, multiplied, operand_value
 from bitxcore.dumps.onnx_weights.uses import Use, weight_uses
 from bitxcore.dumps.onnx_weights.values import (
+    AsStored,
+    Derived,
     Literal,
     Move,
-    Part,
+    Origin,
     Recipe,
-    Source,
     Stopped,
-    Value,
     evaluate,
     sources,
 )
 
 __all__ = [
     "MULTIPLIED",
+    "AsStored",
+    "Derived",
     "Encoding",
     "Literal",
     "Move",
     "Operand",
-    "Part",
+    "Origin",
     "Recipe",
-    "Source",
     "Stopped",
     "Use",
-    "Value",
     "attributes_of",
+    "einsum_terms",
     "evaluate",
     "follow_all",
+    "is_fake_quantiser",
     "multiplied",
     "operand_value",
+    "rearranged",
     "sources",
     "stored",
     "transposed",

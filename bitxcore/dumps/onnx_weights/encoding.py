@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from bitxcore.dumps.onnx_weights.operands import pack_codes, unpack
 from bitxcore.dumps.onnx_weights.scaling import narrowest
-from bitxcore.dumps.onnx_weights.values import Array, Factor, Part, evaluate
+from bitxcore.dumps.onnx_weights.values import Array, Factor, Origin, evaluate
 from bitxcore.errors import TensorError
 
 _BITS = {2: 8, 3: 8, 4: 16, 5: 16, 6: 32, 7: 64, 12: 32, 13: 64, 21: 4, 22: 4}
@@ -29,13 +29,13 @@ class Encoding:
 
     Parameters
     ----------
-    part : Part
+    part : Origin
         The tensor on its way to the layer.
     tensors : mapping of str to array_like
         The open dump: zero points and scales are read from it when asked for.
     """
 
-    def __init__(self, part: Part, tensors: Mapping[str, Any]) -> None:
+    def __init__(self, part: Origin, tensors: Mapping[str, Any]) -> None:
         self._part = part
         self._tensors = tensors
         self._shape = part.constant.shape

@@ -17,10 +17,10 @@ from bitxcore.dumps.onnx_weights.values import (
     MOST_MOVES,
     MOST_PARTS,
     Array,
-    Part,
-    Source,
+    AsStored,
+    Derived,
+    Origin,
     Stopped,
-    Value,
     numbers,
 )
 
@@ -45,7 +45,7 @@ _READ: dict[int, Callable[[Any], Any]] = {
 
 _ARITHMETIC = {"Add": np.add, "Sub": np.subtract, "Mul": np.multiply}
 
-Values = Mapping[str, Value | Stopped]
+Values = Mapping[str, Derived | Stopped]
 
 
 def is_fake_quantiser(node: Any) -> bool:
@@ -53,13 +53,13 @@ def is_fake_quantiser(node: Any) -> bool:
     return node.op_type in FAKE_QUANTISERS and str(node.domain).startswith(_QONNX)
 
 
-def stored(constant: Constant) -> Value:
+def stored(constant: Constant) -> Derived:
     """See a tensor that the model holds as a value."""
     integer = constant.attribute_dtype == "int64" or (
         constant.attribute_dtype is None and constant.proto.data_type in _INTEGER_TYPES
     )
-    part = Part(constant, tuple(range(len(constant.shape))))
-    return Value(Source(constant.name), constant.shape, (part,), coded=integer, integer=integer)
+    part = Origin(constant, tuple(range(len(constant.shape))))
+    return Derived(AsStored(constant.name), constant.shape, (part,), coded=integer, integer=integer)
 
 
 def attributes_of(node: Any, given: Attributes | None = None) -> dict[str, Any]:
@@ -76,20 +76,20 @@ def attributes_of(node: Any, given: Attributes | None = None) -> dict[str, Any]:
     return {name: list(v) if not isinstance(v, (int, float, str)) else v for name, v in found.items()}
 
 
-def follow(node: Any, values: Values, given: Attributes | None = None) -> dict[str, Value | Stopped]:
+def follow(node: Any, values: Values, given: Attributes | None = None) -> dict[str, Derived | Stopped]:
     """Say what a node's results are made of, if that is stored tensors only.
 
     Parameters
     ----------
     node : onnx.NodeProto
-    values : mapping of str to Value or Stopped
+    values : mapping of str to Derived or Stopped
         What is known of values before it.
     given : mapping, optional
         Attributes of the function that the node is in.
 
     Returns
     -------
-    dict of str to Value or Stopped
+    dict of str to Derived or Stopped
         By name; empty for what is computed at run time.
     """
     inputs = [values.get(name) if name else None for name in node.input]
@@ -110,8 +110,8 @@ def follow(node: Any, values: Values, given: Attributes | None = None) -> dict[s
 
 
 def _results(
-    node: Any, inputs: list[Value | Stopped | None], attributes: dict[str, Any]
-) -> list[Value] | None:
+    node: Any, inputs: list[Derived | Stopped | None], attributes: dict[str, Any]
+) -> list[Derived] | None:
     """Values of a node's outputs, or None if it is not followed; what grows or nests too far is not."""
     try:
         found = _moved(node, inputs, attributes)
@@ -120,7 +120,7 @@ def _results(
     return None if found is None or any(map(_too_much, found)) else found
 
 
-def _too_much(value: Value) -> bool:
+def _too_much(value: Derived) -> bool:
     held = sum(np.prod(part.constant.shape, dtype=object) for part in value.parts)
     return (
         value.recipe.depth > MOST_MOVES
@@ -130,10 +130,12 @@ def _too_much(value: Value) -> bool:
     )
 
 
-def _moved(node: Any, inputs: list[Value | Stopped | None], attributes: dict[str, Any]) -> list[Value] | None:
+def _moved(
+    node: Any, inputs: list[Derived | Stopped | None], attributes: dict[str, Any]
+) -> list[Derived] | None:
     operator, data = node.op_type, inputs[0]
     if is_fake_quantiser(node):
-        return [data] if isinstance(data, Value) else None
+        return [data] if isinstance(data, Derived) else None
     if node.domain not in STANDARD:
         return None
     if operator in ("Mul", "Div", "Sub", "Add") and (result := _arithmetic(operator, inputs)) is not None:
@@ -142,10 +144,10 @@ def _moved(node: Any, inputs: list[Value | Stopped | None], attributes: dict[str
         product = scaled(inputs, operator == "Div")
         return None if product is None else [product]
     if operator == "Concat":
-        whole = [x for x in inputs if isinstance(x, Value)]
+        whole = [x for x in inputs if isinstance(x, Derived)]
         joint = joined(whole, int(attributes.get("axis", 0))) if len(whole) == len(inputs) else None
         return None if joint is None else [joint]
-    if not isinstance(data, Value):
+    if not isinstance(data, Derived):
         return None
     if operator in ("Shape", "Size"):
         ends = slice(attributes.get("start"), attributes.get("end"))
@@ -171,9 +173,9 @@ def _moved(node: Any, inputs: list[Value | Stopped | None], attributes: dict[str
     )
 
 
-def _arithmetic(operator: str, inputs: list[Value | Stopped | None]) -> Array | None:
+def _arithmetic(operator: str, inputs: list[Derived | Stopped | None]) -> Array | None:
     """Compute with sizes and places: int64 whatever they are made of."""
-    if any(not (isinstance(x, Value) and _is_argument(x)) for x in inputs):
+    if any(not (isinstance(x, Derived) and _is_argument(x)) for x in inputs):
         return None
     first, second = (numbers(x) for x in inputs)
     if first is None or second is None:
@@ -183,7 +185,7 @@ def _arithmetic(operator: str, inputs: list[Value | Stopped | None]) -> Array | 
     return np.asarray(_ARITHMETIC[operator](first, second))
 
 
-def _is_argument(value: Value) -> bool:
+def _is_argument(value: Derived) -> bool:
     return value.integer and all(
         part.constant.attribute_dtype == "int64" or getattr(part.constant.proto, "data_type", 0) == 7
         for part in value.parts
@@ -191,8 +193,8 @@ def _is_argument(value: Value) -> bool:
 
 
 def follow_all(
-    nodes: Iterable[Any], values: dict[str, Value | Stopped], given: Attributes | None = None
-) -> dict[str, Value | Stopped]:
+    nodes: Iterable[Any], values: dict[str, Derived | Stopped], given: Attributes | None = None
+) -> dict[str, Derived | Stopped]:
     """Follow through nodes in their order; `values` grows by what is found, and is returned."""
     for node in nodes:
         for name, value in follow(node, values, given).items():

@@ -13,37 +13,37 @@ from typing import Any
 
 import numpy as np
 
-from bitxcore.dumps.onnx_weights.values import Array, Move, Part, Recipe, Source, Value
+from bitxcore.dumps.onnx_weights.values import Array, AsStored, Derived, Move, Origin, Recipe
 
 Attributes = Mapping[str, Any]
 Integers = Callable[[int], Array | None]
 """Integers of a node's operand by its place; None if they are not known."""
 
-Rule = Callable[[Attributes, Value, Integers], list[Value] | None]
+Rule = Callable[[Attributes, Derived, Integers], list[Derived] | None]
 
 
 def moved(
-    value: Value,
+    value: Derived,
     function: Callable[..., Array],
     shape: Sequence[int],
-    axes: Callable[[Part], tuple[int | None, ...]],
-) -> Value:
+    axes: Callable[[Origin], tuple[int | None, ...]],
+) -> Derived:
     """Return what a function makes of a value."""
     parts = tuple(_on(part, axes(part)) for part in value.parts)
-    return Value(Move(function, (value.recipe,)), tuple(shape), parts, value.coded, value.integer)
+    return Derived(Move(function, (value.recipe,)), tuple(shape), parts, value.coded, value.integer)
 
 
-def _on(part: Part, axes: tuple[int | None, ...]) -> Part:
-    return Part(part.constant, axes, part.zero_point, part.scales, part.unknown, part.packing)
+def _on(part: Origin, axes: tuple[int | None, ...]) -> Origin:
+    return Origin(part.constant, axes, part.zero_point, part.scales, part.unknown, part.packing)
 
 
-def _viewed(value: Value, function: Callable[[Array], Array], axes: Any = None) -> list[Value]:
+def _viewed(value: Derived, function: Callable[[Array], Array], axes: Any = None) -> list[Derived]:
     """Move by a function that returns views, whose shape so costs nothing."""
     shape = function(np.broadcast_to(np.int8(0), value.shape)).shape
     return [moved(value, function, shape, axes or (lambda part: _regrouped(part, value.shape, shape)))]
 
 
-def _regrouped(part: Part, before: tuple[int, ...], after: tuple[int, ...]) -> tuple[int | None, ...]:
+def _regrouped(part: Origin, before: tuple[int, ...], after: tuple[int, ...]) -> tuple[int | None, ...]:
     """Match the axes that a reshape leaves whole: same length, same number of elements before them."""
     if not prod(after):
         return (None,) * len(after)
@@ -51,7 +51,7 @@ def _regrouped(part: Part, before: tuple[int, ...], after: tuple[int, ...]) -> t
     return tuple(old.get((prod(after[:i]), n)) for i, n in enumerate(after))
 
 
-def _same(part: Part) -> tuple[int | None, ...]:
+def _same(part: Origin) -> tuple[int | None, ...]:
     return part.axes
 
 
@@ -85,20 +85,20 @@ def _pad(x: Array, widths: tuple[tuple[int, int], ...]) -> Array:
 # -- rules -----------------------------------------------------------------------------------------
 
 
-def _transposed(attributes: Attributes, value: Value, _: Integers) -> list[Value] | None:
+def _transposed(attributes: Attributes, value: Derived, _: Integers) -> list[Derived] | None:
     order = tuple(attributes.get("perm") or range(len(value.shape))[::-1])
     if sorted(order) != list(range(len(value.shape))):
         return None
     return _viewed(value, partial(_transpose, order=order), lambda part: tuple(part.axes[i] for i in order))
 
 
-def _to_shape(value: Value, shape: Sequence[int] | None) -> list[Value] | None:
+def _to_shape(value: Derived, shape: Sequence[int] | None) -> list[Derived] | None:
     if shape is None or min(shape, default=1) < 0 or prod(shape) != value.size:
         return None
     return _viewed(value, partial(_reshape, shape=tuple(map(int, shape))))
 
 
-def _reshaped(attributes: Attributes, value: Value, integers: Integers) -> list[Value] | None:
+def _reshaped(attributes: Attributes, value: Derived, integers: Integers) -> list[Derived] | None:
     target = integers(1) if "shape" not in attributes else np.array(attributes["shape"])
     if target is None:
         return None
@@ -111,7 +111,7 @@ def _reshaped(attributes: Attributes, value: Value, integers: Integers) -> list[
     return _to_shape(value, [value.size // known if n == -1 and known else n for n in shape])
 
 
-def _flattened(attributes: Attributes, value: Value, _: Integers) -> list[Value] | None:
+def _flattened(attributes: Attributes, value: Derived, _: Integers) -> list[Derived] | None:
     axis = _axis(attributes.get("axis", 1), len(value.shape) + 1)
     return None if axis is None else _to_shape(value, [prod(value.shape[:axis]), prod(value.shape[axis:])])
 
@@ -128,7 +128,7 @@ def _axis(axis: int, ndim: int) -> int | None:
     return axis % ndim if -ndim <= axis < ndim else None
 
 
-def _squeezed(attributes: Attributes, value: Value, integers: Integers) -> list[Value] | None:
+def _squeezed(attributes: Attributes, value: Derived, integers: Integers) -> list[Derived] | None:
     given = "axes" in attributes or integers(1) is not None
     gone = _axes(attributes, integers, len(value.shape)) if given else None
     if given and gone is None:
@@ -138,7 +138,7 @@ def _squeezed(attributes: Attributes, value: Value, integers: Integers) -> list[
     return _to_shape(value, [n for i, n in enumerate(value.shape) if i not in gone])
 
 
-def _unsqueezed(attributes: Attributes, value: Value, integers: Integers) -> list[Value] | None:
+def _unsqueezed(attributes: Attributes, value: Derived, integers: Integers) -> list[Derived] | None:
     found = integers(1) if "axes" not in attributes else np.array(attributes["axes"])
     new = None if found is None else _axes(attributes, integers, len(value.shape) + found.size)
     if not new or len(set(new)) < len(new):
@@ -147,7 +147,7 @@ def _unsqueezed(attributes: Attributes, value: Value, integers: Integers) -> lis
     return _to_shape(value, [1 if i in new else next(rest) for i in range(len(value.shape) + len(new))])
 
 
-def _sliced(attributes: Attributes, value: Value, integers: Integers) -> list[Value] | None:
+def _sliced(attributes: Attributes, value: Derived, integers: Integers) -> list[Derived] | None:
     ndim = len(value.shape)
     starts, ends = (
         integers(place) if name not in attributes else np.array(attributes[name])
@@ -170,7 +170,7 @@ def _sliced(attributes: Attributes, value: Value, integers: Integers) -> list[Va
     return _viewed(value, partial(_slice, cuts=tuple(cuts)), _same)
 
 
-def _split(attributes: Attributes, value: Value, integers: Integers) -> list[Value] | None:
+def _split(attributes: Attributes, value: Derived, integers: Integers) -> list[Derived] | None:
     axis = _axis(attributes.get("axis", 0), len(value.shape))
     outputs = int(attributes.get("outputs", 0))
     found = integers(1) if "split" not in attributes else np.array(attributes["split"])
@@ -191,7 +191,7 @@ def _split(attributes: Attributes, value: Value, integers: Integers) -> list[Val
     return results
 
 
-def _gathered(attributes: Attributes, value: Value, integers: Integers) -> list[Value] | None:
+def _gathered(attributes: Attributes, value: Derived, integers: Integers) -> list[Derived] | None:
     axis, indices = _axis(attributes.get("axis", 0), len(value.shape)), integers(1)
     if axis is None or indices is None:
         return None
@@ -200,28 +200,28 @@ def _gathered(attributes: Attributes, value: Value, integers: Integers) -> list[
         return None
     shape = (*value.shape[:axis], *indices.shape, *value.shape[axis + 1 :])
 
-    def axes(part: Part) -> tuple[int | None, ...]:
+    def axes(part: Origin) -> tuple[int | None, ...]:
         along = (part.axes[axis],) if indices.ndim == 1 else (None,) * indices.ndim
         return (*part.axes[:axis], *along, *part.axes[axis + 1 :])
 
     return [moved(value, partial(_take, indices=indices, axis=axis), shape, axes)]
 
 
-def _expanded(attributes: Attributes, value: Value, integers: Integers) -> list[Value] | None:
+def _expanded(attributes: Attributes, value: Derived, integers: Integers) -> list[Derived] | None:
     target = integers(1)
     if target is None or target.size > 32 or (target < 0).any():
         return None
     shape = np.broadcast_shapes(value.shape, tuple(map(int, target.flat)))
     more = len(shape) - len(value.shape)
 
-    def axes(part: Part) -> tuple[int | None, ...]:
+    def axes(part: Origin) -> tuple[int | None, ...]:
         whole = zip(part.axes, value.shape, shape[more:], strict=True)
         return ((None,) * more) + tuple(axis if before == after else None for axis, before, after in whole)
 
     return [moved(value, partial(_expand, shape=shape), shape, axes)]
 
 
-def _padded(attributes: Attributes, value: Value, integers: Integers) -> list[Value] | None:
+def _padded(attributes: Attributes, value: Derived, integers: Integers) -> list[Derived] | None:
     ndim = len(value.shape)
     pads = integers(1) if "pads" not in attributes else np.array(attributes["pads"])
     zeros = integers(2)
@@ -236,7 +236,7 @@ def _padded(attributes: Attributes, value: Value, integers: Integers) -> list[Va
     return [moved(value, partial(_pad, widths=widths), shape, _same)]
 
 
-def joined(values: Sequence[Value], axis: int) -> Value | None:
+def joined(values: Sequence[Derived], axis: int) -> Derived | None:
     """Put values together along an axis."""
     first = values[0]
     place = _axis(axis, len(first.shape))
@@ -250,14 +250,23 @@ def joined(values: Sequence[Value], axis: int) -> Value | None:
     parts = {part.constant.name: part for value in reversed(values) for part in reversed(value.parts)}
     recipe = Move(partial(_concatenate, axis=place), tuple(value.recipe for value in values))
     ordered = tuple(reversed(parts.values()))
-    return Value(recipe, shape, ordered, first.coded, all(value.integer for value in values))
+    return Derived(recipe, shape, ordered, first.coded, all(value.integer for value in values))
 
 
 def _concatenate(*arrays: Array, axis: int) -> Array:
     return np.concatenate(arrays, axis=axis)
 
 
-def transposed(value: Value) -> tuple[int, ...] | None:
+def rearranged(value: Derived, order: tuple[int, ...], shape: tuple[int, ...]) -> Derived:
+    """Transpose a value and reshape it."""
+    (turned,) = _viewed(
+        value, partial(_transpose, order=order), lambda part: tuple(part.axes[i] for i in order)
+    )
+    (whole,) = _viewed(turned, partial(_reshape, shape=shape))
+    return whole
+
+
+def transposed(value: Derived) -> tuple[int, ...] | None:
     """Return the order of a stored tensor's axes in a value that is it, transposed; None if it is not."""
     orders: list[tuple[int, ...]] = []
     recipe: Recipe = value.recipe
@@ -270,10 +279,10 @@ def transposed(value: Value) -> tuple[int, ...] | None:
     order = tuple(range(len(value.shape)))
     for turn in reversed(orders):
         order = tuple(order[i] for i in turn)
-    return order if isinstance(recipe, Source) else None
+    return order if isinstance(recipe, AsStored) else None
 
 
-def _as_it_is(_: Attributes, value: Value, __: Integers) -> list[Value]:
+def _as_it_is(_: Attributes, value: Derived, __: Integers) -> list[Derived]:
     return [value]
 
 

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from bitxcore.dumps.onnx_weights.moves import Attributes
-from bitxcore.dumps.onnx_weights.scaling import at_axis, less_zero_point, with_scale
-from bitxcore.dumps.onnx_weights.values import Array, Factor, Move, Packing, Part, Stopped, Value
+from bitxcore.dumps.onnx_weights.scaling import at_axis, less_zero_point, narrowest, with_scale
+from bitxcore.dumps.onnx_weights.values import Array, Derived, Factor, Move, Origin, Packing, Stopped
 from bitxcore.groups import Layout
 
 Rule = Callable[[Attributes, int], int | None]
@@ -91,6 +91,7 @@ MULTIPLIED: dict[str, tuple[Operand, ...]] = {
     "ConvTranspose": (Operand(1, _second),),
     "Gemm": (Operand(1, _right), Operand(0, _left)),
     "FusedGemm": (Operand(1, _right), Operand(0, _left)),
+    "TransposeMatMul": (Operand(1, _right), Operand(0, _left)),
     "QGemm": (Operand(3, _right, 4, 5), Operand(0, _left, 1, 2)),
     "MatMul": (Operand(1, _right), Operand(0, _left)),
     "FusedMatMul": (Operand(1, _right), Operand(0, _left)),
@@ -118,13 +119,13 @@ def multiplied(node: Any, attributes: Attributes) -> tuple[Operand, ...]:
 
 
 def operand_value(
-    node: Any, attributes: Attributes, operand: Operand, values: Mapping[str, Value | Stopped]
-) -> Value | Stopped | None:
+    node: Any, attributes: Attributes, operand: Operand, values: Mapping[str, Derived | Stopped]
+) -> Derived | Stopped | None:
     """Give what an operand is made of: without its zero point, and unpacked.
 
     Returns
     -------
-    Value, Stopped or None
+    Derived, Stopped or None
         None if it is computed at run time.
     """
 
@@ -132,29 +133,31 @@ def operand_value(
         return node.input[place] if place is not None and place < len(node.input) else ""
 
     value = values.get(given(operand.place))
-    if not isinstance(value, Value) or not value.parts:
-        return None if isinstance(value, Value) else value
+    if not isinstance(value, Derived) or not value.parts:
+        return None if isinstance(value, Derived) else value
     if node.op_type == "MatMulNBits":
-        return _unpacked(value, attributes, values.get(given(2)), values.get(given(3)))
+        return _unpacked(node, value, attributes, values.get(given(2)), values.get(given(3)))
     ndim = len(value.shape)
     axis = operand.filter_axis(attributes, ndim)
     if not value.coded or axis is None or any(part.zero_point for part in value.parts):
         return value
     if name := given(operand.zero_point):
         zero = values.get(name)
-        value = less_zero_point(value, at_axis(zero, axis, ndim) if isinstance(zero, Value) else zero)
+        value = less_zero_point(value, at_axis(zero, axis, ndim) if isinstance(zero, Derived) else zero)
     scale = values.get(given(operand.scale))
-    if isinstance(scale, Value):
+    if isinstance(scale, Derived):
         value = _scaled_along(value, at_axis(scale, axis, ndim))
     return value
 
 
-def _scaled_along(value: Value, scale: Value) -> Value:
+def _scaled_along(value: Derived, scale: Derived) -> Derived:
     """Note a scale that broadcasts to a value."""
     return replace(value, parts=tuple(with_scale(value, part, scale, False) for part in value.parts))
 
 
-def _unpacked(value: Value, attributes: Attributes, scale: object, zero: object) -> Value | Stopped:
+def _unpacked(
+    node: Any, value: Derived, attributes: Attributes, scale: object, zero: object
+) -> Derived | Stopped:
     """Unpack the codes of MatMulNBits, shape (filters, columns), without their zero point."""
     packing = Packing(
         int(attributes.get("bits", 4)), int(attributes.get("K", 0)), int(attributes.get("block_size", 0))
@@ -163,16 +166,18 @@ def _unpacked(value: Value, attributes: Attributes, scale: object, zero: object)
     if packing.bits not in (2, 4, 8) or packing.block < 1 or packing.columns < 1:
         return Stopped("MatMulNBits")
     blocks = -(-packing.columns // packing.block)
+    if len(node.input) > 4 and node.input[4]:
+        return Stopped("MatMulNBits, whose columns are in no order of blocks")
     if value.size != filters * blocks * packing.block * packing.bits // 8 or value.recipe.depth:
         return Stopped("MatMulNBits")
-    more = (zero.recipe,) if isinstance(zero, Value) else ()
+    more = (zero.recipe,) if isinstance(zero, Derived) else ()
     shape = (filters, packing.columns)
     part = value.parts[0]
-    zero_point = Factor(zero.recipe) if isinstance(zero, Value) else None
-    scales = (Factor(scale.recipe),) if isinstance(scale, Value) else ()
-    whole = Part(part.constant, (0, None), zero_point, scales, packing=packing)
+    zero_point = Factor(zero.recipe) if isinstance(zero, Derived) else None
+    scales = (Factor(scale.recipe),) if isinstance(scale, Derived) else ()
+    whole = Origin(part.constant, (0, None), zero_point, scales, packing=packing)
     recipe = Move(partial(unpack, packing=packing, filters=filters), (value.recipe, *more))
-    return Value(recipe, shape, (whole,), coded=True, integer=True)
+    return Derived(recipe, shape, (whole,), coded=True, integer=True)
 
 
 def unpack(stored: Array, zero: Array | None = None, *, packing: Packing, filters: int) -> Array:
@@ -189,7 +194,7 @@ def unpack(stored: Array, zero: Array | None = None, *, packing: Packing, filter
 
     Returns
     -------
-    ndarray of int16, (filters, columns)
+    ndarray of int8 or int16, (filters, columns)
     """
     blocks = -(-packing.columns // packing.block)
     codes = _split_bytes(stored.reshape(filters, -1), packing.bits).reshape(filters, blocks, packing.block)
@@ -199,14 +204,14 @@ def unpack(stored: Array, zero: Array | None = None, *, packing: Packing, filter
         points = _split_bytes(zero.reshape(filters, -1), packing.bits)[:, :blocks]
     else:
         points = zero.reshape(filters, blocks)
-    return (codes - points[..., None]).reshape(filters, -1)[:, : packing.columns]
+    return narrowest((codes - points[..., None]).reshape(filters, -1)[:, : packing.columns])
 
 
 def pack_codes(codes: Array, before: Array, zero: Array | None, *, packing: Packing, filters: int) -> Array:
     """Put codes of `unpack` back, zero points added; what pads a row stays as it was in `before`."""
     blocks = -(-packing.columns // packing.block)
     nothing = np.zeros_like(before)
-    offset = -unpack(nothing, zero, packing=packing, filters=filters)
+    offset = -unpack(nothing, zero, packing=packing, filters=filters).astype(np.int16)
     whole = _split_bytes(before.reshape(filters, -1), packing.bits)
     whole[:, : packing.columns] = codes + offset
     bits, per_byte = packing.bits, 8 // packing.bits
@@ -225,7 +230,9 @@ def _split_bytes(stored: Array, bits: int) -> Array:
     )
 
 
-def layout_of(node: Any, attributes: Attributes, operand: Operand, value: Value, part: Part) -> Layout | None:
+def layout_of(
+    node: Any, attributes: Attributes, operand: Operand, value: Derived, part: Origin
+) -> Layout | None:
     """Where a stored tensor has the output channel of an operand; None if the operand has none.
 
     Where several of the tensor's axes share the output channel, its numbers are taken as they are stored.

@@ -10,15 +10,15 @@ import ml_dtypes
 import numpy as np
 
 from bitxcore.dumps.onnx_weights.moves import Attributes
-from bitxcore.dumps.onnx_weights.values import Array, Factor, Literal, Move, Part, Stopped, Value, numbers
+from bitxcore.dumps.onnx_weights.values import Array, Derived, Factor, Literal, Move, Origin, Stopped, numbers
 
 _FLOATS: dict[int, Any] = {1: np.float32, 10: np.float16, 11: np.float64, 16: ml_dtypes.bfloat16}
 _INTEGERS = frozenset({2, 3, 4, 5, 6, 7, 12, 13, 21, 22})
 
-Operands = list[Value | Stopped | None]
+Operands = list[Derived | Stopped | None]
 
 
-def cast(value: Value, kind: int | None) -> Value | None:
+def cast(value: Derived, kind: int | None) -> Derived | None:
     """Follow a cast; codes keep their integers, and floats are rounded as the graph does."""
     if value.coded:
         return replace(value, integer=value.integer and kind in _INTEGERS) if kind is not None else value
@@ -33,19 +33,19 @@ def _cast(x: Array, dtype: np.dtype[Any]) -> Array:
     return x.astype(dtype, copy=False)
 
 
-def scaled(operands: Operands, divides: bool) -> Value | None:
+def scaled(operands: Operands, divides: bool) -> Derived | None:
     """Follow a product or a quotient with something that is the same in every run."""
     place = _data(operands)
     value, factor = operands[place], operands[1 - place]
-    if not isinstance(value, Value) or (divides and place == 1):
+    if not isinstance(value, Derived) or (divides and place == 1):
         return None
-    if isinstance(factor, Value) and not _broadcasts(factor.shape, value.shape):
+    if isinstance(factor, Derived) and not _broadcasts(factor.shape, value.shape):
         return None
     own = {part.constant.name for part in value.parts}
-    if isinstance(factor, Value) and own & {part.constant.name for part in factor.parts}:
+    if isinstance(factor, Derived) and own & {part.constant.name for part in factor.parts}:
         return None  # a square, say: what is multiplied by then is no stored tensor
     recipe = value.recipe
-    if not value.coded and isinstance(factor, Value):
+    if not value.coded and isinstance(factor, Derived):
         recipe = Move(np.divide if divides else np.multiply, (recipe, factor.recipe))
     parts = tuple(with_scale(value, part, factor, divides) for part in value.parts)
     return replace(value, recipe=recipe, parts=parts)
@@ -59,17 +59,19 @@ def _broadcasts(factor: tuple[int, ...], shape: tuple[int, ...]) -> bool:
 
 def _data(operands: Operands) -> int:
     """Which of two operands holds the weights: the larger one; of equal ones codes before floats."""
-    sizes = [x.size if isinstance(x, Value) else -1 for x in operands[:2]]
+    sizes = [x.size if isinstance(x, Derived) else -1 for x in operands[:2]]
     if sizes[0] == sizes[1]:
         first, second = operands[:2]
-        coded = isinstance(second, Value) and second.coded and isinstance(first, Value) and not first.coded
+        coded = (
+            isinstance(second, Derived) and second.coded and isinstance(first, Derived) and not first.coded
+        )
         return int(coded)
     return int(sizes[1] > sizes[0])
 
 
-def with_scale(value: Value, part: Part, factor: Value | Stopped | None, divides: bool) -> Part:
+def with_scale(value: Derived, part: Origin, factor: Derived | Stopped | None, divides: bool) -> Origin:
     """Note on a part what its numbers are multiplied by, where that follows the tensor's axes."""
-    if not isinstance(factor, Value):
+    if not isinstance(factor, Derived):
         return part
     axes = _along(value, part, factor.shape)
     if axes is None:
@@ -77,18 +79,18 @@ def with_scale(value: Value, part: Part, factor: Value | Stopped | None, divides
     return replace(part, scales=(*part.scales, Factor(factor.recipe, axes, divides=divides)))
 
 
-def less_zero_point(value: Value, zero: Value | Stopped | None) -> Value:
+def less_zero_point(value: Derived, zero: Derived | Stopped | None) -> Derived:
     """Subtract a zero point that broadcasts to integers that stand for weights."""
     if not value.coded:
         return value
-    if not isinstance(zero, Value):
+    if not isinstance(zero, Derived):
         return _unknown(value, "it is computed by " + (zero.operator if zero else "the network at run time"))
     if not _broadcasts(zero.shape, value.shape):
         return _unknown(value, f"it has shape {zero.shape}, the weights have {value.shape}")
     return _subtracted(value, zero)
 
 
-def _subtracted(value: Value, zero: Value, block: int = 1, at: int = 0) -> Value:
+def _subtracted(value: Derived, zero: Derived, block: int = 1, at: int = 0) -> Derived:
     """Subtract, and note for each tensor where along it the zero point applies."""
     known = numbers(zero)
     if known is not None and not known.any():
@@ -119,12 +121,12 @@ def narrowest(codes: Array) -> Array:
     return codes.astype(np.int8 if top < 1 << 7 else np.int16 if top < 1 << 15 else np.int32, copy=False)
 
 
-def _unknown(value: Value, why: str) -> Value:
+def _unknown(value: Derived, why: str) -> Derived:
     return replace(value, parts=tuple(replace(part, unknown=why) for part in value.parts))
 
 
 def _along(
-    value: Value, part: Part, shape: tuple[int, ...], block: int = 1, at: int = 0
+    value: Derived, part: Origin, shape: tuple[int, ...], block: int = 1, at: int = 0
 ) -> tuple[int | None, ...] | None:
     """For each dimension of a factor the stored tensor's axis; None if it does not follow them."""
     more = len(value.shape) - len(shape)
@@ -142,7 +144,7 @@ def _along(
     return tuple(axes)
 
 
-def at_axis(factor: Value, axis: int, ndim: int) -> Value:
+def at_axis(factor: Derived, axis: int, ndim: int) -> Derived:
     """See one value per position of an axis so that it broadcasts."""
     if not factor.shape or factor.size == 1:
         shape: tuple[int, ...] = ()
@@ -152,10 +154,10 @@ def at_axis(factor: Value, axis: int, ndim: int) -> Value:
     return replace(factor, recipe=Move(function, (factor.recipe,)), shape=shape)
 
 
-def dequantized(attributes: Attributes, operands: Operands) -> Value | None:
+def dequantized(attributes: Attributes, operands: Operands) -> Derived | None:
     """Follow DequantizeLinear: of the whole tensor, along an axis, or in blocks along it."""
     value, scale, zero, *_ = *operands, None, None, None
-    if not isinstance(value, Value):
+    if not isinstance(value, Derived):
         return None
     if not value.coded:
         return value  # what a QuantizeLinear before it has made of floats
@@ -165,12 +167,12 @@ def dequantized(attributes: Attributes, operands: Operands) -> Value | None:
         axis = 0
     axis %= max(ndim, 1)
     if block:
-        zero_shape = zero.shape if isinstance(zero, Value) else ()
+        zero_shape = zero.shape if isinstance(zero, Derived) else ()
         if zero is not None and len(zero_shape) != ndim:
             return None
-        if isinstance(zero, Value):
+        if isinstance(zero, Derived):
             value = _subtracted(value, zero, block, axis)
-        if isinstance(scale, Value):
+        if isinstance(scale, Derived):
             parts = []
             for part in value.parts:
                 along = _along(value, part, scale.shape, block, axis)
@@ -178,17 +180,17 @@ def dequantized(attributes: Attributes, operands: Operands) -> Value | None:
                 parts.append(replace(part, scales=(*part.scales, *factor)))
             value = replace(value, parts=tuple(parts))
         return replace(value, integer=False)
-    if isinstance(zero, Value):
+    if isinstance(zero, Derived):
         value = less_zero_point(value, at_axis(zero, axis, ndim))
     elif zero is not None:
         value = less_zero_point(value, zero)
-    if isinstance(scale, Value):
+    if isinstance(scale, Derived):
         along_axis = at_axis(scale, axis, ndim)
         parts = [with_scale(value, part, along_axis, False) for part in value.parts]
         value = replace(value, parts=tuple(parts))
     return replace(value, integer=False)
 
 
-def literal(array: Array) -> Value:
+def literal(array: Array) -> Derived:
     """See a small array as a value."""
-    return Value(Literal(array), array.shape, (), coded=False, integer=array.dtype.kind in "iu")
+    return Derived(Literal(array), array.shape, (), coded=False, integer=array.dtype.kind in "iu")

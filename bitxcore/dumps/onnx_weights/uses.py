@@ -10,7 +10,7 @@ from bitxcore.dumps.onnx_graph import Scope
 from bitxcore.dumps.onnx_weights.following import STANDARD, attributes_of, follow, stored
 from bitxcore.dumps.onnx_weights.moves import Attributes
 from bitxcore.dumps.onnx_weights.operands import layout_of, multiplied, operand_value
-from bitxcore.dumps.onnx_weights.values import Part, Stopped, Value
+from bitxcore.dumps.onnx_weights.values import Derived, Origin, Stopped
 from bitxcore.groups import Layout
 
 MOST_CALLS = 1 << 20
@@ -27,18 +27,18 @@ class Use:
     ----------
     layout : Layout
         Where the tensor has the layer's output channel; the first axis, where several share it.
-    part : Part
+    part : Origin
         The tensor on its way, as the layer meets it.
     coded : bool
         Whether its integers stand for weights.
     """
 
     layout: Layout
-    part: Part
+    part: Origin
     coded: bool
 
 
-Found = dict[str, Value | Stopped]
+Found = dict[str, Derived | Stopped]
 
 
 def weight_uses(scopes: Iterable[Scope], functions: Sequence[Any] = ()) -> dict[str, Use]:
@@ -65,7 +65,7 @@ def weight_uses(scopes: Iterable[Scope], functions: Sequence[Any] = ()) -> dict[
     return search.uses
 
 
-def _constants(scope: Scope) -> dict[str, Value]:
+def _constants(scope: Scope) -> dict[str, Derived]:
     return {name: stored(constant) for name, (constant, *_) in scope.constants.items()}
 
 
@@ -88,7 +88,7 @@ class _Search:
                 attributes = attributes_of(node, given)
                 for operand in multiplied(node, attributes):
                     value = operand_value(node, attributes, operand, values)
-                    if isinstance(value, Value):
+                    if isinstance(value, Derived):
                         for part in value.parts:
                             layout = layout_of(node, attributes, operand, value, part)
                             if layout is not None:

@@ -20,7 +20,7 @@ MOST_MOVES = 200
 """Moves one after the other that are followed; recipes are worked off by recursion."""
 
 MOST_PARTS = 4096
-"""Stored tensors that one value is put together from."""
+"""AsStored tensors that one value is put together from."""
 
 MOST_GROWTH = 4
 """How many times its stored tensors' size a value may have: attention heads share weights, bombs do more."""
@@ -34,7 +34,7 @@ MOST_INTEGERS = 1 << 16
 
 
 @dataclass(frozen=True)
-class Source:
+class AsStored:
     """A stored tensor as it is.
 
     Parameters
@@ -74,13 +74,13 @@ class Move:
         object.__setattr__(self, "depth", 1 + max(part.depth for part in self.inputs))
 
 
-Recipe = Source | Literal | Move
+Recipe = AsStored | Literal | Move
 """How a value is computed of what a dump holds."""
 
 
 def sources(recipe: Recipe) -> tuple[str, ...]:
     """Names of the tensors that a recipe reads, each once."""
-    return tuple(dict.fromkeys(part.name for part in _parts(recipe) if isinstance(part, Source)))
+    return tuple(dict.fromkeys(part.name for part in _parts(recipe) if isinstance(part, AsStored)))
 
 
 def _parts(recipe: Recipe) -> Iterator[Recipe]:
@@ -122,7 +122,7 @@ def _evaluated(recipe: Recipe, tensors: Mapping[str, Any], done: dict[int, Array
     if isinstance(recipe, Literal):
         return recipe.array
     if id(recipe) not in done:
-        if isinstance(recipe, Source):
+        if isinstance(recipe, AsStored):
             done[id(recipe)] = as_numbers(np.asarray(tensors[recipe.name]))
         else:
             done[id(recipe)] = recipe.function(*(_evaluated(part, tensors, done) for part in recipe.inputs))
@@ -165,7 +165,7 @@ class Factor:
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class Origin:
     """One stored tensor on its way.
 
     Parameters
@@ -211,7 +211,7 @@ class Packing:
 
 
 @dataclass(frozen=True, slots=True)
-class Value:
+class Derived:
     """A value of a graph that is made of stored tensors only.
 
     Parameters
@@ -219,7 +219,7 @@ class Value:
     recipe : Recipe
         Integers that stand for weights are given without their zero point, and not scaled.
     shape : tuple of int
-    parts : tuple of Part
+    parts : tuple of Origin
         The tensors that its numbers come from, the first first.
     coded : bool
         Whether these are integers that stand for weights.
@@ -229,7 +229,7 @@ class Value:
 
     recipe: Recipe
     shape: tuple[int, ...]
-    parts: tuple[Part, ...]
+    parts: tuple[Origin, ...]
     coded: bool
     integer: bool
 
@@ -258,9 +258,9 @@ _SMALL = frozenset({1, 2, 3, 4, 5, 6, 7, 10, 11, 21, 22})
 """Types of arguments and zero points."""
 
 
-def numbers(value: Value | Stopped | None) -> Array | None:
+def numbers(value: Derived | Stopped | None) -> Array | None:
     """Numbers of a small value; None if they are not known."""
-    if not isinstance(value, Value) or value.size > MOST_INTEGERS:
+    if not isinstance(value, Derived) or value.size > MOST_INTEGERS:
         return None
     arrays = {part.constant.name: _numbers(part.constant) for part in value.parts}
     return None if any(x is None for x in arrays.values()) else evaluate(value.recipe, arrays)

@@ -17,7 +17,7 @@ from hwmodel.networks.onnx.weights import bind
 
 
 def conv(graph: Graph, node: Any, weight: int = 1, zero_point: int | None = None) -> Found:
-    """Convolution; `weight` and `zero_point` are the inputs that hold the weights and their zero point."""
+    """Convolution; `weight` is the input that holds the weights, `zero_point` that of the activations'."""
     attributes, arguments, x, w = _spatial(graph, node, weight)
     mode = attributes.get("auto_pad") or "NOTSET"
     if mode.startswith("SAME"):
@@ -28,7 +28,7 @@ def conv(graph: Graph, node: Any, weight: int = 1, zero_point: int | None = None
         padding = _explicit_padding(attributes, len(w) - 2) if mode == "NOTSET" else [(0, 0)] * (len(w) - 2)
     layer = Conv(name_of(node), out_channels=w[0], padding=tuple(padding), **arguments)
     _check_output(graph, node, layer.out_size)
-    read = operand_of(node, zero_point)
+    read = operand_of(node, 0, zero_point)
     return [replace(bind(graph, node, layer, weight), reads=(read,))]
 
 

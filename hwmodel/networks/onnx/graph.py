@@ -8,12 +8,13 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
+from weakref import proxy
 
 import numpy as np
 import numpy.typing as npt
 
 from bitxcore.dumps.onnx_graph import PLAIN, Constant
-from bitxcore.dumps.onnx_weights import Stopped, Value, follow_all, stored
+from bitxcore.dumps.onnx_weights import Derived, Stopped, follow_all, stored
 from hwmodel.networks.graph_operands import GraphOperand
 from hwmodel.networks.network import NetworkLayer
 from hwmodel.networks.onnx.bodies import live_nodes, reads
@@ -35,6 +36,9 @@ class LeftOut:
 
 
 Found = list[NetworkLayer] | LeftOut
+
+NO_LAYER = "multiplies and accumulates, but there is no layer for it here"
+"""Why an operator that computes becomes no layer."""
 
 
 class Graph:
@@ -117,7 +121,7 @@ class Graph:
             sized = node.op_type in ("Shape", "Size") and node.input[0] in self.shapes
             if sized or all(i in self.decided for i in values):
                 self.decided.update(node.output)
-        self.runs = PartRuns(self)
+        self.runs = PartRuns(proxy(self))  # a cycle would keep given inputs until some collection
         self._held = _held_constants(graph)
         self.notes: tuple[str, ...] = ()
 
@@ -153,15 +157,15 @@ class Graph:
         return (tensor.doc_string if tensor is not None else "") or name
 
     @cached_property
-    def made_of(self) -> dict[str, Value | Stopped]:
+    def made_of(self) -> dict[str, Derived | Stopped]:
         """What values are made of that come from stored tensors only, as a dump's reader follows them."""
-        values: dict[str, Value | Stopped] = dict(self.outer.made_of) if self.outer else {}
+        values: dict[str, Derived | Stopped] = dict(self.outer.made_of) if self.outer else {}
         for name in {name for node in self.nodes for name in node.output} & set(values):
             del values[name]  # another value of that name
         return follow_all(self.nodes, values | self._held)
 
 
-def _held_constants(graph: Any) -> dict[str, Value | Stopped]:
+def _held_constants(graph: Any) -> dict[str, Derived | Stopped]:
     """Tensors that a graph holds, each under the name that a dump lists it by."""
     found = {t.name: t for t in graph.initializer}
     for node in graph.node:
@@ -199,8 +203,8 @@ def attributes_of(node: Any) -> dict[str, Any]:
     return {k: v.decode() if isinstance(v, bytes) else v for k, v in values.items()}
 
 
-def operand_of(node: Any, weights_zero_point: int | None, *, index: int = 0, **fields: Any) -> GraphOperand:
-    """Operand `index` of a node; quantised operators have the first one's zero point at 2."""
-    at = None if weights_zero_point is None else 2 if index == 0 else weights_zero_point
-    zero_point = node.input[at] if at is not None and at < len(node.input) else ""
-    return GraphOperand((node.input[index],), zero_point=zero_point, **fields)
+def operand_of(node: Any, place: int, zero_point: int | None, **fields: Any) -> GraphOperand:
+    """See an input of a node as an operand; `zero_point` is the input that holds its zero point, if any."""
+    given = zero_point is not None and zero_point < len(node.input)
+    zero = node.input[zero_point] if given and zero_point is not None else ""
+    return GraphOperand((node.input[place],), zero_point=zero, **fields)

@@ -4,25 +4,26 @@ from __future__ import annotations
 
 from typing import Any
 
+from bitxcore.dumps.onnx_weights import is_fake_quantiser
 from hwmodel.networks.onnx.bodies import bodies, reads
-from hwmodel.networks.onnx.graph import Graph, LeftOut
+from hwmodel.networks.onnx.graph import NO_LAYER, Graph, LeftOut
 from hwmodel.networks.onnx.operators import CONVERTERS, STANDARD
 
 _UNMODELLED = frozenset(
     [
-        "Einsum",
         "DeformConv",
         "QLinearConvTranspose",
-        "QGemm",
-        "FusedMatMul",
-        "MatMulNBits",
-        "MatMulIntegerToFloat",
-        "DynamicQuantizeMatMul",
-        "DynamicQuantizeLSTM",
-        "Attention",
-        "MultiHeadAttention",
+        "DecoderMaskedSelfAttention",
+        "GemmFastGelu",
+        "GemmFloat8",
         "GroupQueryAttention",
-        "QAttention",
+        "LongformerAttention",
+        "MatMulBnb4",
+        "MatMulFpQ4",
+        "MoE",
+        "PackedAttention",
+        "QOrderedMatMul",
+        "SparseAttention",
         "STFT",
         "DFT",
     ]
@@ -39,7 +40,9 @@ def why_not(graph: Graph, node: Any) -> LeftOut:
     if bodies(node):
         return LeftOut("control flow: no operator in its bodies multiplies and accumulates")
     if node.op_type in _UNMODELLED:
-        return LeftOut("multiplies and accumulates, but there is no layer for it here", True)
+        return LeftOut(NO_LAYER, True)
+    if is_fake_quantiser(node):
+        return LeftOut("rounds to what fewer bits can say")
     if node.domain not in STANDARD:
         return LeftOut(f"operator of another domain ({node.domain}): what it does is unknown", True)
     return LeftOut("element-wise, reduction or data movement")

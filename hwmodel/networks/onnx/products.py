@@ -17,20 +17,52 @@ from hwmodel.networks.onnx.graph import Found, Graph, LeftOut, attributes_of, na
 from hwmodel.networks.onnx.shapes import TensorShape
 from hwmodel.networks.onnx.weights import bind
 
+Zeros = tuple[int | None, int | None]
+"""Inputs that hold the zero points of the left and of the right operand."""
 
-def gemm(graph: Graph, node: Any) -> Found:
-    """Product of two matrices, either of them stored the other way round."""
+
+def gemm(graph: Graph, node: Any, *, second: int = 1, zeros: Zeros = (None, None)) -> Found:
+    """Product of two matrices, either of them stored the other way round.
+
+    Parameters
+    ----------
+    graph : Graph
+    node : onnx.NodeProto
+    second : int
+        Input that is its right side.
+    zeros : tuple of (int or None)
+    """
     attributes = attributes_of(node)
-    a, b = graph.shapes[node.input[0]], graph.shapes[node.input[1]]
-    a_flips, b_flips = bool(attributes.get("transA", 0)), bool(attributes.get("transB", 0))
-    a, b = a[::-1] if a_flips else a, b[::-1] if b_flips else b
-    return _product(graph, node, 1, a, b, a_flips=a_flips, b_flips=b_flips)
-
-
-def matmul(graph: Graph, node: Any, second: int = 1, zero_point: int | None = None) -> Found:
-    """Product of stacks of matrices; `second` and `zero_point` are the inputs of its right side."""
+    if attributes.get("transBatchA") or attributes.get("transBatchB"):
+        return LeftOut(
+            "a product of stacks whose outer axes are exchanged: there is no layer for it here", True
+        )
     a, b = graph.shapes[node.input[0]], graph.shapes[node.input[second]]
-    return _product(graph, node, second, a, b, zero_point=zero_point)
+    a_flips, b_flips = bool(attributes.get("transA", 0)), bool(attributes.get("transB", 0))
+    a, b = (flipped(x) if flips else x for x, flips in ((a, a_flips), (b, b_flips)))
+    return _product(graph, node, second, a, b, a_flips=a_flips, b_flips=b_flips, zeros=zeros)
+
+
+def flipped(shape: TensorShape) -> TensorShape:
+    """Exchange the last two axes."""
+    return (*shape[:-2], *shape[-2:][::-1])
+
+
+def matmul(graph: Graph, node: Any, *, second: int = 1, zeros: Zeros = (None, None)) -> Found:
+    """Product of stacks of matrices; the parameters are those of `gemm`."""
+    a, b = graph.shapes[node.input[0]], graph.shapes[node.input[second]]
+    return _product(graph, node, second, a, b, zeros=zeros)
+
+
+def packed_matmul(graph: Graph, node: Any) -> Found:
+    """Product with weights of a few bits, several in a byte (MatMulNBits)."""
+    attributes = attributes_of(node)
+    a, inner, columns = graph.shapes[node.input[0]], attributes.get("K", 0), attributes.get("N", 0)
+    if not a or a[-1] != inner:
+        return LeftOut(f"its activations have shape {a}, its weights {inner} columns", True)
+    layer = Linear(name_of(node), in_features=inner, out_features=columns, positions=prod(a[:-1]))
+    arrange = partial(product_rows, stack=(), index=0, flips=False, columns=False)
+    return [replace(bind(graph, node, layer, 1), reads=(operand_of(node, 0, None, arrange=arrange),))]
 
 
 def _product(
@@ -42,7 +74,7 @@ def _product(
     *,
     a_flips: bool = False,
     b_flips: bool = False,
-    zero_point: int | None = None,
+    zeros: Zeros = (None, None),
 ) -> Found:
     """Multiply ``(..., rows, inner)`` by ``(..., inner, columns)``; a constant side holds the weights."""
     a_stored, b_stored = node.input[0] in graph.constant, node.input[second] in graph.constant
@@ -65,8 +97,8 @@ def _product(
             product_operand, outer=outer_b, shape=(batch, inner, columns), flips=b_flips, columns=True
         )
         reads = (
-            operand_of(node, zero_point, arrange=first),
-            operand_of(node, zero_point, index=second, arrange=last, operand=SECOND),
+            operand_of(node, 0, zeros[0], arrange=first),
+            operand_of(node, second, zeros[1], arrange=last, operand=SECOND),
         )
         product = MatMul(name, rows=rows, inner=inner, columns=columns, batch=batch)
         return [NetworkLayer(product, reads=reads)]
@@ -92,7 +124,8 @@ def _product(
             flips=b_flips if a_stored else a_flips,
             columns=a_stored,
         )
-        read = operand_of(node, zero_point, index=second if a_stored else 0, arrange=arrange)
+        place, zero_point = (second, zeros[1]) if a_stored else (0, zeros[0])
+        read = operand_of(node, place, zero_point, arrange=arrange)
         bound = bind(graph, node, layer, operand, layout, i if stack else None)
         entries.append(replace(bound, reads=(read,)))
     return entries

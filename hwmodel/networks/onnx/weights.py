@@ -5,7 +5,16 @@ from __future__ import annotations
 from typing import Any
 
 from bitxcore.dumps.onnx import is_readable
-from bitxcore.dumps.onnx_weights import Source, Stopped, attributes_of, multiplied, operand_value, transposed
+from bitxcore.dumps.onnx_nibbles import NIBBLES
+from bitxcore.dumps.onnx_weights import (
+    AsStored,
+    Stopped,
+    attributes_of,
+    multiplied,
+    operand_value,
+    rearranged,
+    transposed,
+)
 from bitxcore.groups import Layout
 from hwmodel.networks.network import NetworkLayer
 from hwmodel.networks.onnx.graph import Graph
@@ -18,6 +27,7 @@ def bind(
     place: int,
     layout: Layout | None = None,
     index: int | None = None,
+    rearrange: tuple[tuple[int, ...], tuple[int, ...]] | None = None,
 ) -> NetworkLayer:
     """Tie a layer to the tensors that its weights come from, followed as a dump's reader follows them.
 
@@ -33,6 +43,8 @@ def bind(
         Of these weights, as the node takes them.
     index : int, optional
         Which of a stack of weights is meant.
+    rearrange : tuple, optional
+        Order of axes, and then a shape, to bring the operand into first.
     """
     layout = layout or Layout()
     attributes = attributes_of(node)
@@ -46,10 +58,13 @@ def bind(
         if not is_readable(part.constant):
             kind = part.constant.proto.data_type
             return NetworkLayer(layer, weight_missing=f"the weights are stored in ONNX's type {kind}")
+    if rearrange is not None:
+        value = rearranged(value, *rearrange)
     name = value.parts[0].constant.name
-    if isinstance(value.recipe, Source):
+    narrow = getattr(value.parts[0].constant.proto, "data_type", 0) in NIBBLES
+    if isinstance(value.recipe, AsStored) and not narrow:
         return NetworkLayer(layer, name, layout, index)
-    if len(value.shape) == 2 and transposed(value) == (1, 0) and layout.conv_groups == 1:
+    if transposed(value) == (1, 0) and layout.conv_groups == 1 and not narrow:
         return NetworkLayer(layer, name, Layout(1 - layout.filter_axis), index)
     return NetworkLayer(layer, name, layout, index, recipe=value.recipe)
 
