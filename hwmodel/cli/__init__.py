@@ -107,6 +107,8 @@ def main(args: list[str] | None = None) -> None:
         with ending_by_signals():
             group.main(args, prog_name="bitx")
     except OSError as error:  # help that can't be written
+        if "--traceback" in (sys.argv if args is None else args):
+            raise
         with suppress(OSError):
             Failure(str(error)).show()
         sys.exit(1)
