@@ -73,3 +73,7 @@ class Opened(io.FileIO):
                 raise DumpError(f"ended {len(rest)} bytes early; was it truncated?", path=self.name)
             rest = rest[count:]
         return size
+
+    def __del__(self) -> None:
+        # Stores may be left open; HDF5 holds on to this for as long as it needs it.
+        self.close()

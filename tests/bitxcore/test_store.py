@@ -690,3 +690,21 @@ def test_a_store_that_is_truncated_after_it_was_opened(tmp_path: Path) -> None:
         os.truncate(path, 3000)
         with pytest.raises(DumpError, match=r"s\.h5: .*early; was it truncated\?"):
             store.table("t")
+
+
+def test_a_store_that_is_left_open(tmp_path: Path) -> None:
+    numbered(tmp_path / "s.h5", 1)
+    code = f"""
+import gc, os, warnings
+warnings.simplefilter("error")
+from bitxcore.store import Store
+def last():
+    return Store.open({str(tmp_path / "s.h5")!r}).table("t")["x"][-1]
+before = len(os.listdir("/proc/self/fd"))
+print([int(last()) for _ in range(5)])
+gc.collect()
+assert len(os.listdir("/proc/self/fd")) == before
+kept = Store.open({str(tmp_path / "s.h5")!r})
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.stdout, done.stderr) == ("[1, 1, 1, 1, 1]\n", "")
