@@ -92,6 +92,8 @@ class Selection:
         if self.include:
             included = any(fnmatchcase(tensor.name, pattern) for pattern in self.include)
             return None if included else "not included"
+        if tensor.fixed:
+            return tensor.fixed
         if len(dump) == 1 or tensor.is_weight:
             return None
         if tensor.is_weight is False:

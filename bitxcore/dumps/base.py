@@ -38,10 +38,13 @@ class Tensor(ABC):
         Whether a layer multiplies by it; None where the container can't tell.
     encoding : Encoding or None
         How integers stand for weights, as far as the container tells (ONNX graphs do).
+    fixed : str
+        Why it is no trained weight, though a layer multiplies by it; else empty.
     """
 
     row_step = 1  # rows that are stored, and so best read, together
     encoding: Encoding | None = None
+    fixed: str = ""
 
     def __init__(
         self,

@@ -23,7 +23,7 @@ from bitxcore.dumps.base import Dump, Replace, Tensor, TensorProgress
 from bitxcore.dumps.onnx_files import refuse_foreign
 from bitxcore.dumps.onnx_graph import Constant, Scope, scopes
 from bitxcore.dumps.onnx_nibbles import NIBBLES, NibbleTensor, pack_nibbles, packed_bytes
-from bitxcore.dumps.onnx_weights import Encoding, weight_uses
+from bitxcore.dumps.onnx_weights import Encoding, weight_uses, why_fixed
 from bitxcore.dumps.span import SpanTensor
 from bitxcore.dumps.trust import Place, Source, declared_bytes, inside, one_line, reading
 from bitxcore.dumps.writing import COPY_BYTES, copy_bytes, whole, write_blocks
@@ -187,6 +187,8 @@ class OnnxDump(Dump):
         super().__init__(path, "onnx", tensors)
         self.ignored = ignored
         for name, use in uses.items():
+            if name in tensors:
+                tensors[name].fixed = why_fixed(use.part.constant)
             if name in tensors and tensors[name].dtype.kind not in "fc" and use.coded:
                 tensors[name].encoding = Encoding(use.part, self)
 

@@ -58,12 +58,12 @@ class Operands:
     ----------
     weights : array_like, optional
         Output channel first: the layer's `weight_shape`; a `Linear` also takes
-        ``(filters, ...)`` with as many values. Floats, or integers.
+        ``(filters, ...)`` with as many values. Of a product of activations the second operand, columns
+        first: ``(batch * columns, inner)``. Floats, or integers.
     activations : array_like, optional
         The layer's input: ``(batch, channels, *size)`` of a convolution (without `batch`, if it is 1),
         ``(positions, features)`` of a linear layer; of a product of activations the first operand,
-        ``(batch, rows, inner)``. Floats, or integers. The second operand of such a product stands
-        in the place of the weights and is not among these.
+        ``(batch, rows, inner)``. Floats, or integers.
     weight_bits, activation_bits : int, optional
         Precision of integer operands, in which the sign bit counts where there are negative values; or of
         what floats are quantised to, sign bit included, where a machine looks at integers.
@@ -103,12 +103,12 @@ class Operands:
         """
         w, a = self.weights, self.activations
         if w is not None:
-            if not layer.has_weights:
-                raise TensorError("both operands are activations, but weights were given", layer=layer.name)
+            needed = layer.weight_shape if layer.has_weights else (layer.filters, layer.channels)
             flat = layer.operation == "linear" and w.ndim >= 1 and w.shape[0] == layer.filters
-            if w.shape != layer.weight_shape and not (flat and w.size == layer.parameters):
+            if w.shape != needed and not (flat and w.size == layer.parameters):
+                what = "weights" if layer.has_weights else "a second operand, in the place of weights,"
                 raise TensorError(
-                    f"weights must have shape {layer.weight_shape}, got {w.shape}",
+                    f"{what} must have shape {needed}, got {w.shape}",
                     layer=layer.name,
                     value=w.shape,
                 )

@@ -13,6 +13,8 @@ class Reads:
     ----------
     weights : bool
     activations : bool
+    second : bool
+        Whether it looks at the second operand of a product of activations as it looks at weights.
     float_activations : bool
         Whether it takes float activations as they are, even where a precision is given. Machines of fixed
         point get them quantised to that precision.
@@ -21,11 +23,12 @@ class Reads:
     --------
     >>> import hwmodel as hw
     >>> hw.accelerator("dadiannao").reads
-    Reads(weights=False, activations=False, float_activations=False)
+    Reads(weights=False, activations=False, second=False, float_activations=False)
     >>> hw.accelerator("bitx", serial="activations").reads.activations
     True
     """
 
     weights: bool = True
     activations: bool = False
+    second: bool = False
     float_activations: bool = False

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any, Protocol
 
+import numpy as np
 import numpy.typing as npt
 
 from bitxcore.errors import error_context
@@ -46,6 +48,8 @@ class LayerOperands:
     precision : Precision
     weight_note, activation_note : str
         Where they come from, if from a distribution; else empty.
+    second : ndarray, optional
+        Second operand of a product of activations, in the place of weights: ``(batch * columns, inner)``.
     """
 
     __repr__ = record_repr
@@ -56,16 +60,25 @@ class LayerOperands:
     precision: Precision = field(default_factory=Precision)
     weight_note: str = ""
     activation_note: str = ""
+    second: npt.NDArray[Any] | None = None
 
     def of(self, reader: Reader) -> Operands:
         """Operands that a machine gets; they do not depend on the other machines of a run."""
+        if reader.reads.second and self.second is not None:
+            return self._with_second
         if not reader.reads.activations:
             return self.bare
         return self.floats if reader.reads.float_activations else self.fixed
 
+    @cached_property
+    def _with_second(self) -> Operands:
+        return replace(self.bare, weights=self.second)
+
     def notes(self, reader: Reader) -> tuple[str, ...]:
         """Say where the operands that a machine depends on come from."""
+        arrives = reader.reads.second and self.second is not None
         notes = (
+            "the second operand is pruned as it arrives" if arrives else "",
             self.weight_note if reader.reads.weights else "",
             self.activation_note if reader.reads.activations else "",
             self.precision.note,
@@ -132,7 +145,18 @@ class OperandSource:
         if a is not None and precision.activation_bits is not None and a.dtype.kind == "f":
             with error_context(layer=layer.name):
                 a = fixed_point(a, precision.activation_bits).codes
-        return LayerOperands(Operands(w, a, **bits), floats, bare, precision, weight_note, activation_note)
+        fixed = Operands(w, a, **bits)
+        second = self._second(entry) if any(r.reads.second for r in readers or ()) else None
+        return LayerOperands(fixed, floats, bare, precision, weight_note, activation_note, second)
+
+    def _second(self, entry: NetworkLayer) -> npt.NDArray[Any] | None:
+        """Second operand of a product of activations, columns first, if it was recorded."""
+        if entry.layer.has_weights or not isinstance(self.traces, Traces):
+            return None
+        recorded = self.traces.second(entry.layer.name)
+        if recorded is None:
+            return None
+        return np.ascontiguousarray(np.swapaxes(recorded, -1, -2)).reshape(-1, recorded.shape[-2])
 
     def _precision(
         self, entry: NetworkLayer, w: npt.NDArray[Any] | None, a: npt.NDArray[Any] | None

@@ -10,6 +10,9 @@ from hwmodel.operands.operands import Operands
 from hwmodel.simulation.joining import join, not_run
 from hwmodel.simulation.results import LayerResult
 
+NO_SECOND = "both operands are activations: the second one is pruned as it arrives, which needs a trace of it"
+"""Why a machine does not run a product of activations of which it has no second operand."""
+
 
 def simulate(accelerator: Accelerator | str, layer: Layer, operands: Operands | None = None) -> LayerResult:
     """Simulate one layer on one accelerator.
@@ -44,6 +47,8 @@ def simulate(accelerator: Accelerator | str, layer: Layer, operands: Operands | 
     operands.check(layer)
     if (reason := machine.not_applicable(layer)) is not None:
         return not_run(machine, layer, reason)
+    if machine.reads.second and not layer.has_weights and operands.weights is None:
+        return not_run(machine, layer, NO_SECOND)
     if machine.reads.weights and layer.has_weights and operands.weights is None:
         raise TensorError(f"{machine.name} needs weights, none were given", layer=layer.name)
     if machine.reads.activations and operands.activations is None:

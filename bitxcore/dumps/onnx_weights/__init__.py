@@ -5,6 +5,7 @@ dequantising. Its output channel, its zero point and its scales follow from the 
 """
 
 from bitxcore.dumps.onnx_weights.encoding import Encoding
+from bitxcore.dumps.onnx_weights.fixed import why_fixed
 from bitxcore.dumps.onnx_weights.following import attributes_of, follow_all, is_fake_quantiser, stored
 from bitxcore.dumps.onnx_weights.moves import rearranged, transposed
 from bitxcore.dumps.onnx_weights.operands import MULTIPLIED, Operand, einsum_terms, multiplied, operand_value
@@ -45,4 +46,5 @@ __all__ = [
     "stored",
     "transposed",
     "weight_uses",
+    "why_fixed",
 ]

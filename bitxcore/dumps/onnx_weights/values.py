@@ -262,11 +262,11 @@ def numbers(value: Derived | Stopped | None) -> Array | None:
     """Numbers of a small value; None if they are not known."""
     if not isinstance(value, Derived) or value.size > MOST_INTEGERS:
         return None
-    arrays = {part.constant.name: _numbers(part.constant) for part in value.parts}
+    arrays = {part.constant.name: numbers_of(part.constant) for part in value.parts}
     return None if any(x is None for x in arrays.values()) else evaluate(value.recipe, arrays)
 
 
-def _numbers(constant: Constant) -> Array | None:
+def numbers_of(constant: Constant) -> Array | None:
     """Numbers of a small tensor that is held in the model itself."""
     import onnx
 

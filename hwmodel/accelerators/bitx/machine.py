@@ -193,9 +193,9 @@ class BitX(Accelerator):
 
     @property
     def reads(self) -> Reads:
-        """Weights; activations, as they are, where these are pruned."""
+        """Weights, or a second operand; activations, as they are, where these are pruned."""
         by_activations = self.serial == "activations"
-        return Reads(activations=by_activations, float_activations=by_activations)
+        return Reads(activations=by_activations, second=not by_activations, float_activations=by_activations)
 
     @property
     def number_format(self) -> str:
@@ -210,9 +210,7 @@ class BitX(Accelerator):
         return self.processing_elements * self.compute_units * self.group * self.rows_per_cycle / 16
 
     def not_applicable(self, layer: Layer) -> str | None:
-        """Refuse products of two activations: there is nothing to prune before run time."""
-        if not layer.has_weights:
-            return "both operands are activations: it has no weights, which are what is pruned"
+        """Refuse what has no windows, where activations are pruned."""
         if self.serial == "activations" and not isinstance(layer, (Conv, Linear)):
             return f"serial='activations': the positions of {layer.operation} read no windows of its input"
         return None
@@ -253,7 +251,7 @@ class BitX(Accelerator):
         """
         fmt = serial_format(operands, self.serial, self.format)
         plain = plain_bits(layer, operands, fmt, self.serial)
-        if self.weights_in_dram == "plain":
+        if self.weights_in_dram == "plain" or not layer.has_weights:
             return plain
         assert operands.weights is not None
         assert on_chip.kept_rows_histogram is not None

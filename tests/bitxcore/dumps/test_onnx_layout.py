@@ -215,3 +215,25 @@ def test_a_shared_weight_takes_its_first_layer(tmp_path):
     assert layouts(tmp_path, shared[::-1], w=w)["w"] == Layout(1)
     tied = [node("Gather", ["w", "i"], ["x2"]), node("Gemm", ["x2", "w"], ["y"], transB=1)]
     assert layouts(tmp_path, tied, w=w)["w"] == Layout(0)
+
+
+def test_fixed_transforms_are_left_alone_unless_they_are_included(tmp_path):
+    from bitxcore.batch import Selection
+
+    stored = {
+        "m.22.dfl.conv.weight": np.arange(16, dtype="f4").reshape(1, 16, 1, 1),
+        "_model.stft.forward_basis_buffer": np.ones((16, 16, 1, 1), "f4"),
+        "head.weight": np.ones((1, 16, 1, 1), "f4"),
+    }
+    nodes = [node("Conv", ["x", name], [f"y{i}"]) for i, name in enumerate(stored)]
+    nodes.append(node("Concat", [f"y{i}" for i in range(len(stored))], ["y"], axis=1))
+    save_model(tmp_path / "m.onnx", nodes, [from_array(v, k) for k, v in stored.items()], [1, 16, 2, 2])
+    dump = open_dump(tmp_path / "m.onnx")
+    assert all(tensor.is_weight for tensor in dump.values())
+    chosen = Selection().choose(dump)
+    assert [tensor.name for tensor in chosen.tensors] == ["head.weight"]
+    assert chosen.left_out == {
+        "m.22.dfl.conv.weight": "a fixed kernel, 0 to 15",
+        "_model.stft.forward_basis_buffer": "a fixed transform, by its name",
+    }
+    assert len(Selection(include=("*",)).choose(dump).tensors) == 3

@@ -679,3 +679,31 @@ def test_a_workload_is_traced_with_the_sizes_it_was_loaded_with(tmp_path):
     table = hw.load_network("resnet18")
     with pytest.raises(OptionError, match="'resnet18' comes from no file"):
         hw.trace(table, images, tmp_path / "no.h5")
+
+
+def test_bitx_prunes_second_operands_that_were_recorded(tmp_path):
+    nodes = [
+        make.make_node("Transpose", ["k"], ["t"], perm=[0, 2, 1]),
+        make.make_node("MatMul", ["q", "t"], ["y"], name="scores"),
+    ]
+    path = save(tmp_path / "a.onnx", nodes, {"q": [3, 10, 6], "k": [3, 9, 6]}, {}, ("y",))
+    q, k = floats(3, 10, 6), floats(3, 9, 6)
+    network = hw.load_network(path)
+    (without,) = hw.simulate_network("bitx", network).layers
+    assert "needs a trace" in without.reason
+    hw.trace(path, {"q": q, "k": k}, tmp_path / "t.h5")
+    (row,) = hw.simulate_network("bitx", network, traces=tmp_path / "t.h5").layers
+    assert "the second operand is pruned as it arrives" in row.notes
+    columns = hw.Operands(weights=k.reshape(-1, 6))
+    assert row.cycles == hw.simulate("bitx", network.layers[0].layer, columns).cycles
+    swapped = hw.simulate_network("bitx", network, traces=tmp_path / "t.h5", activations=None)
+    assert swapped.layers[0].cycles == row.cycles
+
+
+def test_a_second_operand_costs_what_equal_weights_cost():
+    k = floats(12, 7)
+    product = hw.MatMul("m", rows=20, inner=7, columns=12)
+    linear = hw.Linear("m", in_features=7, out_features=12, positions=20)
+    rows = [hw.simulate("bitx", layer, hw.Operands(weights=k)) for layer in (product, linear)]
+    assert rows[0].cycles == rows[1].cycles
+    assert rows[0].energy_j == rows[1].energy_j

@@ -25,7 +25,11 @@ def floats(*shape):
             {"weights": np.array([[1, 2], [3, -9]], np.int8), "weight_bits": 4},
             r"weights \[3\] = -9 does not fit 4 bits",
         ),
-        (hw.MatMul("m", 2, 2, 2), {"weights": floats(2, 2)}, "both operands are activations"),
+        (
+            hw.MatMul("m", 2, 2, 2),
+            {"weights": floats(3, 2)},
+            "a second operand, in the place of weights, must have shape",
+        ),
     ],
 )
 def test_operands_must_fit_the_layer(layer, operands, message):
