@@ -15,8 +15,9 @@ import numpy.typing as npt
 from bitxcore.dumps.base import Dump, Replace, Tensor, TensorProgress
 from bitxcore.dumps.shards import INDEX_SUFFIX, ShardsDump
 from bitxcore.dumps.trust import check_link, reading
+from bitxcore.dumps.writing import copy_into
 from bitxcore.errors import DumpError
-from bitxcore.files import atomic_directory
+from bitxcore.files import atomic_directory, is_temporary
 
 
 def find_dumps(folder: Path, is_dump: Callable[[Path], bool]) -> list[Path]:
@@ -43,6 +44,23 @@ def find_dumps(folder: Path, is_dump: Callable[[Path], bool]) -> list[Path]:
                 Path(root) / name for name in names if not name.startswith(".") and is_dump(Path(root) / name)
             ]
     return sorted(found)
+
+
+def find_beside(folder: Path, parts: Iterable[Path]) -> dict[str, Path]:
+    """List the files below `folder` other than `parts`, by their relative names.
+
+    Hidden folders, such as those of Git, and folders that are links are passed over.
+    """
+    known = {os.path.abspath(part) for part in parts}
+    found = {}
+    with reading(folder):
+        for root, folders, names in os.walk(folder):
+            folders[:] = sorted(name for name in folders if not name.startswith("."))
+            for name in sorted(names):
+                path = Path(root) / name
+                if os.path.abspath(path) not in known and not is_temporary(name):
+                    found[path.relative_to(folder).as_posix()] = path
+    return found
 
 
 def open_directory(folder: Path, paths: list[Path], open_one: Callable[[Path], Dump]) -> DirectoryDump:
@@ -129,3 +147,5 @@ class DirectoryDump(Dump):
                     member.rewrite_into(target.parent, replace_renamed, progress_renamed)
                 else:
                     member.rewrite(target, replace_renamed, progress_renamed)
+            for name, path in self.beside.items():
+                copy_into(folder, name, path)

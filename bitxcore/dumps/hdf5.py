@@ -74,16 +74,15 @@ class _Mapped(SpanTensor):
 
     session: Session
 
-    def view_rows(self, start: int, stop: int) -> npt.NDArray[Any]:
-        """Map ``[start:stop]`` of axis 0, where the file has it as memory would."""
+    def _read(self, start: int, stop: int) -> npt.NDArray[Any]:
         with reading(self.place):
             self.session.check_open()
-        return super().view_rows(start, stop)
+        return super()._read(start, stop)
 
-    def _copy(self, index: Any) -> npt.NDArray[Any]:
+    def _filled(self, start: int, buffer: npt.NDArray[np.uint8], shape: tuple[int, ...]) -> npt.NDArray[Any]:
         with reading(self.place):
             self.session.check_open()
-        return super()._copy(index)
+        return super()._filled(start, buffer, shape)
 
 
 def open_hdf5(path: Path) -> Hdf5Dump:

@@ -299,14 +299,10 @@ class _StoredArray(MemberArray):
         """Read ``[start:stop]`` of axis 0, touching those bytes only."""
         return self._span.read_rows(start, stop)
 
-    def view_rows(self, start: int, stop: int) -> npt.NDArray[Any]:
-        """Map ``[start:stop]`` of axis 0; what is mapped is not held against the member's checksum."""
-        return self._span.view_rows(start, stop)
-
     def blocks(self, nbytes: int = BLOCK_BYTES, *, views: bool = False) -> Iterator[npt.NDArray[Any]]:
-        """Read the values once, front to back, in runs of whole rows."""
+        """Read the values once, front to back; views are not held against the member's checksum."""
         if views:
-            return Tensor.blocks(self, nbytes, views=True)
+            return self._span.blocks(nbytes, views=True)
         if self.header.order == "F":
             with self._values() as stream:
                 stream.skip(self.nbytes)  # for the checksum

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import stat
 from collections.abc import Iterator, Sequence
@@ -63,17 +64,36 @@ class Source:
             status = path.stat()
         if not stat.S_ISREG(status.st_mode):
             raise DumpError("is not a regular file", path=path)
-        return cls(path, status.st_size, (status.st_dev, status.st_ino, status.st_mtime_ns))
+        return cls(path, *_size_and_stamp(status))
 
     def check(self) -> None:
         """Raise if the file is no longer the one whose header was read."""
         if Source.of(self.path) != self:
             raise DumpError("has changed since it was opened", path=self.path)
 
+    @contextmanager
+    def open(self) -> Iterator[io.FileIO]:
+        """Open the file, unbuffered; an error if it has changed, be it before or until the block ends."""
+        with reading(self.path):
+            file = io.FileIO(self.path)
+        with file:
+            self.check_open(file)
+            yield file
+            self.check_open(file)
+
+    def check_open(self, file: io.FileIO) -> None:
+        """Raise if what is open is no longer the file whose header was read."""
+        if _size_and_stamp(os.fstat(file.fileno())) != (self.size, self.stamp):
+            raise DumpError("has changed since it was opened", path=self.path)
+
     def start(self, nbytes: int) -> bytes:
         """Return at most the first `nbytes` bytes."""
         with reading(self.path), self.path.open("rb") as file:
             return file.read(min(nbytes, self.size))
+
+
+def _size_and_stamp(status: os.stat_result) -> tuple[int, tuple[int, int, int]]:
+    return status.st_size, (status.st_dev, status.st_ino, status.st_mtime_ns)
 
 
 class UnsupportedError(DumpError):
@@ -101,6 +121,28 @@ def reading(where: Place | Path) -> Iterator[None]:
             raise
         with error_context(path=place.path, tensor=place.tensor, part=place.part):
             raise
+
+
+def read_small(path: Path, what: str, most: int) -> bytes:
+    """Read a whole file that holds text, which is taken into memory many times its size.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+    what : str
+        In words, e.g. ``"a network's table"``.
+    most : int
+        Bytes.
+
+    Raises
+    ------
+    DumpError
+        If it is not a regular file, has more bytes or can't be read.
+    """
+    source = Source.of(path)
+    if source.size > most:
+        raise DumpError(f"{what} has at most {most} bytes, got {source.size}", path=path, value=source.size)
+    return source.start(source.size)
 
 
 @contextmanager

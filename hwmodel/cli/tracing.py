@@ -57,6 +57,12 @@ MIB = 1 << 20
     show_default=True,
     help="MiB of activations to hold at once; the model runs as often as that takes.",
 )
+@click.option(
+    "--timeout",
+    type=click.FloatRange(0, min_open=True),
+    metavar="SECONDS",
+    help="Stop a run that takes longer, with an error; nothing is then written.  [default: no limit]",
+)
 @json_option
 def command(
     model: str,
@@ -69,6 +75,7 @@ def command(
     std: tuple[float, ...] | None,
     channels: str,
     memory: int,
+    timeout: float | None,
     as_json: bool,
 ) -> None:
     """Run an ONNX model and record the input of every layer.
@@ -79,6 +86,7 @@ def command(
     from bitxcore.dumps.trust import parsing
     from hwmodel import Scaling, trace
     from hwmodel.cli import output as out
+    from hwmodel.cli.ending import ending_after
     from hwmodel.cli.progress import progress
     from hwmodel.cli.workload_options import input_shapes, named_inputs
 
@@ -86,7 +94,7 @@ def command(
     shapes = input_shapes(input_size)
     own = Scaling()
     scaling = Scaling(own.scale if scale is None else scale, mean or own.mean, std or own.std, channels)
-    with parsing(model), progress(None, "trace") as bar:
+    with parsing(model), ending_after(timeout, f"{model}: the trace"), progress(None, "trace") as bar:
         result = trace(
             model,
             given,

@@ -78,7 +78,7 @@ def test_damaged_tables_are_named(tmp_path, text, message):
 
 
 def test_a_missing_table(tmp_path):
-    with pytest.raises(DumpError, match=r"none\.json: can't be read: No such file"):
+    with pytest.raises(DumpError, match=r"none\.json: does not exist"):
         read_table(tmp_path / "none.json")
 
 
