@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, MutableMapping
 from typing import Any
 
 import numpy as np
@@ -205,8 +205,8 @@ def _is_argument(value: Derived) -> bool:
 
 
 def follow_all(
-    nodes: Iterable[Any], values: dict[str, Derived | Stopped], given: Attributes | None = None
-) -> dict[str, Derived | Stopped]:
+    nodes: Iterable[Any], values: MutableMapping[str, Derived | Stopped], given: Attributes | None = None
+) -> MutableMapping[str, Derived | Stopped]:
     """Follow through nodes in their order; `values` grows by what is found, and is returned."""
     for node in nodes:
         for name, value in follow(node, values, given).items():

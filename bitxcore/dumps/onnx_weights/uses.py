@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections import ChainMap
+from collections.abc import Iterable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -38,7 +39,7 @@ class Use:
     coded: bool
 
 
-Found = dict[str, Derived | Stopped]
+Found = MutableMapping[str, Derived | Stopped]
 
 
 def weight_uses(
@@ -63,12 +64,13 @@ def weight_uses(
     found = list(scopes)
     bodies = {scope.prefix: scope for scope in found if scope.function}
     search = _Search({(f.domain, f.name): (f, bodies.get(f"{f.domain}.{f.name}/")) for f in functions})
-    visible: dict[int, Found] = {}
+    visible: dict[int, ChainMap[str, Derived | Stopped]] = {}
     for scope in found:
         if scope.function or (scope.outer and id(scope.outer) not in visible):
             continue
-        values: Found = dict(visible[id(scope.outer)]) if scope.outer else {}
-        values |= _constants(scope)
+        # A chain: thousands of branches must not copy all that they could see.
+        outer = visible[id(scope.outer)].maps if scope.outer else []
+        values = ChainMap[str, Derived | Stopped]({**_constants(scope)}, *outer)
         search.through(scope.nodes, values)
         visible[id(scope)] = values
     return search.uses, search.stopped
@@ -92,7 +94,7 @@ class _Search:
         for node in nodes:
             function = self.functions.get((node.domain, node.op_type))
             if function is not None:
-                values |= self._call(node, *function, values, given, depth)
+                values.update(self._call(node, *function, values, given, depth))
                 continue
             if node.domain in STANDARD:
                 attributes = attributes_of(node, given)
@@ -107,7 +109,7 @@ class _Search:
                             if layout is not None:
                                 use = Use(layout, part, value.coded)
                                 self.uses.setdefault(part.constant.name, use)
-            values |= follow(node, values, given)
+            values.update(follow(node, values, given))
 
     def _call(
         self,

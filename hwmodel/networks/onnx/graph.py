@@ -157,12 +157,11 @@ class Graph:
         return (tensor.doc_string if tensor is not None else "") or name
 
     @cached_property
-    def made_of(self) -> dict[str, Derived | Stopped]:
+    def made_of(self) -> ChainMap[str, Derived | Stopped]:
         """What values are made of that come from stored tensors only, as a dump's reader follows them."""
-        values: dict[str, Derived | Stopped] = dict(self.outer.made_of) if self.outer else {}
-        for name in {name for node in self.nodes for name in node.output} & set(values):
-            del values[name]  # another value of that name
-        return follow_all(self.nodes, values | self._held)
+        values = ChainMap(dict(self._held), *(self.outer.made_of.maps if self.outer else ()))
+        follow_all(self.nodes, values)
+        return values
 
 
 def _held_constants(graph: Any) -> dict[str, Derived | Stopped]:
