@@ -45,7 +45,7 @@ _READ: dict[int, Callable[[Any], Any]] = {
 
 _ARITHMETIC = {"Add": np.add, "Sub": np.subtract, "Mul": np.multiply}
 
-Values = Mapping[str, Derived | Stopped]
+Values = Mapping[str, Derived | Stopped | None]
 
 
 def is_fake_quantiser(node: Any) -> bool:
@@ -205,10 +205,14 @@ def _is_argument(value: Derived) -> bool:
 
 
 def follow_all(
-    nodes: Iterable[Any], values: MutableMapping[str, Derived | Stopped], given: Attributes | None = None
-) -> MutableMapping[str, Derived | Stopped]:
-    """Follow through nodes in their order; `values` grows by what is found, and is returned."""
+    nodes: Iterable[Any],
+    values: MutableMapping[str, Derived | Stopped | None],
+    given: Attributes | None = None,
+) -> None:
+    """Follow through nodes in their order; `values` grows by what is found."""
     for node in nodes:
-        for name, value in follow(node, values, given).items():
-            values[name] = value
-    return values
+        found = follow(node, values, given)
+        values.update(found)
+        for name in node.output:
+            if name not in found and name in values:
+                values[name] = None  # another value than the outer one of that name

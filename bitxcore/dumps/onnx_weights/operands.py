@@ -119,7 +119,7 @@ def multiplied(node: Any, attributes: Attributes) -> tuple[Operand, ...]:
 
 
 def operand_value(
-    node: Any, attributes: Attributes, operand: Operand, values: Mapping[str, Derived | Stopped]
+    node: Any, attributes: Attributes, operand: Operand, values: Mapping[str, Derived | Stopped | None]
 ) -> Derived | Stopped | None:
     """Give what an operand is made of: without its zero point, and unpacked.
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from bitxcore.dumps.onnx_graph import Scope
-from bitxcore.dumps.onnx_weights.following import STANDARD, attributes_of, follow, stored
+from bitxcore.dumps.onnx_weights.following import STANDARD, attributes_of, follow_all, stored
 from bitxcore.dumps.onnx_weights.moves import Attributes
 from bitxcore.dumps.onnx_weights.operands import layout_of, multiplied, operand_value
 from bitxcore.dumps.onnx_weights.values import Derived, Origin, Stopped
@@ -39,7 +39,7 @@ class Use:
     coded: bool
 
 
-Found = MutableMapping[str, Derived | Stopped]
+Found = MutableMapping[str, Derived | Stopped | None]
 
 
 def weight_uses(
@@ -64,13 +64,13 @@ def weight_uses(
     found = list(scopes)
     bodies = {scope.prefix: scope for scope in found if scope.function}
     search = _Search({(f.domain, f.name): (f, bodies.get(f"{f.domain}.{f.name}/")) for f in functions})
-    visible: dict[int, ChainMap[str, Derived | Stopped]] = {}
+    visible: dict[int, ChainMap[str, Derived | Stopped | None]] = {}
     for scope in found:
         if scope.function or (scope.outer and id(scope.outer) not in visible):
             continue
         # A chain: thousands of branches must not copy all that they could see.
         outer = visible[id(scope.outer)].maps if scope.outer else []
-        values = ChainMap[str, Derived | Stopped]({**_constants(scope)}, *outer)
+        values = ChainMap[str, Derived | Stopped | None]({**_constants(scope)}, *outer)
         search.through(scope.nodes, values)
         visible[id(scope)] = values
     return search.uses, search.stopped
@@ -109,7 +109,7 @@ class _Search:
                             if layout is not None:
                                 use = Use(layout, part, value.coded)
                                 self.uses.setdefault(part.constant.name, use)
-            values.update(follow(node, values, given))
+            follow_all([node], values, given)
 
     def _call(
         self,

@@ -157,9 +157,11 @@ class Graph:
         return (tensor.doc_string if tensor is not None else "") or name
 
     @cached_property
-    def made_of(self) -> ChainMap[str, Derived | Stopped]:
+    def made_of(self) -> ChainMap[str, Derived | Stopped | None]:
         """What values are made of that come from stored tensors only, as a dump's reader follows them."""
-        values = ChainMap(dict(self._held), *(self.outer.made_of.maps if self.outer else ()))
+        values = ChainMap[str, Derived | Stopped | None](
+            {**self._held}, *(self.outer.made_of.maps if self.outer else ())
+        )
         follow_all(self.nodes, values)
         return values
 
