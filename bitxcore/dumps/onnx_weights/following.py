@@ -213,6 +213,6 @@ def follow_all(
     for node in nodes:
         found = follow(node, values, given)
         values.update(found)
-        for name in node.output:
+        for name in node.output if node.op_type != "Constant" else ():
             if name not in found and name in values:
                 values[name] = None  # another value than the outer one of that name

@@ -159,9 +159,8 @@ class Graph:
     @cached_property
     def made_of(self) -> ChainMap[str, Derived | Stopped | None]:
         """What values are made of that come from stored tensors only, as a dump's reader follows them."""
-        values = ChainMap[str, Derived | Stopped | None](
-            {**self._held}, *(self.outer.made_of.maps if self.outer else ())
-        )
+        outer = self.outer.made_of.maps if self.outer else []
+        values = ChainMap[str, Derived | Stopped | None]({**self._held}, *outer)
         follow_all(self.nodes, values)
         return values
 
