@@ -264,7 +264,7 @@ def test_tables_need_a_dump(bitx):
     usage = bitx("simulate", "resnet18", code=2)
     assert "bitx simulate DUMP --network resnet18" in usage.stderr
     message = bitx.error("simulate", "resnet17")
-    assert "network 'resnet17' is neither a file (.onnx, .json) nor one of" in message
+    assert "network 'resnet17' is neither a file (.onnx, .json, .csv) nor one of" in message
 
 
 def table(tmp_path):
