@@ -92,9 +92,10 @@ def open_workload(
     path = Path(network or model)
     elsewhere = weights is not None
     with ExitStack() as stack:
+        given: Mapping[str, Any] = {}
         opened = None if traces is None else stack.enter_context(open_traces(traces))
         if opened is not None and Path(model).suffix == ".onnx" and not input_size and not sizes:
-            input_size = opened.input_sizes
+            input_size, given = opened.input_sizes, opened.given
         dump = None
         if not elsewhere and (network is not None or Path(model).suffix == ".onnx" or not is_network(model)):
             dump = stack.enter_context(open_dump(model))
@@ -106,7 +107,7 @@ def open_workload(
                 if positions is not None or exclude:
                     raise SurplusError(("positions", "exclude"), "are for dumps without layer shapes")
                 source = path if network or dump else model
-                known = None
+                known = given or None
                 if inputs is not None:
                     if path.suffix != ".onnx":
                         raise SurplusError(("inputs",), "are for ONNX models")

@@ -10,8 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from bitxcore.dumps.onnx_weights.operands import pack_codes, unpack
-from bitxcore.dumps.onnx_weights.scaling import narrowest
-from bitxcore.dumps.onnx_weights.values import Array, Factor, Origin, evaluate
+from bitxcore.dumps.onnx_weights.scaling import as_integers, narrowest
+from bitxcore.dumps.onnx_weights.values import Array, Factor, Origin, Spread, evaluate, sources
 from bitxcore.errors import TensorError
 
 _BITS = {2: 8, 3: 8, 4: 16, 5: 16, 6: 32, 7: 64, 12: 32, 13: 64, 21: 4, 22: 4}
@@ -39,6 +39,7 @@ class Encoding:
         self._part = part
         self._tensors = tensors
         self._shape = part.constant.shape
+        self._spread: dict[int, Array] = {}
 
     def __repr__(self) -> str:
         what = [name for name in ("zero_point", "scales", "packing") if getattr(self._part, name)]
@@ -47,7 +48,14 @@ class Encoding:
     @property
     def unknown(self) -> str:
         """Why the codes are not known; else empty."""
-        return self._part.unknown
+        zero = self._part.zero_point
+        if self._part.unknown or zero is None or (zero.known is not None and zero.spread is None):
+            return self._part.unknown
+        try:
+            self._less_zero_point(np.zeros(self._shape, np.uint8), self._zero_point())
+        except TensorError as error:
+            return error.message
+        return ""
 
     @property
     def bits(self) -> int:
@@ -157,7 +165,7 @@ class Encoding:
         zero = self._part.zero_point
         if zero is None or self._part.packing:
             return np.zeros((), np.int32)
-        return self._aligned(zero).astype(np.int32)
+        return as_integers(self._aligned(zero))
 
     def _less_zero_point(self, stored: Array, zero: Array) -> Array:
         if packing := self._part.packing:
@@ -167,6 +175,11 @@ class Encoding:
     def _aligned(self, factor: Factor) -> Array:
         """Values of a factor, shaped to broadcast to the tensor."""
         values = np.asarray(evaluate(factor.recipe, self._tensors))
+        if factor.spread is not None:
+            if id(factor) not in self._spread:
+                scale = factor is not self._part.zero_point
+                self._spread[id(factor)] = self._brought_back(factor.spread, values, scale)
+            return self._spread[id(factor)]
         kept = [axis for axis in factor.axes if axis is not None]
         order = sorted(range(len(kept)), key=kept.__getitem__)
         lengths = [n for n, axis in zip(values.shape, factor.axes, strict=True) if axis is not None]
@@ -181,6 +194,29 @@ class Encoding:
             return spread
         whole = np.repeat(spread, factor.block, axis=factor.along)
         return whole[(slice(None),) * factor.along + (slice(self._shape[factor.along]),)]
+
+    def _brought_back(self, spread: Spread, values: Array, scale: bool) -> Array:
+        """Bring values that apply to a moved tensor to the tensor's own elements; 0 or 1 where none applies.
+
+        Raises
+        ------
+        TensorError
+            If several zero points apply to one element.
+        """
+        name, size = self._part.constant.name, prod(self._shape)
+        others = {n: np.zeros(self._tensors[n].shape, np.int8) for n in sources(spread.places) if n != name}
+        ids = np.arange(1, size + 1, dtype=np.int32 if size < 1 << 31 else np.int64).reshape(self._shape)
+        places = evaluate(spread.places, others | {name: ids}).reshape(-1)
+        if spread.block > 1:
+            cut = (slice(None),) * spread.axis + (slice(spread.shape[spread.axis]),)
+            values = np.repeat(values, spread.block, axis=spread.axis)[cut]
+        applied = np.broadcast_to(values, spread.shape).reshape(-1)[places > 0]
+        places = places[places > 0] - 1
+        found = np.full(size, scale, values.dtype)
+        found[places] = applied
+        if not scale and not np.array_equal(found[places], applied):
+            raise TensorError("several are subtracted from one number")
+        return found.reshape(self._shape)
 
 
 def _rows(factor: Array, rows: slice | None) -> Array:

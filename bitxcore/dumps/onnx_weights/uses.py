@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections import ChainMap
 from collections.abc import Iterable, Mapping, MutableMapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from bitxcore.dumps.onnx_graph import Scope
-from bitxcore.dumps.onnx_weights.following import STANDARD, attributes_of, follow_all, stored
-from bitxcore.dumps.onnx_weights.moves import Attributes
+from bitxcore.dumps.onnx_weights.following import STANDARD, attributes_of, follow_all, holds_integers, stored
+from bitxcore.dumps.onnx_weights.moves import Attributes, agreed
 from bitxcore.dumps.onnx_weights.operands import layout_of, multiplied, operand_value
 from bitxcore.dumps.onnx_weights.values import Derived, Origin, Stopped
 from bitxcore.groups import Layout
@@ -107,9 +107,17 @@ class _Search:
                         for part in value.parts:
                             layout = layout_of(node, attributes, operand, value, part)
                             if layout is not None:
-                                use = Use(layout, part, value.coded)
-                                self.uses.setdefault(part.constant.name, use)
+                                self._note(Use(layout, part, holds_integers(part.constant)))
             follow_all([node], values, given)
+
+    def _note(self, use: Use) -> None:
+        """Note a use; the first one counts, but all must subtract the same zero point."""
+        name = use.part.constant.name
+        if name in self.uses and use.coded:
+            use = replace(self.uses[name], part=agreed(self.uses[name].part, use.part))
+        elif name in self.uses:
+            return
+        self.uses[name] = use
 
     def _call(
         self,

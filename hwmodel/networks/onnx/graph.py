@@ -123,6 +123,7 @@ class Graph:
                 self.decided.update(node.output)
         self.runs = PartRuns(proxy(self))  # a cycle would keep given inputs until some collection
         self._held = _held_constants(graph)
+        self._lent = {t.name for t in graph.initializer if not t.doc_string} if outer else set()
         self.notes: tuple[str, ...] = ()
 
     def need(self, names: Iterable[str], multiplies: Callable[[Any], object]) -> None:
@@ -160,7 +161,12 @@ class Graph:
     def made_of(self) -> ChainMap[str, Derived | Stopped | None]:
         """What values are made of that come from stored tensors only, as a dump's reader follows them."""
         outer = self.outer.made_of.maps if self.outer else []
-        values = ChainMap[str, Derived | Stopped | None]({**self._held}, *outer)
+        # What a body was given the value of is still made of what it is made of outside.
+        lent = {name for name in self._lent if any(name in values for values in outer)}
+        held: dict[str, Derived | Stopped | None] = {
+            name: value for name, value in self._held.items() if name not in lent
+        }
+        values = ChainMap[str, Derived | Stopped | None](held, *outer)
         follow_all(self.nodes, values)
         return values
 
