@@ -45,7 +45,7 @@ class Multiplied:
 
 @dataclass
 class Drawn:
-    """One graph, in one mode."""
+    """One graph, in one mode; `outputs` is the axis of its result's channels, where that is of floats."""
 
     paths: Paths
     node: object
@@ -53,6 +53,7 @@ class Drawn:
     x: tuple[str, tuple[int, ...]]
     y: int
     domain: str = ""
+    outputs: int | None = None
 
 
 def along(axis: int) -> Callable[[tuple[int, ...]], np.ndarray]:
@@ -92,7 +93,15 @@ def matmul(p: Paths) -> Drawn:
         matrices = v.reshape(-1, *v.shape[-2:])
         return [matrix if left else matrix.T for matrix in matrices]
 
-    return Drawn(p, node, [Multiplied(w, kind, shape, layers, along(axis))], ("f4", x), T.FLOAT, domain)
+    return Drawn(
+        p,
+        node,
+        [Multiplied(w, kind, shape, layers, along(axis))],
+        ("f4", x),
+        T.FLOAT,
+        domain,
+        -2 if left else -1,
+    )
 
 
 def gemm(p: Paths) -> Drawn:
@@ -108,7 +117,7 @@ def gemm(p: Paths) -> Drawn:
     node = oh.make_node("Gemm", inputs, ["y"], "layer", **attributes)
     first = bool(left) != bool(flip)
     operand = Multiplied(w, kind, shape, lambda v: [v if first else v.T], along(0 if first else 1))
-    return Drawn(p, node, [operand], ("f4", (k, n) if left else (m, k)), T.FLOAT)
+    return Drawn(p, node, [operand], ("f4", (k, n) if left else (m, k)), T.FLOAT, "", 0 if left else 1)
 
 
 def conv(p: Paths) -> Drawn:
@@ -120,7 +129,7 @@ def conv(p: Paths) -> Drawn:
     inputs = ["x", w, *([p.other(np.zeros(out, "f4"))] if p.chance(0.3) else [])]
     node = oh.make_node("Conv", inputs, ["y"], "layer", group=groups)
     operand = Multiplied(w, kind, shape, lambda v: [v], along(0))
-    return Drawn(p, node, [operand], ("f4", (1, inner * groups, *[6] * ndim)), T.FLOAT)
+    return Drawn(p, node, [operand], ("f4", (1, inner * groups, *[6] * ndim)), T.FLOAT, "", 1)
 
 
 def conv_transpose(p: Paths) -> Drawn:
@@ -139,7 +148,7 @@ def conv_transpose(p: Paths) -> Drawn:
         return along(1)(s) + (group * s[1]).reshape(-1, *[1] * (len(s) - 1))
 
     operand = Multiplied(w, kind, shape, layers, channel, groups)
-    return Drawn(p, node, [operand], ("f4", (1, inner, *[4] * ndim)), T.FLOAT)
+    return Drawn(p, node, [operand], ("f4", (1, inner, *[4] * ndim)), T.FLOAT, "", 1)
 
 
 def recurrent(p: Paths) -> Drawn:
@@ -165,7 +174,7 @@ def einsum(p: Paths) -> Drawn:
     w = p.value(kind, shape, DEPTH)
     node = oh.make_node("Einsum", ["x", w], ["y"], "layer", equation=f"bk,{'nk' if flip else 'kn'}->bn")
     operand = Multiplied(w, kind, shape, lambda v: [v if flip else v.T], along(0 if flip else 1))
-    return Drawn(p, node, [operand], ("f4", (b, k)), T.FLOAT)
+    return Drawn(p, node, [operand], ("f4", (b, k)), T.FLOAT, "", 1)
 
 
 def integers_of(p: Paths, kind: str, shape, axis: int):

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import hwmodel as hw
-from bitxcore.dumps import open_dump
+from bitxcore.dumps import open_dump, save
 from bitxcore.dumps.onnx_weights import evaluate, sources
 from bitxcore.groups import Layout
 
@@ -25,13 +25,13 @@ from tests.hwmodel.networks.random_weight_layers import (  # noqa: E402
 UNKNOWN = "the weights' zero point is not known"
 
 
-def run(model):
+def run(model, feeds=None):
     options = ort.SessionOptions()
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
     options.log_severity_level = 4
     options.intra_op_num_threads = 1
     session = ort.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
-    return session.run(None, {})
+    return session.run(None, feeds or {})
 
 
 def in_integers(operand, value):
@@ -144,6 +144,56 @@ def filters_of(shape, layout):
 def one_to_one(filters, channels):
     pairs = set(zip(filters.tolist(), channels.tolist(), strict=True))
     return len(pairs) == len({f for f, _ in pairs}) == len({c for _, c in pairs})
+
+
+def clears(seed, folder):
+    """Clear a filter of the only weights of a graph: its output channel is cleared, no other; 1 if tried."""
+    drawn, ids = draw(seed), draw(seed, "ids")
+    if drawn.outputs is None or len(drawn.paths.weights) > 1:
+        return 0
+    ((_, (first, array)),) = drawn.paths.weights.items()
+    rounded = array.dtype.kind == "f" and drawn.operands[0].kind != "f4"  # a float 0 is a code of its own
+    if rounded or not array.ndim:
+        return 0
+    (places,) = run(operands_model(ids))
+    channels = drawn.operands[0].channel(places.shape)
+    path = folder / "whole.onnx"
+    onnx.save(whole_model(drawn, "graph"), path)
+    dump = open_dump(path)
+    (tensor,) = (tensor for tensor in dump.values() if tensor.is_weight)
+    if places.min() < 1 or (tensor.encoding and tensor.encoding.unknown):
+        return 0
+    filters = filters_of(array.shape, tensor.layout)[places.astype(int) - first]
+    if not one_to_one(filters.reshape(-1), channels.reshape(-1)):
+        return 0
+    chosen = int(filters.flat[0])
+    save(dump, folder / "cleared.onnx", lambda t: cleared(t, chosen) if t is tensor else None)
+    x = {"x": np.random.default_rng(seed).uniform(1, 2, drawn.x[1]).astype("f4")}
+    before, after = (
+        np.moveaxis(run(onnx.load(file), x)[0], drawn.outputs, 0) for file in (path, folder / "cleared.onnx")
+    )
+    channel = int(channels[filters == chosen][0])
+    np.testing.assert_allclose(after[channel], 0, atol=1e-5)
+    np.testing.assert_array_equal(np.delete(after, channel, 0), np.delete(before, channel, 0))
+    return 1
+
+
+def cleared(tensor, chosen):
+    stored = tensor.read()
+    codes = stored if tensor.encoding is None else tensor.encoding.codes(stored)[0]
+    turned = tensor.layout.turn(codes).copy()
+    turned[chosen] = 0
+    new = tensor.layout.restore(turned)
+    return new if tensor.encoding is None else tensor.encoding.stored(new, stored)
+
+
+def test_filters_are_output_channels(tmp_path):
+    assert sum(clears(seed, tmp_path) for seed in range(250)) > 25
+
+
+@pytest.mark.slow
+def test_many_filters_are_output_channels(tmp_path):
+    assert sum(clears(seed, tmp_path) for seed in range(250, 2250)) > 200
 
 
 def check_many(seeds, folder):
