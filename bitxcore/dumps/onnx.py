@@ -193,7 +193,8 @@ class OnnxDump(Dump):
         for name, use in uses.items():
             if name in tensors:
                 tensors[name].left_alone = why_fixed(use.part.constant)
-            if name in tensors and tensors[name].dtype.kind not in "fc" and use.coded:
+            floats = name in tensors and tensors[name].dtype.kind in "fc"
+            if name in tensors and use.coded and (use.part.ends is not None or not floats):
                 tensors[name].encoding = Encoding(use.part, self)
 
     def _tensor(self, constant: Constant, place: Place, layout: Layout | None) -> Tensor | None:

@@ -25,7 +25,7 @@ class Encoding:
     """How the numbers of a stored tensor stand for weights.
 
     A weight is ``(number - zero_point) * scale``. What a machine multiplies by, and what is pruned, is
-    the code ``number - zero_point``.
+    the code ``number - zero_point``. Floats that the graph itself quantises are rounded to codes first.
 
     Parameters
     ----------
@@ -60,7 +60,9 @@ class Encoding:
     @property
     def bits(self) -> int:
         """Bits of a stored number."""
-        packing = self._part.packing
+        packing, ends = self._part.packing, self._part.ends
+        if ends:
+            return (ends[1] - ends[0]).bit_length()
         return packing.bits if packing else _BITS.get(self._part.constant.proto.data_type, 64)
 
     @property
@@ -92,11 +94,16 @@ class Encoding:
         if self.unknown:
             raise TensorError(f"its zero point is not known: {self.unknown}")
         zero = self._zero_point()
+        if self._part.ends:
+            return self._quantised(stored)
         if self._part.packing is None and not zero.any() and stored.dtype in (np.int8, np.int16, np.uint8):
             lowest = np.iinfo(stored.dtype).min
             if stored.dtype == np.uint8 or not stored.size or stored.min() > lowest:
                 return stored, None
-        codes = self._less_zero_point(stored, zero)
+        return self._narrow(self._less_zero_point(stored, zero))
+
+    def _narrow(self, codes: Array) -> tuple[Array, str]:
+        """Return codes in the narrowest format that holds what they may be."""
         top = max(int(codes.max(initial=0)), -int(codes.min(initial=0)))
         bits = self.bits if top < 1 << (self.bits - 1) else self.bits + 1
         if top >= 1 << min(bits - 1, MOST_BITS - 1):
@@ -113,6 +120,8 @@ class Encoding:
         before : ndarray
             The tensor as it was.
         """
+        if self._part.ends:
+            return self._floats(codes, before)
         signed = np.issubdtype(before.dtype, np.signedinteger) or str(before.dtype).startswith("int")
         low = -(1 << (self.bits - 1)) if signed and not self._part.packing else 0
         high = low + (1 << self.bits) - 1
@@ -150,11 +159,41 @@ class Encoding:
                 spread = np.repeat(scale.reshape(self._shape[0], blocks)[rows], packing.block, axis=1)
                 values *= spread[:, : packing.columns]
             return values
+        if self._part.ends:
+            return self._rounded(stored, rows) * _rows(self._scale(), rows)
         values = (stored.astype(np.int64) - _rows(self._zero_point(), rows)).astype(np.float64)
         for factor in self._part.scales:
             scale = _rows(self._aligned(factor).astype(np.float64), rows)
             values = values / scale if factor.divides else values * scale
         return values
+
+    # -- floats that the graph quantises -------------------------------------------------------------
+
+    def _scale(self) -> Array:
+        """Scale of the codes, shaped to broadcast."""
+        return self._aligned(self._part.scales[0]).astype(np.float64) if self._part.scales else np.ones(())
+
+    def _rounded(self, stored: Array, rows: slice | None = None) -> Array:
+        """Codes of floats, less their zero point, in float64; rounded as QuantizeLinear does."""
+        assert self._part.ends is not None
+        zero = _rows(self._zero_point(), rows)
+        scaled = stored / _rows(self._scale(), rows).astype(stored.dtype)
+        return np.asarray(np.clip(np.rint(scaled) + zero, *self._part.ends) - zero, np.float64)
+
+    def _quantised(self, stored: Array) -> tuple[Array, str]:
+        bad = np.flatnonzero(~np.isfinite(stored))
+        if bad.size:
+            index = int(bad[0])
+            value = stored.reshape(-1)[index]
+            raise TensorError(f"{value} at flat index {index} has no code", index=index, value=value)
+        return self._narrow(self._rounded(stored).astype(np.int32))
+
+    def _floats(self, codes: Array, before: Array) -> Array:
+        """Floats of new codes; where a code stays the float does."""
+        assert self._part.ends is not None
+        zero = self._zero_point()
+        kept = np.clip(codes + zero, *self._part.ends) - zero
+        return np.where(kept == self._rounded(before), before, (kept * self._scale()).astype(before.dtype))
 
     def _packed_zero(self) -> Array | None:
         zero = self._part.zero_point

@@ -340,6 +340,8 @@ def joined(values: Sequence[Derived], axis: int) -> Derived | None:
 
 def agreed(part: Origin, other: Origin) -> Origin:
     """Return what is known of a tensor that is used twice; the first use counts."""
+    if not part.unknown and part.ends != other.ends:
+        return replace(part, unknown="the graph quantises it for one layer in another way than for the next")
     if part.unknown or (not other.unknown and same_factor(part.zero_point, other.zero_point)):
         return part
     return replace(part, unknown=other.unknown or "several are subtracted from it")

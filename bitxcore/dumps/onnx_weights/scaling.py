@@ -302,7 +302,14 @@ def quantized(attributes: Attributes, operands: Operands) -> Derived | None:
         return value
     function = partial(_quantize, ends=ends, axis=how.axis, block=how.block)
     recipe = Move(function, (value.recipe, scale.recipe, *([zero.recipe] if zero is not None else [])))
-    return replace(value, recipe=recipe, coded=True, integer=True, scaled=False)
+    parts = tuple(_with_ends(part, ends) for part in value.parts)
+    return replace(value, recipe=recipe, parts=parts, coded=True, integer=True, scaled=False)
+
+
+def _with_ends(part: Origin, ends: tuple[int, int]) -> Origin:
+    if part.scales or part.ends:
+        return replace(part, ends=ends, unknown="the graph scales its numbers, and quantises them then")
+    return replace(part, ends=ends)
 
 
 def _quantize(

@@ -107,16 +107,15 @@ class _Search:
                         for part in value.parts:
                             layout = layout_of(node, attributes, operand, value, part)
                             if layout is not None:
-                                self._note(Use(layout, part, holds_integers(part.constant)))
+                                coded = holds_integers(part.constant) or part.ends is not None
+                                self._note(Use(layout, part, coded))
             follow_all([node], values, given)
 
     def _note(self, use: Use) -> None:
         """Note a use; the first one counts, but all must subtract the same zero point."""
         name = use.part.constant.name
-        if name in self.uses and use.coded:
-            use = replace(self.uses[name], part=agreed(self.uses[name].part, use.part))
-        elif name in self.uses:
-            return
+        if first := self.uses.get(name):
+            use = replace(first, part=agreed(first.part, use.part), coded=first.coded or use.coded)
         self.uses[name] = use
 
     def _call(

@@ -210,6 +210,8 @@ class Origin:
         Why the zero point of its numbers, as they are stored, is not known; else empty.
     packing : Packing, optional
         How its bytes hold codes, if they hold several each.
+    ends : tuple of int, optional
+        Lowest and highest code, if the graph quantises its floats.
     """
 
     constant: Constant
@@ -219,6 +221,7 @@ class Origin:
     scales: tuple[Factor, ...] = ()
     unknown: str = ""
     packing: Packing | None = None
+    ends: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -205,3 +205,30 @@ def test_heads_that_are_split_off_an_axis_have_it_as_their_filters(tmp_path):
     path = saved(tmp_path, nodes, w=np.ones((6, 4), "f4"), heads=np.array([6, 2, 2]))
     with open_dump(path) as dump:
         assert dump["w"].layout == Layout(1)
+
+
+@pytest.mark.parametrize("zero", [0, 7])
+@pytest.mark.parametrize("axis", [0, 1])
+def test_floats_that_the_graph_quantises_are_pruned_as_its_codes(tmp_path, zero, axis):
+    runtime = pytest.importorskip("onnxruntime")
+    import bitxcore as bx
+
+    w = np.random.default_rng(3).standard_normal((6, 16)).astype("f4")
+    shape = (-1, 1) if axis == 0 else (1, -1)
+    s = (np.abs(w).max(1 - axis) / 100).astype("f4")
+    nodes = [
+        node("QuantizeLinear", ["w", "s", "z"], ["q"], axis=axis),
+        node("DequantizeLinear", ["q", "s", "z"], ["d"], axis=axis),
+        node("Gemm", ["x", "d"], ["y"], transB=1),
+    ]
+    path = saved(tmp_path, nodes, (16, 16), w=w, s=s, z=np.full(len(s), zero, "i1"))
+    with open_dump(path) as dump:
+        (row,) = prune_dump(dump, tmp_path / "out.onnx", rows=2)
+    codes = np.clip(np.rint(w / s.reshape(shape)) + zero, -128, 127).astype(int) - zero
+    pruned = bx.prune(codes.astype(row.format.dtype), rows=2, format=row.format.name).values
+    y = runtime.InferenceSession(tmp_path / "out.onnx").run(["y"], {"x": np.eye(16, dtype="f4")})[0].T
+    assert np.array_equal(y, pruned.astype("f4") * s.reshape(shape))
+    assert np.array_equal(read(tmp_path / "out.onnx")[0], pruned)
+    before, after = codes * s.reshape(shape).astype(float), pruned * s.reshape(shape).astype(float)
+    error = np.linalg.norm(before - after) / np.linalg.norm(before)
+    assert row.relative_error == pytest.approx(error, rel=1e-12)
