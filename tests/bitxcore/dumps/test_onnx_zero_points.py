@@ -162,7 +162,7 @@ def test_floats_that_the_graph_quantises_are_codes_of_their_layer(tmp_path):
     path = saved(tmp_path, nodes, w=w, s=scale, z=np.zeros(4, "i1"))
     np.testing.assert_array_equal(read(path)[0].T, np.clip(np.rint(w / scale), -128, 127))
     with open_dump(path) as dump:
-        assert (dump["w"].is_weight, dump["w"].encoding) == (True, None)
+        assert dump["w"].is_weight
 
 
 def test_a_scale_is_no_weight_where_what_it_scales_is_not_followed(tmp_path):
