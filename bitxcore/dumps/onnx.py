@@ -21,7 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bitxcore.dumps.base import Dump, Replace, Tensor, TensorProgress
-from bitxcore.dumps.onnx_files import refuse_foreign
+from bitxcore.dumps.onnx_files import own_names, refuse_foreign
 from bitxcore.dumps.onnx_graph import Constant, Scope, scopes
 from bitxcore.dumps.onnx_nibbles import NIBBLES, NibbleTensor, pack_nibbles, packed_bytes
 from bitxcore.dumps.onnx_weights import Encoding, weight_uses, why_fixed
@@ -174,7 +174,8 @@ class OnnxDump(Dump):
         self._sources: dict[str, Source] = {}
         found, constants = _listed(path, model)
         with reading(path):
-            uses, stopped = weight_uses(found, model.functions)
+            outputs = [output.name for output in model.graph.output]
+            uses, stopped = weight_uses(found, model.functions, outputs)
         ignored = {name: why for scope in found for name, why in scope.ignored.items()}
         tensors: dict[str, Tensor] = {}
         for name, constant in constants.items():
@@ -257,7 +258,9 @@ class OnnxDump(Dump):
         return [self.path, *(source.path for source in self._sources.values())]
 
     def rewrite(self, out: Path, replace: Replace, progress: TensorProgress | None = None) -> None:
-        """Write the model again; external data files go beside it, under the same relative names.
+        """Write the model again; external data files go beside it.
+
+        They keep their relative names; where these are the input's own files, they are called after `out`.
 
         Raises
         ------
@@ -265,13 +268,18 @@ class OnnxDump(Dump):
             If a data file would replace the input's, or one that belongs to another model.
         """
         self._refuse_overlaps(out)
+        renamed = own_names(out, self._sources, self.files())
         names = list(self._sources)
-        targets = [out.parent / name for name in names]
+        targets = [out.parent / renamed[name] for name in names]
         for target in targets:
             if target == out:
                 raise DumpError("is also the name of an external data file; choose another output", path=out)
         refuse_foreign(out, targets, self.files(), lambda path: open_onnx(path).files())
         _, constants = _listed(self.path, model := _load(self._source))
+        for name, span in self._spans.items():
+            for entry in constants[name].proto.external_data:
+                if entry.key == "location" and renamed[span.location] != span.location:
+                    entry.value = renamed[span.location]
         with ExitStack() as stack:
             for target in targets:
                 _make_folder(stack, out, target.parent)

@@ -12,6 +12,27 @@ from bitxcore.dumps.writing import COPY_BYTES
 from bitxcore.errors import BitxError, DumpError
 
 
+def own_names(out: Path, names: Iterable[str], inputs: list[Path]) -> dict[str, str]:
+    """Choose names of external data files, relative to the folder of `out`.
+
+    A model that is written beside the one that is read must not take its data files' names.
+
+    Parameters
+    ----------
+    out : pathlib.Path
+        The new model.
+    names : iterable of str
+        Of the data files of the model that is read.
+    inputs : list of pathlib.Path
+        Its files, the model first.
+    """
+    same = {name: name for name in names}
+    if not any(_is_one_of(out.parent / name, inputs) for name in same):
+        return same
+    several = len(same) > 1
+    return {name: f"{out.name}{f'.{i}' if several else ''}.data" for i, name in enumerate(same)}
+
+
 def refuse_foreign(
     out: Path, targets: Iterable[Path], inputs: list[Path], files_of: Callable[[Path], list[Path]]
 ) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -143,11 +144,22 @@ def operand_value(
         return value
     if name := given(operand.zero_point):
         zero = values.get(name)
-        value = less_zero_point(value, at_axis(zero, axis, ndim) if isinstance(zero, Derived) else zero)
+        value = less_zero_point(value, _along(zero, value, axis) if isinstance(zero, Derived) else zero)
     scale = values.get(given(operand.scale))
     if isinstance(scale, Derived):
-        value = _scaled_along(value, at_axis(scale, axis, ndim))
+        value = _scaled_along(value, _along(scale, value, axis))
     return value
+
+
+def _along(factor: Derived, value: Derived, axis: int) -> Derived:
+    """See a scale or zero point so that it broadcasts: one per output channel, or per direction of both."""
+    directions = value.shape[0]
+    if len(value.shape) != 3 or axis == 0 or factor.size in (1, value.shape[axis]):
+        return at_axis(factor, axis, len(value.shape))
+    shape = (directions, 1, 1) if factor.size == directions else (directions, 1, value.shape[axis])
+    if prod(shape) != factor.size:
+        return factor
+    return replace(factor, recipe=Move(partial(np.reshape, shape=shape), (factor.recipe,)), shape=shape)
 
 
 def _scaled_along(value: Derived, scale: Derived) -> Derived:

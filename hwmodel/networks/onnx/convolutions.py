@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Any
+
+import numpy as np
 
 from bitxcore.errors import TensorError
 from bitxcore.groups import Layout
@@ -28,7 +31,8 @@ def conv(graph: Graph, node: Any, weight: int = 1, zero_point: int | None = None
         padding = _explicit_padding(attributes, len(w) - 2) if mode == "NOTSET" else [(0, 0)] * (len(w) - 2)
     layer = Conv(name_of(node), out_channels=w[0], padding=tuple(padding), **arguments)
     _check_output(graph, node, layer.out_size)
-    read = operand_of(node, 0, zero_point)
+    last = partial(np.moveaxis, source=-1, destination=1)
+    read = operand_of(node, 0, zero_point, **({"arrange": last} if attributes.get("channels_last") else {}))
     return [replace(bind(graph, node, layer, weight), reads=(read,))]
 
 
@@ -69,6 +73,8 @@ def _spatial(
     """Return the attributes, those that Conv and ConvTranspose share as arguments, and the two shapes."""
     attributes = attributes_of(node)
     x, w = graph.shapes[node.input[0]], graph.shapes[node.input[weight]]
+    if attributes.get("channels_last"):
+        x = (x[0], x[-1], *x[1:-1])
     ndim = len(w) - 2
     if not 1 <= ndim <= 3 or len(x) != len(w):
         raise TensorError(
@@ -102,8 +108,9 @@ def _same_padding(
 
 
 def _check_output(graph: Graph, node: Any, size: TensorShape) -> None:
-    inferred = graph.shapes.get(node.output[0], ())[2:]
-    if inferred and inferred != size:
+    inferred = graph.shapes.get(node.output[0], ())
+    inferred = inferred[1:-1] if attributes_of(node).get("channels_last") else inferred[2:]
+    if len(inferred) == len(size) and inferred != size:
         raise TensorError(
             f"node {name_of(node)!r}: output size {size} from its attributes, {inferred} inferred",
             path=graph.path,

@@ -46,6 +46,7 @@ def read_model(path: Path) -> Any:
         if model.functions:
             from onnx import inliner
 
+            _state_defaults(model)
             model = inliner.inline_local_functions(model)
         _name_sequences(model.graph)
         _make_padding_explicit(model.graph, {})
@@ -57,6 +58,19 @@ def _keep_names(model: Any) -> None:
     for scope in scopes(model):
         for constant in (c for same in scope.constants.values() for c in same):
             constant.proto.doc_string = constant.name
+
+
+def _state_defaults(model: Any) -> None:
+    """Write defaults of attributes into each call of a function: inlining forgets them."""
+    defaults = {(f.domain, f.name): f.attribute_proto for f in model.functions}
+    nodes = [*model.graph.node, *(node for function in model.functions for node in function.node)]
+    while nodes:
+        node = nodes.pop()
+        given = {a.name for a in node.attribute}
+        for attribute in defaults.get((node.domain, node.op_type), ()):
+            if attribute.name not in given:
+                node.attribute.append(attribute)
+        nodes += [inner for _, body in bodies(node) for inner in body.node]
 
 
 def _name_sequences(graph: Any) -> None:

@@ -74,4 +74,6 @@ def _why_missing(graph: Graph, name: str, value: Stopped | None) -> str:
         return f"the weights are computed from constants by {value.operator}"
     if name in graph.constant and name in graph.producer:
         return f"the weights are computed from constants by {graph.producer[name].op_type}"
+    if name in graph.stored:
+        return "the weights are stored as a sparse tensor, which is not read"
     return "the weights are computed at run time"
