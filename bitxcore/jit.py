@@ -19,17 +19,15 @@ import gc
 import hashlib
 import os
 import re
-import sys
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, wait
-from contextlib import suppress
 from functools import cache
-from importlib import import_module
 from pathlib import Path
 from typing import Any, TypeVar
 
 from bitxcore.errors import OptionError
+from bitxcore.forking import starting
 
 T = TypeVar("T")
 CHUNK_BYTES = 1 << 23  # what one task of a thread reads: shorter ones wait for the GIL too often
@@ -81,65 +79,13 @@ def cache_writable() -> bool:
     return True
 
 
-# -- first calls, and forks meanwhile ----------------------------------------------------------
-
-_starting = threading.RLock()
-"""Held while Numba is loaded or a kernel is declared."""
-
-
-def _imported_by_others(known: set[str]) -> list[str]:
-    """Modules of a first call that some thread imports at this moment, without those of `known`."""
-    return [
-        name
-        for name, module in list(sys.modules.items())
-        if name.partition(".")[0] in ("bitxcore", "hwmodel", "llvmlite", "numba")
-        and getattr(getattr(module, "__spec__", None), "_initializing", False)
-        and name not in known
-    ]
-
-
-def _compiler_lock() -> Any:
-    """Numba's lock of its compiler; before Numba is loaded, a lock that nobody else has."""
-    module = sys.modules.get("numba.core.compiler_lock")
-    return getattr(module, "global_compiler_lock", None) or threading.RLock()
-
-
-_held: list[Any] = []
-"""Locks of the thread that forks, from before the fork until after it."""
-
-
-def _before_fork() -> None:
-    """Let first calls of other threads come to an end: a child would wait for ever for what they hold."""
-    own: set[str] = set()
-    while True:
-        # To import a module waits for the thread that does so. If it is this one, that returns at once.
-        for name in _imported_by_others(own):
-            with suppress(Exception):
-                import_module(name)
-            own.update({name}.intersection(_imported_by_others(own)))
-        locks = [_starting, _compiler_lock()]
-        for lock in locks:
-            lock.acquire()
-        if not _imported_by_others(own):
-            _held.extend(locks)
-            return
-        for lock in locks:
-            lock.release()
-
-
-def _after_fork() -> None:
-    while _held:
-        _held.pop().release()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(before=_before_fork, after_in_parent=_after_fork, after_in_child=_after_fork)
+# -- first calls -------------------------------------------------------------------------------
 
 
 @cache
 def load_numba() -> None:
     """Import Numba and fill its registries without looking for garbage: a tenth of the time of a start."""
-    with _starting:
+    with starting:
         collecting = gc.isenabled()
         gc.disable()
         try:
@@ -173,7 +119,7 @@ def kernel(function: Callable[..., Any] | None = None, *, variant: object = None
     """
     if function is None:
         return lambda f: kernel(f, variant=variant)
-    with _starting:
+    with starting:
         import numba
 
         from bitxcore.kernel_cache import KernelCache

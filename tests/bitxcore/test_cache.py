@@ -325,7 +325,9 @@ print(sum(os.waitpid(child, 0)[1] for child in children))
 """
 
 
-@pytest.mark.parametrize(("moments", "wait"), [(3, 0.02), pytest.param(4, 0.4, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    ("moments", "wait"), [(3, 0.02), (1, 0), pytest.param(4, 0.4, marks=pytest.mark.slow)]
+)
 def test_a_fork_during_the_first_call_of_another_thread(tmp_path, moments, wait):
     """The child would wait for ever for what the thread held that it does not have."""
     code = FORKED.replace("MOMENTS", str(moments)).replace("WAIT", str(wait))

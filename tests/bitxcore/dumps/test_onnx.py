@@ -80,7 +80,8 @@ def test_what_is_no_tensor_is_ignored(path):
 def branch(value):
     nodes = [
         make.make_node("Constant", [], ["c"], value=from_array(np.full(2, value, "f4"))),
-        make.make_node("MatMul", ["outer", "c"], ["o"]),
+        make.make_node("MatMul", ["outer", "z"], ["t"]),
+        make.make_node("MatMul", ["t", "c"], ["o"]),
     ]
     return make.make_graph(nodes, "b", [], [make.make_tensor_value_info("o", T.FLOAT, None)])
 
@@ -166,15 +167,19 @@ def test_external_data(outside, tmp_path):
 def test_external_data_never_replace_the_input_nor_another_model(outside, tmp_path):
     dump = open_dump(outside)
     files = {file: file.read_bytes() for file in dump.files()}
-    with pytest.raises(BitxError, match=r"w\.bin: exists and may belong to another model"):
-        save(dump, outside.parent / "new.onnx")
-    (outside.parent / "new.onnx").write_bytes(b"")
-    with pytest.raises(BitxError, match=r"w\.bin: is the input"):
-        save(dump, outside.parent / "new.onnx")
+    save(dump, outside.parent / "new.onnx")
+    with open_dump(outside.parent / "new.onnx") as new:
+        assert {n: new[n].read().tolist() for n in new} == {n: dump[n].read().tolist() for n in dump}
+        own = sorted(file.name for file in new.files())
+    assert own == ["new.onnx", "new.onnx.0.data", "new.onnx.1.data"]
+    (outside.parent / "third.onnx.0.data").write_bytes(b"")
+    with pytest.raises(BitxError, match=r"third\.onnx\.0\.data: exists and may belong to another model"):
+        save(dump, outside.parent / "third.onnx")
+    (outside.parent / "third.onnx.0.data").unlink()
     assert {file: file.read_bytes() for file in dump.files()} == files
     with pytest.raises(BitxError, match=r"m\.onnx: is the input|w\.bin: is the input"):
         save(dump, outside)
-    assert sorted(p.name for p in outside.parent.iterdir()) == ["data", "m.onnx", "new.onnx", "w.bin"]
+    assert sorted(p.name for p in outside.parent.iterdir()) == ["data", "m.onnx", *own, "w.bin"]
 
 
 def written(folder, name, locations):
