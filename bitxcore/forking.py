@@ -9,7 +9,7 @@ import os
 import sys
 import threading
 from contextlib import suppress
-from importlib import import_module
+from importlib import _bootstrap, import_module
 from typing import Any
 
 starting = threading.RLock()
@@ -24,13 +24,26 @@ _held: list[Any] = []
 
 def _imported_by_others(known: set[str]) -> list[str]:
     """Modules of a first call that some thread imports at this moment, without those of `known`."""
-    return [
+    begun = [
         name
         for name, module in list(sys.modules.items())
-        if name.partition(".")[0] in _PACKAGES
-        and getattr(getattr(module, "__spec__", None), "_initializing", False)
-        and name not in known
+        if getattr(getattr(module, "__spec__", None), "_initializing", False)
     ]
+    return [n for n in begun + _locked() if n.partition(".")[0] in _PACKAGES and n not in known]
+
+
+def _locked() -> list[str]:
+    """Names whose import another thread has begun, also of modules that are looked for still.
+
+    Only Python itself knows; where it does not tell, nothing is found.
+    """
+    locks = getattr(_bootstrap, "_module_locks", {})
+    found = []
+    for name, reference in list(locks.items()):
+        owner = getattr(reference(), "owner", None)
+        if isinstance(owner, int) and owner != threading.get_ident():
+            found.append(name)
+    return found
 
 
 def _compiler_lock() -> Any:
