@@ -17,7 +17,7 @@ from hwmodel.operands.distributions import Distribution
 from hwmodel.operands.operands import FIXED_POINT_BITS, Operands
 from hwmodel.operands.precisions import Precision, Precisions, Profile, fixed_point
 from hwmodel.operands.reads import Reads
-from hwmodel.operands.synthetic import drawn_activations, drawn_weights
+from hwmodel.operands.synthetic import drawn_activations, drawn_weights, too_many_to_draw
 from hwmodel.operands.traces import Traces
 
 
@@ -131,7 +131,7 @@ class OperandSource:
         traced = self.traces.get(layer.name)
         a, activation_note = traced, ""
         draws_activations = everything or any(r.reads.activations for r in readers or ())
-        if a is None and self.stand_ins is not None and draws_activations:
+        if a is None and self.stand_ins is not None and draws_activations and not too_many_to_draw(layer):
             a = drawn_activations(self.stand_ins, entry)
             activation_note = f"stand-in activations: {self.stand_ins.label}"
         precision = self.found[layer.name] = self._precision(entry, w, a)

@@ -3,13 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from math import prod
 from typing import Any
 
 import numpy.typing as npt
 
+from hwmodel.networks.layers import Layer
 from hwmodel.networks.network import Network, NetworkLayer
 from hwmodel.operands.distributions import DEFAULT_ACTIVATIONS, DEFAULT_WEIGHTS, Distribution, distribution
 from hwmodel.operands.operands import activation_shape
+
+MOST_DRAWN = 1 << 29
+"""Activations of one layer; they are held in memory."""
+
+
+def too_many_to_draw(layer: Layer) -> bool:
+    """Whether a layer has more activations than are drawn for it."""
+    return prod(activation_shape(layer)) > MOST_DRAWN
 
 
 def drawn_activations(drawn: Distribution, entry: NetworkLayer) -> npt.NDArray[Any]:

@@ -16,6 +16,7 @@ from hwmodel.accelerators.memo import Memory, shared
 from hwmodel.networks.network import Network, NetworkLayer
 from hwmodel.operands.operands import Operands
 from hwmodel.operands.sources import LayerOperands, OperandSource
+from hwmodel.operands.synthetic import MOST_DRAWN, too_many_to_draw
 from hwmodel.simulation.joining import not_run
 from hwmodel.simulation.results import LayerResult
 from hwmodel.simulation.simulate import simulate
@@ -111,6 +112,10 @@ def walk(
         progress(len(network), len(network), "")
 
 
+TOO_MANY = f"it looks at activations, and more than {MOST_DRAWN:.3g} are not drawn: give traces"
+"""Why a machine does not run a layer for which no activations are drawn."""
+
+
 def simulate_entry(machine: Accelerator, entry: NetworkLayer, operands: Operands) -> LayerResult:
     """Simulate one layer of a network; with a `reason` if its weights were not found.
 
@@ -129,6 +134,8 @@ def simulate_entry(machine: Accelerator, entry: NetworkLayer, operands: Operands
     reason = machine.not_applicable(entry.layer)
     if reason is None and machine.reads.weights and entry.weight is None and operands.weights is None:
         reason = entry.weight_missing
+    if reason is None and machine.reads.activations and operands.activations is None:
+        reason = TOO_MANY if too_many_to_draw(entry.layer) else None
     if reason is not None:
         return not_run(machine, entry.layer, reason, entry.notes)
     with error_context(tensor=entry.weight, layer=entry.layer.name):

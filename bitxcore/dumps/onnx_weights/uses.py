@@ -16,7 +16,7 @@ from bitxcore.dumps.onnx_weights.scaling_after import scaled_afterwards
 from bitxcore.dumps.onnx_weights.values import Derived, Origin, Stopped, numbers
 from bitxcore.groups import Layout
 
-MOST_CALLS = 1 << 20
+MOST_CALLS = 1 << 16
 """Nodes that are looked at inside functions, calls within calls included."""
 
 MOST_NESTED_CALLS = 32

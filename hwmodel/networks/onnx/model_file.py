@@ -46,6 +46,7 @@ def read_model(path: Path) -> Any:
         if model.functions:
             from onnx import inliner
 
+            _check_expansion(model)
             _state_defaults(model)
             model = inliner.inline_local_functions(model)
         _name_sequences(model.graph)
@@ -58,6 +59,32 @@ def _keep_names(model: Any) -> None:
     for scope in scopes(model):
         for constant in (c for same in scope.constants.values() for c in same):
             constant.proto.doc_string = constant.name
+
+
+MOST_NODES = 1 << 20
+"""Of a model whose functions are expanded."""
+
+
+def _check_expansion(model: Any) -> None:
+    """Raise if functions within functions stand for more nodes than any network has."""
+    functions = {(f.domain, f.name): f for f in model.functions}
+    counts: dict[tuple[str, str], int] = {}
+
+    def count(nodes: Any, depth: int) -> int:
+        total = 0
+        for node in nodes:
+            key = (node.domain, node.op_type)
+            total += 1 + sum(count(body.node, depth) for _, body in bodies(node))
+            if key in functions:
+                if key not in counts:
+                    if depth > len(functions):
+                        raise DumpError(f"function {node.op_type!r} calls itself")
+                    counts[key] = count(functions[key].node, depth + 1)
+                total += counts[key]
+        return total
+
+    if (nodes := count(model.graph.node, 0)) > MOST_NODES:
+        raise DumpError(f"its functions stand for {nodes:.3g} nodes, at most {MOST_NODES:.3g} are read")
 
 
 def _state_defaults(model: Any) -> None:
