@@ -94,10 +94,10 @@ class Selection:
             return None if included else "not included"
         if tensor.left_alone:
             return tensor.left_alone
-        if len(dump) == 1 or tensor.is_weight:
-            return None
         if tensor.is_weight is False:
             return "no layer multiplies by it"
+        if len(dump) == 1 or tensor.is_weight:
+            return None
         if reason := no_weights(tensor.name, dump):
             return reason
         return None if tensor.ndim >= self.min_dims else f"fewer than {self.min_dims} dimensions"

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import numpy.typing as npt
 
 from bitxcore.checks import shown
@@ -62,6 +63,8 @@ class NetworkLayer:
         Values of an ONNX graph that are its activations, for traces.
     recipe : Recipe, optional
         How the weights are made of stored tensors, where they are not one as it is; `weight` is the first.
+    places : Recipe, optional
+        How these tensors are moved on the way, whatever becomes of their numbers.
     """
 
     layer: Layer
@@ -72,6 +75,7 @@ class NetworkLayer:
     notes: tuple[str, ...] = ()
     reads: tuple[GraphOperand, ...] = field(default=(), compare=False, repr=False)
     recipe: Recipe | None = field(default=None, compare=False, repr=False)
+    places: Recipe | None = field(default=None, compare=False, repr=False)
 
     @property
     def tensors(self) -> tuple[str, ...]:
@@ -129,6 +133,29 @@ class NetworkLayer:
         if self.weight is None or not all(name in tensors for name in self.tensors):
             return None
         return self.turn(evaluate(self.recipe or AsStored(self.weight), tensors))
+
+    def real_weights(self, tensors: Mapping[str, Any]) -> npt.NDArray[np.float64] | None:
+        """Read what integers stand for, scales applied, as `read` has them; None if no integers do.
+
+        Parameters
+        ----------
+        tensors : Dump or mapping
+            Only a dump knows what its integers stand for.
+        """
+        if self.weight is None:
+            return None
+        first = tensors.get(self.weight)
+        encoding = getattr(first, "encoding", None)
+        if encoding is not None and encoding.shape != first.shape:  # several codes in a byte
+            return self.turn(encoding.weights(first.read()))
+        names = sources(self.places) if self.places else self.tensors
+        real = {}
+        for name in names:
+            encoding = getattr(tensors.get(name), "encoding", None)
+            if encoding is None:
+                return None
+            real[name] = encoding.weights(tensors[name].read())
+        return self.turn(evaluate(self.places or AsStored(self.weight), real))
 
 
 @dataclass(frozen=True, init=False)

@@ -110,11 +110,14 @@ def simulate_variants(
         if key not in counted:
             counted.add(key)
             with shared(visit.memory):
-                _add_errors(variants, visit)
+                _add_errors(variants, visit, source)
     return variants
 
 
-def _add_errors(variants: Sequence[Variant], visit: Visit) -> None:
+def _add_errors(variants: Sequence[Variant], visit: Visit, source: OperandSource) -> None:
+    real: npt.NDArray[np.float64] | None = None
+    if visit.operands.fixed.weights is not None:
+        real = visit.entry.real_weights(source.weights)
     last: tuple[Any, Any, float, float] | None = None
     for variant in variants:
         if variant.reason is not None or not variant.rows[-1].applicable:
@@ -128,17 +131,27 @@ def _add_errors(variants: Sequence[Variant], visit: Visit) -> None:
             continue
         before, after = pair
         if last is None or last[0] is not before or last[1] is not after:
-            last = (before, after, *_norms(before, after))
+            last = (before, after, *_norms(before, after, real))
         variant.add_error(*last[2:])
 
 
-def _norms(before: npt.NDArray[Any], after: npt.NDArray[Any]) -> tuple[float, float]:
-    """Euclidean norms of the difference and of `before`, in float64, a block in memory at a time."""
+def _norms(
+    before: npt.NDArray[Any], after: npt.NDArray[Any], real: npt.NDArray[np.float64] | None = None
+) -> tuple[float, float]:
+    """Euclidean norms of the difference and of `before`, in float64, a block in memory at a time.
+
+    Where codes stand for `real` weights, the norms are those of these.
+    """
     errors, norms = [], []
     old, new = before.reshape(-1), after.reshape(-1)
+    weights = None if real is None or real.size != old.size else real.reshape(-1)
     for start in range(0, old.size, _BLOCK_VALUES):
-        x = old[start : start + _BLOCK_VALUES].astype(np.float64)
-        errors.append(_norm(x - new[start : start + _BLOCK_VALUES].astype(np.float64)))
+        part = slice(start, start + _BLOCK_VALUES)
+        x, y = old[part].astype(np.float64), new[part].astype(np.float64)
+        if weights is not None:
+            scale = np.divide(weights[part], x, out=np.ones_like(x), where=x != 0)
+            x, y = weights[part], y * scale
+        errors.append(_norm(x - y))
         norms.append(_norm(x))
     return hypot(*errors), hypot(*norms)
 

@@ -198,3 +198,30 @@ def test_codes_are_pruned_by_the_definition(part, tmp_path):
 def test_many_codes_are_pruned_by_the_definition(tmp_path):
     for seed in range(60, 1000):
         check(seed, tmp_path)
+
+
+def test_a_sweep_tells_the_error_that_pruning_tells(tmp_path):
+    """That of the weights that codes stand for, with zero points, and scales of each channel."""
+    import hwmodel as hw
+
+    rng = np.random.default_rng(7)
+    stored = {
+        "q": rng.integers(0, 256, (16, 6)).astype("u1"),
+        "s": (rng.random(6) + 0.01).astype("f4"),
+        "z": rng.integers(100, 150, 6).astype("u1"),
+    }
+    nodes = [
+        onnx.helper.make_node("DequantizeLinear", ["q", "s", "z"], ["w"], axis=1),
+        onnx.helper.make_node("MatMul", ["x", "w"], ["y"]),
+    ]
+    info = [onnx.helper.make_tensor_value_info(name, 1, [3, n]) for name, n in (("x", 16), ("y", 6))]
+    held = [onnx.numpy_helper.from_array(value, name) for name, value in stored.items()]
+    graph = onnx.helper.make_graph(nodes, "g", info[:1], info[1:], held)
+    path = tmp_path / "m.onnx"
+    onnx.save(
+        onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 17)], ir_version=8), path
+    )
+    with open_dump(path) as dump:
+        (row,) = prune_dump(dump, tmp_path / "out.onnx", rows=2)
+    found = hw.sweep(path, {"rows": (2,)}, jobs=1).columns["relative_error"]
+    assert found[0] == pytest.approx(row.relative_error, rel=1e-12)

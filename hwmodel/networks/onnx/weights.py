@@ -63,10 +63,10 @@ def bind(
     name = value.parts[0].constant.name
     narrow = getattr(value.parts[0].constant.proto, "data_type", 0) in NIBBLES
     if isinstance(value.recipe, AsStored) and not narrow:
-        return NetworkLayer(layer, name, layout, index)
+        return NetworkLayer(layer, name, layout, index, places=value.places)
     if transposed(value) == (1, 0) and layout.conv_groups == 1 and not narrow:
         return NetworkLayer(layer, name, Layout(1 - layout.filter_axis), index)
-    return NetworkLayer(layer, name, layout, index, recipe=value.recipe)
+    return NetworkLayer(layer, name, layout, index, recipe=value.recipe, places=value.places)
 
 
 def _why_missing(graph: Graph, name: str, value: Stopped | None) -> str:
