@@ -144,7 +144,7 @@ class NetworkLayer:
         """
         if self.weight is None:
             return None
-        first = tensors.get(self.weight)
+        first: Any = tensors.get(self.weight)
         encoding = getattr(first, "encoding", None)
         if encoding is not None and encoding.shape != first.shape:  # several codes in a byte
             return self.turn(encoding.weights(first.read()))

@@ -221,7 +221,7 @@ def test_a_sweep_tells_the_error_that_pruning_tells(tmp_path):
     onnx.save(
         onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 17)], ir_version=8), path
     )
-    with open_dump(path) as dump:
+    with bx.open_dump(path) as dump:
         (row,) = prune_dump(dump, tmp_path / "out.onnx", rows=2)
     found = hw.sweep(path, {"rows": (2,)}, jobs=1).columns["relative_error"]
     assert found[0] == pytest.approx(row.relative_error, rel=1e-12)
