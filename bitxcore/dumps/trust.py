@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 import stat
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from math import prod
@@ -145,6 +146,36 @@ def read_small(path: Path, what: str, most: int) -> bytes:
     return source.start(source.size)
 
 
+def parse_json(text: bytes | str, decode: Callable[[str], Any] = json.loads) -> Any:
+    """Parse JSON with errors that are about the file, and not about Python.
+
+    Parameters
+    ----------
+    text : bytes or str
+    decode : callable, optional
+        A stricter parser than `json.loads`; one that encodes texts refuses lone surrogates, which JSON has.
+
+    Raises
+    ------
+    ValueError
+        If it is no JSON, or not text, or has a number of more digits than Python takes.
+    """
+    try:
+        return decode(text.decode(json.detect_encoding(text)) if isinstance(text, bytes) else text)
+    except json.JSONDecodeError:
+        raise
+    except UnicodeDecodeError as error:
+        raise ValueError(f"it is not {error.encoding.upper()}") from error
+    except UnicodeEncodeError as error:
+        raise ValueError("a text has half of a pair of surrogates, which is no character") from error
+    except ValueError as error:
+        if "set_int_max_str_digits" in str(error):
+            raise ValueError("a number has too many digits") from error
+        raise
+    except RecursionError as error:
+        raise ValueError("it is nested too deeply") from error
+
+
 @contextmanager
 def parsing(path: str | os.PathLike[str]) -> Iterator[None]:
     """Name a file in the errors of reading it, and in whatever a damaged file makes a parser raise."""
@@ -277,7 +308,7 @@ def inside(folder: Path, name: str, main: Path | None = None) -> Path:
 
 def _led_to(main: Path) -> list[Path]:
     """Return the folder of each file that a link leads to, in order; none if it is no link."""
-    found = []
+    found: list[Path] = []
     while main.is_symlink() and len(found) < MAX_LINKS:
         main = main.parent / os.readlink(main)
         found.append(Path(os.path.realpath(main.parent)))
