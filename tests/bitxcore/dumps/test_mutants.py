@@ -29,6 +29,16 @@ def test_a_mutant_is_always_the_same():
     assert fuzz.mutant("hdf5", seeds, 7) == fuzz.mutant("hdf5", seeds, 7) != fuzz.mutant("hdf5", seeds, 8)
 
 
+def test_another_seed_gives_other_mutants(tmp_path, monkeypatch):
+    seeds = fuzz.seeds("npz")
+    first, other = (fuzz.mutant("npz", seeds, 7, seed) for seed in (0, 1))
+    assert first == fuzz.mutant("npz", seeds, 7) != other
+    monkeypatch.setattr(fuzz, "SECONDS", 0)
+    monkeypatch.setattr(fuzz, "_wait", lambda child, number: (child.wait(), "failed")[-1])
+    fuzz.campaign("npz", 1, tmp_path, seed=1)
+    assert (tmp_path / "npz-1-0.npz").read_bytes() == fuzz.mutant("npz", seeds, 0, 1)
+
+
 def test_failures_are_seen(tmp_path, monkeypatch):
     monkeypatch.setattr(fuzz, "SECONDS", 0)
     monkeypatch.setattr(fuzz, "_wait", lambda child, number: (child.kill(), child.wait(), "hang")[-1])
