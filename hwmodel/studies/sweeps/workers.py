@@ -6,6 +6,7 @@ import multiprocessing
 import os
 import signal
 import threading
+import time
 from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -27,6 +28,9 @@ Row = dict[str, Any]
 
 POINTS_AT_ONCE = 32
 """Most points that share a reading of the weights: what is lost, at most, when a worker is killed."""
+
+ENDING_SECONDS = 3.0
+"""For which an end of this process waits for workers that it has killed: one in the kernel may be slow."""
 
 METRICS = {
     **{column.name: column.unit for column in TOTAL_COLUMNS if column.name != "accelerator"},
@@ -188,9 +192,14 @@ def end_workers() -> None:
         if finalizer._callback is vars(SemLock)["_cleanup"].__func__:
             with suppress(Exception):
                 finalizer()
-    for process in multiprocessing.active_children():
+    workers = multiprocessing.active_children()
+    for process in workers:
         with suppress(Exception):
             process.kill()
+    deadline = time.monotonic() + ENDING_SECONDS
+    for process in workers:  # whoever waits for this process finds none of them
+        with suppress(Exception):
+            process.join(max(0, deadline - time.monotonic()))
 
 
 # -- in a worker -------------------------------------------------------------------------------
