@@ -148,6 +148,8 @@ def run_points(task: SweepTask, points: Sequence[int], jobs: int) -> Generator[l
             for future in done:
                 yield future.result()
     except BrokenProcessPool as error:
+        if ending.is_set():  # the pool is broken by that, and whoever ends this process has said why
+            time.sleep(2 * ENDING_SECONDS)
         raise BitxError(
             "a worker process of the sweep died (out of memory? a script without the guard"
             ' `if __name__ == "__main__":`?); finished points are kept'
@@ -159,6 +161,9 @@ def run_points(task: SweepTask, points: Sequence[int], jobs: int) -> Generator[l
 
 starting = threading.Lock()
 """Held while processes are started, which read what they need from this one and then from named objects."""
+
+ending = threading.Event()
+"""Set when this process is about to end, and kills its workers."""
 
 _OF_TERMINALS = [getattr(signal, name) for name in ("SIGINT", "SIGHUP") if hasattr(signal, name)]
 
@@ -188,6 +193,7 @@ def end_workers() -> None:
     from multiprocessing.synchronize import SemLock
 
     starting.acquire(timeout=5)  # and never released: no more are to be started
+    ending.set()
     for finalizer in tuple(vars(util)["_finalizer_registry"].values()):
         if finalizer._callback is vars(SemLock)["_cleanup"].__func__:
             with suppress(Exception):
