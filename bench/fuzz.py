@@ -3,7 +3,8 @@
 Every mutant is opened and read as a whole in a child process with limits. It passes if there is a one-line
 error or a dump that agrees with itself; a crash, a hang, an exception of another kind or too much memory is
 a failure, and the mutant is kept. Those that crash or stop the process of HDF5 are errors as they should be;
-they are counted apart and kept as well. Mutant `n` of a kind is always the same file, whoever makes it.
+they are counted apart and kept as well. Mutant `n` of a kind and a `--seed` is always the same file, whoever
+makes it, as long as the files that mutants are made of are the same.
 """
 
 from __future__ import annotations
@@ -184,9 +185,9 @@ def _repacked(data: bytes, rng: random.Random) -> bytes:
     return buffer.getvalue()
 
 
-def mutant(kind: str, seeds: list[bytes], number: int) -> bytes:
-    """Return one damaged file of a kind."""
-    rng = random.Random(f"{kind} {number}")
+def mutant(kind: str, seeds: list[bytes], number: int, seed: int = 0) -> bytes:
+    """Return one damaged file of a kind; another `seed` gives others."""
+    rng = random.Random(f"{kind} {number} {seed}" if seed else f"{kind} {number}")
     data = rng.choice(seeds)
     if kind in {"npz", "torch"} and rng.random() < 0.5:
         try:
@@ -222,7 +223,7 @@ def outcome(path: Path) -> str:
     )
 
 
-def work(kind: str, start: int, stop: int, folder: Path) -> None:
+def work(kind: str, start: int, stop: int, folder: Path, seed: int = 0) -> None:
     """Read mutants, telling before each which it is; for a process that may end at any."""
     import bitxcore.dumps.hdf5_process as hdf5
 
@@ -234,7 +235,7 @@ def work(kind: str, start: int, stop: int, folder: Path) -> None:
     path = folder / f"x{SUFFIXES[kind]}"
     found: Counter[str] = Counter()
     for number in range(start, stop):
-        path.write_bytes(mutant(kind, made, number))
+        path.write_bytes(mutant(kind, made, number, seed))
         (folder / "number").write_text(str(number))
         found[told := outcome(path)] += 1
         if told.startswith("refused: "):
@@ -249,7 +250,7 @@ def work(kind: str, start: int, stop: int, folder: Path) -> None:
     print(f"peak\t{int(peak) >> 10}", flush=True)
 
 
-def campaign(kind: str, count: int, keep: Path) -> Counter[str]:
+def campaign(kind: str, count: int, keep: Path, seed: int = 0) -> Counter[str]:
     """Read `count` mutants of a kind in child processes; failures are kept in the folder `keep`."""
     totals: Counter[str] = Counter()
     number = 0
@@ -259,7 +260,8 @@ def campaign(kind: str, count: int, keep: Path) -> Counter[str]:
         while number < count:
             (folder / "number").write_text(str(number))
             with (folder / "out").open("wb") as out, (folder / "err").open("wb") as err:
-                command = [sys.executable, "-m", "bench.fuzz", "--work", kind, str(number), str(count), name]
+                job = [kind, str(number), str(count), name]
+                command = [sys.executable, "-m", "bench.fuzz", "--seed", str(seed), "--work", *job]
                 child = subprocess.Popen(command, stdout=out, stderr=err, cwd=ROOT)
                 ended = _wait(child, folder / "number")
             for line in (folder / "out").read_text().splitlines():
@@ -269,14 +271,14 @@ def campaign(kind: str, count: int, keep: Path) -> Counter[str]:
                 elif outcome_name == "kept":
                     if totals["kept"] < KEPT:
                         totals["kept"] += 1
-                        _keep(keep, kind, int(value), made)
+                        _keep(keep, kind, int(value), made, seed)
                 else:
                     totals[outcome_name] += int(value)
             if ended == "0":
                 break
             at = int((folder / "number").read_text())
             totals[f"FAILED ({ended})"] += 1
-            _keep(keep, kind, at, made)
+            _keep(keep, kind, at, made, seed)
             last = (folder / "err").read_text(errors="replace").strip().splitlines()[-1:]
             print(f"{kind} mutant {at}: {ended}: {''.join(last)[:200]}", flush=True)
             number = at + 1
@@ -284,9 +286,10 @@ def campaign(kind: str, count: int, keep: Path) -> Counter[str]:
     return totals
 
 
-def _keep(folder: Path, kind: str, number: int, made: list[bytes]) -> None:
+def _keep(folder: Path, kind: str, number: int, made: list[bytes], seed: int) -> None:
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / f"{kind}-{number}{SUFFIXES[kind]}").write_bytes(mutant(kind, made, number))
+    name = f"{kind}-{seed}-{number}" if seed else f"{kind}-{number}"
+    (folder / f"{name}{SUFFIXES[kind]}").write_bytes(mutant(kind, made, number, seed))
 
 
 def _wait(child: subprocess.Popen[bytes], number: Path) -> str:
@@ -310,17 +313,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("kinds", nargs="*", default=[*SUFFIXES], metavar="kind")
     parser.add_argument("--count", type=int, default=COUNT)
+    parser.add_argument("--seed", type=int, default=0, help="other numbers give other mutants [default: 0]")
     parser.add_argument("--keep", type=Path, default=Path("out/fuzz"))
     parser.add_argument("--work", nargs=4, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.work:
         kind, start, stop, folder = options.work
-        work(kind, int(start), int(stop), Path(folder))
+        work(kind, int(start), int(stop), Path(folder), options.seed)
         return
     failed = 0
     for kind in options.kinds:
         since = time.monotonic()
-        totals = campaign(kind, options.count, options.keep)
+        totals = campaign(kind, options.count, options.keep, options.seed)
         failed += sum(count for name, count in totals.items() if name.startswith("FAILED"))
         listed = ", ".join(f"{name} {count}" for name, count in sorted(totals.items()))
         print(f"{kind}: {options.count} mutants in {time.monotonic() - since:.0f} s: {listed}", flush=True)

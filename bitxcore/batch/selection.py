@@ -109,8 +109,9 @@ def _explain_formats(dump: Dump, left_out: dict[str, str], format: str | None) -
     fit = {name for name in misread if unusable(dump[name]) is None}
     if format is not None and not fixed_width(format) and fit:
         dtypes = sorted({str(dump[name].dtype) for name in fit})
+        counted = "1 tensor is" if len(fit) == 1 else f"{len(fit)} tensors are"
         raise TensorError(
-            f"format {format} is stored as {number_format(format).dtype}, but {len(fit)} tensors are "
+            f"format {format} is stored as {number_format(format).dtype}, but {counted} "
             f"{' and '.join(dtypes)}",
             path=dump.path,
             hint=CONVERT,

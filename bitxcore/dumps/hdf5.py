@@ -18,7 +18,16 @@ from bitxcore.dumps.base import BLOCK_BYTES, Dump, Tensor
 from bitxcore.dumps.hdf5_process import Session
 from bitxcore.dumps.keras import is_keras, keras_layout
 from bitxcore.dumps.span import SpanTensor
-from bitxcore.dumps.trust import Place, Source, check_expansion, declared_bytes, reading
+from bitxcore.dumps.trust import (
+    DEFLATE_RATIO,
+    FREE_BYTES,
+    Place,
+    Source,
+    UnsupportedError,
+    declared_bytes,
+    reading,
+)
+from bitxcore.errors import DumpError
 from bitxcore.groups import Layout
 
 
@@ -88,9 +97,10 @@ class _Mapped(SpanTensor):
 def open_hdf5(path: Path) -> Hdf5Dump:
     """Open an HDF5 file.
 
-    Links, virtual datasets and raw storage that lead to another file are refused, and virtual datasets
-    that miss values. Soft links to a dataset list it under both names. Text, references and other
-    variable-length data are ignored. In files of Keras, layouts and weights are known.
+    Soft links to a dataset list it under both names. Ignored are: links that lead nowhere or to another
+    file, datasets whose values are in one, virtual datasets that miss values, text, references and other
+    variable-length data, and what is larger than 64 MiB and than 1032 times its bytes in the file. In files
+    of Keras, layouts and weights are known.
 
     Raises
     ------
@@ -143,8 +153,11 @@ class Hdf5Dump(Dump):
             with reading(Place(path, name)):
                 if "ignored" in record:
                     ignored[name] = str(record["ignored"])
-                else:
+                    continue
+                try:
                     tensors[name] = _tensor(source, session, record, keras)
+                except UnsupportedError as error:
+                    ignored[name] = error.message
         source.check()
         super().__init__(path, "hdf5", tensors)
         self.ignored = ignored
@@ -158,9 +171,8 @@ def _tensor(source: Source, session: Session, record: dict[str, Any], keras: boo
     """Make the tensor of a record whose claims hold."""
     name, shape = str(record["name"]), tuple(record["shape"])
     dtype = npy_format.descr_to_dtype(_tuples(record["descr"]))
-    nbytes = declared_bytes(shape, dtype)
     stored = source.size if record["virtual"] else min(int(record["stored"]), source.size)
-    check_expansion(nbytes, stored)
+    nbytes = _checked_bytes(shape, dtype, stored)
     layout = keras_layout(name, shape) if keras else None
     is_weight = layout is not None if keras else None
     offset = record.get("offset")
@@ -169,6 +181,26 @@ def _tensor(source: Source, session: Session, record: dict[str, Any], keras: boo
         mapped.session = session
         return mapped
     return _Dataset(session, Place(source.path, name), record, dtype, layout, is_weight)
+
+
+def _checked_bytes(shape: tuple[int, ...], dtype: np.dtype[Any], stored: int) -> int:
+    """Return the bytes of a dataset; what was never written is filled by HDF5, so that a few may claim many.
+
+    Raises
+    ------
+    UnsupportedError
+        If NumPy can't hold them, or they are far more than can be packed into those stored.
+    """
+    try:
+        nbytes = declared_bytes(shape, dtype)
+    except DumpError as error:
+        raise UnsupportedError(error.message) from error
+    if nbytes > max(FREE_BYTES, DEFLATE_RATIO * stored):
+        raise UnsupportedError(
+            f"has {nbytes} bytes, of which {stored} are stored; the limit of bitx is the larger of "
+            f"{FREE_BYTES >> 20} MiB and {DEFLATE_RATIO} times what is stored"
+        )
+    return nbytes
 
 
 def _tuples(descr: Any) -> Any:

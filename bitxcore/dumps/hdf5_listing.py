@@ -12,8 +12,9 @@ import numpy as np
 from numpy.lib import format as npy_format
 
 from bitxcore.dumps.base import BLOCK_BYTES
+from bitxcore.dumps.hdf5_links import find, h5py_name, stored_name
 from bitxcore.dumps.hdf5_virtual import VirtualSources
-from bitxcore.dumps.trust import NameBudget, check_expansion, declared_bytes, one_line
+from bitxcore.dumps.trust import NameBudget, UnsupportedError, check_expansion, declared_bytes, one_line
 from bitxcore.errors import DumpError, error_context
 
 KERAS_ATTRIBUTES = ("layer_names", "keras_version")
@@ -40,24 +41,29 @@ def listing(file: Any, most_names: int) -> tuple[list[str], list[dict[str, Any]]
     Raises
     ------
     DumpError
-        If a link leads to another file or nowhere, a dataset has its values elsewhere, or chunks that do
-        not fit it, or a virtual dataset can't be read.
+        If a dataset has chunks that do not fit it, or a soft link can't be followed for damage on its way.
     """
     records, soft, virtual = _walk(file, most_names)
     for name in soft:
         try:
-            found = file.get(stored_name(name))
+            found = find(file, name)
+        except UnsupportedError as error:
+            records.append({"name": name, "ignored": error.message})
+            continue
         except Exception as error:
             raise DumpError(f"soft link {name!r} can't be followed: {one_line(error)}") from error
-        if found is None:
-            raise DumpError(f"soft link {name!r} leads nowhere")
-        if isinstance(found, h5py.Dataset):
-            records.append(_record(name, found.id))
+        if isinstance(found, h5py.h5d.DatasetID):
+            records.append(_record(name, found))
             virtual += [name] if records[-1].get("virtual") else []
+    by_name = {record["name"]: record for record in records}
     sources = VirtualSources()
     for name in sorted(virtual):
         with error_context(tensor=name):
-            sources.check(file[stored_name(name)])
+            try:
+                sources.check(file[stored_name(name)])
+            except UnsupportedError as error:
+                by_name[name].clear()
+                by_name[name].update(name=name, ignored=error.message)
     records.sort(key=lambda record: str(record["name"]))
     return [name for name in KERAS_ATTRIBUTES if name in file.attrs], records
 
@@ -80,10 +86,11 @@ def _walk(file: Any, most_names: int) -> tuple[list[dict[str, Any]], list[str], 
         for key in group:
             name = prefix + h5py_name(key)
             kind = group.links.get_info(key).type
-            if kind == h5py.h5l.TYPE_EXTERNAL:
-                raise DumpError(f"link {name!r} leads to another file")
             if kind == h5py.h5l.TYPE_SOFT:
                 soft.append(name)
+                names.take(len(name))
+            elif kind != h5py.h5l.TYPE_HARD:
+                records.append({"name": name, "ignored": "is a link to another file"})
                 names.take(len(name))
             if kind != h5py.h5l.TYPE_HARD:
                 continue
@@ -101,16 +108,6 @@ def _walk(file: Any, most_names: int) -> tuple[list[dict[str, Any]], list[str], 
     return records, soft, virtual
 
 
-def h5py_name(key: bytes) -> str:
-    """Return a name as h5py gives it; `stored_name` turns it back."""
-    return key.decode("utf-8", "surrogateescape")
-
-
-def stored_name(name: str) -> bytes:
-    """Return the bytes of a name, which need not be text."""
-    return name.encode("utf-8", "surrogateescape")
-
-
 def _record(name: str, dataset: Any) -> dict[str, Any]:
     with error_context(tensor=name):
         if dataset.get_space().get_simple_extent_type() == h5py.h5s.NULL:
@@ -123,13 +120,16 @@ def _record(name: str, dataset: Any) -> dict[str, Any]:
             return {"name": name, "ignored": "text or variable-length data"}
         if dtype.subdtype is not None:
             return {"name": name, "ignored": f"elements are arrays, of dtype {dtype}"}
-        return {"name": name, **_facts(dataset, dtype)}
+        try:
+            return {"name": name, **_facts(dataset, dtype)}
+        except UnsupportedError as error:
+            return {"name": name, "ignored": error.message}
 
 
 def _facts(dataset: Any, dtype: Any) -> dict[str, Any]:
     made = dataset.get_create_plist()
     if made.get_external_count():
-        raise DumpError(f"its values are in another file, {h5py_name(made.get_external(0)[0])!r}")
+        raise UnsupportedError(f"its values are in another file, {h5py_name(made.get_external(0)[0])!r}")
     shape, layout = dataset.shape, made.get_layout()
     chunks = made.get_chunk() if layout == h5py.h5d.CHUNKED else None
     if chunks is not None and (len(chunks) != len(shape) or 0 in chunks):

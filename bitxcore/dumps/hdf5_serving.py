@@ -153,7 +153,7 @@ def _read(file: Any, request: dict[str, Any], values: int) -> int:
     """Write the values that are asked for, C order and native, to the file; return their bytes."""
     import numpy as np
 
-    from bitxcore.dumps.hdf5_listing import stored_name
+    from bitxcore.dumps.hdf5_links import stored_name
 
     dataset = file[stored_name(request["name"])]
     rows = request["rows"]

@@ -9,7 +9,8 @@ from typing import Any
 
 import h5py
 
-from bitxcore.errors import DumpError
+from bitxcore.dumps.hdf5_links import find
+from bitxcore.dumps.trust import UnsupportedError
 
 MAX_DEPTH = 16  # virtual datasets of virtual datasets; libhdf5 calls itself for each
 
@@ -25,7 +26,7 @@ class VirtualSources:
 
         Raises
         ------
-        DumpError
+        UnsupportedError
             If a source is in another file, is missing, is smaller than what is taken from it, or is made
             of the dataset.
         """
@@ -35,9 +36,11 @@ class VirtualSources:
         """Return how many virtual datasets stand on each other, this one included."""
         address = h5py.h5o.get_info(dataset.id).addr
         if address in above:
-            raise DumpError("is virtual, and made of itself")
+            raise UnsupportedError("is virtual, and made of itself")
         if len(above) >= MAX_DEPTH:
-            raise DumpError(f"is virtual, through more than {MAX_DEPTH} datasets")
+            raise UnsupportedError(
+                f"is virtual, through more than {MAX_DEPTH} others, which bitx does not follow"
+            )
         if address not in self._depths:
             depth = 0
             for mapping in dataset.virtual_sources():
@@ -46,7 +49,9 @@ class VirtualSources:
                     depth = max(depth, self._depth(source, (*above, address)))
             self._depths[address] = depth + 1
         if len(above) + self._depths[address] > MAX_DEPTH:
-            raise DumpError(f"is virtual, through more than {MAX_DEPTH} datasets")
+            raise UnsupportedError(
+                f"is virtual, through more than {MAX_DEPTH} others, which bitx does not follow"
+            )
         return self._depths[address]
 
 
@@ -54,14 +59,20 @@ def _source(dataset: Any, mapping: Any) -> Any:
     """Return the dataset that a mapping takes values from."""
     name = mapping.dset_name
     if mapping.file_name != ".":
-        raise DumpError(f"is virtual, with values in another file, {mapping.file_name!r}")
+        raise UnsupportedError(f"is virtual, with values in another file, {mapping.file_name!r}")
     if "%" in name:
-        raise DumpError(f"is virtual, and names its sources by a pattern, {name!r}")
-    source = dataset.file.get(name)
-    if not isinstance(source, h5py.Dataset) or source.shape is None:
-        raise DumpError(f"is virtual, and its source {name!r} is missing")
+        raise UnsupportedError(f"is virtual, and names its sources by a pattern, {name!r}")
+    try:
+        found = find(dataset.file, name)
+    except UnsupportedError as error:
+        raise UnsupportedError(f"is virtual, and its source {name!r} is missing, or elsewhere") from error
+    source = h5py.Dataset(found) if isinstance(found, h5py.h5d.DatasetID) else None
+    if source is None or source.shape is None:
+        raise UnsupportedError(f"is virtual, and its source {name!r} is missing")
+    if source.external:
+        raise UnsupportedError(f"is virtual, and its source {name!r} has its values in another file")
     if not _holds(source, mapping, dataset.size):
-        raise DumpError(
+        raise UnsupportedError(
             f"is virtual, and its source {name!r} of shape {source.shape} is smaller than declared"
         )
     return source

@@ -19,7 +19,7 @@ import ml_dtypes
 import numpy as np
 
 from bitxcore.dumps.span import SpanTensor
-from bitxcore.dumps.trust import Place, Source, declared_bytes, reading
+from bitxcore.dumps.trust import Place, Source, declared_bytes, parse_json, reading
 from bitxcore.errors import DumpError
 
 MAX_HEADER_BYTES = 100_000_000  # the reference implementation's
@@ -76,13 +76,24 @@ def _constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is not JSON")
 
 
-_decode = json.JSONDecoder(object_pairs_hook=_pairs, parse_constant=_constant).decode
+_parser = json.JSONDecoder(object_pairs_hook=_pairs, parse_constant=_constant)
+
+
+def _strict(text: str) -> Any:
+    value = _parser.decode(text)
+    if isinstance(value, str):
+        value.encode()  # no lone surrogates
+    return value
+
+
+def _decode(text: bytes) -> Any:
+    return parse_json(text.decode(), _strict)
 
 
 def load_json(text: bytes, path: Path) -> dict[str, Any]:
     """Parse a JSON object strictly: UTF-8, no duplicate keys, no NaN."""
     with reading(path):
-        value = _decode(text.decode())
+        value = _decode(text)
     if not isinstance(value, dict):
         raise DumpError("the header is not a JSON object", path=path)
     return value
@@ -228,10 +239,9 @@ def _entries(source: Source, length: int) -> Iterator[tuple[str, Any]]:
         while more:
             match = _ENTRY.match(text, at)
             if match is not None:
-                name = _decode(match[1].decode())
-                name.encode()  # no lone surrogates
+                name = _decode(match[1])
                 at, more, done = match.end(), match[3] == b",", done + 1
-                yield name, _decode(match[2].decode())
+                yield name, _decode(match[2])
             elif left:
                 step = _BLOCK if at else 2 * step  # an entry may be long
                 text, at = text[at:] + file.read(min(step, left)), 0

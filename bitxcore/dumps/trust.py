@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 import stat
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from math import prod
@@ -145,6 +146,36 @@ def read_small(path: Path, what: str, most: int) -> bytes:
     return source.start(source.size)
 
 
+def parse_json(text: bytes | str, decode: Callable[[str], Any] = json.loads) -> Any:
+    """Parse JSON with errors that are about the file, and not about Python.
+
+    Parameters
+    ----------
+    text : bytes or str
+    decode : callable, optional
+        A stricter parser than `json.loads`; one that encodes texts refuses lone surrogates, which JSON has.
+
+    Raises
+    ------
+    ValueError
+        If it is no JSON, or not text, or has a number of more digits than Python takes.
+    """
+    try:
+        return decode(text.decode(json.detect_encoding(text)) if isinstance(text, bytes) else text)
+    except json.JSONDecodeError:
+        raise
+    except UnicodeDecodeError as error:
+        raise ValueError(f"it is not {error.encoding.upper()}") from error
+    except UnicodeEncodeError as error:
+        raise ValueError("a text has half of a pair of surrogates, which is no character") from error
+    except ValueError as error:
+        if "set_int_max_str_digits" in str(error):
+            raise ValueError("a number has too many digits") from error
+        raise
+    except RecursionError as error:
+        raise ValueError("it is nested too deeply") from error
+
+
 @contextmanager
 def parsing(path: str | os.PathLike[str]) -> Iterator[None]:
     """Name a file in the errors of reading it, and in whatever a damaged file makes a parser raise."""
@@ -236,6 +267,9 @@ class NameBudget:
             raise DumpError(f"nests so deeply that its names have more than {self.most} characters in all")
 
 
+MAX_LINKS = 40  # from a file to the one that it leads to, as Linux has it
+
+
 def inside(folder: Path, name: str, main: Path | None = None) -> Path:
     """Find the file that a name written in a dump stands for; called where `reading` names the place.
 
@@ -245,33 +279,48 @@ def inside(folder: Path, name: str, main: Path | None = None) -> Path:
         The dump's folder, which the name must not leave.
     name : str
     main : pathlib.Path, optional
-        The file in which the name is written. Where it is a link, the name may also stand for a file
-        beside the one that it leads to: one that is named so there, or that a link of `folder` leads to.
+        The file in which the name is written. Where it is a link, maybe to another link, what is not in
+        `folder` is looked for beside every file that it leads to, step by step; and a link of a folder may
+        lead to a file beside a later step.
 
     Raises
     ------
     DumpError
-        If the name leads out of the folder, by ``..`` or by a symbolic link other than those.
+        If the name leads out of the folder, by ``..`` or by a symbolic link other than those, or if `main`
+        is a link and no folder has the name.
     """
     parts = name.replace("\\", "/").split("/")
     if not name or "\0" in name or os.path.isabs(name) or ".." in parts:
         raise DumpError(f"path {name!r} leaves the dump's folder")
-    path = folder / name
-    home = None
-    if main is not None and main.is_symlink():
-        home = Path(os.path.realpath(main)).parent
-        if not os.path.lexists(path) and os.path.lexists(home / name):
-            return inside(home, name)
-    check_link(folder, path, home)
-    return path
+    folders = [folder, *_led_to(main)] if main is not None else [folder]
+    for number, home in enumerate(folders):
+        if os.path.lexists(home / name):
+            check_link(home, home / name, folders[number + 1 :])
+            return home / name
+    if len(folders) > 1:
+        looked = ", ".join(str(home) for home in folders)
+        raise DumpError(
+            f"path {name!r} does not exist, be it in the dump's folder or where links lead: {looked}"
+        )
+    check_link(folder, folder / name)
+    return folder / name
 
 
-def check_link(folder: Path, path: Path, home: Path | None = None) -> None:
+def _led_to(main: Path) -> list[Path]:
+    """Return the folder of each file that a link leads to, in order; none if it is no link."""
+    found: list[Path] = []
+    while main.is_symlink() and len(found) < MAX_LINKS:
+        main = main.parent / os.readlink(main)
+        found.append(Path(os.path.realpath(main.parent)))
+    return found
+
+
+def check_link(folder: Path, path: Path, homes: Sequence[Path] = ()) -> None:
     """Refuse a path below `folder` that links lead out of it; called where `reading` names the place.
 
     A link of the folder itself may lead to a file, not to a folder, that is kept apart for it: in the
     ``blobs`` of a cache of Hugging Face, ``<model>/snapshots/<revision>/...`` linking to ``<model>/blobs``,
-    or directly in `home`.
+    or directly in one of `homes`.
 
     Raises
     ------
@@ -283,9 +332,8 @@ def check_link(folder: Path, path: Path, home: Path | None = None) -> None:
         return
     beside = Path(os.path.realpath(path.parent))
     if path.is_symlink() and _below(str(beside), root) and not os.path.isdir(target):
-        homes = [home] if home else []
-        homes += [up.parent / "blobs" for up in beside.parents if up.name == "snapshots"]
-        if any(Path(target).parent == kept and os.path.realpath(kept) == str(kept) for kept in homes):
+        kept_apart = [*homes, *(up.parent / "blobs" for up in beside.parents if up.name == "snapshots")]
+        if any(Path(target).parent == kept and os.path.realpath(kept) == str(kept) for kept in kept_apart):
             return
     raise DumpError(f"path {str(path.relative_to(folder))!r} is a link out of the dump's folder")
 

@@ -161,7 +161,7 @@ class BitWave(BitColumns):
         choices = []
         for text in str(self.unrollings).split("/"):
             numbers = text.split("x")
-            if len(numbers) != 3 or not all(n.isdecimal() and int(n) for n in numbers):
+            if len(numbers) != 3 or not all(n.isascii() and n.isdecimal() and int(n) for n in numbers):
                 raise self.refusal(
                     f"unrollings must be CHANNELSxFILTERSxPOSITIONS separated by slashes, got {text!r}"
                 )

@@ -10,6 +10,7 @@ import errno
 import sys
 from contextlib import suppress
 from importlib import import_module
+from traceback import walk_tb
 from typing import Any
 
 import click
@@ -69,7 +70,16 @@ class Bitx(click.Group):
                 _in_words_of_the_command(error)
             if ctx.params.get("traceback") or getattr(error, "errno", None) == errno.EPIPE:
                 raise
-            raise Failure(str(error) or "out of memory") from error
+            raise Failure(_told(error) or "out of memory") from error
+
+
+def _told(error: BaseException) -> str:
+    """Return an error's text, and name standard output where writing that raised it: Python does not."""
+    if isinstance(error, OSError) and error.filename is None:
+        frames = [frame for frame, _ in walk_tb(error.__traceback__)]
+        if frames and frames[-1].f_code is click.echo.__code__:
+            return f"standard output can't be written: {error.strerror}"
+    return str(error)
 
 
 def _in_words_of_the_command(error: Any) -> None:
@@ -110,7 +120,7 @@ def main(args: list[str] | None = None) -> None:
         if "--traceback" in (sys.argv if args is None else args):
             raise
         with suppress(OSError):
-            Failure(str(error)).show()
+            Failure(_told(error)).show()
         sys.exit(1)
     finally:
         close_streams()

@@ -101,7 +101,7 @@ def ending_by_signals() -> Iterator[None]:
 def _wait_for_the_end(*_: object) -> None:
     """Keep the main thread, which may write files, out of the way of the end; but let it start processes."""
     workers = sys.modules.get(_WORKERS)
-    if workers is None or not workers.starting.locked():
+    if workers is None or workers.ending.is_set() or not workers.starting.locked():
         time.sleep(10)
 
 

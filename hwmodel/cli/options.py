@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 import click
 
-from hwmodel.cli.values import FedInput, Format, IntegerOr, OneOf, Shape, Size
+from hwmodel.cli.values import FedInput, Format, Integer, IntegerOr, OneOf, Shape, Size
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -38,7 +38,7 @@ def grouping_options(function: F) -> F:
         ),
         click.option(
             "--window",
-            type=click.IntRange(1, 64),
+            type=Integer(1, 64),
             help="Rows of the alignment window.  [default: 32 for float32, p + 8 for other floats, p for"
             " integers]",
         ),
@@ -112,7 +112,7 @@ def selection_options(function: F) -> F:
         ),
         click.option(
             "--min-dims",
-            type=click.IntRange(0),
+            type=Integer(0),
             default=2,
             show_default=True,
             help="Dimensions of a weight tensor, where the container can't tell weights apart.",
@@ -150,7 +150,7 @@ def layer_options(function: F) -> F:
         click.option("--network", metavar="NAME", help="Layer shapes for a dump: a table, .onnx or .json."),
         click.option(
             "--positions",
-            type=click.IntRange(1),
+            type=Integer(1),
             help="Output positions assumed for every layer of a dump without shapes.  [default: 1]",
         ),
         click.option(

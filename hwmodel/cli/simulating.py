@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from hwmodel.cli.options import json_option
-from hwmodel.cli.values import Depth, Format, Machine, OneOf
+from hwmodel.cli.values import Depth, Format, Integer, Machine, OneOf
 from hwmodel.cli.workload_options import Asked, matching_document, workload_options
 
 if TYPE_CHECKING:
@@ -37,8 +37,8 @@ Given = tuple[tuple[str, dict[str, Any]], ...]
     help="NAME or NAME:OPTION=VALUE,...; repeatable (see bitx list accelerators). all: a comparison of every"
     " machine at equal peak, clock and memory.  [default: bitx and dadiannao]",
 )
-@click.option("--rows", type=click.IntRange(1), help="Of bitx: rows kept of a group.")
-@click.option("--group", type=click.IntRange(1, 64), help="Of bitx: weights a group.")
+@click.option("--rows", type=Integer(1), help="Of bitx: rows kept of a group.")
+@click.option("--group", type=Integer(1, 64), help="Of bitx: weights a group.")
 @click.option("--format", type=Format(), help="Of bitx: number format of the weights, e.g. fixed16.")
 @click.option("--preset", type=OneOf("bitxcore.presets:PRESETS"), help="Of bitx: mild or wild, as its paper.")
 @click.option("--fifo-depth", type=Depth(), help="Of bitx: groups a PE may be ahead; inf: any number.")
@@ -60,7 +60,7 @@ Given = tuple[tuple[str, dict[str, Any]], ...]
 @click.option("--summary", is_flag=True, help="Print no tables of layers.")
 @click.option(
     "--top",
-    type=click.IntRange(1),
+    type=Integer(1),
     metavar="K",
     help="Print only the K layers with most cycles, and the others in one line.",
 )

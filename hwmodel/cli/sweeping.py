@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from hwmodel.cli.options import json_option
-from hwmodel.cli.values import Machine, Values
+from hwmodel.cli.values import Integer, Machine, Values
 from hwmodel.cli.workload_options import Asked, workload_options
 
 if TYPE_CHECKING:
@@ -34,9 +34,9 @@ OWN = ("positions", "exclude", "input_size", "sizes", "inputs")
     default="bitx",
     help="NAME or NAME:OPTION=VALUE,... for options that keep one value.  [default: bitx]",
 )
-@click.option("--sample", type=click.IntRange(1), help="Visit that many points, drawn at random, not all.")
-@click.option("--seed", type=int, default=0, show_default=True, help="Of the drawing.")
-@click.option("-j", "--jobs", type=click.IntRange(1), help="Processes.  [default: all cores]")
+@click.option("--sample", type=Integer(1), help="Visit that many points, drawn at random, not all.")
+@click.option("--seed", type=Integer(), default=0, show_default=True, help="Of the drawing.")
+@click.option("-j", "--jobs", type=Integer(1), help="Processes.  [default: all cores]")
 @workload_options
 @click.option(
     "-o",

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from hwmodel.cli.options import json_option, size_options
-from hwmodel.cli.values import FedInput, Numbers, OneOf
+from hwmodel.cli.values import FedInput, Integer, Numbers, OneOf
 
 if TYPE_CHECKING:
     from hwmodel.operands.traces.recording import TraceResult
@@ -52,7 +52,7 @@ MIB = 1 << 20
 )
 @click.option(
     "--memory",
-    type=click.IntRange(1),
+    type=Integer(1),
     default=256,
     show_default=True,
     help="MiB of activations to hold at once; the model runs as often as that takes.",

@@ -17,7 +17,7 @@ else:
 MOST_VALUES = 100_000
 """Of a range."""
 
-_RANGE = re.compile(r"-?\d+:-?\d+(:-?\d+)?")
+_RANGE = re.compile(r"-?\d+:-?\d+(:-?\d+)?", re.ASCII)
 
 
 def _value(text: str) -> Any:
@@ -25,12 +25,27 @@ def _value(text: str) -> Any:
     words = {"none": None, "true": True, "false": False}
     if text.lower() in words:
         return words[text.lower()]
-    for kind in (int, float):
+    for kind in (int, float) if text.isascii() else ():
         try:
             return kind(text)
         except ValueError:
             continue
     return text
+
+
+def _is_integer(text: str) -> bool:
+    """Whether a text is of the digits 0 to 9: Python's `int` reads those of all scripts."""
+    return text.isascii() and text.isdecimal()
+
+
+class Integer(click.IntRange):
+    """An integer of a range, of ASCII digits."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Parse the text."""
+        if isinstance(value, str) and not value.isascii():
+            self.fail(f"{value!r} is not a valid integer.", param, ctx)
+        return super().convert(value, param, ctx)
 
 
 class OneOf(Choice):
@@ -101,7 +116,7 @@ class Depth(Choice):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """Parse the text."""
-        if str(value).isdecimal():
+        if _is_integer(str(value)):
             return int(value)
         if value not in ("inf", "none"):
             self.fail(f"{value!r} is neither an integer from 0 nor inf", param, ctx)
@@ -126,7 +141,7 @@ class IntegerOr(Choice):
         """Parse the text."""
         if value == self.word:
             return None
-        if not str(value).isdecimal() or not 1 <= int(value) <= (self.most or int(value)):
+        if not _is_integer(str(value)) or not 1 <= int(value) <= (self.most or int(value)):
             limits = f"from 1 to {self.most}" if self.most else "from 1"
             self.fail(f"{value!r} is neither an integer {limits} nor {self.word}", param, ctx)
         return int(value)
@@ -141,7 +156,7 @@ class Shape(Choice):
         """Parse the text."""
         name, _, text = value.rpartition("=")
         parts = text.replace(",", "x").split("x")
-        if not all(part.isdecimal() and int(part) for part in parts):
+        if not all(_is_integer(part) and int(part) for part in parts):
             self.fail(f"{value!r} is not of the form 1x3x224x224 or NAME=1x3x224x224", param, ctx)
         return name, tuple(map(int, parts))
 
@@ -154,7 +169,7 @@ class Size(Choice):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """Parse the text."""
         name, _, text = value.rpartition("=")
-        if not name or not text.isdecimal() or not int(text):
+        if not name or not _is_integer(text) or not int(text):
             self.fail(f"{value!r} is not NAME=VALUE with an integer from 1", param, ctx)
         return name, int(text)
 
@@ -216,6 +231,8 @@ class Numbers(Choice):
         if not isinstance(value, str):
             return value
         try:
+            if not value.isascii():
+                raise ValueError
             return tuple(float(part) for part in value.split(","))
         except ValueError:
             self.fail(f"{value!r} is not a number, or several with commas", param, ctx)

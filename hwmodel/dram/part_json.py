@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
-from bitxcore.dumps.trust import read_small
+from bitxcore.dumps.trust import parse_json, read_small
 from bitxcore.errors import DumpError
 from hwmodel.dram.part_records import AddressBits
 
@@ -16,10 +15,10 @@ MAX_FILE_BYTES = 1 << 20
 def read_json(path: Path) -> dict[str, Any]:
     """Read a JSON object from a file of reasonable size."""
     try:
-        table = json.loads(read_small(path, "a DRAM part", MAX_FILE_BYTES))
+        table = parse_json(read_small(path, "a DRAM part", MAX_FILE_BYTES))
     except DumpError:
         raise
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise DumpError(f"is no readable JSON: {error}", path=path) from error
     return mapping(path, "the file", table)
 

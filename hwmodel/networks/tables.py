@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
+from dataclasses import MISSING, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from bitxcore.checks import shown
 from bitxcore.data import data_folder
-from bitxcore.dumps.trust import read_small
+from bitxcore.dumps.trust import parse_json, read_small
 from bitxcore.errors import DumpError, OptionError, TensorError
 from bitxcore.groups import Layout
 from hwmodel.networks.layers import OPERATIONS
@@ -46,27 +46,28 @@ def read_table(path: Path) -> Network:
     """
     data = read_small(path, "a network's table", MAX_TABLE_BYTES)
     try:
-        table = json.loads(data)
+        table = parse_json(data)
     except ValueError as error:
         raise DumpError(f"is not JSON: {error}", path=path) from error
-    except RecursionError as error:
-        raise DumpError("is no table of a network: it is nested too deeply", path=path) from error
     try:
-        if table["version"] != TABLE_VERSION:
+        if (version := _field(table, "version")) != TABLE_VERSION:
             raise DumpError(
-                f"table version {shown(table['version'])}, this release reads {TABLE_VERSION}",
+                f"table version {shown(version)}, this release reads {TABLE_VERSION}",
                 path=path,
-                value=table["version"],
+                value=version,
             )
         return Network(
-            layers=[_entry(row, path) for row in table["layers"]],
+            layers=[_entry(row, f"layers[{at}]", path) for at, row in enumerate(_list(table, "layers"))],
             name=_of_type(str, table, "name"),
             source=_of_type(str, table, "source"),
-            not_simulated=tuple(_not_simulated(row) for row in table["not_simulated"]),
+            not_simulated=tuple(
+                _not_simulated(row, f"not_simulated[{at}]")
+                for at, row in enumerate(_list(table, "not_simulated"))
+            ),
             other_parameters=_of_type(int, table, "other_parameters"),
-            notes=_texts(table["notes"]),
+            notes=_texts(_field(table, "notes")),
         )
-    except (KeyError, TypeError, AttributeError) as error:
+    except TypeError as error:
         raise DumpError(f"is no table of a network: {error}", path=path) from error
     except TensorError as error:
         # What is wrong is the file, whatever its layers lack.
@@ -76,20 +77,54 @@ def read_table(path: Path) -> Network:
 
 
 _MISSING = object()
+T = TypeVar("T")
 
 
-def _entry(row: Any, path: Path) -> NetworkLayer:
+def _field(row: Any, name: str, what: str = "it") -> Any:
+    """Return a value of a JSON object that must have it."""
     if not isinstance(row, dict):
-        raise TypeError(f"a layer can't be {shown(row)}")
-    row = dict(row)
-    operation = row.pop("operation")
+        raise TypeError(f"{what} must be an object, got {_json(row)}")
+    if name not in row:
+        raise TypeError(f"{what} has no {name!r}")
+    return row[name]
+
+
+def _list(table: Any, name: str) -> list[Any]:
+    value = _field(table, name)
+    if not isinstance(value, list):
+        raise TypeError(f"{name} must be a list, got {_json(value)}")
+    return value
+
+
+def _json(value: Any) -> str:
+    """Write a value for a message: null, and the kind of what is long."""
+    return "null" if value is None else "a list" if isinstance(value, list) else shown(value)
+
+
+def _made(kind: type[T], row: Any, what: str) -> T:
+    """Make a record of a JSON object that has its fields and no other."""
+    if not isinstance(row, dict):
+        raise TypeError(f"{what} must be an object, got {_json(row)}")
+    known = {field.name: field for field in fields(kind) if field.init}  # type: ignore[arg-type]
+    for name in row:
+        if name not in known:
+            raise TypeError(f"{what} has an unknown {shown(name)}")
+    for name, field in known.items():
+        if name not in row and field.default is MISSING and field.default_factory is MISSING:
+            raise TypeError(f"{what} has no {name!r}")
+    return kind(**row)
+
+
+def _entry(row: Any, what: str, path: Path) -> NetworkLayer:
+    operation = _field(row, "operation", what)
+    row = {name: value for name, value in row.items() if name != "operation"}
     if operation not in tuple(OPERATIONS):
         raise OptionError(
             f"operation {shown(operation)} is none of {', '.join(OPERATIONS)}", path=path, value=operation
         )
     where = {name: row.pop(name) for name in ("weight", "index", "weight_missing", "notes") if name in row}
-    layout = _layout(row.pop("layout", {}))
-    layer = OPERATIONS[operation](**{k: _tuples(v) for k, v in row.items()})
+    layout = _layout(row.pop("layout", {}), f"the layout of {what}")
+    layer = _made(OPERATIONS[operation], {k: _tuples(v) for k, v in row.items()}, what)
     weight = _of_type((str, type(None)), where, "weight", None)
     missing = NO_TENSOR if weight is None and layer.has_weights else None
     return NetworkLayer(
@@ -102,23 +137,23 @@ def _entry(row: Any, path: Path) -> NetworkLayer:
     )
 
 
-def _layout(row: Any) -> Layout:
-    layout = Layout(**row)
+def _layout(row: Any, what: str) -> Layout:
+    layout = _made(Layout, row, what)
     for name, value in row.items():
         if type(value) is not int or value < 0:
             raise TypeError(f"{name} of a layout must be an integer, got {shown(value)}")
     return layout
 
 
-def _not_simulated(row: Any) -> NotSimulated:
-    found = NotSimulated(**row)
+def _not_simulated(row: Any, what: str) -> NotSimulated:
+    found = _made(NotSimulated, row, what)
     for name, kind in (("operation", str), ("count", int), ("reason", str), ("multiplies", bool)):
         _of_type(kind, vars(found), name)
     return found
 
 
 def _of_type(kind: type | tuple[type, ...], row: dict[str, Any], name: str, default: Any = _MISSING) -> Any:
-    value = row[name] if default is _MISSING else row.get(name, default)
+    value = _field(row, name) if default is _MISSING else row.get(name, default)
     # JSON's true is an int to Python; counts and places are from 0.
     if type(value) not in (kind if isinstance(kind, tuple) else (kind,)) or (
         type(value) is int and value < 0

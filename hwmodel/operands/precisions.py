@@ -13,13 +13,14 @@ import json
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
-from bitxcore.dumps.trust import read_small
+from bitxcore.dumps.trust import parse_json, read_small
 from bitxcore.errors import DumpError, OptionError, error_context
 from hwmodel.operands.operands import FIXED_POINT_BITS
 
@@ -306,8 +307,8 @@ def read_precisions(path: str | os.PathLike[str]) -> dict[str, Precision]:
 
 def _from_json(path: Path, text: str) -> list[tuple[str, Any]]:
     try:
-        table = json.loads(text, object_pairs_hook=lambda pairs: _Pairs(pairs))
-    except (ValueError, RecursionError) as error:
+        table = parse_json(text, partial(json.loads, object_pairs_hook=_Pairs))
+    except ValueError as error:
         raise DumpError(f"is not JSON: {error}", path=path) from error
     if not isinstance(table, _Pairs):
         raise DumpError("must be a JSON object, layer by layer", path=path)

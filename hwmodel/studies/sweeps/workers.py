@@ -6,6 +6,7 @@ import multiprocessing
 import os
 import signal
 import threading
+import time
 from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -27,6 +28,9 @@ Row = dict[str, Any]
 
 POINTS_AT_ONCE = 32
 """Most points that share a reading of the weights: what is lost, at most, when a worker is killed."""
+
+ENDING_SECONDS = 3.0
+"""For which an end of this process waits for workers that it has killed: one in the kernel may be slow."""
 
 METRICS = {
     **{column.name: column.unit for column in TOTAL_COLUMNS if column.name != "accelerator"},
@@ -144,6 +148,8 @@ def run_points(task: SweepTask, points: Sequence[int], jobs: int) -> Generator[l
             for future in done:
                 yield future.result()
     except BrokenProcessPool as error:
+        if ending.is_set():  # the pool is broken by that, and whoever ends this process has said why
+            time.sleep(2 * ENDING_SECONDS)
         raise BitxError(
             "a worker process of the sweep died (out of memory? a script without the guard"
             ' `if __name__ == "__main__":`?); finished points are kept'
@@ -155,6 +161,9 @@ def run_points(task: SweepTask, points: Sequence[int], jobs: int) -> Generator[l
 
 starting = threading.Lock()
 """Held while processes are started, which read what they need from this one and then from named objects."""
+
+ending = threading.Event()
+"""Set when this process is about to end, and kills its workers."""
 
 _OF_TERMINALS = [getattr(signal, name) for name in ("SIGINT", "SIGHUP") if hasattr(signal, name)]
 
@@ -184,13 +193,19 @@ def end_workers() -> None:
     from multiprocessing.synchronize import SemLock
 
     starting.acquire(timeout=5)  # and never released: no more are to be started
+    ending.set()
     for finalizer in tuple(vars(util)["_finalizer_registry"].values()):
         if finalizer._callback is vars(SemLock)["_cleanup"].__func__:
             with suppress(Exception):
                 finalizer()
-    for process in multiprocessing.active_children():
+    workers = multiprocessing.active_children()
+    for process in workers:
         with suppress(Exception):
             process.kill()
+    deadline = time.monotonic() + ENDING_SECONDS
+    for process in workers:  # whoever waits for this process finds none of them
+        with suppress(Exception):
+            process.join(max(0, deadline - time.monotonic()))
 
 
 # -- in a worker -------------------------------------------------------------------------------

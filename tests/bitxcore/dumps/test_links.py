@@ -140,6 +140,49 @@ def test_shards_beside_the_real_index(write, tmp_path, tensors, same):
     assert same(open_dump(tmp_path / "out")["b"].read(), tensors["b"])
 
 
+@pytest.mark.parametrize("steps", [1, 3])
+def test_a_link_to_a_link_of_a_cache(cache, snapshot, tensors, same, tmp_path, steps):
+    """What the file names lies beside the link of the cache, not beside the blob."""
+    model = external_model(snapshot / "onnx", "data/w.bin")
+    index = fill_with_shards(cache, snapshot, tensors)
+    links = []
+    for real, name in ((model, "m.onnx"), (index, index.name)):
+        for step in range(steps):
+            link = tmp_path / f"mine{step}" / name
+            link.parent.mkdir(exist_ok=True)
+            link.symlink_to(os.path.relpath(real, link.parent) if step else real)
+            real = link
+        links.append(link)
+    assert open_dump(links[0])["w"].read().sum() == 15
+    assert same(open_dump(links[1])["b"].read(), tensors["b"])
+    (links[0].parent / "data").mkdir()
+    (links[0].parent / "data" / "w.bin").write_bytes(np.full(6, 2, "f4").tobytes())
+    assert open_dump(links[0])["w"].read().sum() == 12  # the user's own folder comes first
+    (links[0].parent / "data" / "w.bin").unlink()
+    (model.parent / "data" / "w.bin").unlink()
+    folders = [str(tmp_path / f"mine{step}") for step in reversed(range(steps))]
+    looked = ", ".join([*folders, str(model.parent), str(cache / "blobs")])
+    with pytest.raises(
+        DumpError, match=rf"m\.onnx: tensor 'w': path 'data/w\.bin' does not exist.*: {looked}$"
+    ):
+        open_dump(links[0])
+
+
+def test_a_link_between_the_steps_leads_out(tmp_path, secret):
+    """What a step's folder has may be a link to a later step, and to nowhere else."""
+    real = external_model(tmp_path / "real")
+    (tmp_path / "step").mkdir()
+    (tmp_path / "step" / "model.onnx").symlink_to(real)
+    (tmp_path / "m.onnx").symlink_to(tmp_path / "step" / "model.onnx")
+    data = tmp_path / "step" / "model.onnx_data"
+    data.symlink_to(tmp_path / "real" / "model.onnx_data")
+    assert open_dump(tmp_path / "m.onnx")["w"].read().sum() == 15
+    data.unlink()
+    data.symlink_to(secret / "secret.npy")
+    with pytest.raises(DumpError, match="is a link out of the dump's folder"):
+        open_dump(tmp_path / "m.onnx")
+
+
 @pytest.fixture
 def secret(tmp_path):
     (tmp_path / "private").mkdir()

@@ -201,6 +201,24 @@ def test_what_readers_would_refuse_is_not_written(tmp_path, monkeypatch, name, r
     assert not (tmp_path / "y.safetensors").exists()
 
 
+@pytest.mark.parametrize(
+    ("header", "reason"),
+    [
+        (
+            b'{"w": {"dtype": "F32", "shape": [%b], "data_offsets": [0, 4]}}' % (b"1" * 5000),
+            "a number has too many",
+        ),
+        (b'{"a": [%b]}' % (b"1" * 5000), "a number has too many digits"),
+        (rb'{"\ud800": null}', "a text has half of a pair of surrogates"),
+    ],
+)
+def test_json_that_python_can_not_hold(tmp_path, header, reason):
+    path = tmp_path / "x.safetensors"
+    path.write_bytes(len(header).to_bytes(8, "little") + header + bytes(4))
+    with pytest.raises(DumpError, match=f"x.safetensors: can't be read: {reason}"):
+        open_dump(path)
+
+
 @pytest.mark.parametrize(("dtype", "nbytes"), [("F4", 6), ("F6_E2M3", 9), ("F6_E3M2", 9)])
 def test_several_values_a_byte_are_ignored_and_copied(tmp_path, dtype, nbytes):
     entries = {"packed": entry(dtype, (3, 4), (0, nbytes)), "w": entry(offsets=(nbytes, nbytes + 4))}

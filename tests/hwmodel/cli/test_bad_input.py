@@ -274,6 +274,9 @@ def test_a_format_does_not_convert(bitx, tmp_path):
     assert bitx.error("inspect", tmp_path / "one.npy", "--format", "int8") == (
         f"{tmp_path}/one.npy: tensor 'one': format int8 is stored as int8, but the array is float32; {tail}"
     )
+    assert "but 1 tensor is float32;" in bitx.error(
+        "inspect", tmp_path / "two.npz", "--format", "bfloat16", "--exclude", "b"
+    )
     assert "(3 x excluded)" in bitx.error(
         "inspect", tmp_path / "two.npz", "--format", "int8", "--exclude", "*"
     )
@@ -284,3 +287,11 @@ def test_kinds_that_a_dump_can_be_written_as(bitx, sample, out, write):
         f"{out}/x.npy: an onnx dump can be written as .npz or .safetensors, or as .onnx like itself"
     )
     assert bitx.error("prune", write("h5"), "-o", out / "x.h5").endswith(".npz or .safetensors")
+
+
+def test_digits_are_those_of_ascii(bitx, sample):
+    """As of BITX_THREADS; Python's int reads those of all scripts."""
+    error = bitx.error("simulate", sample, "--size", "N=1", "-a", "bitx:rows=\uff16")
+    assert "rows must be an integer of at least 1, got '\uff16'" in error
+    for option in (("--rows", "\uff16"), ("--size", "N=\uff16")):
+        assert "\uff16" in bitx("simulate", sample, *option, code=2).stderr

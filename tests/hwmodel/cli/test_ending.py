@@ -145,10 +145,13 @@ def test_outputs_do_not_take_the_place_of_closed_streams(tmp_path):
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
-@pytest.mark.parametrize("args", ["list accelerators", "--help"])
+@pytest.mark.parametrize("args", ["list accelerators", "--help", "list accelerators --json"])
 def test_a_full_disk_behind_standard_output(args):
     done = subprocess.run(f"{' '.join(BITX)} {args} > /dev/full", shell=True, capture_output=True, text=True)
-    assert (done.returncode, done.stderr) == (1, "bitx: error: [Errno 28] No space left on device\n")
+    assert (done.returncode, done.stderr) == (
+        1,
+        "bitx: error: standard output can't be written: No space left on device\n",
+    )
     done = subprocess.run(
         f"{' '.join(BITX)} nothing 2> /dev/full", shell=True, capture_output=True, text=True
     )

@@ -61,12 +61,23 @@ def test_every_name_has_a_table():
     ("text", "message"),
     [
         ("{", "is not JSON"),
-        ("[]", "is no table of a network"),
-        ("{}", "is no table of a network: 'version'"),
+        ("[]", "is no table of a network: it must be an object, got a list"),
+        ("null", "is no table of a network: it must be an object, got null"),
+        ("{}", "is no table of a network: it has no 'version'"),
+        ('{"version": ' + "1" * 5000 + "}", "is not JSON: a number has too many digits"),
+        ('"\\ud800"', r"is no table of a network: it must be an object, got '\\ud800'"),
+        ('{"version": 1, "layers": null}', "is no table of a network: layers must be a list, got null"),
+        ('{"version": 1, "layers": [{"name": "f"}]}', r"layers\[0\] has no 'operation'"),
         ('{"version": 2}', "table version 2, this release reads 1"),
-        ('{"version": 1, "layers": [{"operation": "linear", "name": "f"}]}', "is no table of a network"),
-        ('{"version": 1, "layers": [{"operation": "linear", "size": 3}]}', "is no table of a network"),
-        ('{"version": 1, "layers": []}', "is no table of a network: 'name'"),
+        (
+            '{"version": 1, "layers": [{"operation": "linear", "name": "f"}]}',
+            r"layers\[0\] has no 'in_features'",
+        ),
+        (
+            '{"version": 1, "layers": [{"operation": "linear", "size": 3}]}',
+            r"layers\[0\] has an unknown 'size'",
+        ),
+        ('{"version": 1, "layers": []}', "is no table of a network: it has no 'name'"),
     ],
 )
 def test_damaged_tables_are_named(tmp_path, text, message):
@@ -234,7 +245,7 @@ def test_a_table_is_a_regular_file_of_a_sane_size(tmp_path, monkeypatch):
     os.mkfifo(tmp_path / "pipe.json")
     with pytest.raises(DumpError, match=r"pipe\.json: is not a regular file"):
         hw.load_network(tmp_path / "pipe.json")
-    with pytest.raises(DumpError, match="is no table of a network: it is nested too deeply"):
+    with pytest.raises(DumpError, match="is not JSON: it is nested too deeply"):
         hw.load_network(write(tmp_path, "[" * 100_000))
     path = tmp_path / "large.json"
     with path.open("wb") as file:

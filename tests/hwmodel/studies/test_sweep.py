@@ -451,6 +451,24 @@ def test_killed_twice_it_ends_with_the_same_rows(network, tmp_path):
         assert opened.table("sweep")["energy_j"].tolist() == fresh.columns["energy_j"]
 
 
+ENDING = """
+import multiprocessing, time
+from hwmodel.studies.sweeps.workers import end_workers
+
+workers = [multiprocessing.get_context("fork").Process(target=time.sleep, args=(600,)) for _ in range(4)]
+for worker in workers:
+    worker.start()
+end_workers()
+print([worker._popen.returncode for worker in workers])  # of those that were waited for
+"""
+
+
+@pytest.mark.skipif(os.name != "posix", reason="forks")
+def test_killed_workers_have_ended_when_the_end_goes_on():
+    done = subprocess.run([sys.executable, "-c", ENDING], capture_output=True, text=True, timeout=60)
+    assert (done.stdout, done.stderr) == ("[-9, -9, -9, -9]\n", "")
+
+
 def test_a_worker_that_dies_is_told_and_its_sweep_goes_on(network, tmp_path):
     store = tmp_path / "s.h5"
 
