@@ -126,6 +126,11 @@ def product_operand(
     return (np.swapaxes(x, -1, -2) if columns else x).reshape(shape)
 
 
+def turned_operand(x: OperandArray, *, arrange: Callable[..., OperandArray]) -> OperandArray:
+    """Move the first axis behind all others but the last, and arrange what comes of it."""
+    return arrange(np.moveaxis(x, 0, -2))
+
+
 def rearranged_operand(
     x: OperandArray, *, order: tuple[int, ...], shape: tuple[int, ...], index: int | None = None
 ) -> OperandArray:

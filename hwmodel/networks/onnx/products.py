@@ -10,10 +10,16 @@ from typing import Any
 import numpy as np
 
 from bitxcore.groups import Layout
-from hwmodel.networks.graph_operands import SECOND, product_operand, product_rows
+from hwmodel.networks.graph_operands import (
+    SECOND,
+    GraphOperand,
+    product_operand,
+    product_rows,
+    turned_operand,
+)
 from hwmodel.networks.layers import Linear, MatMul
 from hwmodel.networks.network import NetworkLayer
-from hwmodel.networks.onnx.graph import Found, Graph, LeftOut, attributes_of, name_of, operand_of
+from hwmodel.networks.onnx.graph import NO_LAYER, Found, Graph, LeftOut, attributes_of, name_of, operand_of
 from hwmodel.networks.onnx.shapes import TensorShape
 from hwmodel.networks.onnx.weights import bind
 
@@ -33,14 +39,30 @@ def gemm(graph: Graph, node: Any, *, second: int = 1, zeros: Zeros = (None, None
     zeros : tuple of (int or None)
     """
     attributes = attributes_of(node)
-    if attributes.get("transBatchA") or attributes.get("transBatchB"):
-        return LeftOut(
-            "a product of stacks whose outer axes are exchanged: there is no layer for it here", True
-        )
     a, b = graph.shapes[node.input[0]], graph.shapes[node.input[second]]
+    names = (node.input[0], node.input[second])
+    sides = zip(names, ("transBatchA", "transBatchB"), (a, b), strict=True)
+    turned = {name for name, flag, shape in sides if attributes.get(flag) and len(shape) > 2}
+    if turned & graph.constant:
+        return LeftOut(NO_LAYER, True)
+    a, b = (rows_behind_batch(x) if n in turned else x for n, x in zip(names, (a, b), strict=True))
     a_flips, b_flips = bool(attributes.get("transA", 0)), bool(attributes.get("transB", 0))
     a, b = (flipped(x) if flips else x for x, flips in ((a, a_flips), (b, b_flips)))
-    return _product(graph, node, second, a, b, a_flips=a_flips, b_flips=b_flips, zeros=zeros)
+    found = _product(graph, node, second, a, b, a_flips=a_flips, b_flips=b_flips, zeros=zeros)
+    if isinstance(found, LeftOut) or not turned:
+        return found
+    return [replace(e, reads=tuple(_turned(read, turned) for read in e.reads)) for e in found]
+
+
+def _turned(read: GraphOperand, names: set[str]) -> GraphOperand:
+    if not names.intersection(read.values):
+        return read
+    return replace(read, arrange=partial(turned_operand, arrange=read.arrange))
+
+
+def rows_behind_batch(shape: TensorShape) -> TensorShape:
+    """Shape with the first axis moved behind all others but the last (`transBatchA` of FusedMatMul)."""
+    return (*shape[1:-1], shape[0], shape[-1])
 
 
 def flipped(shape: TensorShape) -> TensorShape:

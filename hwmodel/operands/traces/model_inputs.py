@@ -31,7 +31,7 @@ class ModelInput:
     @property
     def shape_text(self) -> str:
         """The sizes as text, ``1x3x?x?``."""
-        return "x".join("?" if size is None else str(size) for size in self.sizes)
+        return "x".join("?" if size is None else str(size) for size in self.sizes) or "()"
 
 
 def model_inputs(

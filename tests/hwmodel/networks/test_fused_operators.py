@@ -169,3 +169,46 @@ def test_fused_products_have_weights(tmp_path, operator):
     with open_dump(path) as dump:
         assert dump["w"].is_weight
         assert np.array_equal(entry.read(dump), expected)
+
+
+def test_stacks_whose_rows_stand_first_are_products(tmp_path):
+    node = oh.make_node("FusedMatMul", ["a", "b"], ["y"], transBatchA=1, transBatchB=1, transB=1, **MS)
+    path = save(tmp_path / "t.onnx", [node], {"a": [5, 3, 4], "b": [6, 3, 4]}, {})
+    (layer,) = hw.load_network(path)
+    assert layer.macs == 3 * 5 * 6 * 4
+    a, b = floats(5, 3, 4), floats(6, 3, 4)
+    hw.trace(path, {"a": a, "b": b}, tmp_path / "t.h5")
+    with hw.open_traces(tmp_path / "t.h5") as traces:
+        product = traces[layer.name] @ traces.second(layer.name)
+    np.testing.assert_allclose(product.reshape(-1), run(path, a=a, b=b).reshape(-1), rtol=1e-5)
+
+
+def test_attributes_of_a_function_have_defaults(tmp_path):
+    gemm = oh.make_node("Gemm", ["X", "W"], ["Y"])
+    gemm.attribute.append(onnx.AttributeProto(name="transB", type=2, ref_attr_name="flip"))
+    opsets = [oh.make_opsetid("", 21), oh.make_opsetid("m", 1)]
+    usual = [oh.make_attribute("flip", 1)]
+    inner = oh.make_function("m", "In", ["X", "W"], ["Y"], [gemm], opsets, attribute_protos=usual)
+    call = oh.make_node("In", ["X", "W"], ["Y"], domain="m")
+    outer = oh.make_function("m", "Out", ["X", "W"], ["Y"], [call], opsets)
+    node = oh.make_node("Out", ["x", "w"], ["y"], domain="m")
+    path = save(tmp_path / "d.onnx", [node], {"x": [3, 4]}, {"w": floats(5, 4)}, [inner, outer])
+    assert hw.load_network(path).macs == 60
+    with open_dump(path) as dump:
+        assert dump["w"].layout.filter_axis == 0
+
+
+def test_convolutions_of_channels_last(tmp_path):
+    s, z = np.float32(0.1), np.uint8(3)
+    quantise = oh.make_node("QuantizeLinear", ["x", "s", "z"], ["q"])
+    names = ["q", "s", "z", "w", "s", "z", "s", "z"]
+    conv = oh.make_node("QLinearConv", names, ["y"], channels_last=1, name="c", **MS)
+    stored = {"w": codes(0, 256, 4, 3, 3, 3), "s": s, "z": z}
+    path = save(tmp_path / "n.onnx", [quantise, conv], {"x": [1, 9, 8, 3]}, stored)
+    (layer,) = hw.load_network(path)
+    assert (layer.in_channels, layer.in_size, layer.out_size) == (3, (9, 8), (7, 6))
+    x = floats(1, 9, 8, 3)
+    hw.trace(path, {"x": x}, tmp_path / "t.h5")
+    with hw.open_traces(tmp_path / "t.h5") as traces:
+        q = np.clip(np.rint(x / s) + 3, 0, 255) - 3
+        assert np.array_equal(traces["c"], q.transpose(0, 3, 1, 2))
