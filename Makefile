@@ -7,13 +7,14 @@ BITX = $(VENV)/bin/bitx
 SAMPLE = data/samples/digits_resnet.onnx
 OUT = out
 
-.PHONY: help run test slow lint bench validation reproduce clean
+.PHONY: help run test slow lint bench fuzz validation reproduce clean
 help:
 	@echo 'make run    inspect, prune, simulate and compare the sample network; results in $(OUT)/'
 	@echo 'make test   lint, type check, and the tests: minutes, on two cores'
 	@echo 'make slow   the tests that take longer'
 	@echo 'make lint   lint and type check only'
 	@echo 'make bench  measure the kernels against a copy of the same bytes, and beside other libraries'
+	@echo 'make fuzz   read 50,000 damaged files of each of five containers; an hour'
 	@echo 'make validation  write docs/validation.md: tables of papers, ours beside them'
 	@echo 'make reproduce   write docs/reproduction.md: every number of the BitX paper, ours beside it'
 	@echo 'make clean  remove what these made, $(VENV) included'
@@ -60,6 +61,10 @@ slow: $(VENV)/test.stamp
 
 bench: $(VENV)/test.stamp
 	$(PY) -m bench.table
+
+# Files that crash, hang or fail otherwise are kept in $(OUT)/fuzz.
+fuzz: $(VENV)/test.stamp
+	$(PY) -m bench.fuzz --keep $(OUT)/fuzz
 
 validation: $(VENV)/run.stamp
 	$(PY) docs/recipes/validation.py --write

@@ -192,6 +192,10 @@ def supported(dtype: np.dtype[Any]) -> bool:
     return _own(dtype) is not None
 
 
+CONVERT = "a format tells how stored numbers are read; only fixed<N> converts: cast the values first"
+"""What to do where a format is given for values of another dtype."""
+
+
 def format_of(dtype: np.dtype[Any], name: str | NumberFormat | None = None) -> NumberFormat:
     """Return the format named `name`, or the dtype's own, checked against the dtype.
 
@@ -218,5 +222,7 @@ def format_of(dtype: np.dtype[Any], name: str | NumberFormat | None = None) -> N
         return own
     fmt = name if isinstance(name, NumberFormat) else number_format(name)
     if dtype.newbyteorder("=") != fmt.dtype:
-        raise TensorError(f"format {fmt.name} is stored as {fmt.dtype}, but the array is {dtype}")
+        raise TensorError(
+            f"format {fmt.name} is stored as {fmt.dtype}, but the array is {dtype}", hint=CONVERT
+        )
     return fmt

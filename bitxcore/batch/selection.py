@@ -11,9 +11,10 @@ import numpy as np
 
 from bitxcore.checks import check_one_of
 from bitxcore.dumps import Dump, Tensor
+from bitxcore.dumps.roles import no_weights
 from bitxcore.engine import Array, locate_nonfinite
 from bitxcore.errors import OptionError, TensorError, error_context
-from bitxcore.formats import NumberFormat, fixed_width, format_of, number_format
+from bitxcore.formats import CONVERT, NumberFormat, fixed_width, format_of, number_format
 from bitxcore.groups import LAYOUTS, Layout
 
 T = TypeVar("T")
@@ -34,7 +35,8 @@ class Selection:
     Notes
     -----
     Without `include`: what the container knows to be weights; where it does not know, every
-    tensor of at least `min_dims` dimensions; and the tensor of a dump that has no other.
+    tensor of at least `min_dims` dimensions whose name is not that of an optimiser's state or of what
+    quantised weights are scaled by; and the tensor of a dump that has no other.
     """
 
     include: tuple[str, ...] = ()
@@ -69,19 +71,22 @@ class Selection:
         alone = len(dump) == 1
         tensors, left_out = [], dict(dump.ignored)
         for name, tensor in dump.items():
-            reason = self._unwanted(tensor, alone) or unusable(tensor, format)
+            reason = self._unwanted(tensor, dump) or unusable(tensor, format)
             if reason is None:
                 tensors.append(tensor)
             elif name in self.include or (alone and name not in self.exclude):
+                if format is not None and not fixed_width(format) and unusable(tensor) is None:
+                    reason = f"{reason}; {CONVERT}"
                 raise TensorError(reason, path=dump.path, tensor=name)
             else:
                 left_out[name] = reason
         if not tensors:
+            _explain_formats(dump, left_out, format)
             reasons = "; ".join(f"{len(names)} x {why}" for why, names in grouped(left_out).items())
             raise TensorError(f"has no tensor to work on ({reasons or 'it is empty'})", path=dump.path)
         return Chosen(tuple(tensors), left_out)
 
-    def _unwanted(self, tensor: Tensor, alone: bool) -> str | None:
+    def _unwanted(self, tensor: Tensor, dump: Dump) -> str | None:
         if any(fnmatchcase(tensor.name, pattern) for pattern in self.exclude):
             return "excluded"
         if self.include:
@@ -89,11 +94,27 @@ class Selection:
             return None if included else "not included"
         if tensor.left_alone:
             return tensor.left_alone
-        if alone or tensor.is_weight:
+        if len(dump) == 1 or tensor.is_weight:
             return None
         if tensor.is_weight is False:
             return "no layer multiplies by it"
+        if reason := no_weights(tensor.name, dump):
+            return reason
         return None if tensor.ndim >= self.min_dims else f"fewer than {self.min_dims} dimensions"
+
+
+def _explain_formats(dump: Dump, left_out: dict[str, str], format: str | None) -> None:  # noqa: A002
+    """Raise if all that is wanted is there, and only of another dtype than the format's."""
+    misread = {name for name, tensor in dump.items() if left_out[name] == unusable(tensor, format)}
+    fit = {name for name in misread if unusable(dump[name]) is None}
+    if format is not None and not fixed_width(format) and fit:
+        dtypes = sorted({str(dump[name].dtype) for name in fit})
+        raise TensorError(
+            f"format {format} is stored as {number_format(format).dtype}, but {len(fit)} tensors are "
+            f"{' and '.join(dtypes)}",
+            path=dump.path,
+            hint=CONVERT,
+        )
 
 
 @dataclass(frozen=True)

@@ -140,9 +140,20 @@ def convert(
     out = Path(out)
     writer = WRITERS.get(_suffix(out) or "")
     if writer is None:
-        raise DumpError(f"a {dump.container} dump can be written as {' or '.join(WRITERS)}, not so", path=out)
+        raise DumpError(f"{_a(dump)} dump can be written as {_kinds(dump)}", path=out)
     with atomic_file(out, inputs=dump.files()) as temporary:
         _load(writer)(dump, temporary, replace or _keep, progress)
+
+
+def _a(dump: Dump) -> str:
+    return f"{'an' if dump.container[0] in 'aeiou' or dump.container == 'npz' else 'a'} {dump.container}"
+
+
+def _kinds(dump: Dump) -> str:
+    """Name what a dump can be written as."""
+    suffixes = list(WRITERS)
+    own = _suffix(dump.path) if dump.path.is_file() and type(dump).rewrite is not Dump.rewrite else None
+    return " or ".join(suffixes) + (f", or as {own} like itself" if own not in (None, *suffixes) else "")
 
 
 def _keep(_: Tensor) -> None:
@@ -150,7 +161,7 @@ def _keep(_: Tensor) -> None:
 
 
 def _open_folder(folder: Path) -> Dump:
-    from bitxcore.dumps.directory import find_dumps, open_directory
+    from bitxcore.dumps.directory import find_beside, find_dumps, open_directory
     from bitxcore.dumps.shards import INDEX_SUFFIX
 
     paths = find_dumps(folder, lambda path: _suffix(path) is not None)
@@ -161,8 +172,11 @@ def _open_folder(folder: Path) -> Dump:
         shards.ignored |= {
             str(path.relative_to(folder)): f"not a part of {indices[0].name}" for path in sorted(others)
         }
+        shards.beside = find_beside(folder, shards.files())
         return shards
-    return open_directory(folder, paths, open_dump)
+    directory = open_directory(folder, paths, open_dump)
+    directory.beside = find_beside(folder, directory.files())
+    return directory
 
 
 @cache

@@ -93,7 +93,7 @@ class Tensor(ABC):
     def view_rows(self, start: int, stop: int) -> npt.NDArray[Any]:
         """Return ``[start:stop]`` of axis 0 without a copy where the container can do so.
 
-        Such a view is a private mapping of the file: writing to it changes nothing but itself.
+        No container of this package can: a mapping of a file that is truncated would end the process.
         """
         return self.read_rows(start, stop)
 
@@ -105,7 +105,7 @@ class Tensor(ABC):
         nbytes : int
             Aim for the size of one block, in bytes; a block has at least one row.
         views : bool
-            Take blocks by `view_rows`: faster, for values that are used at once.
+            Faster, for values that are used at once: memory of a block may be used again.
 
         Yields
         ------
@@ -138,6 +138,9 @@ class Dump(Closing, Mapping[str, Tensor]):
         Name of the container format, e.g. ``"safetensors"``.
     ignored : dict of str to str
         What the file holds besides tensors: name, and why it is not listed.
+    beside : dict of str to pathlib.Path
+        Files of a directory that is read as one dump which are no part of it, by their place in it. They
+        are copied where the directory is written again.
     """
 
     def __init__(self, path: Path, container: str, tensors: Mapping[str, Tensor]) -> None:
@@ -145,6 +148,7 @@ class Dump(Closing, Mapping[str, Tensor]):
         self.container = container
         self._tensors = dict(tensors)
         self.ignored: dict[str, str] = {}
+        self.beside: dict[str, Path] = {}
 
     def __getitem__(self, name: str) -> Tensor:
         return self._tensors[name]

@@ -15,8 +15,9 @@ import numpy.typing as npt
 from bitxcore.dumps.base import Dump, Replace, Tensor, TensorProgress
 from bitxcore.dumps.shards import INDEX_SUFFIX, ShardsDump
 from bitxcore.dumps.trust import check_link, reading
+from bitxcore.dumps.writing import copy_into
 from bitxcore.errors import DumpError
-from bitxcore.files import atomic_directory
+from bitxcore.files import atomic_directory, is_temporary
 
 
 def find_dumps(folder: Path, is_dump: Callable[[Path], bool]) -> list[Path]:
@@ -43,6 +44,23 @@ def find_dumps(folder: Path, is_dump: Callable[[Path], bool]) -> list[Path]:
                 Path(root) / name for name in names if not name.startswith(".") and is_dump(Path(root) / name)
             ]
     return sorted(found)
+
+
+def find_beside(folder: Path, parts: Iterable[Path]) -> dict[str, Path]:
+    """List the files below `folder` other than `parts`, by their relative names.
+
+    Hidden folders, such as those of Git, and folders that are links are passed over.
+    """
+    known = {os.path.abspath(part) for part in parts}
+    found = {}
+    with reading(folder):
+        for root, folders, names in os.walk(folder):
+            folders[:] = sorted(name for name in folders if not name.startswith("."))
+            for name in sorted(names):
+                path = Path(root) / name
+                if os.path.abspath(path) not in known and not is_temporary(name):
+                    found[path.relative_to(folder).as_posix()] = path
+    return found
 
 
 def open_directory(folder: Path, paths: list[Path], open_one: Callable[[Path], Dump]) -> DirectoryDump:
@@ -75,15 +93,16 @@ class DirectoryDump(Dump):
 
     def __init__(self, folder: Path, members: list[Dump]) -> None:
         self._members = members
-        self._renamed: dict[int, Tensor] = {}
+        self._renamed: list[dict[str, Tensor]] = []  # of each member, by its own name of the tensor
         ignored: dict[str, str] = {}
         tensors: dict[str, Tensor] = {}
         short = {id(member): member.path.relative_to(folder).with_suffix("").as_posix() for member in members}
         lone = Counter(short[id(member)] for member in members if member.container == "npy")
         for member in members:
             file = member.path.relative_to(folder).as_posix()
+            self._renamed.append({})
             for name, tensor in member.items():
-                renamed = self._renamed[id(tensor)] = copy.copy(tensor)
+                renamed = self._renamed[-1][name] = copy.copy(tensor)
                 if member.container != "npy":
                     renamed.name = f"{file}/{name}"
                 else:
@@ -110,18 +129,23 @@ class DirectoryDump(Dump):
             if type(member).rewrite is Dump.rewrite:
                 member.rewrite(out, replace)  # says why it can't, before any work is done
 
-        def replace_renamed(tensor: Tensor) -> npt.NDArray[Any] | Iterable[npt.NDArray[Any]] | None:
-            return replace(self._renamed[id(tensor)])
-
-        def progress_renamed(tensor: Tensor) -> None:
-            if progress:
-                progress(self._renamed[id(tensor)])
-
         with atomic_directory(out) as folder:
-            for member in self._members:
+            for member, renamed in zip(self._members, self._renamed, strict=True):
                 target = folder / member.path.relative_to(self.path)
                 target.parent.mkdir(parents=True, exist_ok=True)
+
+                def replace_renamed(
+                    tensor: Tensor, renamed: dict[str, Tensor] = renamed
+                ) -> npt.NDArray[Any] | Iterable[npt.NDArray[Any]] | None:
+                    return replace(renamed[tensor.name])
+
+                def progress_renamed(tensor: Tensor, renamed: dict[str, Tensor] = renamed) -> None:
+                    if progress:
+                        progress(renamed[tensor.name])
+
                 if isinstance(member, ShardsDump):
                     member.rewrite_into(target.parent, replace_renamed, progress_renamed)
                 else:
                     member.rewrite(target, replace_renamed, progress_renamed)
+            for name, path in self.beside.items():
+                copy_into(folder, name, path)

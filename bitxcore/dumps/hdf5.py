@@ -1,47 +1,88 @@
-"""HDF5: every dataset of numbers is a tensor, named by its path."""
+"""HDF5: every dataset of numbers is a tensor, named by its path.
+
+The file is opened by another process (`hdf5_process`), which passes on what it finds as plain data; here
+nothing of it is believed that was not checked. Values that lie in the file as they are in memory are mapped,
+others are passed on in blocks.
+"""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
 
-import h5py
 import numpy as np
 import numpy.typing as npt
+from numpy.lib import format as npy_format
 
-from bitxcore.dumps.base import Dump, Tensor
-from bitxcore.dumps.hdf5_virtual import VirtualSources
+from bitxcore.dumps.base import BLOCK_BYTES, Dump, Tensor
+from bitxcore.dumps.hdf5_process import Session
 from bitxcore.dumps.keras import is_keras, keras_layout
-from bitxcore.dumps.trust import Place, Source, check_expansion, declared_bytes, one_line, reading
-from bitxcore.errors import DumpError
+from bitxcore.dumps.span import SpanTensor
+from bitxcore.dumps.trust import Place, Source, check_expansion, declared_bytes, reading
 from bitxcore.groups import Layout
 
 
 class _Dataset(Tensor):
-    """One dataset; rows are read as slices."""
+    """One dataset whose values the other process reads, in runs of rows."""
 
-    def __init__(self, dataset: Any, place: Place, layout: Layout | None, is_weight: bool | None) -> None:
-        dtype = dataset.dtype.newbyteorder("=")
-        super().__init__(str(place.tensor), dataset.shape, dtype, layout, is_weight)
-        self._dataset = dataset
+    def __init__(
+        self,
+        session: Session,
+        place: Place,
+        record: dict[str, Any],
+        dtype: np.dtype[Any],
+        layout: Layout | None,
+        is_weight: bool | None,
+    ) -> None:
+        super().__init__(
+            str(place.tensor), tuple(record["shape"]), dtype.newbyteorder("="), layout, is_weight
+        )
+        self._session = session
         self._place = place
-        self.row_step = dataset.chunks[0] if dataset.chunks else 1
+        self._name = str(place.tensor)
+        self._unpacked = int(record.get("unpacked", 0))
+        self.row_step = max(1, int(record.get("rows", 1)))
 
     def read(self) -> npt.NDArray[Any]:
         """Read all values."""
-        return self._copy(())
+        if self.shape:
+            return self.read_rows(0, self.shape[0])
+        with reading(self._place):
+            values = np.empty((), self.dtype)
+            self._session.read(self._name, None, values, self._unpacked)
+        return values
 
     def read_rows(self, start: int, stop: int) -> npt.NDArray[Any]:
         """Read ``[start:stop]`` of axis 0; the chunks that hold them, if the dataset is chunked."""
         with reading(self._place):
-            rows = slice(*self.row_range(start, stop))
-        return self._copy(rows)
+            start, stop = self.row_range(start, stop)
+            values = np.empty((stop - start, *self.shape[1:]), self.dtype)
+            step = BLOCK_BYTES * self.shape[0] // max(1, self.nbytes)
+            step = max(1, step // self.row_step) * self.row_step
+            first = start
+            while first < stop:
+                last = min(stop, first - first % self.row_step + step)
+                self._session.read(
+                    self._name, (first, last), values[first - start : last - start], self._unpacked
+                )
+                first = last
+        return values
 
-    def _copy(self, index: Any) -> npt.NDArray[Any]:
-        with reading(self._place):
-            values = self._dataset[index]
-        # The order of a copy, and so of the blocks that are written, must not depend on the file.
-        return np.array(values, dtype=self.dtype, order="C")
+
+class _Mapped(SpanTensor):
+    """A dataset whose values lie in the file as they are in memory; read until the dump is closed."""
+
+    session: Session
+
+    def _read(self, start: int, stop: int) -> npt.NDArray[Any]:
+        with reading(self.place):
+            self.session.check_open()
+        return super()._read(start, stop)
+
+    def _filled(self, start: int, buffer: npt.NDArray[np.uint8], shape: tuple[int, ...]) -> npt.NDArray[Any]:
+        with reading(self.place):
+            self.session.check_open()
+        return super()._filled(start, buffer, shape)
 
 
 def open_hdf5(path: Path) -> Hdf5Dump:
@@ -50,96 +91,92 @@ def open_hdf5(path: Path) -> Hdf5Dump:
     Links, virtual datasets and raw storage that lead to another file are refused, and virtual datasets
     that miss values. Soft links to a dataset list it under both names. Text, references and other
     variable-length data are ignored. In files of Keras, layouts and weights are known.
+
+    Raises
+    ------
+    DumpError
+        Also if the file makes the HDF5 library crash, hang or take more memory than twice the file's
+        size and 256 MiB.
     """
-    Source.of(path)
-    with reading(path):
-        file = h5py.File(path, "r")
+    source = Source.of(path)
+    session = Session(source)
     try:
-        return Hdf5Dump(path, file)
+        return Hdf5Dump(source, session)
     except BaseException:
-        file.close()
+        session.close()
         raise
 
 
-class Hdf5Dump(Dump):
-    """One HDF5 file, open until closed."""
+def try_hdf5(path: Path) -> None:
+    """Read all that is in an HDF5 file itself in another process, which may crash, and pass nothing on.
 
-    def __init__(self, path: Path, file: Any) -> None:
-        self._file = file
-        found: dict[str, Any] = {}
+    Raises
+    ------
+    DumpError
+        If that fails.
+    """
+    session = Session(Source.of(path))
+    try:
         with reading(path):
-            for name, kind in _walk(path, file):
-                if kind is h5py.SoftLink and file.get(name) is None:
-                    raise DumpError(f"soft link {name!r} leads nowhere", path=path)
-                if isinstance(file[name], h5py.Dataset):
-                    with reading(Place(path, name)):
-                        found[name] = file[name]
-        keras = is_keras(file, found)
-        sources = VirtualSources()
+            session.try_all()
+    finally:
+        session.close()
+
+
+class Hdf5Dump(Dump):
+    """One HDF5 file; a process is kept for it until closed."""
+
+    def __init__(self, source: Source, session: Session) -> None:
+        self._session = session
+        path = source.path
+        records: list[dict[str, Any]] = []
+        attributes: list[str] = []
+        with reading(path):
+            for message in session.list():
+                records += message.get("records", [])
+                attributes = message.get("attributes", [])
+        keras = is_keras(attributes, [record["name"] for record in records])
         tensors: dict[str, Tensor] = {}
         ignored: dict[str, str] = {}
-        for name, dataset in found.items():
-            with reading(place := Place(path, name)):
-                if reason := _unread(dataset):
-                    ignored[name] = reason
+        for record in records:
+            name = str(record["name"])
+            with reading(Place(path, name)):
+                if "ignored" in record:
+                    ignored[name] = str(record["ignored"])
                 else:
-                    _check(dataset, sources)
-                    layout = keras_layout(name, dataset.shape) if keras else None
-                    tensors[name] = _Dataset(dataset, place, layout, layout is not None if keras else None)
+                    tensors[name] = _tensor(source, session, record, keras)
+        source.check()
         super().__init__(path, "hdf5", tensors)
         self.ignored = ignored
 
     def close(self) -> None:
         """Close the file."""
-        self._file.close()
+        self._session.close()
 
 
-def _walk(path: Path, file: Any) -> list[tuple[str, type]]:
-    """Name and kind of every link below the root, each group entered once and by hard links only.
-
-    No link is followed before all are seen: a soft link may lead through an external one.
-    """
-    links: list[tuple[str, type]] = []
-    groups = [("", file)]
-    entered = {h5py.h5o.get_info(file.id).addr}
-    while groups:
-        prefix, group = groups.pop()
-        for key in group:
-            name = f"{prefix}{key}"
-            kind = group.get(key, getlink=True, getclass=True)
-            if kind is h5py.ExternalLink:
-                raise DumpError(f"link {name!r} leads to another file", path=path)
-            links.append((name, kind))
-            if kind is not h5py.HardLink or group.get(key, getclass=True) is not h5py.Group:
-                continue
-            child = group[key]
-            address = h5py.h5o.get_info(child.id).addr
-            if address not in entered:
-                entered.add(address)
-                groups.append((f"{name}/", child))
-    return sorted(links, key=lambda link: link[0])
-
-
-def _unread(dataset: Any) -> str | None:
-    """Say why a dataset is no tensor of numbers, or return None if it is one."""
-    if dataset.shape is None:
-        return "empty dataspace"
-    try:
-        objects = dataset.dtype.hasobject
-    except TypeError as error:
-        return one_line(error)
-    return "text or variable-length data" if objects else None
-
-
-def _check(dataset: Any, sources: VirtualSources) -> None:
-    if dataset.external:
-        raise DumpError(f"its values are in another file, {dataset.external[0][0]!r}")
-    if dataset.chunks is not None and (len(dataset.chunks) != dataset.ndim or 0 in dataset.chunks):
-        # libhdf5 2.0 does not check this, and a read never ends.
-        raise DumpError(f"chunks {dataset.chunks} do not fit shape {dataset.shape}")
-    stored = dataset.id.get_storage_size()
-    nbytes = declared_bytes(dataset.shape, dataset.dtype)
-    if dataset.is_virtual:
-        sources.check(dataset)
-        stored = Path(dataset.file.filename).stat().st_size
+def _tensor(source: Source, session: Session, record: dict[str, Any], keras: bool) -> Tensor:
+    """Make the tensor of a record whose claims hold."""
+    name, shape = str(record["name"]), tuple(record["shape"])
+    dtype = npy_format.descr_to_dtype(_tuples(record["descr"]))
+    nbytes = declared_bytes(shape, dtype)
+    stored = source.size if record["virtual"] else min(int(record["stored"]), source.size)
     check_expansion(nbytes, stored)
+    layout = keras_layout(name, shape) if keras else None
+    is_weight = layout is not None if keras else None
+    offset = record.get("offset")
+    if isinstance(offset, int) and stored == nbytes:
+        mapped = _Mapped(source, offset, name, shape, dtype, "C", layout, is_weight)
+        mapped.session = session
+        return mapped
+    return _Dataset(session, Place(source.path, name), record, dtype, layout, is_weight)
+
+
+def _tuples(descr: Any) -> Any:
+    """Return a description of a dtype with the tuples that JSON has made lists."""
+    if isinstance(descr, str):
+        return descr
+    fields = []
+    for name, kind, *shape in descr:
+        named = tuple(name) if isinstance(name, list) else name
+        fields.append((named, _tuples(kind), *map(tuple, shape)))
+    return fields

@@ -9,8 +9,7 @@ are plain: ``.h5`` of Keras 1 and 2, which have the attribute ``layer_names`` or
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Collection
 
 from bitxcore.groups import LAYOUTS, Layout
 
@@ -20,16 +19,17 @@ _KERNEL = re.compile(r"(?:^|/|_)kernel(?:_\d+)?(?::\d+)?$")
 _TRANSPOSED = Layout(filter_axis=-2, channel_axis=-1)
 
 
-def is_keras(file: Any, datasets: Mapping[str, Any]) -> bool:
-    """Whether an open HDF5 file is plainly one of Keras.
+def is_keras(attributes: Collection[str], datasets: Collection[str]) -> bool:
+    """Whether an HDF5 file is plainly one of Keras.
 
     Parameters
     ----------
-    file : h5py.File
-    datasets : mapping
-        Those of the file, by name.
+    attributes : collection of str
+        Names of the attributes of its root.
+    datasets : collection of str
+        Their names.
     """
-    if "layer_names" in file.attrs or "keras_version" in file.attrs:
+    if "layer_names" in attributes or "keras_version" in attributes:
         return True
     return bool(datasets) and all(_VARIABLE.search(name) for name in datasets)
 

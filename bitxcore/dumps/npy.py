@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import shutil
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -51,14 +52,29 @@ def parse_header(start: bytes, where: Place) -> NpyHeader:
     NumPy writes float8_e5m2, and no other dtype, as ``<f1``, and can't read that name.
     """
     with reading(where):
+        start = _header_only(start)
         try:
-            shape, order, dtype, length = _parse(start)
+            return _parse_plain(start)
         except ValueError as error:
             if not str(error).startswith("descr is not a valid dtype"):
                 raise
             shape, order, dtype, length = _parse(start.replace(b"'<f1'", b"'|V1'", 1), unknown=error)
             dtype = np.dtype(float8_e5m2)
         return NpyHeader(shape, dtype, order, start[:length], declared_bytes(shape, dtype))
+
+
+def _header_only(start: bytes) -> bytes:
+    """Cut off the values, as far as the first bytes tell how long the header is."""
+    if start[6:7] == b"\1":
+        return start[: 10 + int.from_bytes(start[8:10], "little")]
+    return start[: 12 + int.from_bytes(start[8:12], "little")]
+
+
+@lru_cache(256)
+def _parse_plain(start: bytes) -> NpyHeader:
+    """Parse a header whose dtype NumPy knows; the members of an archive are often alike."""
+    shape, order, dtype, length = _parse(start)
+    return NpyHeader(shape, dtype, order, start[:length], declared_bytes(shape, dtype))
 
 
 def _parse(

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections import Counter
 from collections.abc import Mapping
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
@@ -192,7 +193,8 @@ class OnnxDump(Dump):
         for name, use in uses.items():
             if name in tensors:
                 tensors[name].left_alone = why_fixed(use.part.constant)
-            if name in tensors and tensors[name].dtype.kind not in "fc" and use.coded:
+            floats = name in tensors and tensors[name].dtype.kind in "fc"
+            if name in tensors and use.coded and (use.part.ends is not None or not floats):
                 tensors[name].encoding = Encoding(use.part, self)
 
     def _tensor(self, constant: Constant, place: Place, layout: Layout | None) -> Tensor | None:
@@ -297,6 +299,7 @@ class OnnxDump(Dump):
         progress: TensorProgress | None,
     ) -> None:
         shared: dict[tuple[str, int, int], tuple[str, bytes]] = {}
+        twins = Counter((span.location, span.offset, span.length) for span in self._spans.values())
         for name, constant in constants.items():
             tensor, span = self.get(name), self._spans.get(name)
             new = replace(tensor) if tensor is not None else None
@@ -308,7 +311,8 @@ class OnnxDump(Dump):
                 elif tensor is not None and new is not None:
                     file.seek(span.offset)
                     write_blocks(file, tensor, new, tensor.dtype.newbyteorder("<"))
-                self._agree(shared, name, span, file, changed=new is not None)
+                if span.length and twins[span.location, span.offset, span.length] > 1:
+                    self._agree(shared, name, span, file, changed=new is not None)
             elif tensor is not None and new is not None:
                 _store(constant, whole(tensor, new))
             if tensor is not None and progress:
@@ -324,9 +328,6 @@ class OnnxDump(Dump):
     ) -> None:
         """Raise if tensors that share their bytes were given different values."""
         key = (span.location, span.offset, span.length)
-        twins = [other for other, s in self._spans.items() if (s.location, s.offset, s.length) == key]
-        if len(twins) == 1 or not span.length:
-            return
         if changed:
             file.flush()
             digest = _digest(file, span)

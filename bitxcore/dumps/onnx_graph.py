@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+from bitxcore.dumps.trust import NameBudget
+
 _ATTRIBUTE_DTYPES = {
     "value_float": "float32",
     "value_floats": "float32",
@@ -58,6 +60,8 @@ class Scope:
     nodes : sequence of onnx.NodeProto
     outer : Scope or None
         The scope whose values can be seen from here.
+    names : NameBudget
+        Of the model.
     constants : dict of str to list of Constant
         By the name of the value; more than one is an error of the file.
     ignored : dict of str to str
@@ -69,28 +73,44 @@ class Scope:
     prefix: str
     nodes: Any
     outer: Scope | None
+    names: NameBudget
     constants: dict[str, list[Constant]] = field(default_factory=dict)
     ignored: dict[str, str] = field(default_factory=dict)
     function: bool = False
 
+    def ignore(self, value: str, reason: str) -> None:
+        """Enter a value that is not a tensor."""
+        self.names.take(len(self.prefix) + len(value))
+        self.ignored[self.prefix + value] = reason
+
     def add(self, value: str, proto: Any) -> None:
         """Enter one constant."""
+        self.names.take(len(self.prefix) + len(value))
         self.constants.setdefault(value, []).append(Constant(self.prefix + value, proto))
 
 
 def scopes(model: Any) -> Iterator[Scope]:
-    """Yield every scope of a model, outer ones first."""
-    yield from _graph(model.graph, "", None)
+    """Yield every scope of a model, outer ones first.
+
+    Raises
+    ------
+    DumpError
+        If listed names, which repeat those of the nodes around them, are together far larger than the
+        model.
+    """
+    names = NameBudget.of(model.ByteSize())
+    yield from _graph(model.graph, "", None, names)
     for function in model.functions:
-        yield from _body(Scope(f"{function.domain}.{function.name}/", function.node, None, function=True))
+        prefix = f"{function.domain}.{function.name}/"
+        yield from _body(Scope(prefix, function.node, None, names, function=True))
 
 
-def _graph(graph: Any, prefix: str, outer: Scope | None) -> Iterator[Scope]:
-    scope = Scope(prefix, graph.node, outer)
+def _graph(graph: Any, prefix: str, outer: Scope | None, names: NameBudget) -> Iterator[Scope]:
+    scope = Scope(prefix, graph.node, outer, names)
     for tensor in graph.initializer:
         scope.add(tensor.name, tensor)
     for tensor in graph.sparse_initializer:
-        scope.ignored[prefix + tensor.values.name] = "sparse tensor"
+        scope.ignore(tensor.values.name, "sparse tensor")
     yield from _body(scope)
 
 
@@ -100,13 +120,16 @@ def _body(scope: Scope) -> Iterator[Scope]:
         for attribute in node.attribute:
             if node.op_type == "Constant" and node.output:
                 _constant(scope, node.output[0], attribute)
+            if not attribute.HasField("g") and not attribute.graphs:
+                continue
             path = f"{scope.prefix}{node.name or ''.join(node.output[:1])}.{attribute.name}"
+            scope.names.take(len(path) * (1 + len(attribute.graphs)))
             if attribute.HasField("g"):
                 inner.append((attribute.g, f"{path}/"))
             inner += [(graph, f"{path}.{index}/") for index, graph in enumerate(attribute.graphs)]
     yield scope
     for graph, prefix in inner:
-        yield from _graph(graph, prefix, scope)
+        yield from _graph(graph, prefix, scope, scope.names)
 
 
 def _constant(scope: Scope, value: str, attribute: Any) -> None:
@@ -115,4 +138,4 @@ def _constant(scope: Scope, value: str, attribute: Any) -> None:
     elif attribute.name in _ATTRIBUTE_DTYPES:
         scope.add(value, attribute)
     elif attribute.name in {"sparse_value", "value_string", "value_strings"}:
-        scope.ignored[scope.prefix + value] = "sparse tensor" if attribute.name == "sparse_value" else "text"
+        scope.ignore(value, "sparse tensor" if attribute.name == "sparse_value" else "text")

@@ -10,8 +10,10 @@ from typing import Any
 import numpy.typing as npt
 
 from bitxcore.dumps.base import Dump, Replace, Tensor, TensorProgress
-from bitxcore.dumps.safetensors import MAX_HEADER_BYTES, SafetensorsDump, load_json, open_safetensors
+from bitxcore.dumps.safetensors import SafetensorsDump, open_safetensors
+from bitxcore.dumps.safetensors_header import MAX_HEADER_BYTES, load_json
 from bitxcore.dumps.trust import Place, Source, inside, reading
+from bitxcore.dumps.writing import copy_into
 from bitxcore.errors import DumpError
 from bitxcore.files import atomic_directory
 
@@ -81,6 +83,8 @@ class ShardsDump(Dump):
         """Write shards under their own headers, and the index as it is, into the new directory `out`."""
         with atomic_directory(out) as folder:
             self.rewrite_into(folder, replace, progress)
+            for name, path in self.beside.items():
+                copy_into(folder, name, path)
 
     def rewrite_into(self, folder: Path, replace: Replace, progress: TensorProgress | None = None) -> None:
         """Write shards and index into an existing folder."""

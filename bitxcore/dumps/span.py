@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from sys import getrefcount
 from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
-from bitxcore.dumps.base import Tensor
+from bitxcore.dumps.base import BLOCK_BYTES, Tensor
+from bitxcore.dumps.mapped import read_into
 from bitxcore.dumps.trust import Place, Source, declared_bytes, reading
 from bitxcore.errors import DumpError
 from bitxcore.groups import Layout
+
+VIEW_BYTES = 4 << 20  # what stays in a processor's cache until it is used
+_REFERENCES = 3  # of the list, of the loop variable, of getrefcount
 
 
 class SpanTensor(Tensor):
@@ -32,8 +38,8 @@ class SpanTensor(Tensor):
 
     Notes
     -----
-    The file is mapped for the time of one read and copied from, so that arrays are writable, aligned
-    and outlive the file, and a dump of thousands of files holds none open.
+    Bytes are copied, so that arrays are writable, aligned and outlive the file, that a dump of thousands
+    of files holds none open, and that a file which is truncated meanwhile is an error (`read_into`).
     """
 
     def __init__(
@@ -64,35 +70,68 @@ class SpanTensor(Tensor):
 
     def read(self) -> npt.NDArray[Any]:
         """Read all values."""
-        return self._copy(...)
+        return self._read(0, self.shape[0]) if self.shape else self._read(0, 1)
 
     def read_rows(self, start: int, stop: int) -> npt.NDArray[Any]:
         """Read ``[start:stop]`` of axis 0."""
         with reading(self.place):
-            rows = slice(*self.row_range(start, stop))
-        return self._copy(rows)
+            start, stop = self.row_range(start, stop)
+        return self._read(start, stop)
 
-    def view_rows(self, start: int, stop: int) -> npt.NDArray[Any]:
-        """Map ``[start:stop]`` of axis 0, where the file has it as memory would."""
-        if (
-            not self.size
-            or self.order == "F"
-            or self.stored != self.dtype
-            or self.offset % self.dtype.itemsize
-        ):
-            return self.read_rows(start, stop)
-        self.source.check()
-        with reading(self.place):
-            mapped = np.memmap(self.source.path, self.stored, "c", self.offset, self.shape)
-            view: npt.NDArray[Any] = np.asarray(mapped[start:stop])
-            return view
+    def blocks(self, nbytes: int = BLOCK_BYTES, *, views: bool = False) -> Iterator[npt.NDArray[Any]]:
+        """Read the values once, front to back, in runs of whole rows.
 
-    def _copy(self, index: Any) -> npt.NDArray[Any]:
+        Views are written over by a later block as soon as nobody refers to them.
+        """
+        if not views or not self.shape or self.order == "F":
+            yield from super().blocks(nbytes)
+            return
+        rows = max(1, min(nbytes, VIEW_BYTES) * self.shape[0] // max(1, self.nbytes))
+        buffers: list[npt.NDArray[np.uint8]] = []
+        for start in range(0, self.shape[0], rows):
+            stop = min(start + rows, self.shape[0])
+            shape = (stop - start, *self.shape[1:])
+            # Free is what nobody but this refers to; the loop of a caller still holds the block before.
+            free = (i for i, buffer in enumerate(buffers) if getrefcount(buffer) <= _REFERENCES)
+            place = next(free, None)
+            if place is None:
+                buffers = [*buffers[-1:], np.empty(rows * (self.nbytes // self.shape[0]), np.uint8)]
+                place = len(buffers) - 1
+            yield self._filled(start, buffers[place], shape)
+
+    def _read(self, start: int, stop: int) -> npt.NDArray[Any]:
+        """Read rows; of a 0-d tensor, which is one row as the file has it, all."""
         self.source.check()
-        if not self.size:
-            none: npt.NDArray[Any] = np.empty(self.shape, self.dtype)[index]
-            return none
+        shape = (stop - start, *self.shape[1:]) if self.shape else ()
         with reading(self.place):
-            values = np.memmap(self.source.path, self.stored, "r", self.offset, self.shape, self.order)
-            copy: npt.NDArray[Any] = np.array(values[index], dtype=self.dtype, order="C")
-            return copy
+            values = np.empty(shape, self.stored)
+            if not values.size:
+                return values.astype(self.dtype, copy=False)
+            if self.order == "C" or self.ndim < 2:
+                return self._filled(start, values.reshape(-1).view(np.uint8), shape)
+            # Values of the last axis lie together; each is a slice that holds all rows.
+            plane = self.nbytes // self.shape[-1]
+            step = max(1, BLOCK_BYTES // plane)
+            for first in range(0, self.shape[-1], step):
+                last = min(first + step, self.shape[-1])
+                part = np.empty((last - first) * plane, np.uint8)
+                read_into(self.source, self.offset + first * plane, part)
+                stored = part.view(self.stored).reshape((last - first, *self.shape[-2::-1]))
+                values[..., first:last] = stored.T[start:stop]
+            return self._native(values)
+
+    def _filled(self, start: int, buffer: npt.NDArray[np.uint8], shape: tuple[int, ...]) -> npt.NDArray[Any]:
+        """Read the rows from `start` on into a buffer; return its beginning in `shape`."""
+        row = self.nbytes // self.shape[0] if self.shape else self.nbytes
+        with reading(self.place):
+            used = buffer[: row * (shape[0] if shape else 1)]
+            read_into(self.source, self.offset + start * row, used)
+            return self._native(used.view(self.stored).reshape(shape))
+
+    def _native(self, values: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        """Turn the bytes where they lie, if the file has another order."""
+        if self.stored == self.dtype:
+            return values
+        if self.dtype.names or self.dtype.subdtype:  # of several byte orders, maybe
+            return values.astype(self.dtype)
+        return values.byteswap(inplace=True).view(self.dtype)

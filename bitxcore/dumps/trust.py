@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import stat
 from collections.abc import Iterator, Sequence
@@ -18,6 +19,7 @@ from bitxcore.errors import BitxError, DumpError, error_context
 MAX_DIMENSIONS = 64  # NumPy's
 DEFLATE_RATIO = 1032  # one length-258 match in two bits: no deflate stream expands more
 FREE_BYTES = 64 << 20  # a claim this small needs no proof
+FREE_NAME_BYTES = 32 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,17 +64,36 @@ class Source:
             status = path.stat()
         if not stat.S_ISREG(status.st_mode):
             raise DumpError("is not a regular file", path=path)
-        return cls(path, status.st_size, (status.st_dev, status.st_ino, status.st_mtime_ns))
+        return cls(path, *_size_and_stamp(status))
 
     def check(self) -> None:
         """Raise if the file is no longer the one whose header was read."""
         if Source.of(self.path) != self:
             raise DumpError("has changed since it was opened", path=self.path)
 
+    @contextmanager
+    def open(self) -> Iterator[io.FileIO]:
+        """Open the file, unbuffered; an error if it has changed, be it before or until the block ends."""
+        with reading(self.path):
+            file = io.FileIO(self.path)
+        with file:
+            self.check_open(file)
+            yield file
+            self.check_open(file)
+
+    def check_open(self, file: io.FileIO) -> None:
+        """Raise if what is open is no longer the file whose header was read."""
+        if _size_and_stamp(os.fstat(file.fileno())) != (self.size, self.stamp):
+            raise DumpError("has changed since it was opened", path=self.path)
+
     def start(self, nbytes: int) -> bytes:
         """Return at most the first `nbytes` bytes."""
         with reading(self.path), self.path.open("rb") as file:
             return file.read(min(nbytes, self.size))
+
+
+def _size_and_stamp(status: os.stat_result) -> tuple[int, tuple[int, int, int]]:
+    return status.st_size, (status.st_dev, status.st_ino, status.st_mtime_ns)
 
 
 class UnsupportedError(DumpError):
@@ -102,6 +123,28 @@ def reading(where: Place | Path) -> Iterator[None]:
             raise
 
 
+def read_small(path: Path, what: str, most: int) -> bytes:
+    """Read a whole file that holds text, which is taken into memory many times its size.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+    what : str
+        In words, e.g. ``"a network's table"``.
+    most : int
+        Bytes.
+
+    Raises
+    ------
+    DumpError
+        If it is not a regular file, has more bytes or can't be read.
+    """
+    source = Source.of(path)
+    if source.size > most:
+        raise DumpError(f"{what} has at most {most} bytes, got {source.size}", path=path, value=source.size)
+    return source.start(source.size)
+
+
 @contextmanager
 def parsing(path: str | os.PathLike[str]) -> Iterator[None]:
     """Name a file in the errors of reading it, and in whatever a damaged file makes a parser raise."""
@@ -127,12 +170,14 @@ def declared_bytes(shape: Sequence[Any], dtype: np.dtype[Any]) -> int:
     Raises
     ------
     UnsupportedError
-        If its elements have no size, or are made by unpickling.
+        If its elements have no size, are arrays, or are made by unpickling.
     DumpError
         If NumPy could not hold such an array.
     """
     if dtype.hasobject:
         raise UnsupportedError(f"holds Python objects (dtype {dtype}), which would be unpickled")
+    if dtype.subdtype is not None:
+        raise UnsupportedError(f"elements are arrays, of dtype {dtype}")
     if not dtype.itemsize:
         raise UnsupportedError(f"dtype {dtype} has no size")
     if len(shape) > MAX_DIMENSIONS:
@@ -158,6 +203,37 @@ def check_expansion(nbytes: int, stored: int) -> None:
     """
     if nbytes > max(FREE_BYTES, DEFLATE_RATIO * stored):
         raise DumpError(f"claims {nbytes} bytes, of which only {stored} are stored")
+
+
+class NameBudget:
+    """Bounds the names of one file, each of which repeats those of the groups that it is in.
+
+    Parameters
+    ----------
+    most : int
+        Characters of all names.
+    """
+
+    def __init__(self, most: int) -> None:
+        self.most = most
+        self._taken = 0
+
+    @classmethod
+    def of(cls, size: int) -> NameBudget:
+        """Return that of a file of `size` bytes."""
+        return cls(FREE_NAME_BYTES + size)
+
+    def take(self, length: int) -> None:
+        """Count a name; called where `reading` names the place.
+
+        Raises
+        ------
+        DumpError
+            If all names are far larger than the file.
+        """
+        self._taken += length
+        if self._taken > self.most:
+            raise DumpError(f"nests so deeply that its names have more than {self.most} characters in all")
 
 
 def inside(folder: Path, name: str, main: Path | None = None) -> Path:

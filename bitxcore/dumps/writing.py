@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import IO, Any, Literal
@@ -10,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bitxcore.dumps.base import Tensor
-from bitxcore.dumps.trust import Place, reading
+from bitxcore.dumps.trust import Place, Source, reading
 from bitxcore.errors import DumpError, TensorError
 
 COPY_BYTES = 1 << 20
@@ -97,3 +98,16 @@ def copy_bytes(where: Place | Path, source: IO[bytes], target: IO[bytes], nbytes
                 raise DumpError(f"ended {nbytes} bytes early")
         target.write(chunk)
         nbytes -= len(chunk)
+
+
+def copy_into(folder: Path, name: str, path: Path) -> None:
+    """Copy a file into a folder under a relative name, unless there is such a file."""
+    target = folder / name
+    if target.exists():
+        return
+    source = Source.of(path)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with source.open() as original, target.open("wb") as file:
+        copy_bytes(path, original, file, source.size)
+    with reading(path):
+        shutil.copymode(path, target)

@@ -1,7 +1,8 @@
-"""A file for HDF5 to write to that never fails, and tells afterwards that it did.
+"""Files for HDF5 to write to and to read from.
 
 The HDF5 library can neither close a file whose disk is full nor live with it: the process crashes
-at its end. So HDF5 is told that all went well, and `Disk.check` says what really happened.
+at its end. So HDF5 is told that all went well, and `Disk.check` says what really happened. Of a file that
+ends early it reads zeros; `Opened` makes that an error.
 """
 
 from __future__ import annotations
@@ -54,3 +55,25 @@ class Disk(io.FileIO):
         if self._failure is not None:
             reason = self._failure.strerror
             raise DumpError(f"can't be written: {reason}", path=self._path) from self._failure
+
+
+class Opened(io.FileIO):
+    """A file opened for reading, of which every read gives all that is asked for.
+
+    It stays the same file when another one gets its name.
+    """
+
+    def readinto(self, target: Any) -> int:
+        """Fill `target`; an error at the end of the file."""
+        rest = memoryview(target).cast("B")
+        size = len(rest)
+        while len(rest):
+            count = super().readinto(rest)
+            if not count:
+                raise DumpError(f"ended {len(rest)} bytes early; was it truncated?", path=self.name)
+            rest = rest[count:]
+        return size
+
+    def __del__(self) -> None:
+        # Stores may be left open; HDF5 holds on to this for as long as it needs it.
+        self.close()

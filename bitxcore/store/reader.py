@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
 from typing import Any, Self
 
@@ -13,13 +13,16 @@ import numpy as np
 import numpy.typing as npt
 
 from bitxcore.closing import Closing
+from bitxcore.dumps.hdf5 import try_hdf5
 from bitxcore.errors import DumpError
 from bitxcore.store import elements, provenance, writer
+from bitxcore.store.disk import Opened
 from bitxcore.store.elements import reading
 from bitxcore.store.seal import check_seal
 from bitxcore.store.text import escape_name, unescape_name
 
 BLOCK_ROWS = 1 << 16
+_SIGNATURE = b"\x89HDF\r\n\x1a\n"
 
 
 class Store(Closing):
@@ -39,6 +42,7 @@ class Store(Closing):
 
     def __init__(self, file: Any, path: Path, sealed: bool) -> None:
         self._file = file
+        self._handle = ExitStack()
         self.path = path
         self.sealed = sealed
         self.tensors: Mapping[str, dict[str, npt.NDArray[Any]]] = _Tensors(file, path)
@@ -82,8 +86,9 @@ class Store(Closing):
         ----------
         path : str or path-like
         verify : bool
-            Whether to compare the file with its SHA-256 first, which reads all of it. Without this,
-            a damaged file may give wrong values.
+            Whether to compare the file with its SHA-256 first, which reads all of it. A file without one
+            is first read by a process of its own, which the HDF5 library may crash. Without either, a
+            damaged file may give wrong values or end this process.
 
         Raises
         ------
@@ -93,18 +98,21 @@ class Store(Closing):
         path = Path(path)
         if not path.is_file():
             raise DumpError("there is no such file", path=path)
-        with reading(path):
-            sealed = check_seal(path) if verify else False
-            if not h5py.is_hdf5(path):
-                raise DumpError("not an HDF5 file", path=path)
-            file = h5py.File(path, "r")
-        try:
+        with ExitStack() as opened:
             with reading(path):
+                # What is checked and what is read is one file, also where a run replaces it meanwhile.
+                handle = opened.enter_context(Opened(path))
+                sealed = check_seal(path, handle) if verify else False
+                handle.seek(0)
+                if handle.read(len(_SIGNATURE)) != _SIGNATURE:
+                    raise DumpError("not an HDF5 file", path=path)
+                if verify and not sealed:
+                    try_hdf5(path)
+                file = opened.enter_context(h5py.File(handle, "r"))
                 elements.check_stamp(file, "bitx-store", path)
-        except DumpError:
-            file.close()
-            raise
-        return cls(file, path, sealed)
+            store = cls(file, path, sealed)
+            store._handle = opened.pop_all()
+        return store
 
     @property
     def tables(self) -> tuple[str, ...]:
@@ -180,7 +188,7 @@ class Store(Closing):
 
     def close(self) -> None:
         """Close the file; nothing can be read afterwards."""
-        self._file.close()
+        self._handle.close()
 
     def __repr__(self) -> str:
         return f"<Store {self.path}>"

@@ -7,8 +7,6 @@ command runs, so that ``bitx --help`` answers at once.
 from __future__ import annotations
 
 import errno
-import os
-import signal
 import sys
 from contextlib import suppress
 from importlib import import_module
@@ -78,8 +76,8 @@ def _in_words_of_the_command(error: Any) -> None:
     """Let the hint name options of the command, not parameters of the library."""
     from hwmodel.networks.onnx.sizes import SizeError
 
-    if isinstance(error, SizeError):
-        error.hint = "set it with --size NAME=VALUE or --input-size 1x3x224x224"
+    if isinstance(error, SizeError) and error.on_command_line:
+        error.hint = error.on_command_line
 
 
 @click.group(
@@ -96,26 +94,23 @@ def group(traceback: bool) -> None:
             stream.reconfigure(errors="backslashreplace")
 
 
-def _interrupted(*_: object) -> None:
-    """Remove what is half-written, and end at once.
-
-    An exception instead could surface inside a function that HDF5 calls, and be lost or crash the process.
-    """
-    if files := sys.modules.get("bitxcore.files"):
-        files.remove_unfinished()
-    with suppress(Exception):
-        sys.stdout.flush()
-    end_of_progress = "\x1b[?25h\n" if sys.stderr.isatty() else ""
-    os.write(2, f"{end_of_progress}bitx: interrupted\n".encode())
-    os._exit(130)
-
-
 def main(args: list[str] | None = None) -> None:
-    """Run the command line and exit: 0, 1 for bad input, 2 for bad usage, 130 when interrupted."""
-    before = signal.getsignal(signal.SIGINT)
-    if before is signal.default_int_handler:
-        signal.signal(signal.SIGINT, _interrupted)
+    """Run the command line and exit.
+
+    Status 0; 1 for bad input; 2 for bad usage; 128 and the signal's number for what a signal ends: 130 for
+    SIGINT, 143 for SIGTERM, 129 for SIGHUP.
+    """
+    from hwmodel.cli.ending import close_streams, ending_by_signals, open_streams
+
+    open_streams()
     try:
-        group.main(args, prog_name="bitx")
+        with ending_by_signals():
+            group.main(args, prog_name="bitx")
+    except OSError as error:  # help that can't be written
+        if "--traceback" in (sys.argv if args is None else args):
+            raise
+        with suppress(OSError):
+            Failure(str(error)).show()
+        sys.exit(1)
     finally:
-        signal.signal(signal.SIGINT, before)
+        close_streams()

@@ -155,6 +155,12 @@ def _verdict(found: Explanation, tried: Sequence[Trial]) -> list[str]:
         elif any(trial.kind == kind for trial in tried):
             lines.append(f"nothing tried helps {_WHERE[kind]}")
     lines += [
+        f"slower: {trial.change.words}: {-saved:,} cycles more"
+        + (" (fewer bytes, whose transfers overlap less)" if "buffer of" in trial.change.words else "")
+        for trial in tried
+        if trial.kind == "hardware" and (saved := trial.saved_cycles or 0) < 0
+    ]
+    lines += [
         f"not possible: {trial.change.words}: {trial.reason}"
         for trial in found.trials
         if trial.reason is not None

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 import click
 
-from hwmodel.cli.values import Format, IntegerOr, OneOf, Shape, Size
+from hwmodel.cli.values import FedInput, Format, IntegerOr, OneOf, Shape, Size
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -134,12 +134,18 @@ def size_options(of: str) -> Callable[[F], F]:
     """Add ``--input-size --size``; `of` says in their help whose sizes they are."""
     return _all(
         click.option("--input-size", type=Shape(), multiple=True, help=f"Shape of {of}, batch included."),
-        click.option("--size", "sizes", type=Size(), multiple=True, help=f"A dynamic dimension of {of}."),
+        click.option(
+            "--size",
+            "sizes",
+            type=Size(),
+            multiple=True,
+            help=f"A dynamic dimension of {of}, by its name, or by input and axis: image.2=320.",
+        ),
     )
 
 
 def layer_options(function: F) -> F:
-    """Add ``--network --positions --exclude --input-size --size``."""
+    """Add ``--network --positions --exclude --input-size --size --input``."""
     return _all(
         click.option("--network", metavar="NAME", help="Layer shapes for a dump: a table, .onnx or .json."),
         click.option(
@@ -154,6 +160,14 @@ def layer_options(function: F) -> F:
             help="Tensors of such a dump that are no layers; repeatable.",
         ),
         size_options("an ONNX input"),
+        click.option(
+            "--input",
+            "inputs",
+            type=FedInput(),
+            multiple=True,
+            help="Inputs of an ONNX model that decide branches, runs of loops or sizes: an array (.npy), a"
+            " dump of several, or NAME=VALUE.",
+        ),
     )(function)
 
 

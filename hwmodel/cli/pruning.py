@@ -74,11 +74,12 @@ def command(
 ) -> None:
     """Prune the weights of a dump; all else in it stays as it is.
 
-    OUT appears whole or not at all. The error is relative: the norm of the difference over the norm of
-    the tensor.
+    OUT appears whole or not at all, and so do OUT and STORE.h5 together. The error is relative: the norm of
+    the difference over the norm of the tensor.
     """
     from bitxcore.batch import Selection, prune_dump
     from bitxcore.dumps import open_dump
+    from bitxcore.files import together
     from bitxcore.store import Store
     from hwmodel.cli import output as out
     from hwmodel.cli.progress import progress
@@ -94,6 +95,7 @@ def command(
         parameters: dict[str, Any] = {"command": "prune", "output": output, "include": include}
         parameters |= {"exclude": exclude, "min_dims": min_dims, "layout": layout, **options}
         with (
+            together(),
             Store.create(store, parameters=parameters, inputs=[source]) if store else nullcontext() as writer,
             progress(sum(tensor.nbytes for tensor in source.values()), "prune") as bar,
         ):

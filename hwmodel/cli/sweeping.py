@@ -13,7 +13,7 @@ from hwmodel.cli.workload_options import Asked, workload_options
 if TYPE_CHECKING:
     from hwmodel.studies.sweeps import Sweep
 
-OWN = ("positions", "exclude", "input_size", "sizes")
+OWN = ("positions", "exclude", "input_size", "sizes", "inputs")
 """Options whose names a sweep's definition does not use for what they stand for."""
 
 

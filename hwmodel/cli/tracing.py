@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from hwmodel.cli.options import json_option, size_options
-from hwmodel.cli.values import Numbers
+from hwmodel.cli.values import FedInput, Numbers, OneOf
 
 if TYPE_CHECKING:
     from hwmodel.operands.traces.recording import TraceResult
@@ -21,11 +20,11 @@ MIB = 1 << 20
 @click.option(
     "--input",
     "inputs",
-    metavar="[NAME=]FILE",
+    type=FedInput(),
     multiple=True,
     required=True,
     help="A picture (.png, .jpg) or an array (.npy, .npz or another dump); with the input's name where there"
-    " are several.",
+    " are several, or one file with an array for each. NAME=VALUE for one number.",
 )
 @click.option(
     "-o",
@@ -45,23 +44,38 @@ MIB = 1 << 20
     "--std", type=Numbers(), help="Of pictures: then divided by; one number, or one a channel.  [default: 1]"
 )
 @click.option(
+    "--channels",
+    type=OneOf("hwmodel.operands.traces.pictures:CHANNELS"),
+    default="rgb",
+    show_default=True,
+    help="Of pictures: order of the colours, rgb or bgr (as OpenCV); that of --mean and --std, too.",
+)
+@click.option(
     "--memory",
     type=click.IntRange(1),
     default=256,
     show_default=True,
     help="MiB of activations to hold at once; the model runs as often as that takes.",
 )
+@click.option(
+    "--timeout",
+    type=click.FloatRange(0, min_open=True),
+    metavar="SECONDS",
+    help="Stop a run that takes longer, with an error; nothing is then written.  [default: no limit]",
+)
 @json_option
 def command(
     model: str,
-    inputs: tuple[str, ...],
+    inputs: tuple[tuple[str, Any], ...],
     output: str,
     input_size: tuple[tuple[str, tuple[int, ...]], ...],
     sizes: tuple[tuple[str, int], ...],
     scale: float | None,
     mean: tuple[float, ...] | None,
     std: tuple[float, ...] | None,
+    channels: str,
     memory: int,
+    timeout: float | None,
     as_json: bool,
 ) -> None:
     """Run an ONNX model and record the input of every layer.
@@ -72,17 +86,15 @@ def command(
     from bitxcore.dumps.trust import parsing
     from hwmodel import Scaling, trace
     from hwmodel.cli import output as out
+    from hwmodel.cli.ending import ending_after
     from hwmodel.cli.progress import progress
-    from hwmodel.cli.workload_options import input_shapes
+    from hwmodel.cli.workload_options import input_shapes, named_inputs
 
-    named = [_named(text) for text in inputs]
-    if len(named) > 1 and (not all(name for name, _ in named) or len({n for n, _ in named}) < len(named)):
-        raise click.UsageError("several --input need the inputs' names: NAME=FILE, each once")
+    given = named_inputs(inputs)
     shapes = input_shapes(input_size)
     own = Scaling()
-    scaling = Scaling(own.scale if scale is None else scale, mean or own.mean, std or own.std)
-    given: Any = dict(named) if named[0][0] else named[0][1]
-    with parsing(model), progress(None, "trace") as bar:
+    scaling = Scaling(own.scale if scale is None else scale, mean or own.mean, std or own.std, channels)
+    with parsing(model), ending_after(timeout, f"{model}: the trace"), progress(None, "trace") as bar:
         result = trace(
             model,
             given,
@@ -98,14 +110,6 @@ def command(
         return
     _print(result)
     out.say(out.written_line([output], ""))
-
-
-def _named(text: str) -> tuple[str, str]:
-    """Split ``NAME=FILE``; what exists as it stands is a file."""
-    if "=" not in text or Path(text).exists():
-        return "", text
-    name, _, file = text.partition("=")
-    return name, file
 
 
 def _print(result: TraceResult) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from importlib import import_module
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -156,6 +157,24 @@ class Size(Choice):
         if not name or not text.isdecimal() or not int(text):
             self.fail(f"{value!r} is not NAME=VALUE with an integer from 1", param, ctx)
         return name, int(text)
+
+
+class FedInput(Choice):
+    """``file``, or ``name=file``; ``name=value`` for one number. What exists as it stands is a file."""
+
+    name = "[name=]file"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Parse the text into the input's name, or none, and a path, a number or a truth value."""
+        if not isinstance(value, str):
+            return value
+        name, equals, text = value.partition("=")
+        if not equals or Path(value).exists():
+            return "", value
+        if not name or not text:
+            self.fail(f"{value!r} is not of the form FILE, NAME=FILE or NAME=VALUE", param, ctx)
+        scalar = _value(text)
+        return name, text if Path(text).exists() or scalar is None else scalar
 
 
 class Values(Choice):

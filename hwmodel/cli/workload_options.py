@@ -39,6 +39,7 @@ class Asked:
     exclude: tuple[str, ...]
     input_size: Sizes
     sizes: tuple[tuple[str, int], ...]
+    inputs: tuple[tuple[str, Any], ...]
     weights: str | None
     traces: str | None
     activations: str | None
@@ -47,7 +48,8 @@ class Asked:
     @property
     def parameters(self) -> dict[str, Any]:
         """What a store records of them."""
-        return asdict(self) | {"input_size": dict(self.input_size), "sizes": dict(self.sizes)}
+        mappings = ("input_size", "sizes", "inputs")
+        return asdict(self) | {name: dict(getattr(self, name)) for name in mappings}
 
     @contextmanager
     def open(self, model: str) -> Iterator[Workload]:
@@ -73,6 +75,7 @@ class Asked:
             exclude=self.exclude,
             input_size=input_shapes(self.input_size),
             sizes=dict(self.sizes) or None,
+            inputs=named_inputs(self.inputs) if self.inputs else None,
         )
         try:
             with opened as load:
@@ -82,7 +85,7 @@ class Asked:
             raise click.UsageError(f"{options} {error.reason}") from error
 
 
-_FLAGS = {"input_size": "--input-size", "sizes": "--size"}
+_FLAGS = {"input_size": "--input-size", "sizes": "--size", "inputs": "--input"}
 """Options of the command whose names differ from the library's."""
 
 
@@ -92,6 +95,16 @@ def input_shapes(given: Sizes) -> dict[str, tuple[int, ...]] | tuple[int, ...] |
     if "" in named and len(given) > 1:
         raise click.UsageError("several --input-size need the inputs' names: NAME=1x3x224x224")
     return named.get("", named or None)
+
+
+def named_inputs(given: tuple[tuple[str, Any], ...]) -> Any:
+    """``--input`` as `hwmodel.trace` takes it: what is given for no input in particular, or by name."""
+    names = [name for name, _ in given]
+    if len(given) > 1 and (not all(names) or len(set(names)) < len(names)):
+        raise click.UsageError(
+            "several --input need the inputs' names: NAME=FILE, each once; or one file for all of them"
+        )
+    return dict(given) if names[0] else given[0][1]
 
 
 def matching_document(matching: Matching | None) -> dict[str, Any] | None:

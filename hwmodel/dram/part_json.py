@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from bitxcore.dumps.trust import read_small
 from bitxcore.errors import DumpError
 from hwmodel.dram.part_records import AddressBits
 
@@ -15,12 +16,11 @@ MAX_FILE_BYTES = 1 << 20
 def read_json(path: Path) -> dict[str, Any]:
     """Read a JSON object from a file of reasonable size."""
     try:
-        size = path.stat().st_size
-        table = json.loads(path.read_text("utf-8")) if size <= MAX_FILE_BYTES else {}
-    except (OSError, ValueError, RecursionError) as error:
+        table = json.loads(read_small(path, "a DRAM part", MAX_FILE_BYTES))
+    except DumpError:
+        raise
+    except (ValueError, RecursionError) as error:
         raise DumpError(f"is no readable JSON: {error}", path=path) from error
-    if size > MAX_FILE_BYTES:
-        raise DumpError(f"a DRAM part has at most {MAX_FILE_BYTES} bytes, got {size}", path=path, value=size)
     return mapping(path, "the file", table)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from fractions import Fraction
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from math import ceil
 
 from hwmodel.dram import Stream, StreamModel
@@ -32,10 +32,14 @@ class Channels:
     part: DramPart
     count: int
 
+    @cached_property
+    def _model(self) -> StreamModel:
+        return _model(self.part)
+
     @property
     def idle_power_w(self) -> float:
         """Watts of all channels while they are only refreshed."""
-        return self.count * _model(self.part).idle_power_w
+        return self.count * self._model.idle_power_w
 
     def cost(self, found: Runs, width: Fraction | int, write: bool, *, first: bool = False) -> TransferCost:
         """Cost of moving runs of values of `width` bits; each begins on a burst.
@@ -60,7 +64,7 @@ class Channels:
             stream = Stream(here * burst, write)
         else:
             stream = Stream(here * burst, write, run_here * burst, stride_here)
-        moved = _model(self.part).cost(stream, queued=not first)
+        moved = self._model.cost(stream, queued=not first)
         return TransferCost(moved.seconds, self.count * moved.joules)
 
 
@@ -117,13 +121,13 @@ class TileCosts:
     def activations(self, planes: Reach, rows: Reach, columns: Reach) -> TransferCost:
         """Cost of loading a tile of activations; inputs read, and from the first to the last of them."""
         t = self.tiling
-        found = activation_runs(t.nest, t.batch, t.groups, t.channels, planes, rows, columns)
+        found = _loaded(t.nest, t.batch, t.groups, t.channels, planes, rows, columns)
         return self.channels.cost(found, self.widths.activation, write=False)
 
     def outputs(self) -> TransferCost:
         """Cost of storing a tile of outputs."""
         t = self.tiling
-        found = output_runs(t.nest, t.batch, t.groups, t.filters, t.rows, t.columns)
+        found = _stored(t.nest, t.batch, t.groups, t.filters, t.rows, t.columns)
         return self.channels.cost(found, self.widths.output, write=True)
 
     def partial_sums(self, *, write: bool) -> TransferCost:
@@ -134,6 +138,11 @@ class TileCosts:
 
     def _contiguous(self, bits: int, write: bool, first: bool = False) -> TransferCost:
         return self.channels.cost(Runs(1, bits, bits), 1, write, first=first)
+
+
+# Runs are the same at all widths of values: of most machines.
+_loaded = lru_cache(maxsize=1 << 14)(activation_runs)
+_stored = lru_cache(maxsize=1 << 14)(output_runs)
 
 
 @lru_cache(maxsize=64)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import NamedTuple
+from math import gcd
 
 import numpy as np
 
@@ -34,25 +34,6 @@ class Axis:
     padding: int = 0
     transposed: bool = False
 
-    def taps(self) -> CountArray:
-        """Make the input that each output reads through each kernel position, shape (outputs, kernel).
-
-        Returns
-        -------
-        ndarray of int64
-            -1 where there is none: in the padding, and between the inputs of a transposed convolution.
-        """
-        # Shape (outputs, kernel). A transposed convolution spreads its inputs: where the stride leaves a
-        # rest, there is a gap between two of them.
-        out = np.arange(self.outputs, dtype=np.int64)[:, None]
-        reach = self.dilation * np.arange(self.kernel, dtype=np.int64)
-        if self.transposed:
-            place, phase = np.divmod(out + self.padding - reach, self.stride)
-            place = np.where(phase == 0, place, -1)
-        else:
-            place = out * self.stride - self.padding + reach
-        return np.where((place >= 0) & (place < self.inputs), place, -1)
-
     def reads(self, size: int) -> TileReads:
         """Find the inputs that tiles of `size` outputs read: with their halo, without padding.
 
@@ -64,40 +45,101 @@ class Axis:
         return _reads(self, size)
 
     @property
-    def pointwise(self) -> bool:
-        """Whether output i reads input i and no other."""
-        plain = self.kernel == self.stride == 1 and not self.padding and not self.transposed
-        return plain and self.outputs <= self.inputs
+    def _reach(self) -> tuple[CountArray, int, int]:
+        """Places of output 0 through each kernel position, in steps of 1/stride if transposed; the ends."""
+        places = self.dilation * np.arange(self.kernel, dtype=np.int64) - self.padding
+        if self.transposed:
+            places = -places
+        return places, int(places.min()), int(places.max())
 
 
-class TileReads(NamedTuple):
-    """Inputs that tiles read along one dimension, shape (tiles,).
+@dataclass(frozen=True, eq=False)
+class TileReads:
+    """Inputs that tiles read along one dimension, however many tiles there are.
 
-    Attributes
+    Only some tiles are looked at: the first ones and the last ones, which reach into the padding, and one
+    period of those between. The others repeat that period.
+
+    Parameters
     ----------
-    used : ndarray of int64
+    turns : ndarray of int64, shape (kept,)
+        Tiles that are looked at; always the first and the last.
+    count : ndarray of int64, shape (kept,)
+        How many tiles each stands for. What they read, and what their next ones read, is alike.
+    used : ndarray of int64, shape (kept,)
         Inputs that are used.
-    span : ndarray of int64
+    span : ndarray of int64, shape (kept,)
         Inputs from the first to the last of them.
+    head, period, tail : int
+        First tile of the first period, tiles of a period, and the first tile behind all periods.
     """
 
+    turns: CountArray
+    count: CountArray
     used: CountArray
     span: CountArray
+    head: int
+    period: int
+    tail: int
+
+    def at(self, turns: CountArray) -> CountArray:
+        """Make the inputs used, and from the first to the last of them, of any tiles, shape (2, turns)."""
+        between = self.head + (turns - self.head) % self.period
+        # Behind the periods, `turns` are kept one by one: the last of them is the last that is kept.
+        last = len(self.turns) - 1 - (self.turns[-1] - turns)
+        kept = np.where(turns < self.head, turns, np.where(turns < self.tail, between, last))
+        return np.stack((self.used[kept], self.span[kept]))
 
 
 @lru_cache(maxsize=1 << 14)
 def _reads(axis: Axis, size: int) -> TileReads:
-    # A matrix product has up to millions of positions, which all read one input each.
-    if axis.pointwise:
-        every = np.full(axis.outputs // size, size, np.int64)
-        return TileReads(every, every)
-    taps = axis.taps().reshape(axis.outputs // size, -1)
-    last = taps.max(axis=1)
-    first = np.where(taps < 0, axis.inputs, taps).min(axis=1)
-    span = np.where(last < 0, 0, last - first + 1)
-    # Different inputs of a tile: in sorted taps, those above their forerunner; the -1 in front drops padding.
-    fresh = np.diff(np.sort(taps, axis=1), axis=1, prepend=-1) > 0
-    return TileReads(fresh.sum(axis=1, dtype=np.int64), span)
+    tiles = axis.outputs // size
+    _, nearest, farthest = axis._reach
+    # Tiles before `head` reach in front of the inputs, those from `tail` on behind them. A transposed
+    # convolution has `stride` outputs from one input to the next, else an input has one output in `stride`.
+    if axis.transposed:
+        head = -(-max(0, -nearest) // size)
+        tail = max(0, (axis.inputs * axis.stride - farthest) // size)
+        period = axis.stride // gcd(axis.stride, size)
+    else:
+        head = -(-max(0, -nearest) // (axis.stride * size))
+        tail = max(0, ((axis.inputs - 1 - farthest) // axis.stride + 1) // size)
+        period = 1
+    # The next one of a tile in a period is inside, too; the first and the last tile stand for themselves.
+    head, tail = min(tiles, max(1, head)), max(0, min(tiles, tail) - 1)
+    if tail - head <= period:
+        head = tail = tiles
+    inside = np.arange(head, min(head + period, tail), dtype=np.int64)
+    turns = np.concatenate((np.arange(head), inside, np.arange(tail, tiles)))
+    count = np.ones(len(turns), np.int64)
+    count[head : head + len(inside)] = (tail - inside + period - 1) // period
+    return TileReads(turns, count, *_read_by(axis, size, turns), head, period, tail)
+
+
+def _read_by(axis: Axis, size: int, turns: CountArray) -> tuple[CountArray, CountArray]:
+    """Count what tiles read: places used, and from the first to the last of them."""
+    # A kernel position takes a tile to an interval of places, `step` apart: from `low` to `high`, counted
+    # from `base`. Shape (kernel, tiles). Those of one base are in order, both ends of them.
+    places, begin = axis._reach[0], turns * size
+    if axis.transposed:
+        places, step = places[::-1, None], 1
+        low, high = -((-begin - places) // axis.stride), (begin + size - 1 + places) // axis.stride
+        base = np.zeros((axis.kernel, 1), np.int64)
+    else:
+        places = places[np.lexsort((places, places % axis.stride))][:, None]
+        step, base = axis.stride, places % axis.stride
+        low = begin + places // step
+        high = low + size - 1
+    # Of each interval, what is inside the inputs.
+    first, last = np.maximum(low, 0), np.minimum(high, (axis.inputs - 1 - base) // step)
+    inside = first <= last
+    ends = np.where(inside, last * step + base, -1).max(axis=0)
+    begins = np.where(inside, first * step + base, axis.inputs).min(axis=0)
+    # Of that, what is behind the interval before: places that more than one kernel position reads count once.
+    fresh = first.copy()
+    fresh[1:] = np.where(base[1:] == base[:-1], np.maximum(first[1:], high[:-1] + 1), first[1:])
+    used = np.maximum(last - fresh + 1, 0).sum(axis=0)
+    return used, np.where(ends < 0, 0, ends - begins + 1)
 
 
 @dataclass(frozen=True)

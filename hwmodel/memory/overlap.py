@@ -14,7 +14,9 @@ from functools import lru_cache
 from math import ceil, fsum
 
 from hwmodel.memory.channels import Channels, TileCosts
-from hwmodel.memory.tiling import Tiling
+from hwmodel.memory.nest import Nest
+from hwmodel.memory.tile_search import equal_tilings
+from hwmodel.memory.tiling import Buffers, Tiling
 from hwmodel.memory.transfers import Moved, transfers
 from hwmodel.memory.widths import OperandWidths
 
@@ -47,6 +49,15 @@ class TransferSchedule:
         on_chip_cycles : int
             Of the layer, with a memory without limits.
         """
+        weights, activations, outputs = self._ends(on_chip_cycles)
+        return weights - on_chip_cycles, activations - weights, outputs - activations
+
+    def cycles(self, on_chip_cycles: int) -> int:
+        """All cycles of a layer that takes `on_chip_cycles` with a memory without limits."""
+        return self._ends(on_chip_cycles)[2]
+
+    def _ends(self, on_chip_cycles: int) -> tuple[int, int, int]:
+        """Cycles of the layer that waits for weights, for these and activations, and for all."""
         # In ticks of 1/tiles cycle a tile computes for `on_chip_cycles`, and a transfer of n cycles takes
         # tiles * n. Rung by rung (weights, then activations, then outputs) a slot ends with the later of the
         # two.
@@ -58,10 +69,39 @@ class TransferSchedule:
             for rung, cycles in enumerate(done):
                 ends[rung] += n * self.tiles * cycles
         weights, activations, outputs = (-(-end // self.tiles) for end in ends)
-        return weights - on_chip_cycles, activations - weights, outputs - activations
+        return weights, activations, outputs
+
+
+@dataclass(frozen=True)
+class TimedTilings:
+    """All tilings of a layer that move fewest bytes, and their transfers in time.
+
+    Parameters
+    ----------
+    tilings : tuple of Tiling
+        As `hwmodel.memory.tile_search.equal_tilings` ranks them.
+    schedules : tuple of TransferSchedule
+    """
+
+    tilings: tuple[Tiling, ...]
+    schedules: tuple[TransferSchedule, ...]
+
+    def fastest(self, on_chip_cycles: int) -> tuple[Tiling, TransferSchedule]:
+        """Choose the tiling of fewest cycles for so many on the chip; of equals the first."""
+        cycles = [found.cycles(on_chip_cycles) for found in self.schedules]
+        best = cycles.index(min(cycles))
+        return self.tilings[best], self.schedules[best]
 
 
 @lru_cache(maxsize=1 << 12)
+def timed_tilings(
+    nest: Nest, widths: OperandWidths, buffers: Buffers, channels: Channels, clock_hz: float
+) -> TimedTilings:
+    """Time all tilings that move fewest bytes."""
+    tilings = equal_tilings(nest, widths, buffers)
+    return TimedTilings(tilings, tuple(schedule(tiling, widths, channels, clock_hz) for tiling in tilings))
+
+
 def schedule(tiling: Tiling, widths: OperandWidths, channels: Channels, clock_hz: float) -> TransferSchedule:
     """Time the transfers of a tiling."""
     costs = TileCosts(channels, tiling, widths)

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from hwmodel.memory.layout import CountArray, Extent, Runs, runs
-from hwmodel.memory.nest import Axis, Nest
+from hwmodel.memory.nest import Axis, Nest, TileReads
 from hwmodel.memory.widths import ScaledWidths
 
 TileSizes = dict[str, list[int]]
@@ -118,10 +118,18 @@ class _Classes:
 
 def _classes(axis: Axis, sizes: Sequence[int]) -> _Classes:
     # A class is a pair of counts, read and spanned; classes of one tile size after those of another.
-    found = [np.unique(np.stack(axis.reads(size)), axis=1, return_counts=True) for size in sizes]
+    found = [_different(axis.reads(size)) for size in sizes]
     lengths = [len(count) for _, count in found]
     return _Classes(
         reads=np.concatenate([reads for reads, _ in found], axis=1),
         count=np.concatenate([count for _, count in found]),
         start=np.cumsum([0, *lengths[:-1]]),
     )
+
+
+def _different(tiles: TileReads) -> tuple[CountArray, CountArray]:
+    """Different pairs of inputs read and spanned, and how many tiles have each."""
+    pairs, which = np.unique(np.stack((tiles.used, tiles.span)), axis=1, return_inverse=True)
+    count = np.zeros(pairs.shape[1], np.int64)
+    np.add.at(count, which.reshape(-1), tiles.count)
+    return pairs, count

@@ -1,4 +1,4 @@
-"""The search for the tiles, and the order of loops, that move fewest bytes between DRAM and the buffers."""
+"""The search for the tiles, and the orders of loops, that move fewest bytes between DRAM and the buffers."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ from math import isqrt, prod
 from typing import Any, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
 from bitxcore.errors import OptionError
 from hwmodel.memory.layout import CountArray
 from hwmodel.memory.nest import Nest
 from hwmodel.memory.tile_boxes import TileSizes, activation_bits, output_bits
-from hwmodel.memory.tiling import ORDERS, Buffers, Tiling, traffic_of, trips_of
+from hwmodel.memory.tiling import ORDERS, Buffers, Order, Tiling, traffic_of, trips_of
 from hwmodel.memory.widths import OperandWidths, ScaledWidths
 
+MOST_BITS = 1 << 62
+"""Tilings that move more are not looked at: their sums are beyond 64 bits."""
 
-@lru_cache(maxsize=1 << 12)
+
 def best_tiling(nest: Nest, widths: OperandWidths, buffers: Buffers) -> Tiling:
-    """Find the tiling that moves fewest bits, of all divisors and orders whose tiles fit half a buffer.
-
-    Of equally good ones, that of fewest tiles; then the order that `ORDERS` states first; then the one of
-    more columns (longer runs in DRAM), rows, channels, filters, images and groups, in this order.
+    """Find the tiling that moves fewest bits, of equally good ones the first of `equal_tilings`.
 
     Raises
     ------
@@ -40,6 +40,26 @@ def best_tiling(nest: Nest, widths: OperandWidths, buffers: Buffers) -> Tiling:
     >>> str(best_tiling(nest, widths, Buffers(1 << 19, 1 << 19, 1 << 18)))
     'channels 32 x 128'
     """
+    return equal_tilings(nest, widths, buffers)[0]
+
+
+@lru_cache(maxsize=1 << 12)
+def equal_tilings(nest: Nest, widths: OperandWidths, buffers: Buffers) -> tuple[Tiling, ...]:
+    """Find all tilings that move fewest bits, of all divisors and orders whose tiles fit half a buffer.
+
+    Orders that turn the same loops are one tiling, in the order that `ORDERS` states first.
+
+    Returns
+    -------
+    tuple of Tiling
+        Those of fewest tiles first; then by order, as in `ORDERS`; then those of more columns (longer runs in
+        DRAM), rows, channels, filters, images and groups, in this order.
+
+    Raises
+    ------
+    OptionError
+        If not even the smallest tile fits: the buffer, its size and the tile's.
+    """
     scaled, unit = widths.integers()
     found = [_fitting(nest, scaled, buffers, unit, sizes) for sizes in _searched(nest)]
     size = {loop: np.concatenate([part.size[loop] for part in found]) for loop in nest.extents}
@@ -49,14 +69,41 @@ def best_tiling(nest: Nest, widths: OperandWidths, buffers: Buffers) -> Tiling:
     activations = np.concatenate([part.activations for part in found])
     outputs = np.concatenate([part.outputs for part in found])
     trips = trips_of(nest, size)
-    bits = np.stack([traffic_of(nest, scaled, o, trips, activations, outputs).total for o in ORDERS])
-    # Fewest bits first, among those fewest tiles; `nonzero` keeps the orders sorted, and `lexsort`, whose
-    # last key counts most, settles what is still equal: the first order, then the largest tile, loop by loop.
-    tiles = prod(trips.values())
-    fewest = np.where(bits == bits.min(), tiles, np.iinfo(np.int64).max)
-    order, at = np.nonzero(fewest == fewest.min())
-    best = np.lexsort((*(-size[loop][at] for loop in reversed(size)), order))[0]
-    return Tiling(nest, ORDERS[order[best]], **{loop: int(size[loop][at[best]]) for loop in size})
+    bits = np.stack([_total(nest, scaled, order, trips, activations, outputs) for order in ORDERS])
+    order, at = np.nonzero((bits == bits.min()) & _different_orders(trips))
+    # `lexsort`, whose last key counts most: fewest tiles, the first order, the largest tile, loop by loop.
+    tiles = prod(trips.values())[at]
+    ranked = np.lexsort((*(-size[loop][at] for loop in reversed(size)), order, tiles))
+    return tuple(
+        Tiling(nest, ORDERS[order[n]], **{loop: int(size[loop][at[n]]) for loop in size}) for n in ranked
+    )
+
+
+def _total(nest: Nest, widths: ScaledWidths, order: Order, trips: Any, activations: Any, outputs: Any) -> Any:
+    """All bits that tilings move, or the largest integer where these are beyond `MOST_BITS`."""
+    total = traffic_of(nest, widths, order, trips, activations, outputs).total
+    # Integers wrap around without a word; the same sum in floating point does not. Few layers need it.
+    turns = nest.steps * nest.depth.outputs * prod(nest.extents.values())
+    if (widths.weights + int(activations.max()) + 2 * widths.partial_sum) * turns < MOST_BITS:
+        return total
+    floats = {loop: np.asarray(n, np.float64) for loop, n in trips.items()}
+    about = traffic_of(nest, widths, order, floats, 1.0 * activations, 1.0 * outputs).total
+    return np.where(about < MOST_BITS, total, np.iinfo(np.int64).max)
+
+
+def _different_orders(trips: dict[str, Any]) -> npt.NDArray[np.bool_]:
+    """For each order and tiling, whether no order before turns the same loops the same way."""
+    turns = {"filters": trips["filters"] > 1, "channels": trips["channels"] > 1}
+    turns["positions"] = (trips["rows"] > 1) | (trips["columns"] > 1)
+    which = sum(turns[loop] << n for n, loop in enumerate(turns))
+    # One row per set of loops that turn, one column per order.
+    table = []
+    for chosen in range(1 << len(turns)):
+        turning = {loop for n, loop in enumerate(turns) if chosen >> n & 1}
+        kept = [tuple(loop for loop in order if loop in turning) for order in ORDERS]
+        table.append([order not in kept[:n] for n, order in enumerate(kept)])
+    different: npt.NDArray[np.bool_] = np.array(table)[which].T
+    return different
 
 
 def _searched(nest: Nest) -> Iterator[TileSizes]:
@@ -137,8 +184,9 @@ def _fit(nest: Nest, widths: ScaledWidths, buffers: Buffers, unit: int, sizes: T
     """Whether tiles fit half of each buffer, for all combinations of sizes."""
     # One axis per loop, in the order of `Nest.extents`; NumPy broadcasts these to all combinations.
     columns, rows, channels, filters, batch, groups = np.ix_(*sizes.values())
-    reads = np.array([[most_reads(nest, r, c) for r in sizes["rows"]] for c in sizes["columns"]])
-    reads, outputs = batch * reads[:, :, None, None, None, None], batch * rows * columns
+    # Floating point: a tile of the largest layers has more bits than an integer. Those that fit are exact.
+    reads = np.array([[most_reads(nest, r, c) for r in sizes["rows"]] for c in sizes["columns"]], np.float64)
+    reads, outputs = batch * reads[:, :, None, None, None, None], 1.0 * batch * rows * columns
     needed = tile_bits(nest, widths, groups, filters, channels, outputs, reads)
     fits: Any = True
     # Half a buffer, in 1/unit bits, since the next tile is loaded into the other half.

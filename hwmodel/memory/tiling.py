@@ -31,7 +31,10 @@ from hwmodel.memory.nest import Nest
 from hwmodel.memory.tile_boxes import activation_bits, output_bits
 from hwmodel.memory.widths import OperandWidths, ScaledWidths
 
-ORDERS: tuple[tuple[str, ...], ...] = tuple(permutations(("filters", "positions", "channels")))
+Order = tuple[str, ...]
+"""Loops, outermost first."""
+
+ORDERS: tuple[Order, ...] = tuple(permutations(("filters", "positions", "channels")))
 """Orders of the tiled loops, outermost first; of equally good ones the first is taken."""
 
 OUTER = ("groups", "steps", "batch", "depth")

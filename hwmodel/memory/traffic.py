@@ -7,14 +7,15 @@ they belong to.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from fractions import Fraction
-from math import ceil
+from math import ceil, inf
 
+from bitxcore.errors import OptionError
 from hwmodel.dram.parts import DramPart
 from hwmodel.memory.channels import Channels
 from hwmodel.memory.nest import Nest
-from hwmodel.memory.overlap import TransferSchedule, schedule
+from hwmodel.memory.overlap import TransferSchedule, timed_tilings
 from hwmodel.memory.stored import StoredBits
 from hwmodel.memory.tile_search import best_tiling
 from hwmodel.memory.tiling import Buffers, Tiling
@@ -23,6 +24,9 @@ from hwmodel.networks.layers import Layer, MatMul
 
 BURST_BITS = 512
 """What a memory without limits moves at a time, as those of `hwmodel.dram` do."""
+
+WORTH_A_NOTE, LOOKED_INTO = 0.01, 0.05
+"""Shares of a layer's cycles: saved by half a buffer, if that is noted, and idle, if it is looked for."""
 
 Waits = tuple[int, int, int]
 """Cycles of waiting for weights, for activations and for outputs."""
@@ -47,8 +51,15 @@ class Memory:
     channels: int
     clock_hz: float
 
-    def move(self, layer: Layer, stored: StoredBits) -> LayerTraffic:
-        """Find the tiles that move fewest bytes, and what they move.
+    def move(self, layer: Layer, stored: StoredBits, on_chip_cycles: int = 0) -> LayerTraffic:
+        """Find the tiles that move fewest bytes, of these the ones of fewest cycles, and what they move.
+
+        Parameters
+        ----------
+        layer : Layer
+        stored : StoredBits
+        on_chip_cycles : int
+            Of the machine with a memory without limits: it takes the tiles that make it wait least.
 
         Raises
         ------
@@ -57,22 +68,19 @@ class Memory:
         """
         nest = Nest.of(layer)
         widths = _widths(layer, stored, BURST_BITS if self.dram is None else 8 * self.dram.burst_bytes)
-        tiling = best_tiling(nest, widths, self.buffers)
-        moved = self._moved(tiling, widths)
-        if stored.plain_weights is None:
-            return LayerTraffic(self, moved, moved, compressed=False)
         # What the unpruned machine keeps: weights as they are, which may want other tiles.
-        plain = replace(widths, weights=stored.plain_weights)
-        return LayerTraffic(
-            self, moved, self._moved(best_tiling(nest, plain, self.buffers), plain), compressed=True
-        )
+        plain = widths if stored.plain_weights is None else replace(widths, weights=stored.plain_weights)
+        moved = self._best(nest, widths, on_chip_cycles)
+        return LayerTraffic(self, moved, nest, on_chip_cycles, None if plain == widths else plain)
 
-    def _moved(self, tiling: Tiling, widths: OperandWidths) -> _Moved:
+    def _best(self, nest: Nest, widths: OperandWidths, on_chip_cycles: int) -> _Moved:
+        """Find the tiles for operands of some widths, and their transfers in time."""
         if self.dram is None:
-            return _Moved(tiling, widths, None)
-        return _Moved(
-            tiling, widths, schedule(tiling, widths, Channels(self.dram, self.channels), self.clock_hz)
-        )
+            return _Moved(best_tiling(nest, widths, self.buffers), widths, None)
+        channels = Channels(self.dram, self.channels)
+        found = timed_tilings(nest, widths, self.buffers, channels, self.clock_hz)
+        tiling, schedule = found.fastest(on_chip_cycles)
+        return _Moved(tiling, widths, schedule)
 
 
 @dataclass(frozen=True)
@@ -84,6 +92,7 @@ class _Moved:
     schedule: TransferSchedule | None
 
     def waits(self, on_chip_cycles: int) -> Waits:
+        """Cycles in which a machine that takes `on_chip_cycles` waits."""
         return (0, 0, 0) if self.schedule is None else self.schedule.waits(on_chip_cycles)
 
 
@@ -96,16 +105,18 @@ class LayerTraffic:
     memory : Memory
     moved : _Moved
         As the machine keeps its operands.
-    plain : _Moved
-        With weights that are not compressed: the unpruned machine's.
-    compressed : bool
-        Whether these two differ.
+    nest : Nest
+    on_chip_cycles : int
+        Of the machine with a memory without limits.
+    plain_widths : OperandWidths or None
+        With weights that are not compressed, the unpruned machine's; None if the machine's are not, either.
     """
 
     memory: Memory
     moved: _Moved
-    plain: _Moved
-    compressed: bool
+    nest: Nest
+    on_chip_cycles: int
+    plain_widths: OperandWidths | None
 
     @property
     def tiling(self) -> Tiling:
@@ -126,22 +137,60 @@ class LayerTraffic:
     @property
     def plain_weight_bytes(self) -> int | None:
         """Bytes that weights would move if they were not kept compressed; None if they are not."""
-        if not self.compressed:
+        if self.plain_widths is None:
             return None
-        return ceil(Fraction(self.plain.tiling.traffic(self.plain.widths).weights) / 8)
+        plain = self._unpruned(self.on_chip_cycles)
+        return ceil(Fraction(plain.tiling.traffic(plain.widths).weights) / 8)
 
     @property
     def dram_seconds(self) -> float | None:
         """Time in which the DRAM is busy; None if it has no limits."""
         return None if self.moved.schedule is None else self.moved.schedule.seconds
 
-    def waits(self, on_chip_cycles: int) -> Waits:
-        """Cycles in which a machine that takes `on_chip_cycles` waits for the DRAM."""
-        return self.moved.waits(on_chip_cycles)
+    @property
+    def waits(self) -> Waits:
+        """Cycles in which the machine waits for the DRAM."""
+        return self.moved.waits(self.on_chip_cycles)
 
     def unpruned_waits(self, on_chip_cycles: int) -> Waits:
-        """Cycles in which the unpruned machine waits for it, which keeps plain weights."""
-        return self.plain.waits(on_chip_cycles)
+        """Cycles in which the unpruned machine waits: it keeps plain weights, and chooses its own tiles."""
+        return self._unpruned(on_chip_cycles).waits(on_chip_cycles)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Say which buffers are slower than half of them would be, by `WORTH_A_NOTE` at least.
+
+        A larger buffer moves fewer bytes, but its tiles may be larger, so that less of their transfers
+        overlaps with work.
+        """
+        busy = self.moved.schedule
+        if busy is None:
+            return ()
+        cycles = busy.cycles(self.on_chip_cycles)
+        # Of more bytes the DRAM has no less to do: where it or the machine is at work nearly all the time,
+        # nothing is looked for.
+        if max(self.on_chip_cycles, busy.seconds * self.memory.clock_hz) > (1 - LOOKED_INTO) * cycles:
+            return ()
+        return tuple(
+            f"half the {buffer.replace('_', ' ')} would save {WORTH_A_NOTE:.0%} or more of the cycles:"
+            " more bytes, whose transfers overlap better"
+            for buffer in asdict(self.memory.buffers)
+            if self._cycles_with_half(buffer) <= (1 - WORTH_A_NOTE) * cycles
+        )
+
+    def _cycles_with_half(self, buffer: str) -> float:
+        """Cycles with half a buffer; infinite if it holds no tile."""
+        half = replace(self.memory.buffers, **{buffer: getattr(self.memory.buffers, buffer) // 2})
+        try:
+            found = replace(self.memory, buffers=half)._best(
+                self.nest, self.moved.widths, self.on_chip_cycles
+            )
+        except OptionError:
+            return inf
+        return self.on_chip_cycles + sum(found.waits(self.on_chip_cycles))
+
+    def _unpruned(self, on_chip_cycles: int) -> _Moved:
+        return self.memory._best(self.nest, self.plain_widths or self.moved.widths, on_chip_cycles)
 
     @property
     def port_bits(self) -> Mapping[str, tuple[int, int]]:

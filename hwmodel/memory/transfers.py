@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hwmodel.memory.layout import CountArray
+from hwmodel.memory.nest import Axis, TileReads
 from hwmodel.memory.tiling import CHANGES, Tiling
 
 
@@ -62,10 +63,10 @@ class Transfers:
 def transfers(tiling: Tiling) -> Transfers:
     """Count the slots of a tiling by what is moved in them."""
     nest = tiling.nest
-    reads: dict[str, CountArray] = {
-        "depth": np.stack(nest.depth.reads(1)),
-        "rows": np.stack(nest.rows.reads(tiling.rows)),
-        "columns": np.stack(nest.columns.reads(tiling.columns)),
+    reads = {
+        "depth": nest.depth.reads(1),
+        "rows": nest.rows.reads(tiling.rows),
+        "columns": nest.columns.reads(tiling.columns),
     }
     trips = {loop: n for loop, n in tiling.trips.items() if n > 1}
     loops, ends = list(trips), np.array(list(trips.values()), np.int64)
@@ -84,7 +85,7 @@ def transfers(tiling: Tiling) -> Transfers:
 
     def input_size(loop: str) -> CountArray:
         turn = following[:, loops.index(loop)] if loop in trips else np.zeros(len(at), np.int64)
-        return np.where(loaded, reads[loop][:, turn], 0)
+        return np.where(loaded, reads[loop].at(turn), 0)
 
     # What passes in the slot of a tile: loads of the next one, stores of the one before. Outputs are resumed
     # if the next tile is not at its first channels, and unfinished if the one before was not at its last.
@@ -105,8 +106,9 @@ def transfers(tiling: Tiling) -> Transfers:
     kinds, which = np.unique(np.stack(columns, axis=1).astype(np.int64), axis=0, return_inverse=True)
     counts = np.zeros(len(kinds), np.int64)
     np.add.at(counts, which.reshape(-1), count)
+    begin = [int(n[0]) for tiles in reads.values() for n in (tiles.used, tiles.span)]
     return Transfers(
-        first=_moved([1, *(int(n) for size in reads.values() for n in size[:, 0]), 0, 0, 0]),
+        first=_moved([1, *begin, 0, 0, 0]),
         last=Moved(outputs=True),
         kinds=tuple((int(n), _moved(kind)) for n, kind in zip(counts, kinds.tolist(), strict=True)),
     )
@@ -118,7 +120,7 @@ def _moved(kind: list[int]) -> Moved:
     return Moved(bool(weights), *pairs, bool(outputs), bool(spilled), bool(resumed))
 
 
-def _representatives(trips: dict[str, int], reads: dict[str, CountArray]) -> tuple[CountArray, CountArray]:
+def _representatives(trips: dict[str, int], reads: dict[str, TileReads]) -> tuple[CountArray, CountArray]:
     """Choose turns of all loops that stand for all others like them, and how many each stands for.
 
     A turn is like another of its loop if both or neither are the first, both or neither the last, and they
@@ -131,12 +133,15 @@ def _representatives(trips: dict[str, int], reads: dict[str, CountArray]) -> tup
     """
     turns, counts = [], []
     for loop, n in trips.items():
-        at = np.arange(n)
-        size = reads[loop] if loop in reads else np.zeros((2, n), np.int64)
-        likeness = np.vstack((at == 0, at == n - 1, size, np.roll(size, -1, axis=1)))
-        _, index, count = np.unique(likeness, axis=1, return_index=True, return_counts=True)
-        turns.append(index.astype(np.int64))
-        counts.append(count.astype(np.int64))
+        tiles = reads[loop] if loop in reads else Axis(n, n).reads(1)
+        at = tiles.turns
+        following = tiles.at(np.where(at == n - 1, 0, at + 1))
+        likeness = np.vstack((at == 0, at == n - 1, tiles.used, tiles.span, following))
+        _, index, which = np.unique(likeness, axis=1, return_index=True, return_inverse=True)
+        count = np.zeros(len(index), np.int64)
+        np.add.at(count, which.reshape(-1), tiles.count)
+        turns.append(at[index])
+        counts.append(count)
     if not turns:
         return np.zeros((1, 0), np.int64), np.ones(1, np.int64)
     # Loops turn independently: a combination stands for as many slots as its turns stand for, multiplied.

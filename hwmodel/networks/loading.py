@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bitxcore.checks import shown
+from bitxcore.dumps.roles import no_weights
 from bitxcore.errors import OptionError
 from bitxcore.formats import supported
 from hwmodel.networks.layers import Linear
@@ -114,7 +115,7 @@ def network_from_dump(
 
     Each weight tensor becomes a `Linear` layer of the same number of positions, an assumption
     that results repeat. Where the container can't tell weights apart, every tensor of two or
-    more dimensions counts as weights.
+    more dimensions counts as weights, but for the state of optimisers and scales of quantised weights.
 
     Parameters
     ----------
@@ -144,6 +145,8 @@ def network_from_dump(
             reason = "no weights of a layer"
         elif any(fnmatchcase(tensor.name, pattern) for pattern in exclude):
             reason = "excluded by name"
+        elif tensor.is_weight is None and (said := no_weights(tensor.name, dump)):
+            reason = said
         elif not supported(tensor.dtype):
             reason = f"dtype {tensor.dtype} has no number format"
         elif not tensor.size:

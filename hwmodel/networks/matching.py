@@ -15,6 +15,7 @@ from functools import cache, lru_cache
 from math import prod
 from typing import Any
 
+from bitxcore.dumps.roles import no_weights
 from bitxcore.errors import TensorError
 from bitxcore.groups import Layout
 from bitxcore.showing import record_repr
@@ -98,6 +99,10 @@ def match_weights(network: Network, dump: Mapping[str, Any]) -> Matching:
     -------
     Matching
 
+    Notes
+    -----
+    State of optimisers, and scales of quantised weights, are passed over where no layer names them.
+
     Raises
     ------
     TensorError
@@ -118,7 +123,10 @@ def match_weights(network: Network, dump: Mapping[str, Any]) -> Matching:
         own = entry.weight is not None or network.path is None
         if entry.layer.has_weights and own and entry.recipe is None:
             wanted.setdefault((_name(entry), entry.index), []).append(entry)
-    shapes = {name: tuple(dump[name].shape) for name in dump}
+    named = {entry.weight for entry in network.layers}
+    shapes = {
+        name: tuple(dump[name].shape) for name in dump if name in named or no_weights(name, dump) is None
+    }
     found: dict[_Key, tuple[str, str]] = {}
     for rule, alike in _NAME_RULES:
         layers, names = _left(wanted, shapes, found)

@@ -15,10 +15,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from bitxcore.checks import shown
+from bitxcore.dumps.trust import read_small
 from bitxcore.errors import DumpError, TensorError
 from hwmodel.networks.layers import Conv, Layer, Linear
 from hwmodel.networks.network import Network, NetworkLayer
-from hwmodel.networks.table_files import NO_TENSOR, read_bytes
+from hwmodel.networks.table_files import MAX_TABLE_BYTES, NO_TENSOR
 
 CONV = ("ifmapheight", "ifmapwidth", "filterheight", "filterwidth", "channels", "numfilter", "strides")
 GEMM = ("m", "n", "k")
@@ -92,7 +93,7 @@ def read_topology(path: Path) -> Network:
 def _rows(path: Path) -> Iterator[_Row]:
     """Lines that say something, cut at commas, or at tabs where there are none."""
     try:
-        text = read_bytes(path).decode("utf-8-sig")
+        text = read_small(path, "a topology", MAX_TABLE_BYTES).decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise DumpError(f"is no topology of SCALE-Sim: {error}", path=path) from error
     separator = "," if "," in text else "\t"

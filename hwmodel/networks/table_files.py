@@ -1,15 +1,13 @@
-"""Files that hold tables of layers: what is written in them, and reading them whole."""
+"""Files that hold tables of layers: what is written in them."""
 
 from __future__ import annotations
 
 import json
 import os
-import stat
 from dataclasses import fields
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bitxcore.errors import DumpError, OptionError
+from bitxcore.errors import OptionError
 from bitxcore.files import atomic_file
 from bitxcore.groups import Layout
 
@@ -23,7 +21,7 @@ NO_TENSOR = "the network names no tensor"
 
 COMPUTED = "the weights are made of stored tensors in a way that a table does not say"
 
-MOST_BYTES = 256 << 20
+MAX_TABLE_BYTES = 16 << 20
 """Of a table; the largest network known has some ten thousand layers of 200 bytes each."""
 
 
@@ -87,22 +85,3 @@ def save_table(network: Network, path: str | os.PathLike[str]) -> None:
         raise OptionError("the name of a table ends in .json", path=path)
     with atomic_file(path) as temporary:
         temporary.write_text(table_text(network), "utf-8")
-
-
-def read_bytes(path: Path) -> bytes:
-    """Read a table's file, which is regular and of a sane size.
-
-    Raises
-    ------
-    DumpError
-        If it can't be read.
-    """
-    try:
-        status = path.stat()
-        if not stat.S_ISREG(status.st_mode):
-            raise DumpError("can't be read: it is not a regular file", path=path)
-        if status.st_size > MOST_BYTES:
-            raise DumpError(f"can't be read: tables have at most {MOST_BYTES >> 20} MiB", path=path)
-        return path.read_bytes()
-    except (OSError, ValueError) as error:  # ValueError: a name with a NUL
-        raise DumpError(f"can't be read: {getattr(error, 'strerror', error)}", path=path) from error

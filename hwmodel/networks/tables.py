@@ -8,11 +8,12 @@ from typing import Any
 
 from bitxcore.checks import shown
 from bitxcore.data import data_folder
+from bitxcore.dumps.trust import read_small
 from bitxcore.errors import DumpError, OptionError, TensorError
 from bitxcore.groups import Layout
 from hwmodel.networks.layers import OPERATIONS
 from hwmodel.networks.network import Network, NetworkLayer, NotSimulated
-from hwmodel.networks.table_files import NO_TENSOR, TABLE_VERSION, network_to_table, read_bytes
+from hwmodel.networks.table_files import MAX_TABLE_BYTES, NO_TENSOR, TABLE_VERSION, network_to_table
 
 __all__ = ["NO_TENSOR", "TABLE_VERSION", "network_names", "network_to_table", "read_table", "table_path"]
 
@@ -43,7 +44,7 @@ def read_table(path: Path) -> Network:
     OptionError
         If an operation is not known.
     """
-    data = read_bytes(path)
+    data = read_small(path, "a network's table", MAX_TABLE_BYTES)
     try:
         table = json.loads(data)
     except ValueError as error:

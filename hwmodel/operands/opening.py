@@ -17,6 +17,7 @@ from hwmodel.networks.network import Network
 from hwmodel.operands.distributions import DEFAULT_ACTIVATIONS, weight_distribution
 from hwmodel.operands.precisions import Precisions
 from hwmodel.operands.traces import open_traces
+from hwmodel.operands.traces.inputs import GivenInput, files_of, known_inputs
 from hwmodel.operands.workload import StandIns, WeightSource, Workload, is_network
 
 InputSize = Sequence[int] | Mapping[str, Sequence[int]] | None
@@ -54,6 +55,7 @@ def open_workload(
     exclude: Sequence[str] = (),
     input_size: InputSize = None,
     sizes: Mapping[str, int] | None = None,
+    inputs: GivenInput | Mapping[str, GivenInput] | None = None,
 ) -> Iterator[Workload]:
     """Open a model and the operands of its layers; every file is closed at the end.
 
@@ -75,6 +77,9 @@ def open_workload(
     input_size, sizes : optional
         Of an ONNX model's inputs, as of `hwmodel.load_network`; by default those of the traces.
 
+    inputs : array_like, path, or mapping of input name to these, optional
+        Inputs of an ONNX model that are known, as of `hwmodel.trace`; not all must be.
+
     Yields
     ------
     Workload
@@ -87,9 +92,10 @@ def open_workload(
     path = Path(network or model)
     elsewhere = weights is not None
     with ExitStack() as stack:
+        given: Mapping[str, Any] = {}
         opened = None if traces is None else stack.enter_context(open_traces(traces))
         if opened is not None and Path(model).suffix == ".onnx" and not input_size and not sizes:
-            input_size = opened.input_sizes
+            input_size, given = opened.input_sizes, opened.given
         dump = None
         if not elsewhere and (network is not None or Path(model).suffix == ".onnx" or not is_network(model)):
             dump = stack.enter_context(open_dump(model))
@@ -100,9 +106,15 @@ def open_workload(
             if elsewhere or network is not None or dump is None or dump.container == "onnx":
                 if positions is not None or exclude:
                     raise SurplusError(("positions", "exclude"), "are for dumps without layer shapes")
-                net = load_network(path if network or dump else model, input_size=input_size, sizes=sizes)
+                source = path if network or dump else model
+                known = given or None
+                if inputs is not None:
+                    if path.suffix != ".onnx":
+                        raise SurplusError(("inputs",), "are for ONNX models")
+                    known = known_inputs(path, inputs, input_size, sizes or {})
+                net = load_network(source, input_size=input_size, sizes=sizes, inputs=known)
             else:
-                net = _of_dump(dump, positions, exclude, input_size or sizes)
+                net = _of_dump(dump, positions, exclude, input_size or sizes or inputs)
             _check_layers(net)
         load = Workload.of(
             net,
@@ -112,12 +124,13 @@ def open_workload(
             activations=DEFAULT_ACTIVATIONS if activations is None else activations,
             precisions=precisions,
         )
-        yield replace(load, files=(*load.files, path) if path.is_file() else load.files)
+        read = [*([path] if path.is_file() else []), *files_of({} if inputs is None else inputs)]
+        yield replace(load, files=(*load.files, *read))
 
 
 def _of_dump(dump: Dump, positions: int | None, exclude: Sequence[str], shaped: object) -> Network:
     if shaped:
-        raise SurplusError(("input_size", "sizes"), "are for ONNX models")
+        raise SurplusError(("input_size", "sizes", "inputs"), "are for ONNX models")
     return network_from_dump(dump, positions=positions or 1, exclude=exclude)
 
 

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from bitxcore.dumps.trust import read_small
 from bitxcore.errors import DumpError, OptionError, error_context
 from hwmodel.operands.operands import FIXED_POINT_BITS
 
@@ -31,6 +32,7 @@ PRECISION_NOTE = "precision in fixed point: "
 
 _BLOCK = 1 << 16
 _FIELDS = ("activation_bits", "weight_bits")
+MAX_FILE_BYTES = 16 << 20
 
 
 @dataclass(frozen=True)
@@ -286,10 +288,9 @@ def read_precisions(path: str | os.PathLike[str]) -> dict[str, Precision]:
     if path.suffix.lower() not in readers:
         raise DumpError("precisions are a .json or a .csv file, profile, or a number", path=path)
     try:
-        text = path.read_text("utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "is not UTF-8"
-        raise DumpError(f"can't be read: {reason}", path=path) from error
+        text = read_small(path, "a file of precisions", MAX_FILE_BYTES).decode()
+    except UnicodeDecodeError as error:
+        raise DumpError("can't be read: is not UTF-8", path=path) from error
     found: dict[str, Precision] = {}
     for layer, entry in readers[path.suffix.lower()](path, text):
         if not isinstance(entry, dict) or set(entry) - set(_FIELDS):

@@ -45,8 +45,9 @@ def join(machine: Accelerator, layer: Layer, chip: OnChip, traffic: LayerTraffic
     found |= {f"on_chip_{name}": found[name] for name in UNPRUNED}
     cycles = chip.cycles
     if traffic.dram_seconds is not None:
-        waits = traffic.waits(chip.cycles)
+        waits = traffic.waits
         cycles += sum(waits)
+        found["notes"] += traffic.notes
         found |= {name: (found[name] or 0) + wait for name, wait in zip(WAITS, waits, strict=True)}
         for name in UNPRUNED:
             if found[name] is not None:

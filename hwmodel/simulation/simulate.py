@@ -55,5 +55,5 @@ def simulate(accelerator: Accelerator | str, layer: Layer, operands: Operands | 
         raise TensorError(f"{machine.name} needs activations, none were given", layer=layer.name)
     with error_context(layer=layer.name):
         chip = machine.run(layer, operands)
-        traffic = machine.memory.move(layer, machine.stored_bits(layer, operands, chip))
+        traffic = machine.memory.move(layer, machine.stored_bits(layer, operands, chip), chip.cycles)
     return join(machine, layer, chip, traffic)

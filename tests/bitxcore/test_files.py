@@ -6,8 +6,9 @@ import sys
 
 import pytest
 
+from bitxcore import files
 from bitxcore.errors import BitxError
-from bitxcore.files import atomic_directory, atomic_file, atomic_files
+from bitxcore.files import atomic_directory, atomic_file, atomic_files, together
 
 
 def write_half(context, error):
@@ -180,3 +181,150 @@ def test_messages_from_a_folder_have_the_final_name(tmp_path):
     with pytest.raises(BitxError) as caught:
         raise_within(atomic_directory(out), within)
     assert str(caught.value) == f"{out}/a.npz: is bad"
+
+
+# -- several outputs at once -------------------------------------------------------------------
+
+
+def test_outputs_appear_together(tmp_path):
+    (tmp_path / "b").write_bytes(b"old")
+    with together():
+        with atomic_file(tmp_path / "a") as one:
+            one.write_bytes(b"1")
+        with atomic_file(tmp_path / "b") as two:
+            two.write_bytes(b"2")
+        with atomic_directory(tmp_path / "c") as folder, atomic_file(folder / "d") as within:
+            within.write_bytes(b"3")
+        assert not (tmp_path / "a").exists()
+        assert not (tmp_path / "c").exists()
+        assert (tmp_path / "b").read_bytes() == b"old"
+    assert {path.name for path in tmp_path.iterdir()} == {"a", "b", "c"}
+    assert (tmp_path / "b").read_bytes() == b"2"
+    assert (tmp_path / "c" / "d").read_bytes() == b"3"
+
+
+def test_none_appears_if_one_fails(tmp_path):
+    (tmp_path / "b").write_bytes(b"old")
+
+    def write():
+        with together():
+            for name in ("a", "b"):
+                with atomic_file(tmp_path / name) as temporary:
+                    temporary.write_bytes(b"new")
+            raise BitxError("x")
+
+    with pytest.raises(BitxError):
+        write()
+    assert [path.name for path in tmp_path.iterdir()] == ["b"]
+    assert (tmp_path / "b").read_bytes() == b"old"
+
+
+def no_links(*_):
+    raise PermissionError(1, "Operation not permitted")
+
+
+@pytest.mark.parametrize("links", [True, False])
+@pytest.mark.parametrize("last", ["file", "directory"])
+def test_a_name_that_can_not_be_had_takes_the_others_back(tmp_path, monkeypatch, last, links):
+    (tmp_path / "new").mkdir()
+    (tmp_path / "b").write_bytes(b"old")
+    if not links:
+        monkeypatch.setattr(os, "link", no_links)
+
+    def write():
+        with together():
+            for name in ("a", "b"):
+                with atomic_file(tmp_path / name) as temporary:
+                    temporary.write_bytes(b"new")
+            with atomic_directory(tmp_path / "new") as folder:
+                (folder / "x").write_bytes(b"new")
+            with atomic_file(tmp_path / "last") as temporary:
+                temporary.write_bytes(b"new")
+            blocked = tmp_path / ("last" if last == "file" else "new")
+            blocked.mkdir(exist_ok=True)
+            (blocked / "in the way").write_bytes(b"")
+
+    with pytest.raises(BitxError, match=r"(last|new): can't be written: "):
+        write()
+    assert not (tmp_path / "a").exists()
+    if links:
+        assert (tmp_path / "b").read_bytes() == b"old"
+    assert not list(tmp_path.glob(".bitx*"))
+    assert [path.name for path in (tmp_path / "new").iterdir()] == (
+        ["in the way"] if last == "directory" else []
+    )
+
+
+# -- what killed runs leave --------------------------------------------------------------------
+
+KILLED = """
+import os, signal, sys
+from bitxcore.files import atomic_directory, atomic_file
+kind = atomic_directory if sys.argv[2] == "folder" else atomic_file
+with kind(sys.argv[1]) as path:
+    (path / "part" if path.is_dir() else path).write_bytes(b"half")
+    print("ready", flush=True)
+    sys.stdin.read()
+"""
+
+
+@pytest.fixture
+def start(tmp_path):
+    """Start processes that write, and keep at it."""
+    running = []
+
+    def begin(name, kind):
+        process = subprocess.Popen(
+            [sys.executable, "-c", KILLED, tmp_path / name, kind],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+        )  # fmt: skip
+        running.append(process)
+        assert process.stdout.readline() == "ready\n"
+        return process
+
+    yield begin
+    for process in running:
+        process.kill()
+        process.wait()
+        process.stdin.close()
+        process.stdout.close()
+
+
+def test_the_next_run_clears_what_a_killed_one_left(tmp_path, start, monkeypatch):
+    monkeypatch.setattr(files, "_cleared", set())
+    processes = [start("a", "file"), start("b", "folder"), start("c", "file"), start("d", "folder")]
+    assert len(list(tmp_path.iterdir())) == 4
+    for process in processes[:2]:
+        process.kill()
+        process.wait()
+    (tmp_path / ".bitx-0123456789abcdef.tmp").symlink_to(tmp_path)
+    (tmp_path / ".bitx-mine.tmp").write_bytes(b"")
+    with atomic_file(tmp_path / "out") as temporary:
+        temporary.write_bytes(b"whole")
+        assert temporary.exists()
+    # Those of the living stay, and what has only a similar name.
+    names = {path.name for path in tmp_path.iterdir()}
+    assert len(names) == 5
+    assert {"out", ".bitx-0123456789abcdef.tmp", ".bitx-mine.tmp"} < names
+    for process in processes[2:]:
+        process.stdin.close()
+        assert process.wait() == 0
+    assert (tmp_path / "c").read_bytes() == (tmp_path / "d" / "part").read_bytes() == b"half"
+
+
+@pytest.mark.slow
+def test_runs_beside_each_other_keep_their_files(tmp_path):
+    code = """
+import sys
+from bitxcore import files
+for number in range(300):
+    files._cleared.clear()
+    with files.atomic_file(f"{sys.argv[1]}-{number}") as path:
+        path.write_bytes(b"whole")
+    files._cleared.clear()
+    with files.atomic_directory(f"{sys.argv[1]}-{number}.d") as path:
+        (path / "x").write_bytes(b"whole")
+"""
+    processes = [subprocess.Popen([sys.executable, "-c", code, tmp_path / str(i)]) for i in range(4)]
+    assert [process.wait() for process in processes] == [0] * 4
+    assert len(list(tmp_path.iterdir())) == 4 * 600

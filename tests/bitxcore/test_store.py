@@ -5,11 +5,13 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import os
 import subprocess
 import sys
 import tracemalloc
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import h5py
 import ml_dtypes
@@ -20,9 +22,9 @@ from hypothesis import strategies as st
 
 from bitxcore.dumps.base import Dump
 from bitxcore.errors import BitxError, DumpError, OptionError, TensorError
-from bitxcore.store import Store
+from bitxcore.store import Store, reader
 from bitxcore.store.columns import NUMBERS, ROWS
-from bitxcore.store.seal import _SEAL
+from bitxcore.store.seal import _SEAL, check_seal
 from bitxcore.store.text import escape_name, escape_text, unescape_name, unescape_text
 
 DATA = Path(__file__).parent / "data"
@@ -627,3 +629,82 @@ def test_files_that_are_no_store(tmp_path: Path) -> None:
         file["x"] = [1]
     with pytest.raises(DumpError, match="encoding-type must be 'bitx-store', found None"):
         Store.open(path)
+
+
+# -- files that change -------------------------------------------------------------------------
+
+
+def numbered(path: Path, number: int) -> None:
+    with Store.create(path) as writer:
+        writer.write_table("t", {"x": np.full(20000, number)}, units={"x": "1"})
+
+
+def test_a_store_that_is_replaced_while_it_is_opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "s.h5"
+    numbered(path, 1)
+
+    def check_then_replace(path: Path, file: Any) -> bool:
+        sealed = check_seal(path, file)
+        numbered(path, 2)
+        return sealed
+
+    monkeypatch.setattr(reader, "check_seal", check_then_replace)
+    with Store.open(path) as store:
+        assert store.sealed
+        assert set(store.table("t")["x"]) == {1}
+    monkeypatch.undo()
+    with Store.open(path) as store:
+        assert set(store.table("t")["x"]) == {2}
+
+
+@pytest.mark.slow
+def test_a_store_that_is_replaced_at_any_time(tmp_path: Path) -> None:
+    path = tmp_path / "s.h5"
+    numbered(path, 0)
+    code = f"""
+import sys
+sys.path.insert(0, {str(Path(__file__).parents[2])!r})
+from pathlib import Path
+from typing import Any
+from tests.bitxcore.test_store import numbered
+for number in range(100000):
+    numbered(Path(sys.argv[1]), number)
+"""
+    writing = subprocess.Popen([sys.executable, "-c", code, path])
+    try:
+        seen = set()
+        for _ in range(400):
+            with Store.open(path) as store:
+                (number,) = set(store.table("t")["x"])
+                seen.add(number)
+    finally:
+        writing.kill()
+        writing.wait()
+    assert len(seen) > 10
+
+
+def test_a_store_that_is_truncated_after_it_was_opened(tmp_path: Path) -> None:
+    path = tmp_path / "s.h5"
+    numbered(path, 1)
+    with Store.open(path) as store:
+        os.truncate(path, 3000)
+        with pytest.raises(DumpError, match=r"s\.h5: .*early; was it truncated\?"):
+            store.table("t")
+
+
+def test_a_store_that_is_left_open(tmp_path: Path) -> None:
+    numbered(tmp_path / "s.h5", 1)
+    code = f"""
+import gc, os, warnings
+warnings.simplefilter("error")
+from bitxcore.store import Store
+def last():
+    return Store.open({str(tmp_path / "s.h5")!r}).table("t")["x"][-1]
+before = len(os.listdir("/proc/self/fd"))
+print([int(last()) for _ in range(5)])
+gc.collect()
+assert len(os.listdir("/proc/self/fd")) == before
+kept = Store.open({str(tmp_path / "s.h5")!r})
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.stdout, done.stderr) == ("[1, 1, 1, 1, 1]\n", "")

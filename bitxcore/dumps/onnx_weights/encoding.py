@@ -10,8 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from bitxcore.dumps.onnx_weights.operands import pack_codes, unpack
-from bitxcore.dumps.onnx_weights.scaling import narrowest
-from bitxcore.dumps.onnx_weights.values import Array, Factor, Origin, evaluate
+from bitxcore.dumps.onnx_weights.scaling import as_integers, narrowest
+from bitxcore.dumps.onnx_weights.values import Array, Factor, Origin, Spread, evaluate, sources
 from bitxcore.errors import TensorError
 
 _BITS = {2: 8, 3: 8, 4: 16, 5: 16, 6: 32, 7: 64, 12: 32, 13: 64, 21: 4, 22: 4}
@@ -25,7 +25,7 @@ class Encoding:
     """How the numbers of a stored tensor stand for weights.
 
     A weight is ``(number - zero_point) * scale``. What a machine multiplies by, and what is pruned, is
-    the code ``number - zero_point``.
+    the code ``number - zero_point``. Floats that the graph itself quantises are rounded to codes first.
 
     Parameters
     ----------
@@ -39,6 +39,7 @@ class Encoding:
         self._part = part
         self._tensors = tensors
         self._shape = part.constant.shape
+        self._spread: dict[int, Array] = {}
 
     def __repr__(self) -> str:
         what = [name for name in ("zero_point", "scales", "packing") if getattr(self._part, name)]
@@ -47,12 +48,21 @@ class Encoding:
     @property
     def unknown(self) -> str:
         """Why the codes are not known; else empty."""
-        return self._part.unknown
+        zero = self._part.zero_point
+        if self._part.unknown or zero is None or (zero.known is not None and zero.spread is None):
+            return self._part.unknown
+        try:
+            self._less_zero_point(np.zeros(self._shape, np.uint8), self._zero_point())
+        except TensorError as error:
+            return error.message
+        return ""
 
     @property
     def bits(self) -> int:
         """Bits of a stored number."""
-        packing = self._part.packing
+        packing, ends = self._part.packing, self._part.ends
+        if ends:
+            return (ends[1] - ends[0]).bit_length()
         return packing.bits if packing else _BITS.get(self._part.constant.proto.data_type, 64)
 
     @property
@@ -84,11 +94,16 @@ class Encoding:
         if self.unknown:
             raise TensorError(f"its zero point is not known: {self.unknown}")
         zero = self._zero_point()
+        if self._part.ends:
+            return self._quantised(stored)
         if self._part.packing is None and not zero.any() and stored.dtype in (np.int8, np.int16, np.uint8):
             lowest = np.iinfo(stored.dtype).min
             if stored.dtype == np.uint8 or not stored.size or stored.min() > lowest:
                 return stored, None
-        codes = self._less_zero_point(stored, zero)
+        return self._narrow(self._less_zero_point(stored, zero))
+
+    def _narrow(self, codes: Array) -> tuple[Array, str]:
+        """Return codes in the narrowest format that holds what they may be."""
         top = max(int(codes.max(initial=0)), -int(codes.min(initial=0)))
         bits = self.bits if top < 1 << (self.bits - 1) else self.bits + 1
         if top >= 1 << min(bits - 1, MOST_BITS - 1):
@@ -105,6 +120,8 @@ class Encoding:
         before : ndarray
             The tensor as it was.
         """
+        if self._part.ends:
+            return self._floats(codes, before)
         signed = np.issubdtype(before.dtype, np.signedinteger) or str(before.dtype).startswith("int")
         low = -(1 << (self.bits - 1)) if signed and not self._part.packing else 0
         high = low + (1 << self.bits) - 1
@@ -142,11 +159,41 @@ class Encoding:
                 spread = np.repeat(scale.reshape(self._shape[0], blocks)[rows], packing.block, axis=1)
                 values *= spread[:, : packing.columns]
             return values
+        if self._part.ends:
+            return self._rounded(stored, rows) * _rows(self._scale(), rows)
         values = (stored.astype(np.int64) - _rows(self._zero_point(), rows)).astype(np.float64)
         for factor in self._part.scales:
             scale = _rows(self._aligned(factor).astype(np.float64), rows)
             values = values / scale if factor.divides else values * scale
         return values
+
+    # -- floats that the graph quantises -------------------------------------------------------------
+
+    def _scale(self) -> Array:
+        """Scale of the codes, shaped to broadcast."""
+        return self._aligned(self._part.scales[0]).astype(np.float64) if self._part.scales else np.ones(())
+
+    def _rounded(self, stored: Array, rows: slice | None = None) -> Array:
+        """Codes of floats, less their zero point, in float64; rounded as QuantizeLinear does."""
+        assert self._part.ends is not None
+        zero = _rows(self._zero_point(), rows)
+        scaled = stored / _rows(self._scale(), rows).astype(stored.dtype)
+        return np.asarray(np.clip(np.rint(scaled) + zero, *self._part.ends) - zero, np.float64)
+
+    def _quantised(self, stored: Array) -> tuple[Array, str]:
+        bad = np.flatnonzero(~np.isfinite(stored))
+        if bad.size:
+            index = int(bad[0])
+            value = stored.reshape(-1)[index]
+            raise TensorError(f"{value} at flat index {index} has no code", index=index, value=value)
+        return self._narrow(self._rounded(stored).astype(np.int32))
+
+    def _floats(self, codes: Array, before: Array) -> Array:
+        """Floats of new codes; where a code stays the float does."""
+        assert self._part.ends is not None
+        zero = self._zero_point()
+        kept = np.clip(codes + zero, *self._part.ends) - zero
+        return np.where(kept == self._rounded(before), before, (kept * self._scale()).astype(before.dtype))
 
     def _packed_zero(self) -> Array | None:
         zero = self._part.zero_point
@@ -157,7 +204,7 @@ class Encoding:
         zero = self._part.zero_point
         if zero is None or self._part.packing:
             return np.zeros((), np.int32)
-        return self._aligned(zero).astype(np.int32)
+        return as_integers(self._aligned(zero))
 
     def _less_zero_point(self, stored: Array, zero: Array) -> Array:
         if packing := self._part.packing:
@@ -167,6 +214,11 @@ class Encoding:
     def _aligned(self, factor: Factor) -> Array:
         """Values of a factor, shaped to broadcast to the tensor."""
         values = np.asarray(evaluate(factor.recipe, self._tensors))
+        if factor.spread is not None:
+            if id(factor) not in self._spread:
+                scale = factor is not self._part.zero_point
+                self._spread[id(factor)] = self._brought_back(factor.spread, values, scale)
+            return self._spread[id(factor)]
         kept = [axis for axis in factor.axes if axis is not None]
         order = sorted(range(len(kept)), key=kept.__getitem__)
         lengths = [n for n, axis in zip(values.shape, factor.axes, strict=True) if axis is not None]
@@ -181,6 +233,29 @@ class Encoding:
             return spread
         whole = np.repeat(spread, factor.block, axis=factor.along)
         return whole[(slice(None),) * factor.along + (slice(self._shape[factor.along]),)]
+
+    def _brought_back(self, spread: Spread, values: Array, scale: bool) -> Array:
+        """Bring values that apply to a moved tensor to the tensor's own elements; 0 or 1 where none applies.
+
+        Raises
+        ------
+        TensorError
+            If several zero points apply to one element.
+        """
+        name, size = self._part.constant.name, prod(self._shape)
+        others = {n: np.zeros(self._tensors[n].shape, np.int8) for n in sources(spread.places) if n != name}
+        ids = np.arange(1, size + 1, dtype=np.int32 if size < 1 << 31 else np.int64).reshape(self._shape)
+        places = evaluate(spread.places, others | {name: ids}).reshape(-1)
+        if spread.block > 1:
+            cut = (slice(None),) * spread.axis + (slice(spread.shape[spread.axis]),)
+            values = np.repeat(values, spread.block, axis=spread.axis)[cut]
+        applied = np.broadcast_to(values, spread.shape).reshape(-1)[places > 0]
+        places = places[places > 0] - 1
+        found = np.full(size, scale, values.dtype)
+        found[places] = applied
+        if not scale and not np.array_equal(found[places], applied):
+            raise TensorError("several are subtracted from one number")
+        return found.reshape(self._shape)
 
 
 def _rows(factor: Array, rows: slice | None) -> Array:

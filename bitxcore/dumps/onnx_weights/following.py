@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, MutableMapping
 from typing import Any
 
 import numpy as np
 
 from bitxcore.dumps.onnx_graph import Constant
 from bitxcore.dumps.onnx_weights.moves import MOVES, Attributes, joined
-from bitxcore.dumps.onnx_weights.scaling import cast, dequantized, less_zero_point, literal, scaled
+from bitxcore.dumps.onnx_weights.scaling import (
+    INTEGERS,
+    cast,
+    data_type,
+    dequantized,
+    less_zero_point,
+    literal,
+    quantized,
+    scaled,
+)
 from bitxcore.dumps.onnx_weights.values import (
     MOST_DIMENSIONS,
     MOST_GROWTH,
@@ -32,8 +41,6 @@ FAKE_QUANTISERS = frozenset({"Quant", "IntQuant", "FloatQuant", "BipolarQuant", 
 
 _QONNX = ("qonnx", "onnx.brevitas", "finn")
 
-_INTEGER_TYPES = frozenset({2, 3, 4, 5, 6, 7, 12, 13, 21, 22})
-
 _READ: dict[int, Callable[[Any], Any]] = {
     1: lambda a: a.f,
     2: lambda a: a.i,
@@ -45,7 +52,7 @@ _READ: dict[int, Callable[[Any], Any]] = {
 
 _ARITHMETIC = {"Add": np.add, "Sub": np.subtract, "Mul": np.multiply}
 
-Values = Mapping[str, Derived | Stopped]
+Values = Mapping[str, Derived | Stopped | None]
 
 
 def is_fake_quantiser(node: Any) -> bool:
@@ -55,11 +62,18 @@ def is_fake_quantiser(node: Any) -> bool:
 
 def stored(constant: Constant) -> Derived:
     """See a tensor that the model holds as a value."""
-    integer = constant.attribute_dtype == "int64" or (
-        constant.attribute_dtype is None and constant.proto.data_type in _INTEGER_TYPES
-    )
-    part = Origin(constant, tuple(range(len(constant.shape))))
-    return Derived(AsStored(constant.name), constant.shape, (part,), coded=integer, integer=integer)
+    integer = holds_integers(constant)
+    runs = tuple(frozenset({i} if n > 1 else ()) for i, n in enumerate(constant.shape))
+    part = Origin(constant, tuple(range(len(constant.shape))), runs)
+    whole = AsStored(constant.name)
+    return Derived(whole, whole, constant.shape, (part,), coded=integer, integer=integer)
+
+
+def holds_integers(constant: Constant) -> bool:
+    """Whether a stored tensor is one of integers."""
+    if constant.attribute_dtype is not None:
+        return constant.attribute_dtype == "int64"
+    return constant.proto.data_type in INTEGERS
 
 
 def attributes_of(node: Any, given: Attributes | None = None) -> dict[str, Any]:
@@ -116,8 +130,7 @@ def _stopped(node: Any, inputs: list[Derived | Stopped | None]) -> Stopped:
             names |= dict.fromkeys(part.constant.name for part in x.parts)
         elif x is not None:
             names |= dict.fromkeys(x.constants)
-    first = inputs[0] if inputs else None
-    operator = first.operator if isinstance(first, Stopped) else node.op_type
+    operator = next((x.operator for x in inputs if isinstance(x, Stopped)), node.op_type)
     return Stopped(operator, tuple(names)[:MOST_PARTS])
 
 
@@ -165,13 +178,14 @@ def _moved(
         ends = slice(attributes.get("start"), attributes.get("end"))
         sizes = np.array(data.shape, np.int64)
         return [literal(np.array(data.size, np.int64) if operator == "Size" else sizes[ends])]
-    if operator == "Sub" and data.coded:
+    if operator == "Sub" and data.coded and not data.scaled and not data.quantiser:
         return [less_zero_point(data, inputs[1])]
     if operator in ("Cast", "CastLike"):
-        same = cast(data, attributes.get("to") if operator == "Cast" else None)
+        same = cast(data, attributes.get("to") if operator == "Cast" else _like(inputs[1]))
         return None if same is None else [same]
     if operator == "QuantizeLinear":
-        return None if data.coded and data.integer else [data]
+        rounded = quantized(attributes, inputs)
+        return None if rounded is None else [rounded]
     if operator == "DequantizeLinear":
         codes = dequantized(attributes, inputs)
         return None if codes is None else [codes]
@@ -181,8 +195,25 @@ def _moved(
     return MOVES[operator](
         {**arguments, **attributes},
         data,
-        lambda place: numbers(inputs[place]) if place < len(inputs) else None,
+        lambda place: _argument(inputs, place),
     )
+
+
+def _argument(inputs: list[Derived | Stopped | None], place: int) -> Array | None:
+    """Integers of an operand; None if it is left out."""
+    if place >= len(inputs) or inputs[place] is None:
+        return None
+    known = numbers(inputs[place])
+    if known is None:
+        raise ValueError("a size or a place is not known")
+    return known
+
+
+def _like(value: Derived | Stopped | None) -> int | None:
+    """Type of a value that is stored as it is; None if it is not known."""
+    if isinstance(value, Derived) and isinstance(value.recipe, AsStored):
+        return data_type(value.parts[0]) or None
+    return None
 
 
 def _arithmetic(operator: str, inputs: list[Derived | Stopped | None]) -> Array | None:
@@ -205,10 +236,14 @@ def _is_argument(value: Derived) -> bool:
 
 
 def follow_all(
-    nodes: Iterable[Any], values: dict[str, Derived | Stopped], given: Attributes | None = None
-) -> dict[str, Derived | Stopped]:
-    """Follow through nodes in their order; `values` grows by what is found, and is returned."""
+    nodes: Iterable[Any],
+    values: MutableMapping[str, Derived | Stopped | None],
+    given: Attributes | None = None,
+) -> None:
+    """Follow through nodes in their order; `values` grows by what is found."""
     for node in nodes:
-        for name, value in follow(node, values, given).items():
-            values[name] = value
-    return values
+        found = follow(node, values, given)
+        values.update(found)
+        for name in node.output if node.op_type != "Constant" else ():
+            if name not in found and name in values:
+                values[name] = None  # another value than the outer one of that name

@@ -7,13 +7,23 @@ None if it does not follow. Shapes are found on arrays without memory (all strid
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from math import prod
 from typing import Any
 
 import numpy as np
 
-from bitxcore.dumps.onnx_weights.values import Array, AsStored, Derived, Move, Origin, Recipe
+from bitxcore.dumps.onnx_weights.values import (
+    Array,
+    AsStored,
+    Derived,
+    Factor,
+    Move,
+    Origin,
+    Recipe,
+    sources,
+)
 
 Attributes = Mapping[str, Any]
 Integers = Callable[[int], Array | None]
@@ -22,37 +32,92 @@ Integers = Callable[[int], Array | None]
 Rule = Callable[[Attributes, Derived, Integers], list[Derived] | None]
 
 
+Along = Callable[[tuple[Any, ...], Any], tuple[Any, ...]]
+"""From what is known of a value's axes to what is of the moved one's; the second is nothing known."""
+
+
 def moved(
     value: Derived,
     function: Callable[..., Array],
     shape: Sequence[int],
-    axes: Callable[[Origin], tuple[int | None, ...]],
+    axes: Along,
+    runs: Along | None = None,
 ) -> Derived:
-    """Return what a function makes of a value."""
-    parts = tuple(_on(part, axes(part)) for part in value.parts)
-    return Derived(Move(function, (value.recipe,)), tuple(shape), parts, value.coded, value.integer)
+    """Return what a function makes of a value.
+
+    Parameters
+    ----------
+    value : Derived
+    function : callable
+    shape : sequence of int
+        Of the result.
+    axes, runs : callable
+        From these of an `Origin` to the result's; `runs` is like `axes` unless it is given.
+    """
+    parts = tuple(
+        replace(part, axes=axes(part.axes, None), runs=(runs or axes)(part.runs, NOTHING))
+        for part in value.parts
+    )
+    quantiser = value.quantiser if value.quantiser and value.quantiser.whole else None
+    recipe = Move(function, (value.recipe,))
+    places = recipe if value.places is value.recipe else Move(function, (value.places,))
+    return replace(value, recipe=recipe, places=places, shape=tuple(shape), parts=parts, quantiser=quantiser)
 
 
-def _on(part: Origin, axes: tuple[int | None, ...]) -> Origin:
-    return Origin(part.constant, axes, part.zero_point, part.scales, part.unknown, part.packing)
+NOTHING: frozenset[int] = frozenset()
 
 
-def _viewed(value: Derived, function: Callable[[Array], Array], axes: Any = None) -> list[Derived]:
+def _viewed(
+    value: Derived, function: Callable[[Array], Array], axes: Along | None = None, runs: Along | None = None
+) -> list[Derived]:
     """Move by a function that returns views, whose shape so costs nothing."""
-    shape = function(np.broadcast_to(np.int8(0), value.shape)).shape
-    return [moved(value, function, shape, axes or (lambda part: _regrouped(part, value.shape, shape)))]
+    before = value.shape
+    shape = function(np.broadcast_to(np.int8(0), before)).shape
+    if axes is None:
+        axes = lambda old, _: _regrouped(old, before, shape)  # noqa: E731
+        runs = lambda old, _: _spread(old, before, shape)  # noqa: E731
+    return [moved(value, function, shape, axes, runs)]
 
 
-def _regrouped(part: Origin, before: tuple[int, ...], after: tuple[int, ...]) -> tuple[int | None, ...]:
+def _regrouped(
+    axes: tuple[int | None, ...], before: tuple[int, ...], after: tuple[int, ...]
+) -> tuple[int | None, ...]:
     """Match the axes that a reshape leaves whole: same length, same number of elements before them."""
     if not prod(after):
         return (None,) * len(after)
-    old = {(prod(before[:i]), n): part.axes[i] for i, n in reversed(list(enumerate(before)))}
+    old = {(prod(before[:i]), n): axes[i] for i, n in reversed(list(enumerate(before)))}
     return tuple(old.get((prod(after[:i]), n)) for i, n in enumerate(after))
 
 
-def _same(part: Origin) -> tuple[int | None, ...]:
-    return part.axes
+def _spread(
+    runs: tuple[frozenset[int], ...], before: tuple[int, ...], after: tuple[int, ...]
+) -> tuple[frozenset[int], ...]:
+    """Say for each axis after a reshape over what it runs: of which of the axes before its index depends."""
+    inner = [(prod(before[i + 1 :]), prod(before[i:])) for i in range(len(before))]
+
+    def depends(i: int, first: int, last: int) -> bool:
+        low, high = inner[i]
+        return before[i] > 1 and bool(first % high) and bool(low % last)
+
+    if not prod(after):
+        return (NOTHING,) * len(after)
+    return tuple(
+        NOTHING.union(
+            *(runs[i] for i in range(len(before)) if depends(i, prod(after[j + 1 :]), prod(after[j:])))
+        )
+        if n > 1
+        else NOTHING
+        for j, n in enumerate(after)
+    )
+
+
+def _same(axes: tuple[Any, ...], _: Any) -> tuple[Any, ...]:
+    return axes
+
+
+def _whole_but(cut: Sequence[int]) -> Along:
+    """Axes of a value of which some were cut: these are no longer the stored tensor's."""
+    return lambda axes, none: tuple(none if i in cut else axis for i, axis in enumerate(axes))
 
 
 # -- functions that recipes hold: at module level, so that they can be pickled -------------------
@@ -89,7 +154,7 @@ def _transposed(attributes: Attributes, value: Derived, _: Integers) -> list[Der
     order = tuple(attributes.get("perm") or range(len(value.shape))[::-1])
     if sorted(order) != list(range(len(value.shape))):
         return None
-    return _viewed(value, partial(_transpose, order=order), lambda part: tuple(part.axes[i] for i in order))
+    return _viewed(value, partial(_transpose, order=order), lambda old, _: tuple(old[i] for i in order))
 
 
 def _to_shape(value: Derived, shape: Sequence[int] | None) -> list[Derived] | None:
@@ -167,7 +232,8 @@ def _sliced(attributes: Attributes, value: Derived, integers: Integers) -> list[
         # Python's rules are ONNX's, but for an end below the first element.
         last = None if step < 0 and int(end) < -value.shape[axis] else int(end)
         cuts[axis] = (int(start), last, int(step))
-    return _viewed(value, partial(_slice, cuts=tuple(cuts)), _same)
+    cut = [i for i, (start, end, step) in enumerate(cuts) if (start, end, step) != (None, None, None)]
+    return _viewed(value, partial(_slice, cuts=tuple(cuts)), _whole_but(cut), _same)
 
 
 def _split(attributes: Attributes, value: Derived, integers: Integers) -> list[Derived] | None:
@@ -187,7 +253,7 @@ def _split(attributes: Attributes, value: Derived, integers: Integers) -> list[D
     results = []
     for start, end in zip([0, *ends], ends, strict=False):
         cuts = tuple((start, end, 1) if i == axis else (None,) * 3 for i in range(len(value.shape)))
-        results += _viewed(value, partial(_slice, cuts=cuts), _same)
+        results += _viewed(value, partial(_slice, cuts=cuts), _whole_but([axis]), _same)
     return results
 
 
@@ -200,11 +266,13 @@ def _gathered(attributes: Attributes, value: Derived, integers: Integers) -> lis
         return None
     shape = (*value.shape[:axis], *indices.shape, *value.shape[axis + 1 :])
 
-    def axes(part: Origin) -> tuple[int | None, ...]:
-        along = (part.axes[axis],) if indices.ndim == 1 else (None,) * indices.ndim
-        return (*part.axes[:axis], *along, *part.axes[axis + 1 :])
+    def axes(old: tuple[Any, ...], none: Any) -> tuple[Any, ...]:
+        return (*old[:axis], *(none,) * indices.ndim, *old[axis + 1 :])
 
-    return [moved(value, partial(_take, indices=indices, axis=axis), shape, axes)]
+    def runs(old: tuple[Any, ...], _: Any) -> tuple[Any, ...]:
+        return (*old[:axis], *(old[axis],) * indices.ndim, *old[axis + 1 :])
+
+    return [moved(value, partial(_take, indices=indices, axis=axis), shape, axes, runs)]
 
 
 def _expanded(attributes: Attributes, value: Derived, integers: Integers) -> list[Derived] | None:
@@ -214,9 +282,9 @@ def _expanded(attributes: Attributes, value: Derived, integers: Integers) -> lis
     shape = np.broadcast_shapes(value.shape, tuple(map(int, target.flat)))
     more = len(shape) - len(value.shape)
 
-    def axes(part: Origin) -> tuple[int | None, ...]:
-        whole = zip(part.axes, value.shape, shape[more:], strict=True)
-        return ((None,) * more) + tuple(axis if before == after else None for axis, before, after in whole)
+    def axes(old: tuple[Any, ...], none: Any) -> tuple[Any, ...]:
+        whole = zip(old, value.shape, shape[more:], strict=True)
+        return ((none,) * more) + tuple(axis if before == after else none for axis, before, after in whole)
 
     return [moved(value, partial(_expand, shape=shape), shape, axes)]
 
@@ -233,7 +301,8 @@ def _padded(attributes: Attributes, value: Derived, integers: Integers) -> list[
     before, after = pads.reshape(2, ndim).tolist()
     widths = tuple(zip(before, after, strict=True))
     shape = [n + b + a for n, (b, a) in zip(value.shape, widths, strict=True)]
-    return [moved(value, partial(_pad, widths=widths), shape, _same)]
+    grown = [i for i, width in enumerate(widths) if any(width)]
+    return [moved(value, partial(_pad, widths=widths), shape, _whole_but(grown), _same)]
 
 
 def joined(values: Sequence[Derived], axis: int) -> Derived | None:
@@ -247,10 +316,46 @@ def joined(values: Sequence[Derived], axis: int) -> Derived | None:
         return None
     length = sum(value.shape[place] for value in values)
     shape = (*first.shape[:place], length, *first.shape[place + 1 :])
-    parts = {part.constant.name: part for value in reversed(values) for part in reversed(value.parts)}
-    recipe = Move(partial(_concatenate, axis=place), tuple(value.recipe for value in values))
-    ordered = tuple(reversed(parts.values()))
-    return Derived(recipe, shape, ordered, first.coded, all(value.integer for value in values))
+    cut = _whole_but([place] if len(values) > 1 else [])
+    parts: dict[str, Origin] = {}
+    for part in (part for value in values for part in value.parts):
+        part = replace(part, axes=cut(part.axes, None))
+        name = part.constant.name
+        parts[name] = agreed(parts[name], part) if name in parts else part
+    function = partial(_concatenate, axis=place)
+    recipe = places = Move(function, tuple(value.recipe for value in values))
+    if any(value.places is not value.recipe for value in values):
+        places = Move(function, tuple(value.places for value in values))
+    return Derived(
+        recipe,
+        places,
+        shape,
+        tuple(parts.values()),
+        first.coded,
+        integer=all(value.integer for value in values),
+        scaled=any(value.scaled for value in values),
+        unknown=next((value.unknown for value in values if value.unknown), ""),
+    )
+
+
+def agreed(part: Origin, other: Origin) -> Origin:
+    """Return what is known of a tensor that is used twice; the first use counts."""
+    if not part.unknown and part.ends != other.ends:
+        return replace(part, unknown="the graph quantises it for one layer in another way than for the next")
+    if part.unknown or (not other.unknown and same_factor(part.zero_point, other.zero_point)):
+        return part
+    return replace(part, unknown=other.unknown or "several are subtracted from it")
+
+
+def same_factor(a: Factor | None, b: Factor | None) -> bool:
+    """Whether two zero points are the same."""
+    if a is None or b is None:
+        return a is b
+    if (a.axes, a.block, a.along, a.spread) != (b.axes, b.block, b.along, b.spread):
+        return False
+    if a.known is not None and b.known is not None:
+        return np.array_equal(a.known, b.known)
+    return a.recipe == b.recipe or sources(a.recipe) == sources(b.recipe)
 
 
 def _concatenate(*arrays: Array, axis: int) -> Array:
@@ -259,9 +364,7 @@ def _concatenate(*arrays: Array, axis: int) -> Array:
 
 def rearranged(value: Derived, order: tuple[int, ...], shape: tuple[int, ...]) -> Derived:
     """Transpose a value and reshape it."""
-    (turned,) = _viewed(
-        value, partial(_transpose, order=order), lambda part: tuple(part.axes[i] for i in order)
-    )
+    (turned,) = _viewed(value, partial(_transpose, order=order), lambda old, _: tuple(old[i] for i in order))
     (whole,) = _viewed(turned, partial(_reshape, shape=shape))
     return whole
 

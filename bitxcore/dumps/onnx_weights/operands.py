@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from bitxcore.dumps.onnx_weights.moves import Attributes
-from bitxcore.dumps.onnx_weights.scaling import at_axis, less_zero_point, narrowest, with_scale
+from bitxcore.dumps.onnx_weights.scaling import as_integers, at_axis, less_zero_point, narrowest, with_scale
 from bitxcore.dumps.onnx_weights.values import Array, Derived, Factor, Move, Origin, Packing, Stopped
 from bitxcore.groups import Layout
 
@@ -119,7 +119,7 @@ def multiplied(node: Any, attributes: Attributes) -> tuple[Operand, ...]:
 
 
 def operand_value(
-    node: Any, attributes: Attributes, operand: Operand, values: Mapping[str, Derived | Stopped]
+    node: Any, attributes: Attributes, operand: Operand, values: Mapping[str, Derived | Stopped | None]
 ) -> Derived | Stopped | None:
     """Give what an operand is made of: without its zero point, and unpacked.
 
@@ -139,7 +139,7 @@ def operand_value(
         return _unpacked(node, value, attributes, values.get(given(2)), values.get(given(3)))
     ndim = len(value.shape)
     axis = operand.filter_axis(attributes, ndim)
-    if not value.coded or axis is None or any(part.zero_point for part in value.parts):
+    if not value.coded or axis is None or value.quantiser or any(part.zero_point for part in value.parts):
         return value
     if name := given(operand.zero_point):
         zero = values.get(name)
@@ -175,9 +175,10 @@ def _unpacked(
     part = value.parts[0]
     zero_point = Factor(zero.recipe) if isinstance(zero, Derived) else None
     scales = (Factor(scale.recipe),) if isinstance(scale, Derived) else ()
-    whole = Origin(part.constant, (0, None), zero_point, scales, packing=packing)
+    runs = (frozenset({0}), frozenset(range(1, len(part.constant.shape))))
+    whole = Origin(part.constant, (0, None), runs, zero_point, scales, packing=packing)
     recipe = Move(partial(unpack, packing=packing, filters=filters), (value.recipe, *more))
-    return Derived(recipe, shape, (whole,), coded=True, integer=True)
+    return Derived(recipe, recipe, shape, (whole,), coded=True, integer=True)
 
 
 def unpack(stored: Array, zero: Array | None = None, *, packing: Packing, filters: int) -> Array:
@@ -203,7 +204,7 @@ def unpack(stored: Array, zero: Array | None = None, *, packing: Packing, filter
     elif zero.dtype == np.uint8:
         points = _split_bytes(zero.reshape(filters, -1), packing.bits)[:, :blocks]
     else:
-        points = zero.reshape(filters, blocks)
+        points = as_integers(zero).reshape(filters, blocks)
     return narrowest((codes - points[..., None]).reshape(filters, -1)[:, : packing.columns])
 
 
@@ -235,7 +236,8 @@ def layout_of(
 ) -> Layout | None:
     """Where a stored tensor has the output channel of an operand; None if the operand has none.
 
-    Where several of the tensor's axes share the output channel, its numbers are taken as they are stored.
+    Where the output channel is a part of one of the tensor's axes, it is that axis; where it runs over
+    several, the numbers are taken as they are stored.
     """
     axis = operand.filter_axis(attributes, len(value.shape))
     if axis is None or not 0 <= axis < len(part.axes) or not part.constant.shape:
@@ -246,4 +248,8 @@ def layout_of(
         whole = part.axes == tuple(range(len(part.constant.shape)))
         fits = groups > 0 and source == 1 and value.shape[0] % groups == 0
         return Layout(1, groups) if whole and fits else Layout()
+    if source is None and len(part.runs[axis]) == 1:
+        (source,) = part.runs[axis]
+    elif source is None and not part.runs[axis]:
+        source = next((i for i, n in enumerate(part.constant.shape) if n == 1), None)
     return Layout() if source is None else Layout(source)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections import ChainMap
+from collections.abc import Iterable, Mapping, MutableMapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from bitxcore.dumps.onnx_graph import Scope
-from bitxcore.dumps.onnx_weights.following import STANDARD, attributes_of, follow, stored
-from bitxcore.dumps.onnx_weights.moves import Attributes
+from bitxcore.dumps.onnx_weights.following import STANDARD, attributes_of, follow_all, holds_integers, stored
+from bitxcore.dumps.onnx_weights.moves import Attributes, agreed
 from bitxcore.dumps.onnx_weights.operands import layout_of, multiplied, operand_value
 from bitxcore.dumps.onnx_weights.values import Derived, Origin, Stopped
 from bitxcore.groups import Layout
@@ -38,7 +39,7 @@ class Use:
     coded: bool
 
 
-Found = dict[str, Derived | Stopped]
+Found = MutableMapping[str, Derived | Stopped | None]
 
 
 def weight_uses(
@@ -63,12 +64,13 @@ def weight_uses(
     found = list(scopes)
     bodies = {scope.prefix: scope for scope in found if scope.function}
     search = _Search({(f.domain, f.name): (f, bodies.get(f"{f.domain}.{f.name}/")) for f in functions})
-    visible: dict[int, Found] = {}
+    visible: dict[int, ChainMap[str, Derived | Stopped | None]] = {}
     for scope in found:
         if scope.function or (scope.outer and id(scope.outer) not in visible):
             continue
-        values: Found = dict(visible[id(scope.outer)]) if scope.outer else {}
-        values |= _constants(scope)
+        # A chain: thousands of branches must not copy all that they could see.
+        outer = visible[id(scope.outer)].maps if scope.outer else []
+        values = ChainMap[str, Derived | Stopped | None]({**_constants(scope)}, *outer)
         search.through(scope.nodes, values)
         visible[id(scope)] = values
     return search.uses, search.stopped
@@ -92,7 +94,7 @@ class _Search:
         for node in nodes:
             function = self.functions.get((node.domain, node.op_type))
             if function is not None:
-                values |= self._call(node, *function, values, given, depth)
+                values.update(self._call(node, *function, values, given, depth))
                 continue
             if node.domain in STANDARD:
                 attributes = attributes_of(node, given)
@@ -105,9 +107,16 @@ class _Search:
                         for part in value.parts:
                             layout = layout_of(node, attributes, operand, value, part)
                             if layout is not None:
-                                use = Use(layout, part, value.coded)
-                                self.uses.setdefault(part.constant.name, use)
-            values |= follow(node, values, given)
+                                coded = holds_integers(part.constant) or part.ends is not None
+                                self._note(Use(layout, part, coded))
+            follow_all([node], values, given)
+
+    def _note(self, use: Use) -> None:
+        """Note a use; the first one counts, but all must subtract the same zero point."""
+        name = use.part.constant.name
+        if first := self.uses.get(name):
+            use = replace(first, part=agreed(first.part, use.part), coded=first.coded or use.coded)
+        self.uses[name] = use
 
     def _call(
         self,

@@ -155,6 +155,10 @@ class Factor:
     along : int, optional
     divides : bool
         Whether a scale divides.
+    known : ndarray, optional
+        Its values, where they are few and in the model itself.
+    spread : Spread, optional
+        Where it applies, if that does not follow the tensor's axes; `axes` then counts for nothing.
     """
 
     recipe: Recipe
@@ -162,6 +166,28 @@ class Factor:
     block: int = 1
     along: int | None = None
     divides: bool = False
+    known: Array | None = field(default=None, compare=False, repr=False)
+    spread: Spread | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Spread:
+    """Where a scale or a zero point applies: to a value that stored tensors were moved to.
+
+    Parameters
+    ----------
+    places : Recipe
+        How they were moved, nothing else.
+    shape : tuple of int
+        Of the value.
+    axis, block : int
+        Elements along an axis that share one; a block of 1 unless blocks are quantised.
+    """
+
+    places: Recipe
+    shape: tuple[int, ...]
+    axis: int
+    block: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,23 +198,30 @@ class Origin:
     ----------
     constant : Constant
     axes : tuple of (int or None)
-        For each axis of the value the stored tensor's axis that it is; None where axes were merged or split.
+        For each axis of the value the stored tensor's axis that it is; None where axes were merged, split or
+        cut.
+    runs : tuple of frozenset of int
+        For each axis of the value those of the stored tensor that it runs over, or over a part of.
     zero_point : Factor, optional
         What is subtracted from its integers.
     scales : tuple of Factor
         What its numbers are multiplied by.
     unknown : str
-        Why its zero point is not known; else empty.
+        Why the zero point of its numbers, as they are stored, is not known; else empty.
     packing : Packing, optional
         How its bytes hold codes, if they hold several each.
+    ends : tuple of int, optional
+        Lowest and highest code, if the graph quantises its floats.
     """
 
     constant: Constant
     axes: tuple[int | None, ...]
+    runs: tuple[frozenset[int], ...]
     zero_point: Factor | None = None
     scales: tuple[Factor, ...] = ()
     unknown: str = ""
     packing: Packing | None = None
+    ends: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,6 +249,8 @@ class Derived:
 
     Parameters
     ----------
+    places : Recipe
+        How its stored tensors were moved, whatever their numbers became.
     recipe : Recipe
         Integers that stand for weights are given without their zero point, and not scaled.
     shape : tuple of int
@@ -225,18 +260,68 @@ class Derived:
         Whether these are integers that stand for weights.
     integer : bool
         Whether the graph computes with them as integers (still).
+    scaled : bool
+        Whether the graph multiplied codes by a scale.
+    quantiser : Quantiser, optional
+        How codes were dequantised last; if they are integers again, their zero point is subtracted already.
+    unknown : str
+        Why the recipe does not give the codes; else empty.
     """
 
     recipe: Recipe
+    places: Recipe
     shape: tuple[int, ...]
     parts: tuple[Origin, ...]
     coded: bool
     integer: bool
+    scaled: bool = False
+    quantiser: Quantiser | None = None
+    unknown: str = ""
 
     @property
     def size(self) -> int:
         """Number of elements."""
         return prod(self.shape)
+
+
+@dataclass(frozen=True, slots=True)
+class Quantiser:
+    """Arguments of DequantizeLinear or QuantizeLinear.
+
+    Parameters
+    ----------
+    scale, zero : Derived, Stopped or None
+    axis, block : int
+    """
+
+    scale: Derived | Stopped | None
+    zero: Derived | Stopped | None
+    axis: int
+    block: int
+
+    @property
+    def whole(self) -> bool:
+        """Whether one scale and one zero point are those of all numbers."""
+        return all(x is None or (isinstance(x, Derived) and x.size == 1) for x in (self.scale, self.zero))
+
+    def undoes(self, other: Quantiser | None) -> bool:
+        """Whether quantising by one and dequantising by the other gives the same numbers."""
+        if other is None or not (_equal(self.scale, other.scale) and _equal(self.zero, other.zero)):
+            return False
+        return (self.whole and other.whole) or (self.axis, self.block) == (other.axis, other.block)
+
+
+def _equal(a: Derived | Stopped | None, b: Derived | Stopped | None) -> bool:
+    if a is None and b is None:
+        return True
+    if not isinstance(a, Derived) or not isinstance(b, Derived):
+        first, second = numbers(a), numbers(b)
+        given = first if first is not None else second
+        return (a is None or b is None) and given is not None and not given.any()
+    if a.shape == b.shape and a.recipe == b.recipe:
+        return True
+    first, second = numbers(a), numbers(b)
+    return first is not None and second is not None and np.array_equal(first.reshape(-1), second.reshape(-1))
 
 
 @dataclass(frozen=True, slots=True)

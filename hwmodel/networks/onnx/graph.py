@@ -123,6 +123,7 @@ class Graph:
                 self.decided.update(node.output)
         self.runs = PartRuns(proxy(self))  # a cycle would keep given inputs until some collection
         self._held = _held_constants(graph)
+        self._lent = {t.name for t in graph.initializer if not t.doc_string} if outer else set()
         self.notes: tuple[str, ...] = ()
 
     def need(self, names: Iterable[str], multiplies: Callable[[Any], object]) -> None:
@@ -157,12 +158,17 @@ class Graph:
         return (tensor.doc_string if tensor is not None else "") or name
 
     @cached_property
-    def made_of(self) -> dict[str, Derived | Stopped]:
+    def made_of(self) -> ChainMap[str, Derived | Stopped | None]:
         """What values are made of that come from stored tensors only, as a dump's reader follows them."""
-        values: dict[str, Derived | Stopped] = dict(self.outer.made_of) if self.outer else {}
-        for name in {name for node in self.nodes for name in node.output} & set(values):
-            del values[name]  # another value of that name
-        return follow_all(self.nodes, values | self._held)
+        outer = self.outer.made_of.maps if self.outer else []
+        # What a body was given the value of is still made of what it is made of outside.
+        lent = {name for name in self._lent if any(name in values for values in outer)}
+        held: dict[str, Derived | Stopped | None] = {
+            name: value for name, value in self._held.items() if name not in lent
+        }
+        values = ChainMap[str, Derived | Stopped | None](held, *outer)
+        follow_all(self.nodes, values)
+        return values
 
 
 def _held_constants(graph: Any) -> dict[str, Derived | Stopped]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -135,6 +136,16 @@ def run_graph(
         import onnxruntime as ort
     except ImportError as error:
         raise MissingExtraError("onnxruntime", "onnx") from error
+    if optimised:
+        # Where a fusion of ONNX Runtime's fails, the operators by themselves may do.
+        with suppress(Exception):
+            return _run(ort, path, model, wanted, feeds, optimised=True)
+    return _run(ort, path, model, wanted, feeds, optimised=False)
+
+
+def _run(
+    ort: Any, path: Path, model: Any, wanted: Sequence[str], feeds: Mapping[str, Any], *, optimised: bool
+) -> list[Any]:
     options = ort.SessionOptions()
     options.log_severity_level = 4
     if not optimised:

@@ -13,9 +13,56 @@ from bitxcore.checks import checked_integer
 from bitxcore.errors import OptionError
 from hwmodel.networks.layers.fields import MOST_OF_A_SIZE
 
+Dims = Sequence[int | str | None]
+"""Sizes of an input; a name or None where one is open."""
+
 
 class SizeError(OptionError):
-    """The size of a graph's input is not known; `hint` says how to give it."""
+    """The size of a graph's input is not known; `hint` says how to give it.
+
+    Attributes
+    ----------
+    on_command_line : str or None
+        The hint in options of the command ``bitx``.
+    """
+
+    on_command_line: str | None = None
+
+
+def size_of(sizes: Mapping[str, int], name: str, axis: int, label: str | None) -> int | None:
+    """Look up the size that is asked for an open dimension: by place, ``image.2``, or by its name."""
+    return sizes.get(f"{name}.{axis}", sizes.get(label or ""))
+
+
+def check_size_names(path: Path, inputs: Mapping[str, Dims], sizes: Mapping[str, int]) -> None:
+    """Check that every size is asked for an open dimension.
+
+    Raises
+    ------
+    OptionError
+        Naming the dimensions that are open.
+    """
+    open_dims = [
+        (f"{name}.{axis}", dim)
+        for name, dims in inputs.items()
+        for axis, dim in enumerate(dims)
+        if not isinstance(dim, int)
+    ]
+    known = {dim for _, dim in open_dims} | {place for place, _ in open_dims}
+    if unknown := next((name for name in sizes if name not in known), None):
+        # One without a name is called by its input and axis.
+        called = ", ".join(sorted({str(dim or place) for place, dim in open_dims}))
+        raise OptionError(
+            f"no dynamic dimension is called {unknown!r}; there are {called or 'none'}",
+            path=path,
+            value=unknown,
+        )
+
+
+def batch_axis(dims: Dims) -> int:
+    """Find the batch among the dimensions of an input: an open one called so, else the first."""
+    called = (axis for axis, dim in enumerate(dims) if isinstance(dim, str) and "batch" in dim.lower())
+    return next(called, 0)
 
 
 def graph_inputs(model: Any) -> list[tuple[str, tuple[int | str | None, ...], np.dtype[Any]]]:
@@ -26,13 +73,19 @@ def graph_inputs(model: Any) -> list[tuple[str, tuple[int | str | None, ...], np
     return [
         (
             value.name,
-            tuple(d.dim_value if d.dim_value > 0 else d.dim_param or None for d in tensor.shape.dim),
+            _dims_of(value),
             np.dtype(onnx.helper.tensor_dtype_to_np_dtype(tensor.elem_type)),
         )
         for value in model.graph.input
         if value.name not in stored
         for tensor in [value.type.tensor_type]
     ]
+
+
+def _dims_of(value: Any) -> tuple[int | str | None, ...]:
+    return tuple(
+        d.dim_value if d.dim_value > 0 else d.dim_param or None for d in value.type.tensor_type.shape.dim
+    )
 
 
 def input_sizes(model: Any) -> dict[str, tuple[int, ...]]:
@@ -100,25 +153,19 @@ def set_input_sizes(
     inputs = {i.name: i for i in model.graph.input if i.name not in stored}
     asked = {name: array.shape for name, array in (given or {}).items()}
     asked |= _sizes_by_input(path, inputs, input_size)
-    names = {d.dim_param for i in inputs.values() for d in i.type.tensor_type.shape.dim if d.dim_param}
-    if unknown := sorted(set(sizes) - names):
-        raise OptionError(
-            f"no dynamic dimension is called {unknown[0]!r}; there are {', '.join(sorted(names)) or 'none'}",
-            path=path,
-            value=unknown[0],
-        )
+    check_size_names(path, {name: _dims_of(value) for name, value in inputs.items()}, sizes)
     assumed: dict[str, None] = {}
-    missing: list[tuple[str, str, int]] = []
+    missing: list[tuple[str, str | None, int]] = []
     set_to: dict[str, set[int]] = {}
     for name, value in inputs.items():
-        shape = asked.get(name)
+        shape, batch = asked.get(name), batch_axis(_dims_of(value))
         for axis, dim in enumerate(_dims(path, name, value, shape)):
-            label = dim.dim_param or "?"
+            label = dim.dim_param or None
             fixed = dim.dim_value if dim.HasField("dim_value") and dim.dim_value > 0 else None
-            size = shape[axis] if shape is not None else sizes.get(dim.dim_param, fixed)
-            if size is None and axis == 0:  # the batch, by convention
+            size = shape[axis] if shape is not None else fixed or size_of(sizes, name, axis, label)
+            if size is None and axis == batch:
                 size = 1
-                assumed[f"the batch dimension {label!r} is open: 1 was assumed"] = None
+                assumed[f"the batch dimension {label or '?'!r} is open: 1 was assumed"] = None
             if size is None:
                 missing.append((name, label, axis))
                 continue
@@ -153,11 +200,16 @@ def _sizes_by_input(
         return {name: tuple(shape) for name, shape in input_size.items()}
     if len(inputs) == 1:
         return {next(iter(inputs)): tuple(input_size)}
-    raise SizeError(
+    error = SizeError(
         f"the graph has inputs {', '.join(inputs)}",
         path=path,
         hint="give input_size as a mapping from their names",
     )
+    error.on_command_line = "say whose size is given: " + " ".join(
+        f"--input-size {name}={_text(value.type.tensor_type.shape.dim, 'x')}"
+        for name, value in inputs.items()
+    )
+    raise error
 
 
 def _dims(path: Path, name: str, value: Any, shape: Sequence[int] | None) -> Any:
@@ -165,9 +217,13 @@ def _dims(path: Path, name: str, value: Any, shape: Sequence[int] | None) -> Any
     tensor = value.type.tensor_type
     if not tensor.HasField("shape"):
         if shape is None:
-            raise SizeError(
+            error = SizeError(
                 f"input {name!r} has no shape", path=path, hint=f"give input_size={{{name!r}: (...)}}"
             )
+            error.on_command_line = (
+                f"give it with --input-size {name}=1x3x224x224, or as many sizes as it has"
+            )
+            raise error
         tensor.shape.SetInParent()
         for _ in shape:
             tensor.shape.dim.add()
@@ -181,25 +237,33 @@ def _dims(path: Path, name: str, value: Any, shape: Sequence[int] | None) -> Any
 
 
 def _missing_sizes(
-    path: Path, inputs: Mapping[str, Any], missing: Sequence[tuple[str, str, int]]
+    path: Path, inputs: Mapping[str, Any], missing: Sequence[tuple[str, str | None, int]]
 ) -> SizeError:
     """Name every dimension that is open, and how to set it."""
     by_input: dict[str, list[str]] = {}
     for name, label, axis in missing:
-        by_input.setdefault(name, []).append(f"{label!r} (axis {axis})")
-    whole = {
-        name: ", ".join(str(d.dim_value or "…") for d in inputs[name].type.tensor_type.shape.dim)
-        for name in by_input
-    }
-    sizes = ", ".join(dict.fromkeys(f"{label!r}: …" for _, label, _ in missing if label != "?"))
-    shapes = ", ".join(f"{name!r}: ({text})" for name, text in whole.items())
-    ways = [*([f"sizes={{{sizes}}}"] if sizes else []), f"input_size={{{shapes}}}"]
-    plural = "s" if len(missing) > 1 else ""
-    return SizeError(
+        by_input.setdefault(name, []).append(f"{label or '?'!r} (axis {axis})")
+    dims = {name: inputs[name].type.tensor_type.shape.dim for name in by_input}
+    # A dimension without a name is set by its input and axis.
+    keys = dict.fromkeys(label or f"{name}.{axis}" for name, label, axis in missing)
+    shapes = ", ".join(f"{name!r}: ({_text(of, ', ')})" for name, of in dims.items())
+    them = f"set {'them' if len(missing) > 1 else 'it'} with"
+    error = SizeError(
         "; ".join(
             f"input {name!r} has the dynamic dimension{'s' if len(labels) > 1 else ''} {', '.join(labels)}"
             for name, labels in by_input.items()
         ),
         path=path,
-        hint=f"set {'them' if plural else 'it'} with {' or '.join(ways)}",
+        hint=f"{them} sizes={{{', '.join(f'{key!r}: …' for key in keys)}}} or input_size={{{shapes}}}",
     )
+    by_size = " ".join(f"--size {key}=…" for key in keys)
+    by_shape = " ".join(
+        f"--input-size {f'{name}=' if len(inputs) > 1 else ''}{_text(of, 'x')}" for name, of in dims.items()
+    )
+    error.on_command_line = f"{them} {by_size} or {by_shape}"
+    return error
+
+
+def _text(dims: Any, between: str) -> str:
+    """Write the sizes of an input, open ones as dots."""
+    return between.join(str(dim.dim_value or "…") for dim in dims)

@@ -52,9 +52,9 @@ def bind(
     value = operand_value(node, attributes, operand, graph.made_of)
     if value is None or isinstance(value, Stopped):
         return NetworkLayer(layer, weight_missing=_why_missing(graph, node.input[place], value))
+    if value.unknown:
+        return NetworkLayer(layer, weight_missing=value.unknown)
     for part in value.parts:
-        if part.unknown:
-            return NetworkLayer(layer, weight_missing=f"the weights' zero point is not known: {part.unknown}")
         if not is_readable(part.constant):
             kind = part.constant.proto.data_type
             return NetworkLayer(layer, weight_missing=f"the weights are stored in ONNX's type {kind}")

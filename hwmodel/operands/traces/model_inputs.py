@@ -45,6 +45,7 @@ def model_inputs(
         If `input_size` or `sizes` names what the model has not, or sizes that it does not take.
     """
     from hwmodel.networks.onnx import graph_inputs, read_model
+    from hwmodel.networks.onnx.sizes import check_size_names
 
     inputs = [ModelInput(name, dims, dtype) for name, dims, dtype in graph_inputs(read_model(path))]
     named: Mapping[str, Sequence[int]] = {}
@@ -57,14 +58,7 @@ def model_inputs(
         named = {inputs[0].name: input_size}
     if unknown := set(named) - {item.name for item in inputs}:
         raise OptionError(f"there is no input {sorted(unknown)[0]!r}", path=path, value=sorted(unknown)[0])
-    open_names = {size for item in inputs for size in item.sizes if isinstance(size, str)}
-    if unknown := set(sizes) - open_names:
-        known = ", ".join(sorted(open_names)) or "none"
-        raise OptionError(
-            f"no dynamic dimension is called {sorted(unknown)[0]!r}; there are {known}",
-            path=path,
-            value=sorted(unknown)[0],
-        )
+    check_size_names(path, {item.name: item.sizes for item in inputs}, sizes)
     return [_asked(path, item, named.get(item.name), sizes) for item in inputs]
 
 
@@ -83,5 +77,10 @@ def _asked(
                 value=tuple(wanted),
             )
         return ModelInput(item.name, tuple(wanted), item.dtype)
-    filled = (sizes.get(size, size) if isinstance(size, str) else size for size in item.sizes)
+    from hwmodel.networks.onnx.sizes import size_of
+
+    filled: list[int | str | None] = []
+    for axis, size in enumerate(item.sizes):
+        found = size if isinstance(size, int) else size_of(sizes, item.name, axis, size)
+        filled.append(size if found is None else found)
     return ModelInput(item.name, tuple(filled), item.dtype)

@@ -12,6 +12,9 @@ import numpy.typing as npt
 from bitxcore.errors import DumpError, MissingExtraError, OptionError, TensorError, error_context
 from hwmodel.operands.traces.model_inputs import ModelInput
 
+CHANNELS = ("rgb", "bgr")
+"""Orders of the channels of a coloured picture."""
+
 IMAGES = (".png", ".jpg", ".jpeg")
 
 
@@ -23,12 +26,14 @@ class Scaling:
     ----------
     scale : float
     mean, std : tuple of float
-        One for all channels, or one per channel.
+        One for all channels, or one per channel, in the order of `channels`.
+    channels : str
+        Order of a coloured picture's channels: ``"rgb"``, or ``"bgr"``, as OpenCV reads them.
 
     Raises
     ------
     OptionError
-        If one is not finite, or a std is 0.
+        If one is not finite, a std is 0, or the order is neither.
 
     Examples
     --------
@@ -41,6 +46,7 @@ class Scaling:
     scale: float = 1 / 255
     mean: tuple[float, ...] = (0.0,)
     std: tuple[float, ...] = (1.0,)
+    channels: str = "rgb"
 
     def __post_init__(self) -> None:
         if not all(np.isfinite([self.scale, *self.mean, *self.std])) or 0 in self.std:
@@ -48,9 +54,13 @@ class Scaling:
                 f"scale, mean and std must be finite, std not 0: got {self.scale}, {self.mean}, {self.std}",
                 value=(self.scale, self.mean, self.std),
             )
+        if self.channels not in CHANNELS:
+            raise OptionError(
+                f"channels must be one of {', '.join(CHANNELS)}, got {self.channels!r}", value=self.channels
+            )
 
     def apply(self, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float64]:
-        """Scale ``(height, width, channels)``.
+        """Scale ``(height, width, channels)``, the channels red first; they come in the order of `channels`.
 
         Raises
         ------
@@ -65,6 +75,8 @@ class Scaling:
                     f"{name} has {count} values, the input has {channels} channels",
                     value=getattr(self, name),
                 )
+        if self.channels == "bgr":
+            pixels = pixels[..., ::-1]
         scaled: npt.NDArray[np.float64] = (pixels * self.scale - np.array(self.mean)) / np.array(self.std)
         return scaled
 
@@ -93,28 +105,40 @@ def read_picture(path: Path, item: ModelInput, scaling: Scaling) -> npt.NDArray[
     if item.dtype.kind in "iu":
         info = np.iinfo(item.dtype)
         values = np.clip(np.rint(values), info.min, info.max)
-    values = np.moveaxis(values, (0, 1, 2), tuple(axis - 1 for axis in axes))
-    return np.ascontiguousarray(values[None], item.dtype)
+    # Height, width and channels to where the input has them, then the batch, if there is one, between them.
+    values = values.transpose(np.argsort(axes))
+    if len(item.sizes) == 4:
+        values = np.expand_dims(values, next(axis for axis in range(4) if axis not in axes))
+    return np.ascontiguousarray(values, item.dtype)
 
 
 def _picture_axes(path: Path, item: ModelInput) -> tuple[int, int, int]:
     """Axes of height, width and channels."""
-    sizes = item.sizes
-    if len(sizes) == 4 and sizes[1] in (1, 3):
-        axes = (2, 3, 1)
-    elif len(sizes) == 4 and sizes[3] in (1, 3):
-        axes = (1, 2, 3)
-    else:
-        raise TensorError(
-            f"input {item.name!r} ({item.shape_text}) is no picture: that has 4 axes,"
-            " and 1 or 3 channels on the second or the last; give an array",
-            path=path,
-        )
-    if isinstance(sizes[0], int) and sizes[0] != 1:
-        raise TensorError(
-            f"input {item.name!r} ({item.shape_text}) takes {sizes[0]} pictures; give an array", path=path
-        )
-    return axes
+    from hwmodel.networks.onnx.sizes import batch_axis
+
+    sizes, found = item.sizes, list(range(len(item.sizes)))
+    if len(sizes) == 4:
+        # The batch: an open axis called so, else the first; the last, where the three before are a picture.
+        batch = batch_axis(sizes)
+        before = sizes[0] == 3 or (sizes[0] != 1 and sizes[2] in (1, 3))
+        if before and sizes[1] not in (1, 3) and (sizes[3] == 1 or not isinstance(sizes[3], int)):
+            batch = 3
+        found.remove(batch)
+        if isinstance(sizes[batch], int) and sizes[batch] != 1:
+            raise TensorError(
+                f"input {item.name!r} ({item.shape_text}) takes {sizes[batch]} pictures; give an array",
+                path=path,
+            )
+    if len(found) == 3:
+        if sizes[found[0]] in (1, 3):
+            return found[1], found[2], found[0]
+        if sizes[found[2]] in (1, 3):
+            return found[0], found[1], found[2]
+    raise TensorError(
+        f"input {item.name!r} ({item.shape_text}) is no picture: that has 3 axes, or 4 with its batch,"
+        " and 1 or 3 channels before or behind height and width; give an array",
+        path=path,
+    )
 
 
 def _picture_size(item: ModelInput, axes: tuple[int, int, int], height: int, width: int) -> tuple[int, int]:

@@ -9,6 +9,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
+import numpy as np
 import numpy.typing as npt
 
 from bitxcore.errors import DumpError, OptionError, TensorError
@@ -71,6 +72,8 @@ class Traces(Mapping[str, npt.NDArray[Any]]):
         The model that ran, when it did.
     input_sizes : dict of str to tuple of int
         Shapes of its inputs.
+    given : dict of str to ndarray
+        Those of its inputs that are flags or a few numbers.
     operands : tuple of TracedOperand
     not_recorded : tuple of NotRecorded
     """
@@ -90,6 +93,8 @@ class Traces(Mapping[str, npt.NDArray[Any]]):
             self.model_path, self.model_sha256 = record.inputs[0].path, record.inputs[0].sha256
             sizes = record.parameters["input_sizes"]
             self.input_sizes = {name: tuple(map(int, shape)) for name, shape in sizes.items()}
+            given = record.parameters.get("given", {})  # stores before 0.2 have none
+            self.given = {name: np.array(values, dtype) for name, (dtype, values) in given.items()}
         except DumpError:
             raise  # It says what is damaged.
         except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
@@ -129,12 +134,14 @@ class Traces(Mapping[str, npt.NDArray[Any]]):
         Raises
         ------
         OptionError
-            If the network has no layer of a name that was recorded.
+            If the network is of another file and has no layer of a name that was recorded.
         TensorError
             Naming the layer and both shapes.
         """
         known: dict[str, Layer] = {layer.name: layer for layer in network}
         for name, row in self._first.items():
+            if name not in known and self._ran(network):
+                continue  # a layer whose size depends on the inputs
             if name not in known:
                 raise OptionError(
                     f"network {network.name!r} has no layer {name!r}", path=self.path, value=name
@@ -153,16 +160,27 @@ class Traces(Mapping[str, npt.NDArray[Any]]):
         notes = [
             f"{row.operand} of layer {row.layer} were not recorded: {row.reason}" for row in self.not_recorded
         ]
-        if network.path is not None:
-            from bitxcore.dumps import open_dump
-
-            with open_dump(network.path) as dump:
-                if dump.sha256() != self.model_sha256:
-                    notes.append(
-                        f"{self.path} was recorded with another model ({self.model_path}, sha256"
-                        f" {self.model_sha256[:12]}…) of the same layers and shapes"
-                    )
+        names = {layer.name for layer in network}
+        notes += [
+            f"layer {name} was recorded, but is none here: its size depends on the inputs"
+            for name in self._first
+            if name not in names
+        ]
+        if network.path is not None and not self._ran(network):
+            notes.append(
+                f"{self.path} was recorded with another model ({self.model_path}, sha256"
+                f" {self.model_sha256[:12]}…) of the same layers and shapes"
+            )
         return notes
+
+    def _ran(self, network: Network) -> bool:
+        """Whether a network is of the file that was recorded."""
+        if network.path is None:
+            return False
+        from bitxcore.dumps import open_dump
+
+        with open_dump(network.path) as dump:
+            return dump.sha256() == self.model_sha256
 
     def close(self) -> None:
         """Close the file."""

@@ -87,7 +87,8 @@ def trace(
         sizes that they were loaded with.
     inputs : array_like, path, or mapping of input name to these
         A picture (``.png``, ``.jpg``: resized to the input's size, see `Scaling`); any dump, in which the
-        tensor of the input's name, or the only tensor, is taken; or an array.
+        tensor of the input's name, or the only tensor, is taken; or an array. One dump may hold an array for
+        every input.
     out : str or path-like
         The store; it appears whole or not at all.
     input_size, sizes : optional
@@ -150,6 +151,7 @@ def trace(
     parameters = {
         "command": "trace",
         "input_sizes": shapes,
+        "given": {name: [str(x.dtype), x.tolist()] for name, x in feeds.items() if _decides(x)},
         "inputs": described_inputs(inputs, takes),
         "scaling": asdict(scaling),
         "slice_bytes": slice_bytes,
@@ -175,6 +177,14 @@ def trace(
         not_recorded=tuple(recorder.missing),
         slices=slices,
     )
+
+
+def _decides(x: npt.NDArray[Any]) -> bool:
+    """Whether an input is a flag or a few numbers, on which the layers of a network may depend."""
+    return x.dtype.kind in "iubf" and x.size <= _MOST_GIVEN and bool(np.isfinite(x).all())
+
+
+_MOST_GIVEN = 16
 
 
 # -- the run -----------------------------------------------------------------------------------

@@ -23,6 +23,7 @@ except ImportError:  # not on this system: two sweeps into one store are the use
     fcntl = None  # type: ignore[assignment]
 
 VERSION = 1
+_TOO_LARGE = 1 << 63
 MAGIC = b'{"bitx-sweep":'
 """How the definition begins, behind its check."""
 
@@ -36,6 +37,8 @@ class Journal:
         Made if it is not there.
     definition : mapping
         Everything that the results depend on, in JSON's types.
+    columns : mapping of str to str, optional
+        Unit of each column of a row, other than ``point``; ``""`` for text. Lines with others are refused.
     restart : bool
         Forget finished points of whatever sweep.
 
@@ -51,8 +54,16 @@ class Journal:
         by another process, or can't be written.
     """
 
-    def __init__(self, path: Path, definition: Mapping[str, Any], *, restart: bool = False) -> None:
+    def __init__(
+        self,
+        path: Path,
+        definition: Mapping[str, Any],
+        *,
+        columns: Mapping[str, str] | None = None,
+        restart: bool = False,
+    ) -> None:
         self.path = path
+        self._columns = columns
         self.rows: dict[int, dict[str, Any]] = {}
         wanted = json.loads(json.dumps(definition))
         if path.exists() and not path.is_file():
@@ -108,25 +119,44 @@ class Journal:
             raise BitxError("is no journal of a sweep; move it away", path=self.path)
         self._file.seek(0)
         end = 0
-        for line in self._file:
-            document = _parsed(line)
-            if document is None:
+        for number, line in enumerate(self._file, 1):
+            text = _checked(line)
+            if text is None:
                 if end == 0 and line.endswith(b"\n"):
                     raise BitxError("is no journal of a sweep; move it away", path=self.path)
                 break
             if restart:
                 break
+            document = _parsed(text)
             if end == 0:
                 self._check(document, wanted)
             else:
+                self._check_row(number, document)
                 self.rows[document["point"]] = document
             end += len(line)
         return end
 
-    def _check(self, found: dict[str, Any], wanted: dict[str, Any]) -> None:
-        if found.get("bitx-sweep") != VERSION:
+    def _check_row(self, number: int, row: Any) -> None:
+        """Refuse what no run of this release has written, whatever its check says."""
+        columns = self._columns
+        if not (
+            isinstance(row, dict)
+            and type(row.get("point")) is int
+            and row["point"] >= 0
+            and (columns is None or row.keys() == {"point", *columns})
+            and (columns is None or all(_fits(row[name], unit) for name, unit in columns.items()))
+        ):
+            raise BitxError(
+                f"line {number} holds no point of this sweep; restart it, or choose another output",
+                path=self.path,
+            )
+
+    def _check(self, found: Any, wanted: dict[str, Any]) -> None:
+        if not isinstance(found, dict) or found.get("bitx-sweep") != VERSION:
             raise BitxError("is no journal of a sweep that this release reads", path=self.path)
-        kept = found["definition"]
+        kept = found.get("definition")
+        if not isinstance(kept, dict):
+            raise BitxError("is a journal of a sweep without its definition; move it away", path=self.path)
         for key in {**kept, **wanted}:
             if kept.get(key) != wanted.get(key):
                 raise BitxError(
@@ -142,13 +172,27 @@ def _line(document: Mapping[str, Any]) -> bytes:
     return b"%08x %s\n" % (crc32(text), text)
 
 
-def _parsed(line: bytes) -> dict[str, Any] | None:
-    """Return the document of a whole line; None for anything else."""
+def _checked(line: bytes) -> bytes | None:
+    """Return what a whole line says; None for anything else."""
     check, _, text = line.removesuffix(b"\n").partition(b" ")
-    if not line.endswith(b"\n") or check != b"%08x" % crc32(text):
+    return text if line.endswith(b"\n") and check == b"%08x" % crc32(text) else None
+
+
+def _parsed(text: bytes) -> Any:
+    """Return the document of a line; None if it is no JSON."""
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
         return None
-    document: dict[str, Any] = json.loads(text)
-    return document
+
+
+def _fits(value: Any, unit: str) -> bool:
+    """Whether a column of this unit, "" for text, can hold a value."""
+    if value is None:
+        return True
+    if unit == "":
+        return isinstance(value, str)
+    return type(value) is float or (type(value) is int and abs(value) < _TOO_LARGE)
 
 
 def _may_begin_a_journal(head: bytes) -> bool:

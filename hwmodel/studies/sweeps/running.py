@@ -121,7 +121,8 @@ def sweep(
         rows: dict[int, dict[str, Any]] = {}
         with _journal(store, load.weights, defined, restart) as journal:
             if journal is not None:
-                rows |= journal.rows
+                wanted = set(points)
+                rows |= {point: row for point, row in journal.rows.items() if point in wanted}
             resumed = len(rows)
             missing = [point for point in points if point not in rows]
             workers = _jobs(jobs, len(missing))
@@ -203,5 +204,6 @@ def _journal(
     if isinstance(source, Dump) and path.exists() and any(path.samefile(f) for f in source.files()):
         raise BitxError("is the input; choose another output", path=path)
     check_name(path)
-    with Journal(path.with_name(path.name + JOURNAL_SUFFIX), definition, restart=restart) as journal:
+    beside = path.with_name(path.name + JOURNAL_SUFFIX)
+    with Journal(beside, definition, columns=METRICS, restart=restart) as journal:
         yield journal

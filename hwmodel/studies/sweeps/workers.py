@@ -6,10 +6,12 @@ import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from multiprocessing import util
 from multiprocessing.synchronize import Event
 from typing import Any
 
@@ -123,15 +125,17 @@ def run_points(task: SweepTask, points: Sequence[int], jobs: int) -> Generator[l
         yield from map(task.rows, chunks)
         return
     context = multiprocessing.get_context("spawn")
-    stop = context.Event()
-    pool = ProcessPoolExecutor(jobs, mp_context=context, initializer=_start, initargs=(task, stop))
+    with _starting():
+        stop = context.Event()
+        pool = ProcessPoolExecutor(jobs, mp_context=context, initializer=_start, initargs=(task, stop))
     try:
         waiting = iter(chunks)
         running: set[Future[list[Row]]] = set()
         while True:
             # No more than the workers need: a stop then has little to wait for.
             for chunk in waiting:
-                running.add(pool.submit(_run, chunk))
+                with _starting():  # it may start a process
+                    running.add(pool.submit(_run, chunk))
                 if len(running) >= 2 * jobs:
                     break
             if not running:
@@ -149,6 +153,46 @@ def run_points(task: SweepTask, points: Sequence[int], jobs: int) -> Generator[l
         pool.shutdown(cancel_futures=True)
 
 
+starting = threading.Lock()
+"""Held while processes are started, which read what they need from this one and then from named objects."""
+
+_OF_TERMINALS = [getattr(signal, name) for name in ("SIGINT", "SIGHUP") if hasattr(signal, name)]
+
+
+@contextmanager
+def _starting() -> Iterator[None]:
+    """Let processes begin with signals of the terminal held back, until they ignore them.
+
+    The process that multiprocessing starts beside them, to clean up, is never to have a hangup.
+    """
+    with starting:
+        if not hasattr(signal, "pthread_sigmask"):
+            yield
+            return
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, _OF_TERMINALS)
+        try:
+            yield
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def end_workers() -> None:
+    """Kill the workers and give back the names of what they share; for a process that ends at once.
+
+    Otherwise multiprocessing, whose own end of process is not reached, warns that they leaked.
+    """
+    from multiprocessing.synchronize import SemLock
+
+    starting.acquire(timeout=5)  # and never released: no more are to be started
+    for finalizer in tuple(vars(util)["_finalizer_registry"].values()):
+        if finalizer._callback is vars(SemLock)["_cleanup"].__func__:
+            with suppress(Exception):
+                finalizer()
+    for process in multiprocessing.active_children():
+        with suppress(Exception):
+            process.kill()
+
+
 # -- in a worker -------------------------------------------------------------------------------
 
 _task: SweepTask
@@ -159,7 +203,10 @@ def _start(task: SweepTask, stop: Event) -> None:
     """Prepare a process: one thread, no interrupts of its own, and an end when its parent is killed."""
     global _task, _stop
     os.environ["BITX_THREADS"] = os.environ["NUMBA_NUM_THREADS"] = "1"
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    for number in _OF_TERMINALS:  # the parent has them, too
+        signal.signal(number, signal.SIG_IGN)
+    if hasattr(signal, "pthread_sigmask"):
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _OF_TERMINALS)
     threading.Thread(target=_follow_parent, daemon=True).start()
     _task, _stop = task, stop
 

@@ -77,7 +77,7 @@ def test_shards_of_a_cache(cache, snapshot, tensors, same, tmp_path, linked):
             assert dump.ignored == {}
     save(open_dump(snapshot), tmp_path / "out", lambda tensor: -tensor.read())
     assert sorted(p.name for p in (tmp_path / "out").iterdir() if not p.is_symlink()) == sorted(
-        [index.name, "one.safetensors", "two.safetensors"]
+        ["config.json", index.name, "one.safetensors", "two.safetensors"]
     )
     assert same(open_dump(tmp_path / "out")["b"].read(), -tensors["b"])
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from bitxcore.dumps import open_dump, save
-from bitxcore.dumps.safetensors import _DTYPES
+from bitxcore.dumps.safetensors_header import DTYPES as _DTYPES
 from bitxcore.errors import DumpError
 
 NAMES = st.text(st.characters(codec="utf-8"), max_size=8).filter(lambda name: name != "__metadata__")

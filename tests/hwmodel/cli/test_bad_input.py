@@ -261,3 +261,26 @@ def test_names_cant_control_the_terminal(bitx, tmp_path):
     path = tmp_path / "v.safetensors"
     safetensors.numpy.save_file({"a\x1b[31m\n": np.full((4, 4), np.nan, "f4")}, path)
     assert "\x1b" not in bitx.error("inspect", path)
+
+
+def test_a_format_does_not_convert(bitx, tmp_path):
+    x = np.ones((8, 64), "f4")
+    np.savez(tmp_path / "two.npz", a=x, b=x, c=x[0])
+    np.save(tmp_path / "one.npy", x)
+    tail = "a format tells how stored numbers are read; only fixed<N> converts: cast the values first"
+    assert bitx.error("inspect", tmp_path / "two.npz", "--format", "bfloat16") == (
+        f"{tmp_path}/two.npz: format bfloat16 is stored as bfloat16, but 2 tensors are float32; {tail}"
+    )
+    assert bitx.error("inspect", tmp_path / "one.npy", "--format", "int8") == (
+        f"{tmp_path}/one.npy: tensor 'one': format int8 is stored as int8, but the array is float32; {tail}"
+    )
+    assert "(3 x excluded)" in bitx.error(
+        "inspect", tmp_path / "two.npz", "--format", "int8", "--exclude", "*"
+    )
+
+
+def test_kinds_that_a_dump_can_be_written_as(bitx, sample, out, write):
+    assert bitx.error("prune", sample, "-o", out / "x.npy") == (
+        f"{out}/x.npy: an onnx dump can be written as .npz or .safetensors, or as .onnx like itself"
+    )
+    assert bitx.error("prune", write("h5"), "-o", out / "x.h5").endswith(".npz or .safetensors")

@@ -216,7 +216,11 @@ def test_lists_are_the_registries(bitx):
     assert names("networks") == hw.network_names()
     assert names("formats")[: len(FLOATS)] == list(FLOATS)
     written = {row["suffix"]: row["written"] for row in bitx.json("list", "readers")["readers"]}
-    assert (written[".onnx"], written[".pt"], written[".npz"]) == ("in its own kind", "no", "from any kind")
+    assert (written[".onnx"], written[".pt"], written[".npz"]) == (
+        "in its own kind",
+        "in its own kind",
+        "from any kind",
+    )
     rows = {row["network"]: row for row in bitx.json("list", "networks")["networks"]}
     assert rows["resnet50"]["macs"] == hw.load_network("resnet50").macs
     assert "--assumptions is for" in bitx("list", "formats", "--assumptions", code=2).stderr

@@ -202,3 +202,16 @@ def test_zeros_and_a_lone_vector(bitx, tmp_path):
     (row,) = found["tensors"]
     assert (row["zeros"], row["zero_groups"], row["bit_sparsity"]) == (20, 3, None)
     assert "–" in bitx("inspect", tmp_path / "z.npy").stdout
+
+
+def test_meta_tensors_do_not_end_commands(bitx, tmp_path):
+    torch = pytest.importorskip("torch")
+    torch.save({"m": torch.empty(8, 64, device="meta"), "w": torch.randn(8, 64)}, tmp_path / "a.pt")
+    document = bitx.json("inspect", tmp_path / "a.pt")["dumps"][0]
+    assert [row["tensor"] for row in document["tensors"]] == ["w"]
+    assert document["left_out"] == {"m": "meta tensor, without values"}
+    assert "left out: 1 tensor" in bitx("prune", tmp_path / "a.pt", "-o", tmp_path / "b.pt").stdout
+    assert torch.load(tmp_path / "b.pt", weights_only=True)["m"].is_meta
+    bitx("simulate", tmp_path / "b.pt")
+    torch.save({"m": torch.empty(8, 64, device="meta")}, tmp_path / "only.pt")
+    assert "meta tensor, without values" in bitx.error("inspect", tmp_path / "only.pt")

@@ -55,7 +55,7 @@ def test_summary_has_no_layers(bitx, sample, explain):
     text = bitx("simulate", sample, "--size", "N=1", "-a", "bitx", "--summary", *explain).stdout
     assert "network total" in text
     assert not re.search("^ layer ", text, re.MULTILINE)
-    assert ("where its 8,009 cycles go" in text) == bool(explain)
+    assert ("where its 6,760 cycles go" in text) == bool(explain)
     assert text.count("network total") == (4 if explain else 2)
 
 
@@ -157,7 +157,7 @@ def test_missing_sizes_are_asked_for_in_the_commands_words(bitx, sample, tmp_pat
     onnx.save(model, tmp_path / "open.onnx")
     message = bitx.error("simulate", tmp_path / "open.onnx")
     assert "dynamic dimension 'H'" in message
-    assert message.endswith("set it with --size NAME=VALUE or --input-size 1x3x224x224")
+    assert message.endswith("set it with --size H=… or --input-size 1x1x…x8")
 
 
 @pytest.mark.parametrize(
@@ -183,13 +183,88 @@ def test_input_size(bitx, sample):
     assert by_size["layers"] == by_shape["layers"] == by_name["layers"]
 
 
+def test_dimensions_without_a_name_are_set_by_input_and_axis(bitx, sample, tmp_path):
+    import onnx
+
+    model = onnx.load(sample)
+    for axis in (2, 3):
+        model.graph.input[0].type.tensor_type.shape.dim[axis].Clear()
+    onnx.save(model, tmp_path / "open.onnx")
+    message = bitx.error("simulate", tmp_path / "open.onnx")
+    assert message.endswith("set them with --size image.2=… --size image.3=… or --input-size 1x1x…x…")
+    sizes = ["--size", "image.2=8", "--size", "image.3=8"]
+    found = bitx.json("simulate", tmp_path / "open.onnx", *sizes)
+    assert found["layers"] == bitx.json("simulate", sample, "--size", "N=1")["layers"]
+    wrong = bitx.error("simulate", tmp_path / "open.onnx", "--size", "heigth=8")
+    assert "no dynamic dimension is called 'heigth'; there are N, image.2, image.3" in wrong
+    assert "axis 2" in bitx.error("simulate", tmp_path / "open.onnx", *sizes[2:])
+
+
+def branching(folder):
+    """A model whose branch, and whose layers with it, an input of one number decides."""
+    from onnx import TensorProto, helper, numpy_helper
+
+    def branch(name):
+        node = helper.make_node("MatMul", ["x", name], [f"y_{name}"])
+        return helper.make_graph([node], name, [], [helper.make_tensor_value_info(f"y_{name}", 1, None)])
+
+    weights = [numpy_helper.from_array(np.ones((8, n), np.float32), name) for name, n in (("a", 2), ("b", 5))]
+    graph = helper.make_graph(
+        [
+            helper.make_node("Equal", ["sr", "rate"], ["fast"]),
+            helper.make_node("If", ["fast"], ["y"], then_branch=branch("a"), else_branch=branch("b")),
+        ],
+        "g",
+        [
+            helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", 8]),
+            helper.make_tensor_value_info("sr", TensorProto.INT64, []),
+        ],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, None)],
+        [*weights, numpy_helper.from_array(np.int64(16000), "rate")],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    (folder / "branching.onnx").write_bytes(model.SerializeToString())
+    return folder / "branching.onnx"
+
+
+def test_inputs_that_are_known_decide_branches_and_sizes(bitx, tmp_path):
+    path = branching(tmp_path)
+    args = ["simulate", path, "-a", "dadiannao"]
+    for rate, filters in ((16000, 2), (8000, 5)):
+        found = bitx.json(*args, "--input", f"sr={rate}")
+        assert found["macs"] == 8 * filters
+        np.savez(tmp_path / "all.npz", x=np.ones((3, 8), np.float32), sr=np.int64(rate))
+        assert bitx.json(*args, "--input", tmp_path / "all.npz")["macs"] == 3 * 8 * filters
+    assert "there is no input 'rate'; it has x, sr" in bitx.error(*args, "--input", "rate=1")
+    np.savez(tmp_path / "other.npz", z=np.ones(3))
+    assert "has no tensor 'x'; the model has inputs x, sr" in bitx.error(
+        *args, "--input", tmp_path / "other.npz"
+    )
+    assert "is not of the form" in bitx(*args, "--input", "sr=", code=2).stderr
+    assert "--input" in bitx("simulate", "resnet18", "-a", "dadiannao", "--input", "x=1", code=2).stderr
+
+
+def test_one_file_feeds_every_input_of_a_trace(bitx, tmp_path, out):
+    path = branching(tmp_path)
+    np.savez(tmp_path / "all.npz", x=np.ones((3, 8), np.float32), sr=np.int64(8000))
+    together = bitx.json("trace", path, "--input", tmp_path / "all.npz", "-o", out / "t.h5")
+    assert together["input_sizes"] == {"x": [3, 8], "sr": []}
+    np.save(tmp_path / "x.npy", np.ones((3, 8), np.float32))
+    apart = ["--input", f"x={tmp_path / 'x.npy'}", "--input", "sr=8000"]
+    assert bitx.json("trace", path, *apart, "-o", out / "u.h5")["operands"] == together["operands"]
+    np.savez(tmp_path / "some.npz", x=np.ones((3, 8), np.float32))
+    assert "has no tensor 'sr'" in bitx.error(
+        "trace", path, "--input", tmp_path / "some.npz", "-o", out / "v.h5"
+    )
+
+
 def test_tables_need_a_dump(bitx):
     dense = bitx.json("simulate", "resnet18", "-a", "dadiannao")
     assert dense["macs"] == hw.load_network("resnet18").macs
     usage = bitx("simulate", "resnet18", code=2)
     assert "bitx simulate DUMP --network resnet18" in usage.stderr
     message = bitx.error("simulate", "resnet17")
-    assert "network 'resnet17' is neither a file (.onnx, .json) nor one of" in message
+    assert "network 'resnet17' is neither a file (.onnx, .json, .csv) nor one of" in message
 
 
 def table(tmp_path):

@@ -140,7 +140,7 @@ def test_precisions(bitx, sample, traces, out):
     assert [r["cycles"] for r in given["layers"]] == [r["cycles"] for r in profiled["layers"]]
     with Store.open(out / "r.h5") as store:
         assert str(out / "p.json") in [item.path for item in store.provenance.inputs]
-    assert "p.csv: can't be read" in bitx.error(*args, "--precisions", out / "p.csv")
+    assert "p.csv: does not exist" in bitx.error(*args, "--precisions", out / "p.csv")
     explained = bitx.json(*args, "--precisions", "8", "--explain")
     for total, found in zip(explained["totals"], explained["explanations"], strict=True):
         wider = next(c for c in found["changes"] if c["options"] == {"columns": 32})

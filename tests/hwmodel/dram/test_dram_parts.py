@@ -98,7 +98,7 @@ def test_a_burst_must_be_contiguous(table, tmp_path):
 def test_unknown_names_and_unreadable_files(tmp_path):
     with pytest.raises(OptionError, match=r"'DDR9' is neither a \.json file nor one of DDR3-1600_x64_brc"):
         load_part("DDR9")
-    with pytest.raises(DumpError, match="no readable JSON") as raised:
+    with pytest.raises(DumpError, match="does not exist") as raised:
         load_part(tmp_path / "none.json")
     assert raised.value.path == tmp_path / "none.json"
     (tmp_path / "list.json").write_text("[1]")

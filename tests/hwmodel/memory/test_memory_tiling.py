@@ -1,5 +1,7 @@
 """Tiles, traffic and the search against loops that are turned one by one."""
 
+from collections import Counter
+from dataclasses import asdict, astuple, replace
 from itertools import permutations, product
 
 import numpy as np
@@ -11,14 +13,21 @@ from bitxcore.errors import OptionError, TensorError
 from hwmodel.dram import load_part
 from hwmodel.memory.channels import Channels, TileCosts
 from hwmodel.memory.layout import Extent, runs
-from hwmodel.memory.nest import Nest
-from hwmodel.memory.overlap import schedule
-from hwmodel.memory.tile_search import best_tiling
+from hwmodel.memory.nest import Axis, Nest
+from hwmodel.memory.overlap import schedule, timed_tilings
+from hwmodel.memory.tile_search import best_tiling, most_reads, tile_bits
 from hwmodel.memory.tiling import ORDERS, Buffers, Tiling
 from hwmodel.memory.transfers import transfers
 from hwmodel.memory.widths import OperandWidths
 
 BURST = 64
+BUFFERED = [
+    hw.Conv("3x3", 32, 48, (14, 14), 3, padding=1),
+    hw.Conv("strided", 16, 32, (28, 28), 3, stride=2, padding=1),
+    hw.Conv("depthwise", 64, 64, (14, 14), 3, padding=1, groups=64),
+    hw.Linear("positions", 256, 256, positions=64),
+    hw.MatMul("matmul", 64, 64, 64, batch=4),
+]
 
 
 def pick(rng, *choices):
@@ -147,6 +156,109 @@ def test_the_search_finds_what_trying_everything_finds():
         several += (found.batch > 1, found.groups > 1)
     assert tried > 12
     assert (several > 1).all()
+
+
+def fitting(layer, widths, buffers):
+    """All tilings, of all orders, whose tiles fit half a buffer, and their bits."""
+    scaled, unit = widths.integers()
+    for order, sizes in product(ORDERS, sizes_of(layer)):
+        tiling = Tiling(Nest.of(layer), order, *sizes)
+        reads = tiling.batch * most_reads(tiling.nest, tiling.rows, tiling.columns)
+        outputs = tiling.batch * tiling.rows * tiling.columns
+        held = tile_bits(tiling.nest, scaled, tiling.groups, tiling.filters, tiling.channels, outputs, reads)
+        if all(bits <= size // 2 * 8 * unit for bits, size in zip(held, astuple(buffers), strict=True)):
+            yield tiling, tiling.traffic(widths).total
+
+
+def test_no_tiling_of_equal_bytes_has_fewer_cycles():
+    channels = Channels(load_part("DDR4-2400_x64_bgint"), 1)
+    several = better = 0
+    for seed in range(30):
+        rng = np.random.default_rng(3000 + seed)
+        layer = random_layer(rng, small=True)
+        widths, _ = widths_of(layer, rng)
+        buffers = Buffers(*(int(pick(rng, 64, 256, 4096)) for _ in range(3)))
+        everything = list(fitting(layer, widths, buffers))
+        if not everything or len(everything) > 200:
+            continue
+        fewest = min(bits for _, bits in everything)
+        equal = [schedule(tiling, widths, channels, 1e9) for tiling, bits in everything if bits == fewest]
+        timed = timed_tilings(Nest.of(layer), widths, buffers, channels, 1e9)
+        for on_chip in (0, int(rng.integers(1, 60)), int(rng.integers(100, 2000))):
+            tiling, found = timed.fastest(on_chip)
+            assert tiling.traffic(widths).total == fewest
+            assert found == schedule(tiling, widths, channels, 1e9)
+            cycles = [of.cycles(on_chip) for of in equal]
+            assert on_chip + sum(found.waits(on_chip)) == min(cycles), (seed, layer, tiling)
+            several += len(set(cycles)) > 1
+            better += min(cycles) < timed.schedules[0].cycles(on_chip)
+    assert several > 10
+    assert better > 5
+
+
+def test_a_larger_buffer_of_equal_bytes_is_never_slower():
+    channels = Channels(load_part("DDR4-2400_x64_bgint"), 4)
+    equal = 0
+    for layer, factor in product(BUFFERED, (1, 4, 64)):
+        widths = OperandWidths(*[weights_of(layer) * 16] * 2, 16, 16, 512)
+        small = Buffers(factor << 12, factor << 12, factor << 11)
+        for name, size in asdict(small).items():
+            few, many = (
+                timed_tilings(Nest.of(layer), widths, buffers, channels, 1e9)
+                for buffers in (small, replace(small, **{name: 2 * size}))
+            )
+            bits = [timed.tilings[0].traffic(widths).total for timed in (few, many)]
+            if bits[0] == bits[1]:
+                for on_chip in (10, 1000, 100000):
+                    assert many.fastest(on_chip)[1].cycles(on_chip) <= few.fastest(on_chip)[1].cycles(on_chip)
+                equal += 1
+    assert equal > 10
+
+
+def test_what_tiles_read_equals_every_tile_looked_at():
+    rng = np.random.default_rng(6)
+    repeated = 0
+    for _ in range(600):
+        outputs = int(rng.integers(1, 80))
+        kernel, stride, dilation, padding = (int(rng.integers(low, 7)) for low in (1, 1, 1, 0))
+        transposed = bool(rng.integers(2))
+        inputs = outputs // stride if transposed else outputs * stride
+        axis = Axis(
+            outputs, max(1, inputs + int(rng.integers(-9, 9))), kernel, stride, dilation, padding, transposed
+        )
+        for size in divisors(outputs):
+            read = []
+            for begin in range(0, outputs, size):
+                places = set()
+                for out, k in product(range(begin, begin + size), range(kernel)):
+                    place, gap = out * stride - padding + k * dilation, 0
+                    if transposed:
+                        place, gap = divmod(out + padding - k * dilation, stride)
+                    if not gap and 0 <= place < axis.inputs:
+                        places.add(place)
+                read.append((len(places), max(places) - min(places) + 1 if places else 0))
+            found = axis.reads(size)
+            turns = np.arange(outputs // size)
+            assert found.at(turns).T.tolist() == [list(pair) for pair in read], (axis, size)
+            assert found.count.sum() == len(turns)
+            # What a kept tile stands for reads as much, and so does the next one.
+            following = Counter((*read[n], *read[(n + 1) % len(read)]) for n in turns)
+            kept = Counter()
+            for turn, count in zip(found.turns.tolist(), found.count.tolist(), strict=True):
+                kept[(*read[turn], *read[(turn + 1) % len(read)])] += count
+            assert kept == following
+            repeated += len(found.turns) < len(turns)
+    assert repeated > 300
+
+
+def test_bits_beyond_an_integer_do_not_wrap_around():
+    # 12288 x 12288 weights at a milliard positions: partial sums of single channels have over 2^63 bits.
+    few, many = (hw.Linear("l", 12288, 12288, positions=n) for n in (10**6, 10**9))
+    widths = OperandWidths(*[12288 * 12288 * 16] * 2, 16, 16, 512)
+    found = [best_tiling(Nest.of(layer), widths, Buffers(1 << 19, 1 << 19, 1 << 18)) for layer in (few, many)]
+    assert (found[0].columns, found[0].filters) == (found[1].columns, found[1].filters)
+    bits = [tiling.traffic(widths).total for tiling in found]
+    assert bits[1] == pytest.approx(1000 * bits[0], rel=1e-3)
 
 
 def test_orders_are_all_orders():

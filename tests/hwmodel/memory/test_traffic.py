@@ -104,7 +104,7 @@ def test_values_may_take_fractions_of_a_bit():
 @each_layer
 def test_a_memory_without_limits_costs_no_time(layer):
     found = memory().move(layer, dense_bits(layer, 16, 16))
-    assert found.waits(0) == found.unpruned_waits(0) == (0, 0, 0)
+    assert found.waits == found.unpruned_waits(0) == (0, 0, 0)
     assert found.dram_seconds is None
     assert found.dram_j(1.0) is None
 
@@ -112,16 +112,17 @@ def test_a_memory_without_limits_costs_no_time(layer):
 @each_layer
 @pytest.mark.parametrize("channels", [1, 4])
 def test_waits_end_when_the_dram_is_done(layer, channels):
-    found = memory(dram=PART, channels=channels, clock_hz=1e8).move(layer, dense_bits(layer, 16, 16))
-    idle = sum(found.waits(0))
+    of, stored = memory(dram=PART, channels=channels, clock_hz=1e8), dense_bits(layer, 16, 16)
+    found = of.move(layer, stored)
+    idle = sum(found.waits)
     # A machine that takes no time waits for every transfer, each rounded up to whole cycles.
     assert 0 <= idle - found.dram_seconds * 1e8 <= found.tiling.tiles + 2
     for cycles in (1, 100, idle, 10 * idle):
-        waits = found.waits(cycles)
-        assert min(waits) >= 0
-        assert sum(waits) <= idle
-        assert cycles + sum(waits) >= found.dram_seconds * 1e8
-    assert found.unpruned_waits(50) == found.waits(50)
+        found = of.move(layer, stored, cycles)
+        assert min(found.waits) >= 0
+        assert sum(found.waits) <= idle
+        assert cycles + sum(found.waits) >= found.dram_seconds * 1e8
+        assert found.unpruned_waits(cycles) == found.waits
 
 
 def test_an_idle_memory_is_refreshed():

@@ -38,7 +38,7 @@ def test_a_name_that_is_not_known():
 def test_what_ends_like_a_file_is_one(tmp_path):
     pytest.importorskip("onnx")
     for name in ("vgg16.onnx", "vgg16.json"):
-        with pytest.raises(DumpError, match="can't be read") as raised:
+        with pytest.raises(DumpError, match=r"can't be read|does not exist") as raised:
             hw.load_network(tmp_path / name)
         assert raised.value.path == tmp_path / name
 

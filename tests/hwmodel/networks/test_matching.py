@@ -10,6 +10,7 @@ import pytest
 import hwmodel as hw
 from bitxcore.errors import TensorError
 from bitxcore.groups import Layout
+from hwmodel.networks.matching import match_weights
 
 RNG = np.random.default_rng(4)
 
@@ -233,3 +234,18 @@ def test_real_dumps(name, names):
         assert found.unmatched == {}
         own = {e.layer.name: e.weight for e in net.layers}
         assert all(new[m.tensor] == own[m.layer] and m.rule == rule for m in found.matches)
+
+
+def test_state_of_an_optimiser_is_no_weights():
+    dump = {
+        "a": np.zeros((64, 3, 7, 7)),
+        "optimizer.state.0.exp_avg": np.zeros((64, 3, 7, 7)),
+        "optimizer.state.9.exp_avg": np.zeros((1000, 512)),
+        "module.fc.weight": np.zeros((1000, 512)),
+    }
+    matching = match_weights(hw.load_network("resnet18"), dump)
+    assert {match.layer: match.tensor for match in matching.matches} == {
+        "conv1": "a",
+        "fc": "module.fc.weight",
+    }
+    assert matching.unused == ()

@@ -242,8 +242,11 @@ def test_dynamic_dimensions(save):
     layer = only(hw.load_network(path, input_size=(2, 4, 10, 12))).layer
     assert (layer.batch, layer.in_size) == (2, (10, 12))
     assert only(hw.load_network(path, input_size={"x": (2, 4, 10, 12)})).layer == layer
+    assert only(hw.load_network(path, sizes={"batch": 2, "x.2": 10, "x.3": 12})).layer == layer
+    assert only(hw.load_network(path, sizes={"x.0": 2, "x.2": 10, "x.3": 12})).layer == layer
     both = (
-        r"dynamic dimensions '\?' \(axis 2\), '\?' \(axis 3\); set them with input_size={'x': \(1, 4, …, …\)}"
+        r"dynamic dimensions '\?' \(axis 2\), '\?' \(axis 3\);"
+        r" set them with sizes={'x.2': …, 'x.3': …} or input_size={'x': \(1, 4, …, …\)}"
     )
     with pytest.raises(OptionError, match=both):
         hw.load_network(path)
@@ -266,6 +269,16 @@ def test_an_open_batch_is_one_and_noted(save):
     )
     assert only(network).layer.batch == 1
     assert network.notes == ("the batch dimension 'batch' is open: 1 was assumed",)
+
+
+def test_a_batch_that_is_called_so_is_found_on_any_axis(save):
+    nodes, weights = [oh.make_node("MatMul", ["x", "w"], ["y"])], {"w": floats(8, 3)}
+    path = save(nodes, weights, inputs=[("x", T.FLOAT, ["length", "batch_size", 8])])
+    with pytest.raises(OptionError, match=r"the dynamic dimension 'length' \(axis 0\); set it with"):
+        hw.load_network(path)
+    network = hw.load_network(path, sizes={"length": 5})
+    assert only(network).layer.positions == 5
+    assert network.notes == ("the batch dimension 'batch_size' is open: 1 was assumed",)
 
 
 def test_sizes_that_do_not_fit_the_graph(save):

@@ -78,7 +78,7 @@ def test_damaged_tables_are_named(tmp_path, text, message):
 
 
 def test_a_missing_table(tmp_path):
-    with pytest.raises(DumpError, match=r"none\.json: can't be read: No such file"):
+    with pytest.raises(DumpError, match=r"none\.json: does not exist"):
         read_table(tmp_path / "none.json")
 
 
@@ -232,12 +232,12 @@ def test_an_operation_that_is_no_text(tmp_path, operation):
 
 def test_a_table_is_a_regular_file_of_a_sane_size(tmp_path, monkeypatch):
     os.mkfifo(tmp_path / "pipe.json")
-    with pytest.raises(DumpError, match=r"pipe\.json: can't be read: it is not a regular file"):
+    with pytest.raises(DumpError, match=r"pipe\.json: is not a regular file"):
         hw.load_network(tmp_path / "pipe.json")
     with pytest.raises(DumpError, match="is no table of a network: it is nested too deeply"):
         hw.load_network(write(tmp_path, "[" * 100_000))
     path = tmp_path / "large.json"
     with path.open("wb") as file:
         file.truncate(1 << 40)
-    with pytest.raises(DumpError, match="tables have at most 256 MiB"):
+    with pytest.raises(DumpError, match="a network's table has at most 16777216 bytes"):
         hw.load_network(path)

@@ -169,7 +169,7 @@ def test_other_bad_precisions(tmp_path):
     ):
         with pytest.raises(OptionError, match=part):
             hw.simulate_network(machine, NETWORK, precisions=given)
-    with pytest.raises(DumpError, match=r"none\.json: can't be read"):
+    with pytest.raises(DumpError, match=r"none\.json: does not exist"):
         hw.simulate_network(machine, NETWORK, precisions=str(tmp_path / "none.json"))
     bad = TRACES | {"l": np.full((8, 64), np.inf, np.float32)}
     with pytest.raises(TensorError, match="layer 'l'"):

@@ -452,6 +452,8 @@ def test_several_inputs(tmp_path):
     np.savez(tmp_path / "i.npz", a=a, b=b)
     hw.trace(path, {"a": a, "b": b}, tmp_path / "1.h5")
     hw.trace(path, {"a": tmp_path / "i.npz", "b": str(tmp_path / "i.npz")}, tmp_path / "2.h5")
+    hw.trace(path, tmp_path / "i.npz", tmp_path / "3.h5")
+    assert np.array_equal(hw.open_traces(tmp_path / "3.h5")["l"], a)
     assert np.array_equal(hw.open_traces(tmp_path / "1.h5")["l"], a)
     assert np.array_equal(hw.open_traces(tmp_path / "2.h5")["l"], a)
 
@@ -551,6 +553,45 @@ def test_pictures_are_resized(tmp_path):
         conv_model(tmp_path, ["N", 3, "H", "W"]), tmp_path / "p.jpg", tmp_path, sizes={"H": 5, "W": 7}
     )
     assert result.input_sizes["x"] == (1, 3, 5, 7)
+
+
+def test_blue_may_come_first(tmp_path):
+    pixels = picture(tmp_path / "p.png")[..., ::-1]
+    scaling = hw.Scaling(mean=(0.1, 0.2, 0.3), channels="bgr")
+    _, traces = recorded(conv_model(tmp_path, [1, 3, 8, 8]), tmp_path / "p.png", tmp_path, scaling=scaling)
+    expected = (pixels * (1 / 255) - [0.1, 0.2, 0.3]).astype(np.float32)
+    assert np.array_equal(traces["c"][0], expected.transpose(2, 0, 1))
+    with pytest.raises(OptionError, match="channels must be one of rgb, bgr, got 'gbr'"):
+        hw.Scaling(channels="gbr")
+
+
+@pytest.mark.parametrize(
+    ("shape", "to_nchw"),
+    [
+        ([3, 8, 6], None),
+        ([8, 6, 3], None),
+        (["H", "W", 3, "batch"], (3, 2, 0, 1)),
+        ([3, 8, 6, 1], (3, 0, 1, 2)),
+        ([8, 6, 3, 1], (3, 2, 0, 1)),
+        (["H", "batch_size", "W", 3], (1, 3, 0, 2)),
+        (["N", 8, 6, 3], (0, 3, 1, 2)),
+    ],
+)
+def test_pictures_go_where_the_input_has_them(tmp_path, shape, to_nchw):
+    pixels = picture(tmp_path / "p.png", (8, 6))
+    nodes = [make.make_node("Conv", ["t", "w"], ["y"], name="c")]
+    if to_nchw is None:
+        axes = [0] if shape[0] == 3 else None
+        first = "x" if axes else "s"
+        if not axes:
+            nodes.insert(0, make.make_node("Transpose", ["x"], ["s"], perm=[2, 0, 1]))
+        nodes.insert(-1, make.make_node("Unsqueeze", [first, "axes"], ["t"]))
+    else:
+        nodes.insert(0, make.make_node("Transpose", ["x"], ["t"], perm=to_nchw))
+    weights = {"w": floats(2, 3, 1, 1), "axes": np.array([0])}
+    path = save(tmp_path / "m.onnx", nodes, {"x": shape}, weights)
+    _, traces = recorded(path, tmp_path / "p.png", tmp_path)
+    assert np.array_equal(traces["c"][0], (pixels * (1 / 255)).astype(np.float32).transpose(2, 0, 1))
 
 
 def test_grey_and_channels_last(tmp_path):

@@ -74,6 +74,60 @@ def test_memory_of_one_large_layer(options):
     assert peak < (48 if not options else 160) * MILLION
 
 
+MILLIARD = 10**9
+MANY_POSITIONS = [
+    hw.Linear("linear", 48, 40, positions=MILLIARD),
+    hw.Linear("recurrent", 48, 40, positions=MILLIARD, steps=MILLIARD // 10),
+    hw.Conv("1d", 4, 8, (10**8,), 5, padding=2),
+    hw.Conv("2d", 4, 8, (30000, 30001), 3, stride=2, padding=1),
+    hw.Conv("3d", 2, 4, (1000, 1000, 1000), 3, padding=1),
+    hw.Conv("images", 4, 8, (10, 10), 3, batch=10**7),
+    hw.ConvTranspose("transposed", 4, 8, (10**8,), 4, stride=3, padding=1),
+]
+
+
+def machines_of_any_position():
+    """All machines of a comparison whose cycles do not depend on activations."""
+    for name in hw.accelerator_names():
+        of = type(hw.accelerator(name))
+        for variant in of.variants:
+            machine = hw.accelerator(name, **{**of.comparison, **variant})
+            if not machine.reads.activations:
+                yield pytest.param(machine, id=machine.label)
+
+
+@pytest.mark.parametrize("machine", list(machines_of_any_position()))
+def test_a_milliard_positions_take_no_longer_than_one_tile_of_them(machine):
+    rng = np.random.default_rng(2)
+    given = [
+        hw.Operands(rng.standard_normal(layer.weight_shape).astype(np.float32)) for layer in MANY_POSITIONS
+    ]
+    hw.simulate(machine, hw.Linear("small", 48, 40, positions=100), given[0])  # compiles
+    start = perf_counter()
+    tracemalloc.start()
+    found = [hw.simulate(machine, layer, of) for layer, of in zip(MANY_POSITIONS, given, strict=True)]
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert perf_counter() - start < 5
+    assert peak < 32 * MILLION
+    run = [(layer, row) for layer, row in zip(MANY_POSITIONS, found, strict=True) if row.applicable]
+    assert run
+    for layer, row in run:
+        assert row.cycles >= row.on_chip_cycles > layer.positions // machine.peak_macs_per_cycle
+        moved = layer.input_count + layer.output_count
+        assert row.dram_bytes > moved // 4, layer
+
+
+@pytest.mark.parametrize("machine", list(machines_of_any_position()))
+def test_cycles_grow_with_the_positions_and_nothing_else(machine):
+    few, many = (hw.Linear("l", 48, 40, positions=4096 * n) for n in (64, 64 * 4096))
+    weights = hw.Operands(np.random.default_rng(3).standard_normal(few.weight_shape).astype(np.float32))
+    found = [hw.simulate(machine, layer, weights) for layer in (few, many)]
+    for name in ("on_chip_cycles", "cycles", "dram_bytes"):
+        less, more = (getattr(row, name) for row in found)
+        assert more == pytest.approx(4096 * less, rel=0.05), name
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("form", [None, "fixed16"])
 def test_time_is_linear_in_the_weights(form):

@@ -7,10 +7,12 @@ import itertools
 import json
 import multiprocessing
 import os
+import random
 import signal
 import subprocess
 import sys
 import time
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -315,6 +317,77 @@ def test_sharing_calls_once():
         once(work, x, rows=1)
     once(work, x, rows=1)
     assert calls == [1, 1, *others, 1, 1]
+
+
+def line_of(text: bytes) -> bytes:
+    return b"%08x %s\n" % (zlib.crc32(text), text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b"[1]",
+        b"null",
+        b"no json",
+        b"{}",
+        b'{"point":true}',
+        b'{"point":-1}',
+        b'{"point":"3"}',
+        b"[" * 100_000,
+    ],
+)
+def test_a_line_with_a_right_sum_and_wrong_content(tmp_path, text):
+    path = tmp_path / "j"
+    with Journal(path, DEFINITION) as journal:
+        journal.append([{"point": 0}])
+    good = path.read_bytes()
+    path.write_bytes(good + line_of(text))
+    with pytest.raises(BitxError, match="line 3 holds no point of this sweep; restart it"):
+        Journal(path, DEFINITION)
+    with Journal(path, DEFINITION, restart=True) as journal:
+        assert not journal.rows
+    if text != b"[" * 100_000:
+        path.write_bytes(line_of(text))
+        with pytest.raises(BitxError, match="is no journal"):
+            Journal(path, DEFINITION)
+    for definition in (b'{"bitx-sweep":1}', b'{"bitx-sweep":1,"definition":[1]}', b'{"bitx-sweep":9}'):
+        path.write_bytes(line_of(definition))
+        with pytest.raises(BitxError, match=r"is (no|a) journal of a sweep"):
+            Journal(path, DEFINITION)
+
+
+def outcome(run):
+    try:
+        run()
+    except BitxError as error:
+        return "refused" if "\n" not in str(error) else str(error)
+    return "run"
+
+
+@pytest.mark.slow
+def test_changed_journals_of_real_sweeps(network, tmp_path):
+    """Every row that is lost, added or of other content is an error of one line, or makes no difference."""
+    store, journal = tmp_path / "s.h5", tmp_path / "s.h5.journal"
+
+    def stop(done, total):
+        if done == total:
+            raise KeyboardInterrupt
+
+    def run():
+        return hw.sweep(network, SPACE, fixed=NO_DRAM, store=store, jobs=1)
+
+    with pytest.raises(KeyboardInterrupt):
+        hw.sweep(network, SPACE, fixed=NO_DRAM, store=store, jobs=1, progress=stop)
+    first, *rows = journal.read_bytes().splitlines(keepends=True)
+    row = json.loads(rows[0].partition(b" ")[2])
+    draw = random.Random(0)
+    outcomes = set()
+    for name in row:
+        for value in draw.sample(["x", None, True, [1], {}, 1 << 70, -1, 1e400, 0.5], 3):
+            changed = json.dumps(row | {name: value}).encode()
+            journal.write_bytes(first + line_of(changed) + b"".join(rows[1:]))
+            outcomes.add(outcome(run))
+    assert outcomes == {"run", "refused"}
 
 
 # -- interruptions -----------------------------------------------------------------------------
