@@ -1,0 +1,98 @@
+"""How sure a score is: bootstrap intervals, and a paired test against the unpruned model."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from hwmodel.evaluation.metrics import Metric
+
+RESAMPLES = 1000
+LEVEL = 0.95
+
+Array = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A score and how sure it is.
+
+    Attributes
+    ----------
+    value : float
+    low, high : float
+        Ends of the bootstrap's percentile interval of `LEVEL`.
+    difference, difference_low, difference_high : float
+        Score minus the unpruned model's, on the same samples drawn together.
+    p_value : float
+        Chance of a difference as large, if it did not matter which of the two models gave which output of a
+        sample (paired permutation test, two-sided).
+    """
+
+    value: float
+    low: float
+    high: float
+    difference: float
+    difference_low: float
+    difference_high: float
+    p_value: float
+
+
+def estimate(
+    metric: Metric, records: Array, unpruned: Array, *, seed: int = 0, resamples: int = RESAMPLES
+) -> Estimate:
+    """Estimate a score and its difference from the unpruned model's.
+
+    Parameters
+    ----------
+    metric : Metric
+    records, unpruned : ndarray, shape (samples, ...)
+        `Metric.records` of both models, on the same samples.
+    seed : int
+    resamples : int
+        Draws of the bootstrap, and of the permutation test.
+
+    Examples
+    --------
+    >>> from hwmodel.evaluation.metrics import metric
+    >>> hits = np.array([[1.0, 1.0]] * 90 + [[0.0, 1.0]] * 10)
+    >>> found = estimate(metric("top1"), hits, hits)
+    >>> found.value, found.difference, found.p_value
+    (0.9, 0.0, 1.0)
+    >>> found.low < 0.9 < found.high
+    True
+    """
+    rng = np.random.default_rng(seed)
+    count = len(records)
+    value, before = metric.total(records), metric.total(unpruned)
+    drawn, differences = np.empty(resamples), np.empty(resamples)
+    for i in range(resamples):
+        chosen = rng.integers(0, count, count)
+        drawn[i] = metric.total(records[chosen])
+        differences[i] = drawn[i] - metric.total(unpruned[chosen])
+    difference = value - before
+    tails = ((1 - LEVEL) / 2, (1 + LEVEL) / 2)
+    low, high = np.nanquantile(drawn, tails)
+    difference_low, difference_high = np.nanquantile(differences, tails)
+    p_value = _p_value(metric, records, unpruned, difference, rng, resamples)
+    return Estimate(
+        value, float(low), float(high), difference, float(difference_low), float(difference_high), p_value
+    )
+
+
+def _p_value(
+    metric: Metric, records: Array, unpruned: Array, difference: float, rng: np.random.Generator, draws: int
+) -> float:
+    """Exchange the models' records of each sample at random, and count differences as large."""
+    if np.array_equal(records, unpruned):
+        return 1.0
+    as_large = 0
+    shape = (len(records), *[1] * (records.ndim - 1))
+    for _ in range(draws):
+        swap = rng.integers(0, 2, len(records)).astype(bool).reshape(shape)
+        one, other = np.where(swap, unpruned, records), np.where(swap, records, unpruned)
+        # As large within rounding: sums in another order must not decide.
+        as_large += abs(metric.total(one) - metric.total(other)) >= abs(difference) * (1 - 1e-12)
+    return (as_large + 1) / (draws + 1)
