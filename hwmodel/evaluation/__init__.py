@@ -1,6 +1,7 @@
 """Does a pruned network still do its task: settings, tasks, scores and how sure they are."""
 
-from hwmodel.evaluation.evaluating import Evaluation, Point, evaluate
+from hwmodel.evaluation.evaluated import Evaluation, Point
+from hwmodel.evaluation.evaluation import evaluate
 from hwmodel.evaluation.intervals import Estimate, estimate
 from hwmodel.evaluation.metrics import Metric, metric, metric_names
 from hwmodel.evaluation.settings import Setting

@@ -28,7 +28,7 @@ class Estimate:
         Score minus the unpruned model's, on the same samples drawn together.
     p_value : float
         Chance of a difference as large, if it did not matter which of the two models gave which output of a
-        sample (paired permutation test, two-sided).
+        sample (paired permutation test, two-sided). `evaluate` has NaN for scores against the unpruned model.
     """
 
     value: float

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, fields
-from functools import partial
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +10,22 @@ import numpy as np
 import numpy.typing as npt
 
 import bitxcore as bx
-from bitxcore.batch import PrunedTensor, Selection, prune_dump
+from bitxcore.batch import Selection, prune_dump, prune_totals
+from bitxcore.batch.selection import channel_first
 from bitxcore.dumps import Dump, Tensor, save
-from bitxcore.errors import OptionError
-from bitxcore.formats import FLOATS
+from bitxcore.errors import OptionError, error_context
+from bitxcore.formats import FLOATS, number_format
 
-FORMATS = ("own", "float32", "float16", "bfloat16", "fixed<N>")
-"""Numbers that weights may have."""
+COLUMNS = {
+    "rows": "1",
+    "group": "1",
+    "grouping": "",
+    "window": "1",
+    "format": "",
+    "criterion": "",
+    "rounding": "",
+}
+"""Units of a setting's columns."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +70,9 @@ class Setting:
         """What differs from the defaults, in words."""
         if self.is_unpruned:
             return "unpruned"
-        shown = {"rows": self.rows if self.rows is not None else "all"}
+        if self.rows is None:
+            return f"all rows, format {self.format}"
+        shown: dict[str, Any] = {"rows": self.rows}
         usual = Setting()
         for field in fields(self)[1:]:
             value = getattr(self, field.name)
@@ -76,16 +86,55 @@ class Setting:
 
     @property
     def machine(self) -> dict[str, Any]:
-        """Options of BitX that prune alike; an unpruned setting keeps every row."""
-        options = {k: v for k, v in asdict(self).items() if v is not None or k == "rows"}
+        """Options of BitX that prune alike.
+
+        One that keeps every row has the machine's default for them: its unpruned cycles do not depend on
+        that. A float format is not among the options: it is that of the weights that the machine is given.
+
+        Raises
+        ------
+        OptionError
+            If no machine prunes so.
+        """
+        if self.rows is None:
+            return {} if self.format is None or self.format in FLOATS else {"format": self.format}
+        options = {name: value for name, value in asdict(self).items() if value is not None}
         if self.group is None:
-            raise OptionError("whole kernels are how accuracy was measured; no machine takes such groups")
+            raise OptionError("no machine takes whole kernels as groups")
         if self.format in FLOATS:
-            del options["format"]  # the values that it is given have that format
+            del options["format"]
         return options
 
+    def chosen(self, dump: Dump, selection: Selection) -> tuple[Tensor, ...]:
+        """Tensors that are pruned, those that `bitx prune` takes."""
+        fixed = self.format if self.format not in FLOATS else None
+        return selection.choose(dump, fixed).tensors
 
-def write_pruned(dump: Dump, out: Path, setting: Setting, selection: Selection) -> list[PrunedTensor]:
+
+def settled(setting: Setting, dump: Dump, selection: Selection) -> Setting:
+    """Write a setting in one way only: what has no effect, or says what holds anyway, is left out.
+
+    Parameters
+    ----------
+    setting : Setting
+    dump : Dump
+        The model: a format that all its weights have anyway is its own.
+    selection : Selection
+    """
+    dtypes = {tensor.dtype.newbyteorder("=") for tensor in selection.choose(dump).tensors}
+    names = [form.name for form in FLOATS.values() if {form.dtype} == dtypes]
+    own = number_format(names[0]) if names else None
+    if own is not None and setting.format == own.name:
+        setting = replace(setting, format=None)
+    if setting.rows is None:
+        return Setting(format=setting.format)
+    used = own if setting.format is None else number_format(setting.format)
+    if used is not None and setting.window == used.default_window:
+        setting = replace(setting, window=None)
+    return setting
+
+
+def write_pruned(dump: Dump, out: Path, setting: Setting, selection: Selection) -> dict[str, float | None]:
     """Write the model with pruned weights, as `bitx prune` does.
 
     Parameters
@@ -98,8 +147,9 @@ def write_pruned(dump: Dump, out: Path, setting: Setting, selection: Selection) 
 
     Returns
     -------
-    list of PrunedTensor
-        Empty where weights are rounded to a format only.
+    dict
+        ``relative_error`` of all pruned weights together, rounding to a format included, and
+        ``kept_rows_mean`` per group, None where no rows are pruned.
     """
     options: dict[str, Any] = {
         "rows": setting.rows,
@@ -109,30 +159,58 @@ def write_pruned(dump: Dump, out: Path, setting: Setting, selection: Selection) 
         "criterion": setting.criterion,
         "rounding": setting.rounding,
     }
-    tensors = selection.choose(dump).tensors
+    tensors = setting.chosen(dump, selection)
     if setting.rows is not None and setting.format not in FLOATS:
-        return prune_dump(dump, out, tensors, format=setting.format, **options)
-    chosen = {tensor.name for tensor in tensors}
-    save(dump, out, partial(_rounded, chosen=chosen, setting=setting, options=options))
-    return []
+        totals = prune_totals(prune_dump(dump, out, tensors, format=setting.format, **options))
+        return {name: totals[name] for name in ("relative_error", "kept_rows_mean")}
+    rounding = _Rounding({tensor.name for tensor in tensors}, setting, options)
+    save(dump, out, rounding)
+    return rounding.totals
 
 
-def _rounded(
-    tensor: Tensor, chosen: set[str], setting: Setting, options: dict[str, Any]
-) -> npt.NDArray[Any] | None:
-    """Round a tensor to the setting's format, and prune it in that, if rows are given."""
-    if tensor.name not in chosen or tensor.dtype.kind != "f":
-        return None
-    values = tensor.read()
-    if setting.format is None:
-        return values
-    if setting.format not in FLOATS:
-        fixed = bx.quantize(values, int(setting.format.removeprefix("fixed")))
-        return fixed.dequantize(tensor.dtype)
-    narrow = values.astype(bx.number_format(setting.format).dtype)
-    if not np.isfinite(narrow.astype(np.float64)).all():
-        raise OptionError(f"{tensor.name}: weights are beyond {setting.format}", value=setting.format)
-    if setting.rows is not None:
-        pruned = bx.prune(tensor.layout.turn(narrow) if tensor.ndim > 1 else narrow, **options).values
-        narrow = tensor.layout.restore(pruned) if tensor.ndim > 1 else pruned
-    return narrow.astype(tensor.dtype)
+class _Rounding:
+    """Rounds tensors to the setting's format, and prunes them in that, if rows are given."""
+
+    def __init__(self, chosen: set[str], setting: Setting, options: dict[str, Any]) -> None:
+        self._chosen, self._setting, self._options = chosen, setting, options
+        self._squares = np.zeros(2)  # of the differences, of the values
+        self._rows = np.zeros(2)  # kept ones of all groups, groups
+
+    def __call__(self, tensor: Tensor) -> npt.NDArray[Any] | None:
+        if tensor.name not in self._chosen or tensor.dtype.kind != "f":
+            return None
+        values = tensor.read()
+        with error_context(tensor=tensor.name):
+            rounded = self._rounded(tensor, values)
+        wide = values.astype(np.float64)
+        self._squares += [np.square(rounded - wide).sum(), np.square(wide).sum()]
+        return rounded
+
+    def _rounded(self, tensor: Tensor, values: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        form = self._setting.format
+        assert form is not None
+        if form not in FLOATS:
+            return bx.quantize(values, int(form.removeprefix("fixed"))).dequantize(tensor.dtype)
+        with np.errstate(over="ignore"):
+            narrow = values.astype(bx.number_format(form).dtype)
+        if not np.isfinite(narrow.astype(np.float64)).all():
+            raise OptionError(
+                f"weights are beyond what {form} holds; leave the tensor out, or choose another format",
+                value=form,
+            )
+        if self._setting.rows is not None:
+            layout = channel_first(tensor)
+            pruned = bx.prune(layout.turn(narrow), **self._options)
+            self._rows += [pruned.kept_rows.sum(dtype=np.int64), pruned.kept_rows.size]
+            narrow = layout.restore(pruned.values)
+        return narrow.astype(tensor.dtype)
+
+    @property
+    def totals(self) -> dict[str, float | None]:
+        """See `write_pruned`."""
+        errors, values = self._squares
+        kept, groups = self._rows
+        return {
+            "relative_error": float(np.sqrt(errors / values)) if values else 0.0,
+            "kept_rows_mean": float(kept / groups) if groups else None,
+        }

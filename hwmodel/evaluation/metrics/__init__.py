@@ -4,6 +4,6 @@ A metric turns each sample into a record, and records into a number. So confiden
 drawing records again, whatever the number is: a mean, a rank correlation, an area under a curve.
 """
 
-from hwmodel.evaluation.metrics.base import Metric, Ratio, metric, metric_names
+from hwmodel.evaluation.metrics.metric_base import Metric, Ratio, metric, metric_names
 
 __all__ = ["Metric", "Ratio", "metric", "metric_names"]

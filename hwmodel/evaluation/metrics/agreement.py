@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import ClassVar
 
 import numpy as np
+import numpy.typing as npt
 
-from hwmodel.evaluation.metrics.base import Array, Ratio
+from hwmodel.evaluation.metrics.metric_base import Array, Ratio
 
 
 class Agreement(Ratio):
@@ -14,6 +15,7 @@ class Agreement(Ratio):
 
     name: ClassVar[str] = "agreement"
     against: ClassVar[str] = "unpruned"
+    is_share: ClassVar[bool] = True
 
     def records(self, outputs: Array, targets: Array) -> Array:
         """Compare the places of the largest outputs; of several outputs per sample, of each."""
@@ -31,7 +33,9 @@ class Cosine(Ratio):
     def records(self, outputs: Array, targets: Array) -> Array:
         """Cosine per sample, over all of its outputs; of two vectors of zeros 1, of one of them 0."""
         x, y = (array.reshape(len(array), -1).astype(np.float64) for array in (outputs, targets))
-        lengths = np.linalg.norm(x, axis=1) * np.linalg.norm(y, axis=1)
-        both = (~x.any(axis=1) & ~y.any(axis=1)).astype(np.float64)
-        cosines = np.divide((x * y).sum(axis=1), lengths, out=both, where=lengths > 0)
+        lengths = np.asarray(np.linalg.norm(x, axis=1) * np.linalg.norm(y, axis=1))
+        both = np.asarray(~x.any(axis=1) & ~y.any(axis=1), np.float64)
+        cosines: npt.NDArray[np.float64] = np.divide(
+            (x * y).sum(axis=1), lengths, out=both, where=lengths > 0
+        )
         return np.stack([cosines, np.ones_like(cosines)], axis=1)

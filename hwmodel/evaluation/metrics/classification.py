@@ -7,7 +7,7 @@ from typing import ClassVar
 import numpy as np
 
 from bitxcore.errors import TensorError
-from hwmodel.evaluation.metrics.base import Array, Ratio
+from hwmodel.evaluation.metrics.metric_base import Array, Ratio
 
 
 class Top1(Ratio):
@@ -15,6 +15,7 @@ class Top1(Ratio):
 
     name: ClassVar[str] = "top1"
     places: ClassVar[int] = 1
+    is_share: ClassVar[bool] = True
 
     def records(self, outputs: Array, targets: Array) -> Array:
         """Hold the largest outputs of ``(samples, classes)`` against class numbers.

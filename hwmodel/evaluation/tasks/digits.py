@@ -9,7 +9,7 @@ import numpy as np
 
 from bitxcore.data import data_folder
 from bitxcore.errors import MissingExtraError
-from hwmodel.evaluation.tasks.base import Samples, Task, in_batches
+from hwmodel.evaluation.tasks.task_base import Samples, Task, in_batches
 
 SEED = 2021
 TEST_SHARE = 0.2

@@ -12,7 +12,7 @@ import numpy as np
 from bitxcore.dumps import open_dump
 from bitxcore.dumps.trust import parsing
 from bitxcore.errors import DumpError, OptionError
-from hwmodel.evaluation.tasks.base import Array, Samples, Task, in_batches
+from hwmodel.evaluation.tasks.task_base import Array, Samples, Task, in_batches
 from hwmodel.operands.traces.model_inputs import ModelInput, model_inputs
 from hwmodel.operands.traces.pictures import IMAGES, Scaling, read_picture
 
@@ -56,6 +56,7 @@ class Labelled(Task):
         self._feeds: dict[str, Array] = {}
         self._pictures: list[Path] = []
         self._labels: Array | None = None
+        self.files = (data,) if data.is_file() else ()
         if data.is_dir():
             self._pictures, self._labels = _by_folder(data)
         elif data.suffix == ".csv":
@@ -84,10 +85,9 @@ class Labelled(Task):
             yield from in_batches({k: x[chosen] for k, x in self._feeds.items()}, labels, BATCH)
             return
         (item,) = self._inputs
-        batch = item.sizes[0] if isinstance(item.sizes[0], int) else BATCH
         single = ModelInput(item.name, (1, *item.sizes[1:]), item.dtype)
-        for start in range(0, len(chosen), batch):
-            part = chosen[start : start + batch]
+        for start in range(0, len(chosen), BATCH):
+            part = chosen[start : start + BATCH]
             read = [read_picture(self._pictures[i], single, self._scaling) for i in part]
             yield Samples(
                 {item.name: np.concatenate(read)},

@@ -41,12 +41,15 @@ class Metric(ABC):
         What outputs are held against. A score against the unpruned model says how much it changed, and not
         how good it is.
     higher_is_better : bool
+    is_share : bool
+        Whether tables show it in percent, and losses in points.
     """
 
     name: ClassVar[str]
     unit: ClassVar[str] = "1"
     against: ClassVar[str] = "labels"
     higher_is_better: ClassVar[bool] = True
+    is_share: ClassVar[bool] = False
 
     @abstractmethod
     def records(self, outputs: Array, targets: Array) -> Array:

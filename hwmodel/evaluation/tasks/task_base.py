@@ -58,12 +58,15 @@ class Task(ABC):
         Names of its metrics, the most telling one first.
     model : pathlib.Path
         ONNX.
+    files : tuple of pathlib.Path
+        What was read besides, for a store's provenance.
     """
 
     name: ClassVar[str]
     metrics: tuple[str, ...]
     title: str
     model: Path
+    files: tuple[Path, ...] = ()
 
     @abstractmethod
     def samples(self, quick: bool = False) -> Iterator[Samples]:
