@@ -28,6 +28,10 @@ COLUMNS = {
 """Units of a setting's columns."""
 
 
+CRITERIA = ("topn", "msb")
+"""Those that need nothing but the number of rows."""
+
+
 @dataclass(frozen=True)
 class Setting:
     """How weights are pruned.
@@ -72,7 +76,12 @@ class Setting:
             return "unpruned"
         if self.rows is None:
             return f"all rows, format {self.format}"
-        shown: dict[str, Any] = {"rows": self.rows}
+        return f"rows {self.rows}, {self.way}"
+
+    @property
+    def way(self) -> str:
+        """How rows are pruned, whatever their number; what differs from the defaults, in words."""
+        shown: dict[str, Any] = {}
         usual = Setting()
         for field in fields(self)[1:]:
             value = getattr(self, field.name)

@@ -19,6 +19,7 @@ class Digits(Task):
     """360 images of 8 x 8 pixels with labels, from scikit-learn."""
 
     name: ClassVar[str] = "digits"
+    summary: ClassVar[str] = "the sample network on handwritten digits that it has not seen: labels"
 
     def __init__(self) -> None:
         self.metrics = ("top1", "agreement", "cosine")

@@ -52,6 +52,8 @@ class Task(ABC):
     Attributes
     ----------
     name : str
+    summary : str
+        In one line, for ``bitx list tasks``.
     title : str
         What it is, in words: model, data, how many.
     metrics : tuple of str
@@ -63,6 +65,7 @@ class Task(ABC):
     """
 
     name: ClassVar[str]
+    summary: ClassVar[str] = ""
     metrics: tuple[str, ...]
     title: str
     model: Path
@@ -87,8 +90,8 @@ def task_names() -> list[str]:
     return sorted({*TASKS, *_of_other_packages()})
 
 
-def task(name: str) -> Task:
-    """Make a task.
+def task_class(name: str) -> type[Task]:
+    """Find a task's class.
 
     Raises
     ------
@@ -99,8 +102,24 @@ def task(name: str) -> Task:
     if place is None:
         raise OptionError(f"task must be one of {', '.join(task_names())}, got {name!r}", value=name)
     module, _, cls = place.partition(":")
-    made: Task = getattr(import_module(module), cls)()
-    return made
+    found: type[Task] = getattr(import_module(module), cls)
+    return found
+
+
+def task(name: str) -> Task:
+    """Make a task.
+
+    Raises
+    ------
+    OptionError
+        If there is none of that name.
+
+    Examples
+    --------
+    >>> task("digits").metrics
+    ('top1', 'agreement', 'cosine')
+    """
+    return task_class(name)()
 
 
 def in_batches(feeds: Mapping[str, Array], labels: Array | None, batch: int) -> Iterator[Samples]:
