@@ -6,7 +6,7 @@ import json
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -158,12 +158,8 @@ class _Scoring:
         for scorer in self._scorers:
             with error_context(path=self._task.model):
                 records = scorer.records(found.outputs, self._targets(scorer, found))
-            score = estimate(
+            scores[scorer.name] = estimate(
                 scorer, records, self._records[scorer.name], seed=self._seed, resamples=self._resamples
-            )
-            # That a pruned model differs from the unpruned one needs no test; it is no loss by itself.
-            scores[scorer.name] = (
-                score if scorer.against == "labels" else replace(score, p_value=float("nan"))
             )
         return Point(setting, scores, len(found.outputs), machine=machine.gain(setting), **changes)
 

@@ -28,7 +28,8 @@ class Estimate:
         Score minus the unpruned model's, on the same samples drawn together.
     p_value : float
         Chance of a difference as large, if it did not matter which of the two models gave which output of a
-        sample (paired permutation test, two-sided). `evaluate` has NaN for scores against the unpruned model.
+        sample (paired permutation test, two-sided). NaN for a score against the unpruned model: that outputs
+        changed needs no test.
     """
 
     value: float
@@ -86,6 +87,8 @@ def _p_value(
     metric: Metric, records: Array, unpruned: Array, difference: float, rng: np.random.Generator, draws: int
 ) -> float:
     """Exchange the models' records of each sample at random, and count differences as large."""
+    if metric.against == "unpruned":
+        return float("nan")
     if np.array_equal(records, unpruned):
         return 1.0
     as_large = 0

@@ -22,6 +22,12 @@ METRICS: Mapping[str, str] = {
     "top5": "hwmodel.evaluation.metrics.classification:Top5",
     "agreement": "hwmodel.evaluation.metrics.agreement:Agreement",
     "cosine": "hwmodel.evaluation.metrics.agreement:Cosine",
+    "spearman": "hwmodel.evaluation.metrics.rank_correlation:Spearman",
+    "exact_lines": "hwmodel.evaluation.metrics.text_lines:ExactLines",
+    "cer": "hwmodel.evaluation.metrics.text_lines:CharacterErrors",
+    "bits_per_character": "hwmodel.evaluation.metrics.language:BitsPerCharacter",
+    "map50": "hwmodel.evaluation.metrics.detection:MeanAveragePrecision50",
+    "map": "hwmodel.evaluation.metrics.detection:MeanAveragePrecision",
 }
 """Metrics of this package, by name."""
 
