@@ -145,8 +145,7 @@ class _Scoring:
     def __init__(self, task: Task, scorers: list[Metric], before: Run, seed: int, resamples: int) -> None:
         self.before = before
         self._task, self._scorers, self._seed, self._resamples = task, scorers, seed, resamples
-        with error_context(path=task.model):
-            self._records = {s.name: s.records(before.outputs, self._targets(s, before)) for s in scorers}
+        self._records = {scorer.name: self._scored(scorer, before) for scorer in scorers}
 
     def unpruned(self, machine: MachineGains) -> Point:
         return self.point(self.before, Setting(), machine, {})
@@ -156,21 +155,23 @@ class _Scoring:
     ) -> Point:
         scores = {}
         for scorer in self._scorers:
-            with error_context(path=self._task.model):
-                records = scorer.records(found.outputs, self._targets(scorer, found))
+            records = self._scored(scorer, found)
             scores[scorer.name] = estimate(
                 scorer, records, self._records[scorer.name], seed=self._seed, resamples=self._resamples
             )
         return Point(setting, scores, len(found.outputs), machine=machine.gain(setting), **changes)
+
+    def _scored(self, scorer: Metric, found: Run) -> Any:
+        with error_context(path=self._task.model, part=f"metric {scorer.name}"):
+            return scorer.records(found.outputs, self._targets(scorer, found))
 
     def _targets(self, scorer: Metric, found: Run) -> Any:
         if scorer.against == "unpruned":
             return self.before.outputs
         if found.labels is None:
             raise OptionError(
-                f"metric {scorer.name} needs labels, and the data have none: give labels, or a metric against"
-                " the unpruned model, agreement say",
-                path=self._task.model,
+                "needs labels, and the data have none",
+                hint="give labels, or a metric against the unpruned model: agreement, cosine",
             )
         return found.labels
 

@@ -125,8 +125,9 @@ def _given(session: Any, task: Task, feeds: dict[str, Array]) -> list[Array]:
         given = ", ".join(f"{name} {array.dtype} {array.shape}" for name, array in feeds.items())
         wanted = ", ".join(f"{item.name} {item.type} {item.shape}" for item in session.get_inputs())
         raise DumpError(
-            f"does not take the samples: these are {given}; it takes {wanted} ({_one_line(error)})",
+            f"does not take the samples: these are {given}; it takes {wanted}: {_one_line(error)}",
             path=task.model,
+            hint="give arrays with the names, dtypes and sizes of its inputs",
         ) from error
     return found
 

@@ -37,6 +37,7 @@ class Top1(Ratio):
                 f"label {targets[first]} of sample {first} is no class: the model has {classes}",
                 index=first,
                 value=targets[first],
+                hint=f"number the classes from 0 to {classes - 1}",
             )
         # Stable: of equal outputs the first class wins, on every machine.
         best = np.argsort(-outputs, axis=1, kind="stable")[:, : self.places]

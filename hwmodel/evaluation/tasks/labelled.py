@@ -148,6 +148,7 @@ def _arrays(path: Path, inputs: list[ModelInput]) -> tuple[dict[str, Array], Arr
         raise OptionError(
             f"has no array for the model's input {missing[0]!r}; it has {', '.join(stored) or 'none'}",
             path=path,
+            hint=f"name the arrays {', '.join(names)}, and labels",
         )
     feeds = {item.name: stored[item.name].astype(item.dtype, copy=False) for item in inputs}
     counts = {name: len(array) if array.ndim else 0 for name, array in feeds.items()}
