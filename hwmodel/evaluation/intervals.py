@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,6 +12,8 @@ from hwmodel.evaluation.metrics import Metric
 
 RESAMPLES = 1000
 LEVEL = 0.95
+AT_ONCE = 1 << 20
+"""Drawn samples that are held at once."""
 
 Array = npt.NDArray[np.float64]
 
@@ -67,20 +70,32 @@ def estimate(
     """
     rng = np.random.default_rng(seed)
     count = len(records)
-    value, before = metric.total(records), metric.total(unpruned)
-    drawn, differences = np.empty(resamples), np.empty(resamples)
-    for i in range(resamples):
-        chosen = rng.integers(0, count, count)
-        drawn[i] = metric.total(records[chosen])
-        differences[i] = drawn[i] - metric.total(unpruned[chosen])
-    difference = value - before
+    difference = metric.total(records) - metric.total(unpruned)
+    drawn, before = [], []
+    for some in _portions(resamples, count):
+        draws = rng.integers(0, count, (some, count))
+        drawn.append(metric.totals(records, draws))
+        before.append(metric.totals(unpruned, draws))
+    scores = np.concatenate(drawn)
     tails = ((1 - LEVEL) / 2, (1 + LEVEL) / 2)
-    low, high = np.nanquantile(drawn, tails)
-    difference_low, difference_high = np.nanquantile(differences, tails)
-    p_value = _p_value(metric, records, unpruned, difference, rng, resamples)
+    low, high = np.nanquantile(scores, tails)
+    difference_low, difference_high = np.nanquantile(scores - np.concatenate(before), tails)
     return Estimate(
-        value, float(low), float(high), difference, float(difference_low), float(difference_high), p_value
+        metric.total(records),
+        float(low),
+        float(high),
+        difference,
+        float(difference_low),
+        float(difference_high),
+        _p_value(metric, records, unpruned, difference, rng, resamples),
     )
+
+
+def _portions(draws: int, count: int) -> Iterator[int]:
+    """Cut draws of `count` samples into portions that take little memory."""
+    most = max(1, AT_ONCE // max(1, count))
+    for start in range(0, draws, most):
+        yield min(most, draws - start)
 
 
 def _p_value(
@@ -91,11 +106,12 @@ def _p_value(
         return float("nan")
     if np.array_equal(records, unpruned):
         return 1.0
+    count = len(records)
+    both, places = np.concatenate([records, unpruned]), np.arange(count)
     as_large = 0
-    shape = (len(records), *[1] * (records.ndim - 1))
-    for _ in range(draws):
-        swap = rng.integers(0, 2, len(records)).astype(bool).reshape(shape)
-        one, other = np.where(swap, unpruned, records), np.where(swap, records, unpruned)
+    for some in _portions(draws, count):
+        swap = rng.integers(0, 2, (some, count)) * count
+        changed = metric.totals(both, places + swap) - metric.totals(both, places + count - swap)
         # As large within rounding: sums in another order must not decide.
-        as_large += abs(metric.total(one) - metric.total(other)) >= abs(difference) * (1 - 1e-12)
+        as_large += int(np.count_nonzero(np.abs(changed) >= abs(difference) * (1 - 1e-9)))
     return (as_large + 1) / (draws + 1)

@@ -77,6 +77,10 @@ class Metric(ABC):
     def total(self, records: Array) -> float:
         """Turn records, each as often as it was drawn, into the score."""
 
+    def totals(self, records: Array, draws: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
+        """Score each of several draws ``(draws, samples)`` of records, given by their places."""
+        return np.array([self.total(records[draw]) for draw in draws], np.float64)
+
 
 class Ratio(Metric):
     """A metric whose records are (part, whole); the score is the sum of parts over that of wholes."""
@@ -85,6 +89,13 @@ class Ratio(Metric):
         """Sum of parts over sum of wholes; NaN of nothing."""
         part, whole = np.asarray(records, np.float64).reshape(-1, 2).sum(axis=0)
         return float(part / whole) if whole else float("nan")
+
+    def totals(self, records: Array, draws: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
+        """Score all draws at once."""
+        part, whole = np.asarray(records, np.float64)[draws].sum(axis=1).T
+        scores: npt.NDArray[np.float64] = np.full(len(draws), np.nan)
+        np.divide(part, whole, out=scores, where=whole != 0)
+        return scores
 
 
 @cache

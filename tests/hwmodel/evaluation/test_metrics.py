@@ -127,3 +127,13 @@ def test_metrics_of_other_packages_are_found(monkeypatch):
     assert metric("hits").name == "top1"
     with pytest.raises(OptionError, match=r"metric must be one of agreement, .*, got 'top'"):
         metric("top")
+
+
+@pytest.mark.parametrize("name", metric_names())
+def test_scores_of_draws_are_those_of_each_draw(name):
+    rng = np.random.default_rng(3)
+    found = metric(name)
+    shape = {"spearman": (30, 2), "map50": (30, 9, 3), "map": (30, 9, 12)}.get(name, (30, 2))
+    records, draws = rng.integers(0, 3, shape).astype(float), rng.integers(0, 30, (5, 30))
+    totals = found.totals(records, draws)
+    assert totals == pytest.approx([found.total(records[draw]) for draw in draws], nan_ok=True)
