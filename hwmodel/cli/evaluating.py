@@ -228,7 +228,7 @@ def _print(found: Evaluation, task: Task, all_metrics: bool) -> None:
     varied = [n for n in GRID if n == "rows" or len({getattr(p.setting, n) for p in _pruned(found)}) > 1]
     first, *others = [metric(name) for name in found.metrics]
     if not all_metrics:  # one more: the table then has room beside the cycles
-        others = [m for m in others if m.against == "unpruned"][:1]
+        others = sorted(others, key=lambda m: m.against != "unpruned")[:1]
     numeric = [name in ("rows", "group", "window") for name in varied] + [False] + [True] * (6 + len(others))
     front = set(found.front)
     out.print_table(

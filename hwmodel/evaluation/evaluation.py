@@ -9,13 +9,13 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 from zlib import crc32
 
 from bitxcore.batch import Selection
 from bitxcore.dumps import open_dump
 from bitxcore.errors import OptionError, error_context
+from bitxcore.files import scratch_folder
 from bitxcore.journal import Journal, check_journal_place, journal_beside
 from hwmodel.evaluation.evaluated import Evaluation, Point, point_units, write_evaluation
 from hwmodel.evaluation.intervals import RESAMPLES, estimate
@@ -181,8 +181,8 @@ def _pruned(
     model: Path, setting: Setting, selection: Selection
 ) -> Iterator[tuple[Path, dict[str, float | None]]]:
     """Give the model to run, written as `bitx prune` writes it."""
-    with TemporaryDirectory(prefix="bitx-") as folder, open_dump(model) as dump:
-        out = Path(folder) / model.name
+    with scratch_folder() as folder, open_dump(model) as dump:
+        out = folder / model.name
         yield out, write_pruned(dump, out, setting, selection)
 
 

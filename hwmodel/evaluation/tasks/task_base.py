@@ -19,7 +19,11 @@ from bitxcore.errors import OptionError
 GROUP = "bitx.tasks"
 """Entry points of other packages: the name, and ``module:Class``."""
 
-TASKS: Mapping[str, str] = {"digits": "hwmodel.evaluation.tasks.digits:Digits"}
+TASKS: Mapping[str, str] = {
+    "crops": "hwmodel.evaluation.tasks.crops:Crops",
+    "digits": "hwmodel.evaluation.tasks.digits:Digits",
+    "ocr": "hwmodel.evaluation.tasks.ocr:Ocr",
+}
 """Tasks of this package, by name."""
 
 Array = npt.NDArray[Any]
