@@ -85,7 +85,7 @@ GRID = ("rows", "group", "grouping", "window", "format", "criterion", "rounding"
 @click.option("--include", metavar="GLOB", multiple=True, help="Prune only tensors named so; repeatable.")
 @click.option("--exclude", metavar="GLOB", multiple=True, help="Prune no tensors named so; repeatable, wins.")
 @picture_options
-@click.option("--quick", is_flag=True, help="Every fifth sample only.")
+@click.option("--quick", is_flag=True, help="A fifth of the samples.")
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of the intervals.")
 @click.option(
     "-o",

@@ -62,11 +62,14 @@ class Labelled(Task):
         elif data.suffix == ".csv":
             self._pictures, self._labels = _by_table(data)
         else:
-            self._feeds, self._labels = _arrays(data, self._inputs)
-        if self._pictures and len(self._inputs) != 1:
+            of_classes = not metrics or bool({"top1", "top5"} & {*metrics})
+            self._feeds, self._labels = _arrays(data, self._inputs, of_classes)
+        if self._pictures and (len(self._inputs) != 1 or len(self._inputs[0].sizes) != 4):
+            shapes = ", ".join(f"{item.name} {item.shape_text}" for item in self._inputs)
             raise OptionError(
-                f"pictures are for a model of one input, this has {len(self._inputs)}; give arrays",
+                f"pictures are for a model of one input with 4 axes, the batch first; this has {shapes}",
                 path=model,
+                hint="give arrays",
             )
         usual = ("agreement", "cosine") if self._labels is None else ("top1", "agreement", "cosine")
         self.metrics = metrics or usual
@@ -89,6 +92,13 @@ class Labelled(Task):
         for start in range(0, len(chosen), BATCH):
             part = chosen[start : start + BATCH]
             read = [read_picture(self._pictures[i], single, self._scaling) for i in part]
+            if len(sizes := {picture.shape[1:] for picture in read}) > 1:
+                shown = " and ".join("x".join(map(str, size)) for size in sorted(sizes)[:2])
+                raise OptionError(
+                    f"pictures differ in size ({shown}), and the model leaves the size of its input open",
+                    path=self._pictures[part[0]].parent,
+                    hint="resize them to one size",
+                )
             yield Samples(
                 {item.name: np.concatenate(read)},
                 None if labels is None else labels[start : start + len(part)],
@@ -136,8 +146,8 @@ def _by_table(path: Path) -> tuple[list[Path], Array]:
     return pictures, np.array(labels, np.int64)
 
 
-def _arrays(path: Path, inputs: list[ModelInput]) -> tuple[dict[str, Array], Array | None]:
-    """Read an array for each input, and labels, if there are some."""
+def _arrays(path: Path, inputs: list[ModelInput], of_classes: bool) -> tuple[dict[str, Array], Array | None]:
+    """Read an array for each input, and labels, if there are some; of classes, they must be class numbers."""
     with open_dump(path) as dump:
         stored: dict[str, Any] = {name: tensor.read() for name, tensor in dump.items()}
     labels = next((stored.pop(name) for name in LABELS if name in stored), None)
@@ -157,9 +167,11 @@ def _arrays(path: Path, inputs: list[ModelInput]) -> tuple[dict[str, Array], Arr
     if len(set(counts.values())) > 1 or 0 in counts.values():
         text = ", ".join(f"{name} {count}" for name, count in counts.items())
         raise OptionError(f"needs as many samples in every array, at least one: {text}", path=path)
-    if labels is not None and (labels.ndim != 1 or labels.dtype.kind not in "iu"):
+    if labels is None or not of_classes:
+        return feeds, labels
+    if labels.ndim != 1 or labels.dtype.kind not in "iu":
         raise OptionError(
             f"labels must be class numbers, one per sample; got {labels.dtype} of shape {labels.shape}",
             path=path,
         )
-    return feeds, None if labels is None else labels.astype(np.int64)
+    return feeds, labels.astype(np.int64)

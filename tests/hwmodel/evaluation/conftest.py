@@ -10,7 +10,7 @@ import pytest
 CLASSES = 3
 
 
-def _write_model(path: Path, batch: int | str = "N") -> Path:
+def _write_model(path: Path, batch: int | str = "N", sides: int | str = 8) -> Path:
     """A convolution and a product over 3 x 8 x 8 pictures."""
     onnx = pytest.importorskip("onnx")
     make, numpy = onnx.helper, onnx.numpy_helper
@@ -24,7 +24,7 @@ def _write_model(path: Path, batch: int | str = "N") -> Path:
             make.make_node("Gemm", ["f", "fc"], ["scores"], name="fc1", transB=1),
         ],
         "tiny",
-        [make.make_tensor_value_info("image", 1, [batch, 3, 8, 8])],
+        [make.make_tensor_value_info("image", 1, [batch, 3, sides, sides])],
         [make.make_tensor_value_info("scores", 1, [batch, CLASSES])],
         [
             numpy.from_array(rng.normal(size=(16, 3, 3, 3)).astype("f4"), "conv"),

@@ -95,6 +95,24 @@ def test_a_fixed_batch_is_filled_up(write_model, data, tmp_path):
     assert points[0].scores["top1"] == points[1].scores["top1"] == points[2].scores["top1"]
 
 
+def test_labels_are_what_the_metric_asks_for(model, data, tmp_path):
+    image = np.load(data["arrays"])["image"]
+    np.savez(tmp_path / "pairs.npz", image=image, labels=np.zeros((18, 2)))
+    with pytest.raises(BitxError, match="labels must be class numbers"):
+        Labelled(model, tmp_path / "pairs.npz")
+    some = next(Labelled(model, tmp_path / "pairs.npz", metrics=("map50",)).samples())
+    assert some.labels.shape == (16, 2)
+
+
+def test_pictures_of_many_sizes_for_an_open_input(write_model, data, tmp_path):
+    from PIL import Image
+
+    Image.new("RGB", (9, 8)).save(data["folder"] / "a" / "00.png")
+    open_size = Labelled(write_model(tmp_path / "open.onnx", sides="S"), data["folder"])
+    with pytest.raises(BitxError, match=r"pictures differ in size .*; resize them to one size"):
+        list(open_size.samples())
+
+
 @pytest.mark.parametrize("options", [
     {"rows": 6}, {"rows": 3, "group": 16, "grouping": "channel"},
     {"rows": 3, "group": None, "grouping": "kernel"}, {"rows": 4, "format": "fixed8"},
