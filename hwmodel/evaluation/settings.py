@@ -13,7 +13,7 @@ import bitxcore as bx
 from bitxcore.batch import Selection, prune_dump, prune_totals
 from bitxcore.batch.selection import channel_first
 from bitxcore.dumps import Dump, Tensor, save
-from bitxcore.errors import OptionError, error_context
+from bitxcore.errors import OptionError, TensorError, error_context
 from bitxcore.formats import FLOATS, number_format
 
 COLUMNS = {
@@ -186,8 +186,15 @@ class _Rounding:
         self._rows = np.zeros(2)  # kept ones of all groups, groups
 
     def __call__(self, tensor: Tensor) -> npt.NDArray[Any] | None:
-        if tensor.name not in self._chosen or tensor.dtype.kind != "f":
+        if tensor.name not in self._chosen:
             return None
+        if tensor.dtype.newbyteorder("=") not in {form.dtype for form in FLOATS.values()}:
+            if self._setting.format in FLOATS:
+                raise TensorError(
+                    f"is {tensor.dtype}: a float format is for floats; leave it out, or take format own",
+                    tensor=tensor.name,
+                )
+            return None  # integers stay as they are, as in fixed point that rows are pruned in
         values = tensor.read()
         with error_context(tensor=tensor.name):
             rounded = self._rounded(tensor, values)

@@ -146,6 +146,24 @@ def test_float_formats_are_pruned_and_simulated_as_such(model, tmp_path, form):
     assert 0 < totals["kept_rows_mean"] <= 4
 
 
+def test_float_formats_are_for_floats(tmp_path):
+    np.savez(tmp_path / "codes.npz", w=np.arange(64, dtype=np.int8).reshape(8, 8))
+    with open_dump(tmp_path / "codes.npz") as dump:
+        with pytest.raises(BitxError, match="tensor 'w': is int8: a float format is for floats"):
+            write_pruned(dump, tmp_path / "o.npz", Setting(rows=4, format="bfloat16"), Selection())
+        assert settled(Setting(rows=4), dump, Selection()) == Setting(rows=4)
+    with (
+        pytest.raises(BitxError, match="weights are beyond what float16 holds"),
+        open_large(tmp_path) as dump,
+    ):
+        write_pruned(dump, tmp_path / "o.npz", Setting(format="float16"), Selection())
+
+
+def open_large(folder):
+    np.savez(folder / "large.npz", w=np.full((8, 8), 1e6, np.float32))
+    return open_dump(folder / "large.npz")
+
+
 def test_cycles_of_a_float_format_are_those_of_such_weights():
     form = [Setting(rows=6, format="bfloat16"), Setting(format="bfloat16")]
     found = evaluate(task("digits"), form, quick=True, resamples=2)
