@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from importlib.util import find_spec
 
 import numpy as np
@@ -23,7 +24,12 @@ def given(request):
     """A task whose package is installed."""
     if find_spec(PACKAGES.get(request.param, "sklearn")) is None:
         pytest.skip(f"{PACKAGES[request.param]} is not installed")
-    return task(request.param)
+    return made(request.param)
+
+
+@cache
+def made(name):
+    return task(name)
 
 
 def test_samples_are_the_same_each_time(given):
@@ -82,9 +88,9 @@ def test_the_network_of_the_crops_is_the_published_one():
     from sklearn.datasets import load_sample_images
 
     onnxruntime = pytest.importorskip("onnxruntime")
-    crops = task("crops")
-    made, table = hw.load_network(crops.model, sizes={"N": 1}), hw.load_network("efficientnet-lite0")
-    assert (made.macs, made.parameters, len(made)) == (table.macs, table.parameters, len(table))
+    crops = made("crops")
+    own, table = hw.load_network(crops.model, sizes={"N": 1}), hw.load_network("efficientnet-lite0")
+    assert (own.macs, own.parameters, len(own)) == (table.macs, table.parameters, len(table))
     session = onnxruntime.InferenceSession(str(crops.model), providers=["CPUExecutionProvider"])
     classes = []
     for photograph in load_sample_images().images:
@@ -98,7 +104,7 @@ def test_the_network_of_the_crops_is_the_published_one():
 def quickly(name):
     """The task's points without pruning and at ten rows."""
     pytest.importorskip(PACKAGES[name])
-    return evaluate(task(name), [Setting(rows=10)], quick=True, resamples=100).points
+    return evaluate(made(name), [Setting(rows=10)], quick=True, resamples=100).points
 
 
 @pytest.mark.models
