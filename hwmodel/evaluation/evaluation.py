@@ -93,7 +93,7 @@ def evaluate(
     selection = selection or Selection()
     with open_dump(task.model) as dump:
         wanted = list(dict.fromkeys([Setting(), *(settled(s, dump, selection) for s in settings)]))
-        identity, read = dump.sha256(), dump.files()
+        identity, read = dump.sha256(), (*dump.files(), *task.files)
     check_journal_place(store, read)
     if progress:
         progress(0, len(wanted), wanted[0].label)

@@ -235,6 +235,17 @@ def test_points_that_are_done_are_not_run_again(model, data, tmp_path, monkeypat
     assert store.exists()
 
 
+def test_a_store_does_not_replace_the_data(model, data, tmp_path):
+    import h5py
+
+    with h5py.File(tmp_path / "data.h5", "w") as file:
+        file["image"] = np.load(data["arrays"])["image"]
+    given = Labelled(model, tmp_path / "data.h5")
+    assert given.metrics == ("agreement", "cosine")
+    with pytest.raises(BitxError, match="is the input; choose another output"):
+        evaluate(given, [], store=tmp_path / "data.h5")
+
+
 def test_fewest_rows_stop_at_the_first_that_does_not_hold(model, data):
     found = evaluate(Labelled(model, data["arrays"]), [Setting(rows=8)], resamples=2)
     good = found.points[1]
