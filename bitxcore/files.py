@@ -12,6 +12,7 @@ import re
 import secrets
 import shutil
 import stat
+import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
@@ -59,6 +60,23 @@ def remove_unfinished() -> None:
     """Remove all that is being written; for a process that ends at once, without unwinding."""
     for path in tuple(_unfinished):
         _remove(path)
+
+
+@contextmanager
+def scratch_folder() -> Iterator[Path]:
+    """Make a folder for the block, which no signal that ends the process leaves behind.
+
+    Yields
+    ------
+    pathlib.Path
+    """
+    path = Path(tempfile.mkdtemp(prefix="bitx-"))
+    _unfinished.add(path)
+    try:
+        yield path
+    finally:
+        _remove(path)
+        _unfinished.discard(path)
 
 
 @contextmanager

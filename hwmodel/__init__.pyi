@@ -1,5 +1,6 @@
 from . import accelerators as accelerators
 from . import costs as costs
+from . import evaluation as evaluation
 from .accelerators.base import Accelerator as Accelerator
 from .accelerators.changes import Change as Change
 from .accelerators.on_chip import OnChip as OnChip

@@ -30,6 +30,7 @@ OPTIONAL = {
     "pandas",
     "xarray",
     "sklearn",
+    "cv2",
     "safetensors",
 }
 HEAVY = {"numba", "llvmlite", "scipy", "h5py", "click", "rich", *OPTIONAL}

@@ -23,6 +23,7 @@ COMMANDS = {
     "trace": "hwmodel.cli.tracing",
     "simulate": "hwmodel.cli.simulating",
     "sweep": "hwmodel.cli.sweeping",
+    "evaluate": "hwmodel.cli.evaluating",
     "reproduce": "hwmodel.cli.reproducing",
     "list": "hwmodel.cli.listing",
     "warmup": "hwmodel.cli.warming",

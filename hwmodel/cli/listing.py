@@ -133,7 +133,31 @@ def samples() -> Rows:
     ]
 
 
-LISTS = {f.__name__: f for f in (formats, criteria, readers, accelerators, networks, samples)}
+def tasks() -> Rows:
+    """Tasks to evaluate pruning on, with their own models and data."""
+    from hwmodel.evaluation.tasks import task_class, task_names
+
+    return [{"task": name, "what": task_class(name).summary} for name in task_names()]
+
+
+def metrics() -> Rows:
+    """Scores of a model's outputs."""
+    from hwmodel.evaluation import metric, metric_names
+
+    found = [metric(name) for name in metric_names()]
+    return [
+        {
+            "metric": m.name,
+            "unit": "%" if m.is_share else m.unit,
+            "better": "more" if m.higher_is_better else "less",
+            "against": "the unpruned model" if m.against == "unpruned" else m.against,
+            "what": (type(m).__doc__ or "").strip().partition("\n")[0],
+        }
+        for m in found
+    ]
+
+
+LISTS = {f.__name__: f for f in (formats, criteria, readers, accelerators, networks, samples, tasks, metrics)}
 """What can be listed."""
 
 
@@ -144,7 +168,7 @@ LISTS = {f.__name__: f for f in (formats, criteria, readers, accelerators, netwo
 )
 @json_option
 def command(what: str, assumptions: bool, as_json: bool) -> None:
-    """List formats, criteria, readers, accelerators, networks or samples."""
+    """List formats, criteria, readers, accelerators, networks, samples, tasks or metrics."""
     from hwmodel.cli import output as out
 
     if assumptions and what != "accelerators":

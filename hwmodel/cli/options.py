@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 import click
 
-from hwmodel.cli.values import FedInput, Format, Integer, IntegerOr, OneOf, Shape, Size
+from hwmodel.cli.values import FedInput, Format, Integer, IntegerOr, Numbers, OneOf, Shape, Size
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -142,6 +142,34 @@ def size_options(of: str) -> Callable[[F], F]:
             help=f"A dynamic dimension of {of}, by its name, or by input and axis: image.2=320.",
         ),
     )
+
+
+def picture_options(function: F) -> F:
+    """Add ``--scale --mean --std --channels``."""
+    return _all(
+        click.option(
+            "--scale",
+            type=float,
+            help="Of pictures: factor of the 8-bit channels.  [default: 1/255, so 0 to 1]",
+        ),
+        click.option(
+            "--mean",
+            type=Numbers(),
+            help="Of pictures: then subtracted; one number, or one a channel.  [default: 0]",
+        ),
+        click.option(
+            "--std",
+            type=Numbers(),
+            help="Of pictures: then divided by; one number, or one a channel.  [default: 1]",
+        ),
+        click.option(
+            "--channels",
+            type=OneOf("hwmodel.operands.traces.pictures:CHANNELS"),
+            default="rgb",
+            show_default=True,
+            help="Of pictures: order of the colours, rgb or bgr (as OpenCV); that of --mean and --std, too.",
+        ),
+    )(function)
 
 
 def layer_options(function: F) -> F:

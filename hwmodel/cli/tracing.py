@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from hwmodel.cli.options import json_option, size_options
-from hwmodel.cli.values import FedInput, Integer, Numbers, OneOf
+from hwmodel.cli.options import json_option, picture_options, size_options
+from hwmodel.cli.values import FedInput, Integer
 
 if TYPE_CHECKING:
     from hwmodel.operands.traces.recording import TraceResult
@@ -34,22 +34,7 @@ MIB = 1 << 20
     help="The traces; bitx simulate --traces reads them.",
 )
 @size_options("an input")
-@click.option(
-    "--scale", type=float, help="Of pictures: factor of the 8-bit channels.  [default: 1/255, so 0 to 1]"
-)
-@click.option(
-    "--mean", type=Numbers(), help="Of pictures: then subtracted; one number, or one a channel.  [default: 0]"
-)
-@click.option(
-    "--std", type=Numbers(), help="Of pictures: then divided by; one number, or one a channel.  [default: 1]"
-)
-@click.option(
-    "--channels",
-    type=OneOf("hwmodel.operands.traces.pictures:CHANNELS"),
-    default="rgb",
-    show_default=True,
-    help="Of pictures: order of the colours, rgb or bgr (as OpenCV); that of --mean and --std, too.",
-)
+@picture_options
 @click.option(
     "--memory",
     type=Integer(1),

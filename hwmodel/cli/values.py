@@ -207,18 +207,47 @@ class Values(Choice):
         values: list[Any] = []
         for part in text.split(","):
             values += (
-                self._range(part, param, ctx) if _RANGE.fullmatch(part.strip()) else [_value(part.strip())]
+                _range(self, part, param, ctx) if _RANGE.fullmatch(part.strip()) else [_value(part.strip())]
             )
         return option.strip(), tuple(values)
 
-    def _range(self, text: str, param: click.Parameter | None, ctx: click.Context | None) -> range:
-        low, high, *steps = map(int, text.split(":"))
-        step = steps[0] if steps else 1
-        if step < 1 or low > high:
-            self.fail(f"{text!r} is no range: LOW:HIGH:STEP rises by STEP of at least 1", param, ctx)
-        if (high - low) // step >= MOST_VALUES:
-            self.fail(f"{text!r} has more than {MOST_VALUES:,} values", param, ctx)
-        return range(low, high + 1, step)
+
+def _range(choice: Choice, text: str, param: click.Parameter | None, ctx: click.Context | None) -> range:
+    """``low:high`` or ``low:high:step``, ends included."""
+    low, high, *steps = map(int, text.split(":"))
+    step = steps[0] if steps else 1
+    if step < 1 or low > high:
+        choice.fail(f"{text!r} is no range: LOW:HIGH:STEP rises by STEP of at least 1", param, ctx)
+    if (high - low) // step >= MOST_VALUES:
+        choice.fail(f"{text!r} has more than {MOST_VALUES:,} values", param, ctx)
+    return range(low, high + 1, step)
+
+
+class ListOf(Choice):
+    """``a,b,c`` of another type, where an entry may be a range as of `Values`; becomes a tuple.
+
+    Parameters
+    ----------
+    kind : click.ParamType
+        Of each entry.
+    words : tuple of str
+        Entries that are taken as they are.
+    """
+
+    def __init__(self, kind: Choice, words: tuple[str, ...] = ()) -> None:
+        self.kind, self.words = kind, words
+        self.name = f"{kind.name},..."
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Parse the text; an entry that is given twice counts once."""
+        if not isinstance(value, str):
+            return value
+        found: dict[Any, None] = {}
+        for part in map(str.strip, value.split(",")):
+            entries = map(str, _range(self, part, param, ctx)) if _RANGE.fullmatch(part) else (part,)
+            for entry in entries:
+                found[entry if entry in self.words else self.kind.convert(entry, param, ctx)] = None
+        return tuple(found)
 
 
 class Numbers(Choice):

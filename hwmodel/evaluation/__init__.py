@@ -1,1 +1,24 @@
-"""Does a pruned network still do its task: data that need no download, decoding of outputs, scores."""
+"""Does a pruned network still do its task: settings, tasks, scores and how sure they are."""
+
+from hwmodel.evaluation.evaluated import Evaluation, Point
+from hwmodel.evaluation.evaluation import evaluate
+from hwmodel.evaluation.intervals import Estimate, estimate
+from hwmodel.evaluation.metrics import Metric, metric, metric_names
+from hwmodel.evaluation.settings import Setting
+from hwmodel.evaluation.tasks import Samples, Task, task, task_names
+
+__all__ = [
+    "Estimate",
+    "Evaluation",
+    "Metric",
+    "Point",
+    "Samples",
+    "Setting",
+    "Task",
+    "estimate",
+    "evaluate",
+    "metric",
+    "metric_names",
+    "task",
+    "task_names",
+]

@@ -15,8 +15,16 @@ Truth = tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]
 """Boxes ``(objects, 4)`` and classes ``(objects,)`` of one image."""
 
 
-def _matches(found: npt.NDArray[np.float32], true: npt.NDArray[np.float32], overlap: float) -> list[bool]:
-    """Whether each box, best first, meets a free object; it takes the one that it overlaps most."""
+def matches(found: npt.NDArray[np.floating], true: npt.NDArray[np.floating], overlap: float) -> list[bool]:
+    """Say of each box, best first, whether it meets a free object; it takes the one that it overlaps most.
+
+    Parameters
+    ----------
+    found : float array (boxes, 4)
+    true : float array (objects, 4)
+    overlap : float
+        Intersection over union from which a box is right.
+    """
     overlaps = box_overlaps(found, true)
     free = np.ones(len(true), np.bool_)
     hits = []
@@ -26,6 +34,24 @@ def _matches(found: npt.NDArray[np.float32], true: npt.NDArray[np.float32], over
         if hits[-1]:
             free[best] = False
     return hits
+
+
+def average_precision(hits: npt.NDArray[np.bool_], objects: int) -> float:
+    """Average precision of one class.
+
+    Parameters
+    ----------
+    hits : bool array (boxes,)
+        Whether each box is right, best first, over all images.
+    objects : int
+        That there are, 1 or more.
+    """
+    right = np.cumsum(hits)
+    precision = right / np.arange(1, len(right) + 1)
+    best = np.maximum.accumulate(precision[::-1])[::-1]
+    # The first box at which a recall is reached.
+    places = np.searchsorted(right / objects, _RECALLS)
+    return float(np.append(best, 0.0)[places.clip(max=len(best))].mean())
 
 
 def mean_average_precision(
@@ -64,14 +90,8 @@ def mean_average_precision(
         for detections, (boxes, classes) in zip(found, truths, strict=True):
             of_label, true = detections.classes == label, boxes[classes == label]
             objects += len(true)
-            hits += _matches(detections.boxes[of_label], true, overlap)
+            hits += matches(detections.boxes[of_label], true, overlap)
             scores.append(detections.scores[of_label])
         order = np.argsort(-np.concatenate(scores), kind="stable")
-        right = np.cumsum(np.array(hits, np.bool_)[order])
-        precision = right / np.arange(1, len(right) + 1)
-        best = np.maximum.accumulate(precision[::-1])[::-1]
-        places = np.searchsorted(
-            right / objects, _RECALLS
-        )  # the first detection at which a recall is reached
-        averages.append(np.append(best, 0.0)[places.clip(max=len(best))].mean())
+        averages.append(average_precision(np.array(hits, np.bool_)[order], objects))
     return float(np.mean(averages)) if averages else float("nan")

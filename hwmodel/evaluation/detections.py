@@ -137,3 +137,27 @@ def decode_centres(
         )
         decoded.append(suppress(found, overlap))
     return decoded
+
+
+def stacked(found: list[Detections], limit: int = 100) -> npt.NDArray[np.float32]:
+    """Put what was found in images into one array, as the metrics ``map50`` and ``map`` take it.
+
+    Parameters
+    ----------
+    found : list of Detections
+    limit : int
+        Boxes per image, the best; where there are fewer, the class of the others is -1.
+
+    Returns
+    -------
+    float32 array (images, limit, 6)
+        Left, top, right and bottom edge, score, class.
+    """
+    rows = np.zeros((len(found), limit, 6), np.float32)
+    rows[:, :, 5] = -1
+    for row, one in zip(rows, found, strict=True):
+        count = min(len(one.scores), limit)
+        row[:count, :4], row[:count, 4], row[:count, 5] = (
+            one.boxes[:count], one.scores[:count], one.classes[:count],
+        )  # fmt: skip
+    return rows

@@ -328,3 +328,13 @@ for number in range(300):
     processes = [subprocess.Popen([sys.executable, "-c", code, tmp_path / str(i)]) for i in range(4)]
     assert [process.wait() for process in processes] == [0] * 4
     assert len(list(tmp_path.iterdir())) == 4 * 600
+
+
+def test_a_scratch_folder_goes_with_its_block_or_the_process():
+    with files.scratch_folder() as folder:
+        (folder / "a").write_text("b")
+        files.remove_unfinished()  # as a signal does
+        assert not folder.exists()
+    with files.scratch_folder() as folder:
+        assert folder.is_dir()
+    assert not folder.exists()

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bitxcore.errors import MissingExtraError, OptionError
+from hwmodel.evaluation.datasets.draws import Draws
 
 SIDE = 96
 """Width and height of a scene, pixels."""
@@ -53,21 +54,6 @@ class Scene(NamedTuple):
     classes: npt.NDArray[np.int64]
 
 
-class _Draws:
-    """Whole numbers from a stream of PCG64's words."""
-
-    def __init__(self, *seeds: int) -> None:
-        self._words = np.random.PCG64(seeds)
-
-    def array(self, low: int, high: int, size: int) -> npt.NDArray[np.int64]:
-        """Draw `size` numbers from `low` to `high`, both included."""
-        words = self._words.random_raw(size) >> np.uint64(32)
-        return (words * np.uint64(high - low + 1) >> np.uint64(32)).astype(np.int64) + low
-
-    def one(self, low: int, high: int) -> int:
-        return int(self.array(low, high, 1)[0])
-
-
 @cache
 def _digits() -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
     """Images ``(n, 8, 8)`` with values 0 to 16, and labels."""
@@ -90,7 +76,7 @@ def _enlarged(digit: npt.NDArray[np.int64], size: int) -> npt.NDArray[np.int64]:
     return enlarged
 
 
-def _background(draws: _Draws) -> npt.NDArray[np.int64]:
+def _background(draws: Draws) -> npt.NDArray[np.int64]:
     """Grey values between those drawn for the four corners."""
     corners = draws.array(0, _BACKGROUND, 4)
     forth = np.arange(SIDE)
@@ -140,7 +126,7 @@ def digit_scene(part: str, index: int, seed: int = SEED) -> Scene:
         raise OptionError(f"part must be one of {', '.join(PARTS)}, not {part!r}")
     digits, labels = _digits()
     first, last = (0, TRAIN_DIGITS - 1) if part == "train" else (TRAIN_DIGITS, len(digits) - 1)
-    draws = _Draws(seed, PARTS.index(part), index)
+    draws = Draws(seed, PARTS.index(part), index)
     canvas = _background(draws)
     boxes: list[tuple[int, ...]] = []
     classes: list[int] = []

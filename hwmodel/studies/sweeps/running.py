@@ -3,26 +3,24 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, closing, contextmanager, suppress
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack, closing, suppress
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 from bitxcore.dumps import Dump, open_dump
 from bitxcore.errors import BitxError, OptionError
+from bitxcore.journal import journal_beside
 from hwmodel.accelerators.base import Accelerator
 from hwmodel.accelerators.registry import accelerator as make_accelerator
 from hwmodel.operands.distributions import DEFAULT_ACTIVATIONS
 from hwmodel.operands.precisions import Precisions
 from hwmodel.operands.workload import DumpSource, NetworkSource, StandIns, TraceSource, WeightSource, Workload
 from hwmodel.studies.sweeps.definition import definition
-from hwmodel.studies.sweeps.journal import Journal
 from hwmodel.studies.sweeps.points import Sweep, sweep_of, write_sweep
 from hwmodel.studies.sweeps.space import Space, checked_space
 from hwmodel.studies.sweeps.workers import METRICS, SweepTask, run_points
 
-JOURNAL_SUFFIX = ".journal"
 POINTS_A_JOB = 8
 """Points that are worth starting a process for."""
 
@@ -119,7 +117,10 @@ def sweep(
             notes = load.network.notes + source.notes(load.network, machines)
         defined = definition(whole, load, len(points), seed)
         rows: dict[int, dict[str, Any]] = {}
-        with _journal(store, load.weights, defined, restart) as journal:
+        read = load.weights.files() if isinstance(load.weights, Dump) else ()
+        with journal_beside(
+            store, defined, columns=METRICS, restart=restart, inputs=read, of="sweep"
+        ) as journal:
             if journal is not None:
                 wanted = set(points)
                 rows |= {point: row for point, row in journal.rows.items() if point in wanted}
@@ -185,25 +186,3 @@ def _jobs(jobs: int | None, points: int) -> int:
         return max(1, min(jobs, points))
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return max(1, min(cores, points // POINTS_A_JOB))
-
-
-@contextmanager
-def _journal(
-    store: str | os.PathLike[str] | None, source: DumpSource, definition: Mapping[str, Any], restart: bool
-) -> Iterator[Journal | None]:
-    if store is None:
-        yield None
-        return
-    from bitxcore.store.writer import check_name
-
-    path = Path(store)
-    if not path.parent.is_dir():
-        raise BitxError(f"can't be written: {path.parent} is not an existing folder", path=path)
-    if path.exists() and not path.is_file():
-        raise BitxError("can't be written: exists and is not a regular file", path=path)
-    if isinstance(source, Dump) and path.exists() and any(path.samefile(f) for f in source.files()):
-        raise BitxError("is the input; choose another output", path=path)
-    check_name(path)
-    beside = path.with_name(path.name + JOURNAL_SUFFIX)
-    with Journal(beside, definition, columns=METRICS, restart=restart) as journal:
-        yield journal

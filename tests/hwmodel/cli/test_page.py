@@ -1,4 +1,4 @@
-"""The console blocks of docs/command-line.md show what the commands print."""
+"""The console blocks of docs/command-line.md and docs/accuracy.md show what the commands print."""
 
 import re
 import shlex
@@ -15,6 +15,11 @@ BLOCKS = re.findall(r"^```console\n\$ (bitx [^\n]*)\n(.*?)^```$", PAGE, re.MULTI
 def test_console(bitx, tmp_path, monkeypatch, command, shown):
     (tmp_path / "data").symlink_to(ROOT / "data")
     monkeypatch.chdir(tmp_path)
+    check(bitx, command, shown)
+
+
+def check(bitx, command, shown):
+    """Run a command; it must print the lines that are shown, in this order."""
     printed = [line.rstrip() for line in bitx(*shlex.split(command)[1:]).stdout.splitlines()]
     at = 0
     for line in shown.splitlines():
@@ -25,6 +30,23 @@ def test_console(bitx, tmp_path, monkeypatch, command, shown):
         found = [re.sub(r"(run\.h5 )\(.*\)", r"\1", p) for p in printed[at:]]
         assert line in found
         at += found.index(line) + 1
+
+
+def test_the_page_of_accuracy_in_order(bitx, tmp_path, monkeypatch):
+    """Its Python makes the data that its commands read."""
+    (tmp_path / "data").symlink_to(ROOT / "data")
+    monkeypatch.chdir(tmp_path)
+    page = (ROOT / "docs" / "accuracy.md").read_text("utf-8")
+    names = {"__name__": "__main__"}
+    commands = 0
+    for kind, text in re.findall(r"^```(python|console)\n(.*?)^```$", page, re.MULTILINE | re.DOTALL):
+        if kind == "python":
+            exec(compile(text, "accuracy.md", "exec"), names)
+            continue
+        commands += 1
+        command, shown = re.fullmatch(r"\$ (bitx [^\n]*)\n(.*)", text, re.DOTALL).groups()
+        check(bitx, command, shown)
+    assert commands >= 2
 
 
 def test_every_command_is_on_the_page():

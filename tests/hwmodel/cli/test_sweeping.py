@@ -141,7 +141,7 @@ def test_the_input_is_not_overwritten(bitx, tmp_path):
 
 
 def test_another_sweep_is_told_apart(bitx, out):
-    from hwmodel.studies.sweeps.journal import Journal
+    from bitxcore.journal import Journal
 
     with Journal(out / "s.h5.journal", {"accelerator": "other"}) as journal:
         journal.append([{"point": 0}])

@@ -24,9 +24,9 @@ from hypothesis.extra.numpy import arrays
 import bitxcore as bx
 import hwmodel as hw
 from bitxcore.errors import BitxError, OptionError, TensorError
+from bitxcore.journal import Journal
 from bitxcore.store import Store
 from hwmodel.accelerators.memo import REMEMBERED, once, shared
-from hwmodel.studies.sweeps.journal import Journal
 from hwmodel.studies.sweeps.pareto import nondominated
 from hwmodel.studies.sweeps.space import checked_space
 

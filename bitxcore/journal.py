@@ -1,7 +1,7 @@
-"""Finished points of a sweep on disk, so that a sweep that is killed goes on where it was.
+"""Finished points of a long run on disk, so that a run that is killed goes on where it was.
 
 A journal is a text file. Each line is the CRC-32 of the rest of the line, a space and a JSON document: first
-the sweep's definition, then a line a point. Lines are only appended. What a kill, or a power failure, left of
+the run's definition, then a line per point. Lines are only appended. What a kill, or a power failure, left of
 a last line fails its check; from the first such line on everything is dropped, and those points are done
 again.
 """
@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from zlib import crc32
@@ -19,17 +20,17 @@ from bitxcore.errors import BitxError
 
 try:
     import fcntl
-except ImportError:  # not on this system: two sweeps into one store are the user's to avoid
+except ImportError:  # not on this system: two runs into one store are the user's to avoid
     fcntl = None  # type: ignore[assignment]
 
 VERSION = 1
+SUFFIX = ".journal"
+"""What a journal's name has behind that of its store."""
 _TOO_LARGE = 1 << 63
-MAGIC = b'{"bitx-sweep":'
-"""How the definition begins, behind its check."""
 
 
 class Journal:
-    """The journal of one sweep, open for appending; a context manager.
+    """The journal of one run, open for appending; a context manager.
 
     Parameters
     ----------
@@ -40,7 +41,9 @@ class Journal:
     columns : mapping of str to str, optional
         Unit of each column of a row, other than ``point``; ``""`` for text. Lines with others are refused.
     restart : bool
-        Forget finished points of whatever sweep.
+        Forget finished points of whatever run.
+    of : str
+        What kind of run it is, one word; a journal of another kind is refused.
 
     Attributes
     ----------
@@ -50,7 +53,7 @@ class Journal:
     Raises
     ------
     BitxError
-        If the file belongs to another sweep (the message says what differs), is none of ours, is in use
+        If the file belongs to another run (the message says what differs), is none of ours, is in use
         by another process, or can't be written.
     """
 
@@ -61,13 +64,16 @@ class Journal:
         *,
         columns: Mapping[str, str] | None = None,
         restart: bool = False,
+        of: str = "sweep",
     ) -> None:
         self.path = path
+        self._of = of
+        self._key = f"bitx-{of}"
         self._columns = columns
         self.rows: dict[int, dict[str, Any]] = {}
         wanted = json.loads(json.dumps(definition))
         if path.exists() and not path.is_file():
-            raise BitxError("is no journal of a sweep; move it away", path=path)
+            raise BitxError(f"is no journal of {_a(of)}; move it away", path=path)
         try:
             self._file = path.open("a+b")
             try:
@@ -75,7 +81,7 @@ class Journal:
                 end = self._read(wanted, restart)
                 self._file.truncate(end)
                 if end == 0:
-                    self._write([{"bitx-sweep": VERSION, "definition": wanted}])
+                    self._write([{self._key: VERSION, "definition": wanted}])
             except BaseException:
                 self._file.close()
                 raise
@@ -105,7 +111,7 @@ class Journal:
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise BitxError("another process is at work on this sweep", path=self.path) from None
+            raise BitxError(f"another process is at work on this {self._of}", path=self.path) from None
 
     def _write(self, documents: Iterable[Mapping[str, Any]]) -> None:
         self._file.write(b"".join(map(_line, documents)))
@@ -115,15 +121,16 @@ class Journal:
     def _read(self, wanted: dict[str, Any], restart: bool) -> int:
         """Read `rows`; return where the last good line ends, 0 for a restart."""
         self._file.seek(0)
-        if not _may_begin_a_journal(self._file.read(9 + len(MAGIC))):
-            raise BitxError("is no journal of a sweep; move it away", path=self.path)
+        magic = f'{{"{self._key}":'.encode()  # how the definition begins, behind its check
+        if not _may_begin_a_journal(self._file.read(9 + len(magic)), magic):
+            raise BitxError(f"is no journal of {_a(self._of)}; move it away", path=self.path)
         self._file.seek(0)
         end = 0
         for number, line in enumerate(self._file, 1):
             text = _checked(line)
             if text is None:
                 if end == 0 and line.endswith(b"\n"):
-                    raise BitxError("is no journal of a sweep; move it away", path=self.path)
+                    raise BitxError(f"is no journal of {_a(self._of)}; move it away", path=self.path)
                 break
             if restart:
                 break
@@ -147,24 +154,77 @@ class Journal:
             and (columns is None or all(_fits(row[name], unit) for name, unit in columns.items()))
         ):
             raise BitxError(
-                f"line {number} holds no point of this sweep; restart it, or choose another output",
+                f"line {number} holds no point of this {self._of}; restart it, or choose another output",
                 path=self.path,
             )
 
     def _check(self, found: Any, wanted: dict[str, Any]) -> None:
-        if not isinstance(found, dict) or found.get("bitx-sweep") != VERSION:
-            raise BitxError("is no journal of a sweep that this release reads", path=self.path)
+        if not isinstance(found, dict) or found.get(self._key) != VERSION:
+            raise BitxError(f"is no journal of {_a(self._of)} that this release reads", path=self.path)
         kept = found.get("definition")
         if not isinstance(kept, dict):
-            raise BitxError("is a journal of a sweep without its definition; move it away", path=self.path)
+            raise BitxError(
+                f"is a journal of {_a(self._of)} without its definition; move it away", path=self.path
+            )
         for key in {**kept, **wanted}:
             if kept.get(key) != wanted.get(key):
                 raise BitxError(
-                    f"holds finished points of another sweep, whose {key} is"
-                    f" {_short(kept.get(key))}, not {_short(wanted.get(key))}; give the sweep as it was,"
+                    f"holds finished points of another {self._of}, whose {key} is"
+                    f" {_short(kept.get(key))}, not {_short(wanted.get(key))}; give the {self._of} as it was,"
                     " restart it, or choose another output",
                     path=self.path,
                 )
+
+
+@contextmanager
+def journal_beside(
+    store: str | os.PathLike[str] | None,
+    definition: Mapping[str, Any],
+    *,
+    columns: Mapping[str, str] | None = None,
+    restart: bool = False,
+    inputs: Iterable[Path] = (),
+    of: str = "sweep",
+) -> Iterator[Journal | None]:
+    """Open the journal of a run that will write a store; None without a store.
+
+    Parameters
+    ----------
+    store : path, optional
+    definition, columns, restart, of
+        As of `Journal`.
+    inputs : iterable of pathlib.Path
+        Files that the store must not replace.
+
+    Raises
+    ------
+    BitxError
+        If the store can't be written there, or as of `Journal`.
+    """
+    check_journal_place(store, inputs)
+    if store is None:
+        yield None
+        return
+    path = Path(store)
+    beside = path.with_name(path.name + SUFFIX)
+    with Journal(beside, definition, columns=columns, restart=restart, of=of) as journal:
+        yield journal
+
+
+def check_journal_place(store: str | os.PathLike[str] | None, inputs: Iterable[Path] = ()) -> None:
+    """Raise if a store can't be written there; see `journal_beside`."""
+    if store is None:
+        return
+    from bitxcore.store.writer import check_name
+
+    path = Path(store)
+    if not path.parent.is_dir():
+        raise BitxError(f"can't be written: {path.parent} is not an existing folder", path=path)
+    if path.exists() and not path.is_file():
+        raise BitxError("can't be written: exists and is not a regular file", path=path)
+    if path.exists() and any(path.samefile(file) for file in inputs):
+        raise BitxError("is the input; choose another output", path=path)
+    check_name(path)
 
 
 def _line(document: Mapping[str, Any]) -> bytes:
@@ -195,10 +255,14 @@ def _fits(value: Any, unit: str) -> bool:
     return type(value) is float or (type(value) is int and abs(value) < _TOO_LARGE)
 
 
-def _may_begin_a_journal(head: bytes) -> bool:
+def _a(noun: str) -> str:
+    return f"an {noun}" if noun[0] in "aeiou" else f"a {noun}"
+
+
+def _may_begin_a_journal(head: bytes, magic: bytes) -> bool:
     """Whether this is how a journal begins, which may have been cut off anywhere."""
     check, text = head[:9], head[9:]
-    return not check.strip(b"0123456789abcdef ") and MAGIC.startswith(text)
+    return not check.strip(b"0123456789abcdef ") and magic.startswith(text)
 
 
 def _short(value: Any) -> str:

@@ -1,0 +1,218 @@
+"""What an evaluation found: points with their scores, the front, what holds, and their table in a store."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field, fields, replace
+from typing import Any
+
+from bitxcore.dumps import Dump
+from bitxcore.showing import table_repr
+from hwmodel.evaluation.intervals import Estimate
+from hwmodel.evaluation.machine_gain import MachineGain
+from hwmodel.evaluation.metrics import metric
+from hwmodel.evaluation.settings import COLUMNS, Setting
+
+LOSS = 0.005
+"""What `Evaluation.held` allows by default: 0.5 points of a share, or 0.5 % of another score."""
+SURE = 0.05
+"""A p-value from which on the data can't tell a difference."""
+
+
+@dataclass(frozen=True)
+class Point:
+    """What a setting does to a model.
+
+    Attributes
+    ----------
+    setting : Setting
+    scores : dict of str to Estimate
+        By metric.
+    samples : int
+    relative_error : float or None
+        Of all pruned weights, rounding to a format included; None where none were changed.
+    kept_rows_mean : float or None
+        Per group; None where no rows are pruned.
+    machine : MachineGain
+        Of BitX that prunes alike, one sample.
+    """
+
+    setting: Setting
+    scores: dict[str, Estimate]
+    samples: int
+    relative_error: float | None = None
+    kept_rows_mean: float | None = None
+    machine: MachineGain = field(default_factory=MachineGain)
+
+    def columns(self) -> dict[str, Any]:
+        """Return one table row: a value, or None, for each name in `point_units`."""
+        row = self.setting.columns() | {
+            "samples": self.samples,
+            "relative_error": self.relative_error,
+            "kept_rows_mean": self.kept_rows_mean,
+        }
+        row |= self.machine.columns()
+        for name, found in self.scores.items():
+            row |= {_column(name, part): value for part, value in asdict(found).items()}
+        return row
+
+    @staticmethod
+    def of(row: Mapping[str, Any], metrics: Iterable[str]) -> Point:
+        """Make a point of `columns`."""
+        scores = {
+            name: Estimate(**{f.name: row[_column(name, f.name)] for f in fields(Estimate)})
+            for name in metrics
+        }
+        return Point(
+            Setting(**{name: row[name] for name in COLUMNS}),
+            scores,
+            row["samples"],
+            row["relative_error"],
+            row["kept_rows_mean"],
+            MachineGain(**{f.name: row[f.name] for f in fields(MachineGain)}),
+        )
+
+
+def _column(name: str, part: str) -> str:
+    return name if part == "value" else f"{name}_{part}"
+
+
+def point_units(metrics: Iterable[str]) -> dict[str, str]:
+    """Return the unit of each of a point's columns; ``""`` for text."""
+    units = COLUMNS | {
+        "samples": "1",
+        "relative_error": "1",
+        "kept_rows_mean": "1",
+        "cycles": "cycles",
+        "unpruned_cycles": "cycles",
+        "work_cycles": "cycles",
+        "unpruned_work_cycles": "cycles",
+        "reason": "",
+        "speedup_over_unpruned": "1",
+        "work_speedup": "1",
+    }
+    for name in metrics:
+        parts = {_column(name, f.name): metric(name).unit for f in fields(Estimate)}
+        units |= parts | {f"{name}_p_value": "1"}
+    return units
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """A model's scores at every setting; the first point is the unpruned model.
+
+    Attributes
+    ----------
+    task : str
+        In words.
+    metrics : tuple of str
+        The most telling one first.
+    against : dict of str to str
+        What each metric holds outputs against: labels, or the unpruned model, which is agreement and not
+        accuracy.
+    points : list of Point
+    resumed : int
+        Points that an earlier, interrupted run had finished.
+    """
+
+    task: str
+    metrics: tuple[str, ...]
+    against: dict[str, str]
+    points: list[Point] = field(default_factory=list)
+    resumed: int = 0
+
+    def __repr__(self) -> str:
+        name = self.metrics[0]
+        rows = (
+            {"setting": p.setting.label, name: p.scores[name].value, "cycles": p.machine.cycles}
+            for p in self.points
+        )
+        tail = ".points has all scores and their intervals, .front, .held()"
+        return table_repr(f"Evaluation: {self.task}", rows, tail)
+
+    @property
+    def front(self) -> list[int]:
+        """Places of the points that no other one beats in both the first metric and cycles."""
+        name = self.metrics[0]
+        sign = 1 if metric(name).higher_is_better else -1
+        rated = [
+            (i, sign * point.scores[name].value, point.machine.cycles)
+            for i, point in enumerate(self.points)
+            if point.machine.cycles is not None
+        ]
+        return [
+            i
+            for i, score, cycles in rated
+            if not any(s >= score and c <= cycles and (s, c) != (score, cycles) for _, s, c in rated)
+        ]
+
+    def held(self, loss: float = LOSS) -> list[tuple[Setting, int | None, int | None]]:
+        """Fewest rows from which on the first metric holds, for each way to prune.
+
+        Parameters
+        ----------
+        loss : float
+            Of a share: points over 100; of another score: the share of the unpruned model's.
+
+        Returns
+        -------
+        list of (Setting, int or None, int or None)
+            A setting without its rows; the fewest rows at which, and at all more rows that were tried, the
+            score lost no more than `loss`; and those at which the data can't tell a loss (p at least `SURE`).
+            None where not even the most rows do.
+        """
+        name = self.metrics[0]
+        scorer = metric(name)
+        allowed = loss if scorer.is_share else loss * abs(self.points[0].scores[name].value)
+        sign = 1 if scorer.higher_is_better else -1
+        ways: dict[Setting, dict[int, Estimate]] = {}
+        for point in self.points:
+            if point.setting.rows is not None:
+                way = replace(point.setting, rows=None)
+                ways.setdefault(way, {})[point.setting.rows] = point.scores[name]
+        found = []
+        for way, by_rows in ways.items():
+            within = {rows: sign * e.difference >= -allowed * (1 + 1e-9) for rows, e in by_rows.items()}
+            unsure = {rows: sign * e.difference >= 0 or e.p_value >= SURE for rows, e in by_rows.items()}
+            found.append((way, _from_the_top(within), _from_the_top(unsure)))
+        return found
+
+
+def _from_the_top(holds: Mapping[int, bool]) -> int | None:
+    fewest = None
+    for rows in sorted(holds, reverse=True):
+        if not holds[rows]:
+            break
+        fewest = rows
+    return fewest
+
+
+def write_evaluation(
+    store: str | os.PathLike[str],
+    found: Evaluation,
+    inputs: Iterable[Dump | str | os.PathLike[str]],
+    parameters: Mapping[str, Any],
+) -> None:
+    """Write the table ``evaluation``; its attributes are what it is of."""
+    from bitxcore.store import Store
+
+    units = point_units(found.metrics) | {"on_front": ""}
+    front = set(found.front)
+    rows = [point.columns() | {"on_front": i in front} for i, point in enumerate(found.points)]
+    dtypes: dict[str, Any] = {name: str for name, unit in units.items() if not unit and name != "on_front"}
+    dtypes |= dict.fromkeys(("rows", "group", "window", "samples"), "i8")
+    dtypes |= {name: "i8" for name, unit in units.items() if unit == "cycles"}
+    dtypes |= {name: "f8" for name in units if name not in dtypes and name != "on_front"}
+    with Store.create(store, parameters=parameters, inputs=inputs) as writer:
+        writer.write_table(
+            "evaluation",
+            rows,
+            units=units,
+            dtypes=dtypes,
+            attrs={
+                "task": found.task,
+                "metrics": ", ".join(found.metrics),
+                "against": ", ".join(f"{name}: {against}" for name, against in found.against.items()),
+            },
+        )

