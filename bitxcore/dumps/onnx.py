@@ -24,6 +24,7 @@ from bitxcore.dumps.base import Dump, Replace, Tensor, TensorProgress
 from bitxcore.dumps.onnx_files import own_names, refuse_foreign
 from bitxcore.dumps.onnx_graph import Constant, Scope, scopes
 from bitxcore.dumps.onnx_nibbles import NIBBLES, NibbleTensor, pack_nibbles, packed_bytes
+from bitxcore.dumps.onnx_size import check_objects
 from bitxcore.dumps.onnx_weights import Encoding, weight_uses, why_fixed
 from bitxcore.dumps.span import SpanTensor
 from bitxcore.dumps.trust import Place, Source, declared_bytes, inside, one_line, reading
@@ -146,7 +147,9 @@ def _load(source: Source) -> Any:
         raise DumpError(f"has {source.size} bytes, more than protobuf's {MAX_BYTES}", path=source.path)
     source.check()
     with reading(source.path):
-        model = onnx.ModelProto.FromString(source.path.read_bytes())
+        data = source.path.read_bytes()
+        check_objects(data)
+        model = onnx.ModelProto.FromString(data)
     if not model.HasField("graph") or not model.opset_import:
         raise DumpError("holds no graph or no operator set; is it truncated?", path=source.path)
     return model

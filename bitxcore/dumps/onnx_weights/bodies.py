@@ -17,13 +17,17 @@ def bodies_of(node: Any) -> list[tuple[str, Any]]:
 
 
 def live_nodes(nodes: Sequence[Any], outputs: set[str]) -> set[int]:
-    """Identities of the nodes that `outputs` need, directly or not."""
+    """Places of the nodes that `outputs` need, directly or not.
+
+    No node is held: protobuf makes an object of it each time that it is asked for.
+    """
     wanted = set(outputs)
     live: set[int] = set()
-    for node in reversed(nodes):
+    for place in range(len(nodes) - 1, -1, -1):
+        node = nodes[place]
         if not any(name in wanted for name in node.output if name):
             continue
-        live.add(id(node))
+        live.add(place)
         wanted.update(read_by(node))
     return live
 

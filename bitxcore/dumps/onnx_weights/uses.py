@@ -100,15 +100,14 @@ class _Search:
 
     def through(self, place: _Place, nodes: Sequence[Any], values: Values, outputs: set[str]) -> None:
         """Follow nodes in their order, and note what those multiply by whose results are needed."""
-        nodes = [*nodes]  # protobuf makes a new object of a node each time that it is asked for
         live = live_nodes(nodes, outputs)
         readers = Readers(nodes)
-        for node in nodes:
+        for at, node in enumerate(nodes):
             function = self.functions.get((node.domain, node.op_type))
             if function is not None:
                 values.update(self._call(place, node, function, values))
                 continue
-            if id(node) in live and node.domain in STANDARD:
+            if at in live and node.domain in STANDARD:
                 self._multiplies(place, node, values, readers)
             results = self._bodies(place, node, values)
             follow_all([node], values, place.given)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from bitxcore.dumps.onnx_graph import scopes
+from bitxcore.dumps.onnx_size import check_objects
 from bitxcore.dumps.trust import reading
 from bitxcore.errors import DumpError, MissingExtraError
 from hwmodel.networks.onnx.bodies import bodies
@@ -34,7 +35,11 @@ def read_model(path: Path) -> Any:
     except ImportError as error:
         raise MissingExtraError("onnx", "onnx") from error
     try:
-        model = onnx.load(path, load_external_data=False)
+        data = Path(path).read_bytes()
+        with reading(path):
+            check_objects(data)
+        model = onnx.load_model_from_string(data)
+        del data
     except OSError as error:
         raise DumpError(f"can't be read: {error.strerror}", path=path) from error
     except (DecodeError, ValueError) as error:

@@ -317,3 +317,17 @@ def test_without_onnx(write, monkeypatch):
     monkeypatch.setitem(sys.modules, "onnx", None)
     with pytest.raises(MissingExtraError, match=r"pip install 'bitx\[onnx\]'"):
         open_dump(path)
+
+
+def test_millions_of_empty_nodes_are_refused_before_they_are_parsed(path):
+    from bitxcore.dumps.onnx_size import check_objects
+    from bitxcore.errors import DumpError
+
+    nodes = b"\x0a\x00" * 2_500_000
+    length = bytes([len(nodes) & 127 | 128, len(nodes) >> 7 & 127 | 128, len(nodes) >> 14 & 127 | 128])
+    data = b"\x08\x08\x3a" + length + bytes([len(nodes) >> 21]) + nodes
+    with pytest.raises(DumpError, match="nodes and tensors in 5000"):
+        check_objects(data)
+    path.write_bytes(data)
+    with pytest.raises(DumpError, match="nodes and tensors"):
+        open_dump(path)
