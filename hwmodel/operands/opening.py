@@ -93,9 +93,10 @@ def open_workload(
     elsewhere = weights is not None
     with ExitStack() as stack:
         given: Mapping[str, Any] = {}
+        of_traces = False
         opened = None if traces is None else stack.enter_context(open_traces(traces))
         if opened is not None and Path(model).suffix == ".onnx" and not input_size and not sizes:
-            input_size, given = opened.input_sizes, opened.given
+            input_size, given, of_traces = opened.input_sizes, opened.given, True
         dump = None
         if not elsewhere and (network is not None or Path(model).suffix == ".onnx" or not is_network(model)):
             dump = stack.enter_context(open_dump(model))
@@ -112,7 +113,15 @@ def open_workload(
                     if path.suffix != ".onnx":
                         raise SurplusError(("inputs",), "are for ONNX models")
                     known = known_inputs(path, inputs, input_size, sizes or {})
-                net = load_network(source, input_size=input_size, sizes=sizes, inputs=known)
+                try:
+                    net = load_network(source, input_size=input_size, sizes=sizes, inputs=known)
+                except OptionError as error:
+                    if not of_traces:
+                        raise
+                    where = os.fspath(traces or "")
+                    raise OptionError(
+                        f"the traces {where} are of a model with other inputs: {error.message}"
+                    ) from error
             else:
                 net = _of_dump(dump, positions, exclude, input_size or sizes or inputs)
             _check_layers(net)

@@ -748,3 +748,23 @@ def test_a_second_operand_costs_what_equal_weights_cost():
     rows = [hw.simulate("bitx", layer, hw.Operands(weights=k)) for layer in (product, linear)]
     assert rows[0].cycles == rows[1].cycles
     assert rows[0].energy_j == rows[1].energy_j
+
+
+def test_traces_of_another_model_are_named(tmp_path):
+    from hwmodel.operands.opening import open_workload
+
+    for name, size in (("a", [3, 4]), ("b", [2, 3, 4])):
+        save(
+            tmp_path / f"{name}.onnx",
+            [make.make_node("MatMul", ["x", "w"], ["y"])],
+            {"x": size},
+            {"w": floats(4, 5)},
+            ("y",),
+        )
+    hw.trace(tmp_path / "b.onnx", {"x": floats(2, 3, 4)}, tmp_path / "b.h5")
+    message = r"the traces .*b\.h5 are of a model with other inputs: input 'x' has 2 dimensions"
+    with (
+        pytest.raises(OptionError, match=message),
+        open_workload(tmp_path / "a.onnx", traces=tmp_path / "b.h5"),
+    ):
+        pass
