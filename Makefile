@@ -11,7 +11,7 @@ OUT = out
 help:
 	@echo 'make run    inspect, prune, simulate and compare the sample network; results in $(OUT)/'
 	@echo 'make test   lint, type check, and the tests: minutes, on two cores'
-	@echo 'make slow   the tests that take longer'
+	@echo 'make slow   the tests that take longer, and properties with all of their examples'
 	@echo 'make lint   lint and type check only'
 	@echo 'make bench  measure the kernels against a copy of the same bytes, and beside other libraries'
 	@echo 'make fuzz   read 50,000 damaged files of each of five containers; an hour'
@@ -57,7 +57,7 @@ test: lint
 	$(PY) -m pytest -n 2 --dist loadgroup
 
 slow: $(VENV)/test.stamp
-	$(PY) -m pytest -m slow -n 2 --dist loadgroup
+	BITX_THOROUGH=1 $(PY) -m pytest -m "slow or hypothesis" -n 2 --dist loadgroup
 
 bench: $(VENV)/test.stamp
 	$(PY) -m bench.table

@@ -21,9 +21,23 @@ _KERNEL_TESTS = (
 )  # fmt: skip
 
 
+_SHARE = 1.0 if "BITX_THOROUGH" in os.environ else 0.4
+"""Of the examples that a property asks for: all of them in the slow tests, and fewer in the usual run."""
+
+
+def _settle_examples(item: pytest.Item) -> None:
+    """Let a property draw its share of examples."""
+    test = getattr(item, "obj", None)
+    own = getattr(test, "_hypothesis_internal_use_settings", None)
+    if own is not None:
+        most = max(5, round(own.max_examples * _SHARE))
+        test._hypothesis_internal_use_settings = settings(own, max_examples=most)
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Keep the tests of a file in one process, and in one those that compile the same kernels."""
     for item in items:
+        _settle_examples(item)
         group = "kernels" if item.path.stem in _KERNEL_TESTS else item.nodeid.partition("::")[0]
         item.add_marker(pytest.mark.xdist_group(group))
