@@ -4,6 +4,7 @@ A weight is a stored tensor that reaches a multiplying operand through data move
 dequantising. Its output channel, its zero point and its scales follow from the way.
 """
 
+from bitxcore.dumps.onnx_weights.bodies import bodies_of
 from bitxcore.dumps.onnx_weights.encoding import Encoding
 from bitxcore.dumps.onnx_weights.fixed import why_fixed
 from bitxcore.dumps.onnx_weights.following import attributes_of, follow_all, is_fake_quantiser, stored
@@ -35,6 +36,7 @@ __all__ = [
     "Stopped",
     "Use",
     "attributes_of",
+    "bodies_of",
     "einsum_terms",
     "evaluate",
     "follow_all",

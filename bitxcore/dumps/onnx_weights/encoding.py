@@ -10,12 +10,9 @@ import numpy as np
 import numpy.typing as npt
 
 from bitxcore.dumps.onnx_weights.operands import pack_codes, unpack
-from bitxcore.dumps.onnx_weights.scaling import as_integers, narrowest
+from bitxcore.dumps.onnx_weights.scaling import RANGES, as_integers, data_type, narrowest
 from bitxcore.dumps.onnx_weights.values import Array, Factor, Origin, Spread, evaluate, sources
 from bitxcore.errors import TensorError
-
-_BITS = {2: 8, 3: 8, 4: 16, 5: 16, 6: 32, 7: 64, 12: 32, 13: 64, 21: 4, 22: 4}
-"""Bits of integers by their number in ONNX."""
 
 MOST_BITS = 16
 """Widest integers that are pruned."""
@@ -60,10 +57,15 @@ class Encoding:
     @property
     def bits(self) -> int:
         """Bits of a stored number."""
-        packing, ends = self._part.packing, self._part.ends
-        if ends:
-            return (ends[1] - ends[0]).bit_length()
-        return packing.bits if packing else _BITS.get(self._part.constant.proto.data_type, 64)
+        if packing := self._part.packing:
+            return packing.bits
+        low, high = self._ends
+        return (high - low).bit_length()
+
+    @property
+    def _ends(self) -> tuple[int, int]:
+        """Lowest and highest number that is stored, or that the graph makes of floats."""
+        return self._part.ends or RANGES[data_type(self._part)]
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -122,16 +124,13 @@ class Encoding:
         """
         if self._part.ends:
             return self._floats(codes, before)
-        signed = np.issubdtype(before.dtype, np.signedinteger) or str(before.dtype).startswith("int")
-        low = -(1 << (self.bits - 1)) if signed and not self._part.packing else 0
-        high = low + (1 << self.bits) - 1
         if packing := self._part.packing:
             zero = self._packed_zero()
             ends = [unpack_of(before, zero, packing, value) for value in (0, 255)]
             inside = np.clip(codes, ends[0], ends[1])
             return pack_codes(inside, before, zero, packing=packing, filters=self._shape[0])
         numbers = codes.astype(np.int32) + self._zero_point()
-        return np.clip(numbers, low, high).astype(before.dtype)
+        return np.clip(numbers, *self._ends).astype(before.dtype)
 
     @property
     def size(self) -> int:

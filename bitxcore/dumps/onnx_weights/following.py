@@ -83,11 +83,9 @@ def attributes_of(node: Any, given: Attributes | None = None) -> dict[str, Any]:
         if a.ref_attr_name:
             if given and a.ref_attr_name in given:
                 found[a.name] = given[a.ref_attr_name]
-        elif a.type in (1, 2, 3, 6, 7):
-            found[a.name] = {1: a.f, 2: a.i, 3: a.s.decode("utf-8", "replace"), 6: a.floats, 7: a.ints}[
-                a.type
-            ]
-    return {name: list(v) if not isinstance(v, (int, float, str)) else v for name, v in found.items()}
+        elif a.type in _READ:
+            found[a.name] = _READ[a.type](a)
+    return found
 
 
 def follow(node: Any, values: Values, given: Attributes | None = None) -> dict[str, Derived | Stopped]:

@@ -25,7 +25,7 @@ from bitxcore.dumps.onnx_weights.values import (
 from bitxcore.errors import TensorError
 
 _FLOATS: dict[int, Any] = {1: np.float32, 10: np.float16, 11: np.float64, 16: ml_dtypes.bfloat16}
-_RANGES = {
+RANGES = {
     2: (0, 255),
     3: (-128, 127),
     4: (0, 65535),
@@ -39,7 +39,7 @@ _RANGES = {
 }
 """Ends of ONNX's integers."""
 
-INTEGERS = frozenset(_RANGES)
+INTEGERS = frozenset(RANGES)
 
 Operands = list[Derived | Stopped | None]
 
@@ -51,7 +51,7 @@ def cast(value: Derived, kind: int | None) -> Derived | None:
     if value.coded:
         if kind in _FLOATS:
             return replace(value, integer=False)
-        return value if value.integer and kind in _RANGES and _holds(kind, value) else None
+        return value if value.integer and kind in RANGES and _holds(kind, value) else None
     if kind not in _FLOATS:
         return None
     return replace(value, recipe=Move(partial(_cast, dtype=np.dtype(_FLOATS[kind])), (value.recipe,)))
@@ -60,10 +60,10 @@ def cast(value: Derived, kind: int | None) -> Derived | None:
 def _holds(kind: int, value: Derived) -> bool:
     """Whether a type of integers holds whatever a value can be."""
     for part in value.parts:
-        low, high = _RANGES.get(data_type(part), _RANGES[6])
+        low, high = RANGES.get(data_type(part), RANGES[6])
         if part.zero_point or part.unknown or value.quantiser:
             low, high = low - high, high - low
-        if low < _RANGES[kind][0] or high > _RANGES[kind][1]:
+        if low < RANGES[kind][0] or high > RANGES[kind][1]:
             return False
     return True
 
@@ -71,7 +71,9 @@ def _holds(kind: int, value: Derived) -> bool:
 def data_type(part: Origin) -> int:
     """Type of a stored tensor by its number in ONNX."""
     constant = part.constant
-    return constant.proto.data_type if constant.attribute_dtype is None else 0
+    if constant.attribute_dtype is not None:
+        return 7 if constant.attribute_dtype == "int64" else 1
+    return int(constant.proto.data_type)
 
 
 def _cast(x: Array, dtype: np.dtype[Any]) -> Array:
@@ -297,7 +299,7 @@ def quantized(attributes: Attributes, operands: Operands) -> Derived | None:
     kind = int(attributes.get("output_dtype", 0))
     if isinstance(zero, Derived):
         kind = kind or next(map(data_type, zero.parts), 0)
-    ends = _RANGES.get(kind or 2)
+    ends = RANGES.get(kind or 2)
     if not isinstance(scale, Derived) or isinstance(zero, Stopped) or ends is None:
         return value
     function = partial(_quantize, ends=ends, axis=how.axis, block=how.block)

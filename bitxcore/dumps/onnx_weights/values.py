@@ -20,7 +20,7 @@ MOST_MOVES = 200
 """Moves one after the other that are followed; recipes are worked off by recursion."""
 
 MOST_PARTS = 4096
-"""AsStored tensors that one value is put together from."""
+"""Stored tensors that one value is put together from."""
 
 MOST_GROWTH = 4
 """How many times its stored tensors' size a value may have: attention heads share weights, bombs do more."""
@@ -342,8 +342,8 @@ class Stopped:
 
 # -- small values, whose numbers are known at once ------------------------------------------------
 
-_SMALL = frozenset({1, 2, 3, 4, 5, 6, 7, 10, 11, 21, 22})
-"""Types of arguments and zero points."""
+_SMALL = frozenset({1, 2, 3, 4, 5, 6, 7, 9, 10, 11, 21, 22})
+"""Types of arguments, zero points and conditions."""
 
 
 def numbers(value: Derived | Stopped | None) -> Array | None:

@@ -3,21 +3,14 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
-from functools import cache
-from importlib import import_module
-from importlib.metadata import entry_points
 from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
 
-from bitxcore.errors import OptionError
+from hwmodel.evaluation.found_by_name import FoundByName
 
-GROUP = "bitx.metrics"
-"""Entry points of other packages: the name, and ``module:Class``."""
-
-METRICS: Mapping[str, str] = {
+METRICS = {
     "top1": "hwmodel.evaluation.metrics.classification:Top1",
     "top5": "hwmodel.evaluation.metrics.classification:Top5",
     "agreement": "hwmodel.evaluation.metrics.agreement:Agreement",
@@ -30,6 +23,8 @@ METRICS: Mapping[str, str] = {
     "map": "hwmodel.evaluation.metrics.detection:MeanAveragePrecision",
 }
 """Metrics of this package, by name."""
+
+_FOUND = FoundByName("metric", "bitx.metrics", METRICS)
 
 Array = npt.NDArray[Any]
 
@@ -98,14 +93,9 @@ class Ratio(Metric):
         return scores
 
 
-@cache
-def _of_other_packages() -> dict[str, str]:
-    return {point.name: point.value for point in entry_points(group=GROUP)}
-
-
 def metric_names() -> list[str]:
     """Names of all metrics, sorted."""
-    return sorted({*METRICS, *_of_other_packages()})
+    return _FOUND.names()
 
 
 def metric(name: str) -> Metric:
@@ -126,9 +116,5 @@ def metric(name: str) -> Metric:
     >>> metric("top1").against
     'labels'
     """
-    place = METRICS.get(name) or _of_other_packages().get(name)
-    if place is None:
-        raise OptionError(f"metric must be one of {', '.join(metric_names())}, got {name!r}", value=name)
-    module, _, cls = place.partition(":")
-    made: Metric = getattr(import_module(module), cls)()
+    made: Metric = _FOUND.find(name)()
     return made

@@ -5,26 +5,22 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from functools import cache
-from importlib import import_module
-from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
 
-from bitxcore.errors import OptionError
+from hwmodel.evaluation.found_by_name import FoundByName
 
-GROUP = "bitx.tasks"
-"""Entry points of other packages: the name, and ``module:Class``."""
-
-TASKS: Mapping[str, str] = {
+TASKS = {
     "crops": "hwmodel.evaluation.tasks.crops:Crops",
     "digits": "hwmodel.evaluation.tasks.digits:Digits",
     "ocr": "hwmodel.evaluation.tasks.ocr:Ocr",
 }
 """Tasks of this package, by name."""
+
+_FOUND = FoundByName("task", "bitx.tasks", TASKS)
 
 Array = npt.NDArray[Any]
 
@@ -84,14 +80,9 @@ class Task(ABC):
         return outputs[0]
 
 
-@cache
-def _of_other_packages() -> dict[str, str]:
-    return {point.name: point.value for point in entry_points(group=GROUP)}
-
-
 def task_names() -> list[str]:
     """Names of all tasks, sorted."""
-    return sorted({*TASKS, *_of_other_packages()})
+    return _FOUND.names()
 
 
 def task_class(name: str) -> type[Task]:
@@ -102,11 +93,7 @@ def task_class(name: str) -> type[Task]:
     OptionError
         If there is none of that name.
     """
-    place = TASKS.get(name) or _of_other_packages().get(name)
-    if place is None:
-        raise OptionError(f"task must be one of {', '.join(task_names())}, got {name!r}", value=name)
-    module, _, cls = place.partition(":")
-    found: type[Task] = getattr(import_module(module), cls)
+    found: type[Task] = _FOUND.find(name)
     return found
 
 

@@ -5,17 +5,21 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from bitxcore.dumps.onnx_weights import bodies_of as bodies
+
+__all__ = [
+    "BRANCHES",
+    "LOOP",
+    "SCAN",
+    "bodies",
+    "captured",
+    "defined",
+    "kept_outputs",
+    "live_nodes",
+    "reads",
+]
+
 LOOP, SCAN, BRANCHES = "Loop", "Scan", "If"
-
-
-def bodies(node: Any) -> list[tuple[str, Any]]:
-    """Graphs that a node holds, each with its attribute's name."""
-    found = []
-    for attribute in node.attribute:
-        if attribute.HasField("g"):
-            found.append((attribute.name, attribute.g))
-        found += [(f"{attribute.name}.{i}", graph) for i, graph in enumerate(attribute.graphs)]
-    return found
 
 
 def defined(graph: Any) -> set[str]:

