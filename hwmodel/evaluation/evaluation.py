@@ -4,25 +4,23 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 from typing import Any
 from zlib import crc32
 
 from bitxcore.batch import Selection
-from bitxcore.dumps import open_dump
 from bitxcore.errors import OptionError, error_context
-from bitxcore.files import scratch_folder
 from bitxcore.journal import Journal, check_journal_place, journal_beside
 from hwmodel.evaluation.evaluated import Evaluation, Point, point_units, write_evaluation
 from hwmodel.evaluation.intervals import RESAMPLES, estimate
-from hwmodel.evaluation.machine_gain import MachineGains
 from hwmodel.evaluation.metrics import Metric, metric
 from hwmodel.evaluation.model_runs import Run, run
-from hwmodel.evaluation.settings import Setting, settled, write_pruned
+from hwmodel.evaluation.pruned_models import Changes
+from hwmodel.evaluation.settings import Setting
+from hwmodel.evaluation.subjects import SettingGains
+from hwmodel.evaluation.subjects.onnx_files import OnnxFiles
 from hwmodel.evaluation.tasks import Task
 
 Progress = Callable[[int, int, str], None]
@@ -90,24 +88,24 @@ def evaluate(
     """
     names = tuple(dict.fromkeys(metrics)) or task.metrics
     scorers = [metric(name) for name in names]
-    selection = selection or Selection()
-    with open_dump(task.model) as dump:
-        wanted = list(dict.fromkeys([Setting(), *(settled(s, dump, selection) for s in settings)]))
-        identity, read = dump.sha256(), (*dump.files(), *task.files)
+    subject = OnnxFiles(task.models, task.joined, selection or Selection())
+    wanted = list(dict.fromkeys([Setting(), *(subject.settled(setting) for setting in settings)]))
+    read = (*subject.files, *task.files)
     check_journal_place(store, read)
     if progress:
         progress(0, len(wanted), wanted[0].label)
-    scoring = _Scoring(task, scorers, run(task, task.model, quick=quick), seed, resamples)
-    machine = MachineGains(task.model, scoring.before.shapes, selection)
+    with subject.pruned(Setting()) as (runner, _):
+        scoring = _Scoring(task, scorers, run(task, runner, quick=quick), seed, resamples)
+    machine = subject.gains(len(scoring.before.outputs))
     defined = {
         "versions": _versions(),
-        "model": identity,
+        "model": subject.identity,
         "samples": scoring.before.digest,
         "quick": quick,
         "metrics": list(names),
         "seed": seed,
         "resamples": resamples,
-        "selection": asdict(selection),
+        "selection": asdict(selection or Selection()),
     }
     units = point_units(names)
     with journal_beside(
@@ -122,8 +120,8 @@ def evaluate(
             if setting in done:
                 resumed += 1
             else:
-                with _pruned(task.model, setting, selection) as (model, changes):
-                    found = run(task, model, quick=quick)
+                with subject.pruned(setting) as (runner, changes):
+                    found = run(task, runner, quick=quick)
                 done[setting] = scoring.point(found, setting, machine, changes)
                 if journal is not None:
                     row = done[setting].columns()
@@ -133,7 +131,7 @@ def evaluate(
             progress(len(wanted), len(wanted), "")
         result = Evaluation(task.title, names, {m.name: m.against for m in scorers}, points, resumed)
         if store is not None:
-            write_evaluation(store, result, [task.model, *task.files], {**defined, **(parameters or {})})
+            write_evaluation(store, result, [*task.models, *task.files], {**defined, **(parameters or {})})
         if journal is not None:
             journal.remove()
     return result
@@ -147,19 +145,24 @@ class _Scoring:
         self._task, self._scorers, self._seed, self._resamples = task, scorers, seed, resamples
         self._records = {scorer.name: self._scored(scorer, before) for scorer in scorers}
 
-    def unpruned(self, machine: MachineGains) -> Point:
-        return self.point(self.before, Setting(), machine, {})
+    def unpruned(self, machine: SettingGains) -> Point:
+        return self.point(self.before, Setting(), machine, None)
 
-    def point(
-        self, found: Run, setting: Setting, machine: MachineGains, changes: Mapping[str, float | None]
-    ) -> Point:
+    def point(self, found: Run, setting: Setting, machine: SettingGains, changes: Changes | None) -> Point:
         scores = {}
         for scorer in self._scorers:
             records = self._scored(scorer, found)
             scores[scorer.name] = estimate(
                 scorer, records, self._records[scorer.name], seed=self._seed, resamples=self._resamples
             )
-        return Point(setting, scores, len(found.outputs), machine=machine.gain(setting), **changes)
+        return Point(
+            setting,
+            scores,
+            len(found.outputs),
+            changes.relative_error if changes else None,
+            changes.kept_rows_mean if changes else None,
+            machine.gain(setting),
+        )
 
     def _scored(self, scorer: Metric, found: Run) -> Any:
         with error_context(path=self._task.model, part=f"metric {scorer.name}"):
@@ -174,16 +177,6 @@ class _Scoring:
                 hint="give labels, or a metric against the unpruned model: agreement, cosine",
             )
         return found.labels
-
-
-@contextmanager
-def _pruned(
-    model: Path, setting: Setting, selection: Selection
-) -> Iterator[tuple[Path, dict[str, float | None]]]:
-    """Give the model to run, written as `bitx prune` writes it."""
-    with scratch_folder() as folder, open_dump(model) as dump:
-        out = folder / model.name
-        yield out, write_pruned(dump, out, setting, selection)
 
 
 # -- going on ----------------------------------------------------------------------------------

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,8 @@ from hwmodel.evaluation.settings import Setting
 from hwmodel.networks.loading import load_network
 from hwmodel.networks.network import Network
 from hwmodel.simulation.run import simulate_network
+
+_CYCLES = ("cycles", "unpruned_cycles", "work_cycles", "unpruned_work_cycles")
 
 
 @dataclass(frozen=True)
@@ -41,6 +43,17 @@ class MachineGain:
     work_cycles: int | None = None
     unpruned_work_cycles: int | None = None
     reason: str | None = None
+
+    @staticmethod
+    def of_runs(parts: Sequence[tuple[MachineGain, float]]) -> MachineGain:
+        """Add up several models, each with its runs per sample; without cycles if one has none."""
+        for part, _ in parts:
+            if part.reason is not None:
+                return part
+        totals: dict[str, Any] = {
+            name: round(sum(runs * (getattr(part, name) or 0) for part, runs in parts)) for name in _CYCLES
+        }
+        return MachineGain(**totals)
 
     @property
     def speedup_over_unpruned(self) -> float | None:
@@ -103,9 +116,7 @@ class MachineGains:
             weights = {name: _cast(t, setting.format) if name in pruned else t for name, t in dump.items()}
         result = simulate_network(machine, network, dump=weights)
         tensors = {entry.layer.name: entry.tensors for entry in network.layers}
-        totals: dict[str, Any] = dict.fromkeys(
-            ("cycles", "unpruned_cycles", "work_cycles", "unpruned_work_cycles"), 0
-        )
+        totals: dict[str, Any] = dict.fromkeys(_CYCLES, 0)
         rows = [row for row in result.layers if row.applicable]
         if not rows:
             reasons = sorted({row.reason or "" for row in result.layers})

@@ -1,18 +1,18 @@
-"""Running a model over samples."""
+"""Running a model over a task's samples."""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from bitxcore.errors import DumpError, MissingExtraError, TensorError
-from hwmodel.evaluation.tasks import Task
+from bitxcore.errors import TensorError
+from hwmodel.evaluation.runners import Runner
+from hwmodel.evaluation.tasks import Samples, Task
 
 Array = npt.NDArray[Any]
 
@@ -26,22 +26,19 @@ class Run:
     outputs : ndarray, shape (samples, ...)
         What is scored.
     labels : ndarray or None, shape (samples, ...)
-    shapes : dict of str to tuple of int
-        By input: the shape of one sample.
     digest : str
         SHA-256 of all inputs and labels.
     """
 
     outputs: Array
     labels: Array | None
-    shapes: dict[str, tuple[int, ...]]
     digest: str
 
 
 def run(
-    task: Task, model: Path, *, quick: bool = False, progress: Callable[[int], None] | None = None
+    task: Task, runner: Runner, *, quick: bool = False, progress: Callable[[int], None] | None = None
 ) -> Run:
-    """Run a model over a task's samples with ONNX Runtime.
+    """Run a model over a task's samples.
 
     A model of a fixed batch gets so many samples at a time; the last ones are repeated to fill it up, and
     what it gives for these is dropped.
@@ -49,8 +46,8 @@ def run(
     Parameters
     ----------
     task : Task
-    model : pathlib.Path
-        The task's own, or a pruned one.
+    runner : Runner
+        The task's own model, or a pruned one.
     quick : bool
     progress : callable, optional
         Called with the number of samples that are done.
@@ -58,30 +55,21 @@ def run(
     Raises
     ------
     DumpError
-        If the model can't be loaded or does not take the samples.
+        If the model does not take the samples.
     TensorError
         If an output is NaN or Inf, or what is scored is not one entry per sample.
-    MissingExtraError
-        If onnxruntime is missing.
     """
-    session = _session(model)
-    batch = {item.name: item.shape[0] if item.shape else None for item in session.get_inputs()}
     outputs: list[Array] = []
     labels: list[Array] = []
-    shapes: dict[str, tuple[int, ...]] = {}
     digest = hashlib.sha256()
     done = 0
     for some in task.samples(quick):
-        shapes = shapes or {name: array.shape[1:] for name, array in some.feeds.items()}
-        for name, array in (*some.feeds.items(), ("labels", some.labels)):
-            if array is not None:
-                digest.update(f"{name} {array.dtype} {array.shape} ".encode())
-                digest.update(array.tobytes() if array.dtype.kind != "O" else repr(array.tolist()).encode())
-        fixed = next((n for name in some.feeds if isinstance(n := batch.get(name), int)), some.count)
-        for start in range(0, some.count, fixed):
-            part = {name: array[start : start + fixed] for name, array in some.feeds.items()}
+        _add_up(some, digest)
+        at_once = runner.batch or some.count
+        for start in range(0, some.count, at_once):
+            part = {name: array[start : start + at_once] for name, array in some.feeds.items()}
             count = len(next(iter(part.values())))
-            given = task.scored(_given(session, task, _filled(part, fixed)))[:count]
+            given = task.scored(runner(_filled(part, at_once)))[:count]
             if len(given) != count:
                 raise TensorError(
                     f"scores need one entry per sample along the first axis; {count} samples gave"
@@ -100,36 +88,14 @@ def run(
             progress(done)
     if not outputs:
         raise TensorError("there are no samples", path=task.model)
-    return Run(
-        np.concatenate(outputs), np.concatenate(labels) if labels else None, shapes, digest.hexdigest()
-    )
+    return Run(np.concatenate(outputs), np.concatenate(labels) if labels else None, digest.hexdigest())
 
 
-def _session(model: Path) -> Any:
-    try:
-        import onnxruntime
-    except ImportError as error:
-        raise MissingExtraError("onnxruntime", "onnx") from error
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 4
-    try:
-        return onnxruntime.InferenceSession(str(model), options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # ONNX Runtime's errors share no base but Exception.
-        raise DumpError(f"can't be run: {_one_line(error)}", path=model) from error
-
-
-def _given(session: Any, task: Task, feeds: dict[str, Array]) -> list[Array]:
-    try:
-        found: list[Array] = session.run(None, feeds)
-    except Exception as error:
-        given = ", ".join(f"{name} {array.dtype} {array.shape}" for name, array in feeds.items())
-        wanted = ", ".join(f"{item.name} {item.type} {item.shape}" for item in session.get_inputs())
-        raise DumpError(
-            f"does not take the samples: these are {given}; it takes {wanted}: {_one_line(error)}",
-            path=task.model,
-            hint="give arrays with the names, dtypes and sizes of its inputs",
-        ) from error
-    return found
+def _add_up(some: Samples, digest: Any) -> None:
+    for name, array in (*some.feeds.items(), ("labels", some.labels)):
+        if array is not None:
+            digest.update(f"{name} {array.dtype} {array.shape} ".encode())
+            digest.update(array.tobytes() if array.dtype.kind != "O" else repr(array.tolist()).encode())
 
 
 def _filled(feeds: dict[str, Array], count: int) -> dict[str, Array]:
@@ -138,7 +104,3 @@ def _filled(feeds: dict[str, Array], count: int) -> dict[str, Array]:
     if not short:
         return feeds
     return {name: np.concatenate([x, np.repeat(x[-1:], short, axis=0)]) for name, x in feeds.items()}
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())[:200]

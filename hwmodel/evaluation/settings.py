@@ -3,17 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, fields, replace
-from pathlib import Path
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-
-import bitxcore as bx
-from bitxcore.batch import Selection, prune_dump, prune_totals
-from bitxcore.batch.selection import channel_first
-from bitxcore.dumps import Dump, Tensor, save
-from bitxcore.errors import OptionError, TensorError, error_context
+from bitxcore.batch import Selection
+from bitxcore.dumps import Dump, Tensor
+from bitxcore.errors import OptionError
 from bitxcore.formats import FLOATS, number_format
 
 COLUMNS = {
@@ -141,92 +135,3 @@ def settled(setting: Setting, dump: Dump, selection: Selection) -> Setting:
     if used is not None and setting.window == used.default_window:
         setting = replace(setting, window=None)
     return setting
-
-
-def write_pruned(dump: Dump, out: Path, setting: Setting, selection: Selection) -> dict[str, float | None]:
-    """Write the model with pruned weights, as `bitx prune` does.
-
-    Parameters
-    ----------
-    dump : Dump
-    out : pathlib.Path
-    setting : Setting
-    selection : Selection
-        Which tensors are weights.
-
-    Returns
-    -------
-    dict
-        ``relative_error`` of all pruned weights together, rounding to a format included, and
-        ``kept_rows_mean`` per group, None where no rows are pruned.
-    """
-    options: dict[str, Any] = {
-        "rows": setting.rows,
-        "group": setting.group,
-        "grouping": setting.grouping,
-        "window": setting.window,
-        "criterion": setting.criterion,
-        "rounding": setting.rounding,
-    }
-    tensors = setting.chosen(dump, selection)
-    if setting.rows is not None and setting.format not in FLOATS:
-        totals = prune_totals(prune_dump(dump, out, tensors, format=setting.format, **options))
-        return {name: totals[name] for name in ("relative_error", "kept_rows_mean")}
-    rounding = _Rounding({tensor.name for tensor in tensors}, setting, options)
-    save(dump, out, rounding)
-    return rounding.totals
-
-
-class _Rounding:
-    """Rounds tensors to the setting's format, and prunes them in that, if rows are given."""
-
-    def __init__(self, chosen: set[str], setting: Setting, options: dict[str, Any]) -> None:
-        self._chosen, self._setting, self._options = chosen, setting, options
-        self._squares = np.zeros(2)  # of the differences, of the values
-        self._rows = np.zeros(2)  # kept ones of all groups, groups
-
-    def __call__(self, tensor: Tensor) -> npt.NDArray[Any] | None:
-        if tensor.name not in self._chosen:
-            return None
-        if tensor.dtype.newbyteorder("=") not in {form.dtype for form in FLOATS.values()}:
-            if self._setting.format in FLOATS:
-                raise TensorError(
-                    f"is {tensor.dtype}: a float format is for floats; leave it out, or take format own",
-                    tensor=tensor.name,
-                )
-            return None  # integers stay as they are, as in fixed point that rows are pruned in
-        values = tensor.read()
-        with error_context(tensor=tensor.name):
-            rounded = self._rounded(tensor, values)
-        wide = values.astype(np.float64)
-        self._squares += [np.square(rounded - wide).sum(), np.square(wide).sum()]
-        return rounded
-
-    def _rounded(self, tensor: Tensor, values: npt.NDArray[Any]) -> npt.NDArray[Any]:
-        form = self._setting.format
-        assert form is not None
-        if form not in FLOATS:
-            return bx.quantize(values, int(form.removeprefix("fixed"))).dequantize(tensor.dtype)
-        with np.errstate(over="ignore"):
-            narrow = values.astype(bx.number_format(form).dtype)
-        if not np.isfinite(narrow.astype(np.float64)).all():
-            raise OptionError(
-                f"weights are beyond what {form} holds; leave the tensor out, or choose another format",
-                value=form,
-            )
-        if self._setting.rows is not None:
-            layout = channel_first(tensor)
-            pruned = bx.prune(layout.turn(narrow), **self._options)
-            self._rows += [pruned.kept_rows.sum(dtype=np.int64), pruned.kept_rows.size]
-            narrow = layout.restore(pruned.values)
-        return narrow.astype(tensor.dtype)
-
-    @property
-    def totals(self) -> dict[str, float | None]:
-        """See `write_pruned`."""
-        errors, values = self._squares
-        kept, groups = self._rows
-        return {
-            "relative_error": float(np.sqrt(errors / values)) if values else 0.0,
-            "kept_rows_mean": float(kept / groups) if groups else None,
-        }

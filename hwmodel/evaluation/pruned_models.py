@@ -1,0 +1,137 @@
+"""Models with pruned weights, written as `bitx prune` writes them, and how far their weights moved."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import fsum, sqrt
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+import bitxcore as bx
+from bitxcore.batch import PrunedTensor, Selection, prune_dump
+from bitxcore.batch.selection import channel_first
+from bitxcore.dumps import Dump, Tensor, save
+from bitxcore.errors import OptionError, TensorError, error_context
+from bitxcore.formats import FLOATS
+from hwmodel.evaluation.settings import Setting
+
+
+@dataclass(frozen=True)
+class Changes:
+    """What pruning did to weights; of several models, `+` adds them up.
+
+    Parameters
+    ----------
+    error_square, value_square : float
+        Sums of the squared differences, rounding to a format included, and of the squared weights.
+    kept_rows, groups : int
+    """
+
+    error_square: float = 0.0
+    value_square: float = 0.0
+    kept_rows: int = 0
+    groups: int = 0
+
+    @staticmethod
+    def of(rows: list[PrunedTensor]) -> Changes:
+        """Add up the tensors of a dump."""
+        return Changes(
+            fsum((row.relative_error * row.norm) ** 2 for row in rows),
+            fsum(row.norm**2 for row in rows),
+            sum(count * n for row in rows for count, n in enumerate(row.kept_rows_histogram)),
+            sum(row.groups for row in rows),
+        )
+
+    def __add__(self, other: Changes) -> Changes:
+        return Changes(
+            self.error_square + other.error_square,
+            self.value_square + other.value_square,
+            self.kept_rows + other.kept_rows,
+            self.groups + other.groups,
+        )
+
+    @property
+    def relative_error(self) -> float:
+        """Euclidean norm of the differences over that of the weights; 0 if nothing was pruned."""
+        return sqrt(self.error_square / self.value_square) if self.value_square else 0.0
+
+    @property
+    def kept_rows_mean(self) -> float | None:
+        """Per group; None where no rows were pruned."""
+        return self.kept_rows / self.groups if self.groups else None
+
+
+def write_pruned(dump: Dump, out: Path, setting: Setting, selection: Selection) -> Changes:
+    """Write the model with pruned weights, as `bitx prune` does.
+
+    Parameters
+    ----------
+    dump : Dump
+    out : pathlib.Path
+    setting : Setting
+    selection : Selection
+        Which tensors are weights.
+    """
+    options: dict[str, Any] = {
+        "rows": setting.rows,
+        "group": setting.group,
+        "grouping": setting.grouping,
+        "window": setting.window,
+        "criterion": setting.criterion,
+        "rounding": setting.rounding,
+    }
+    tensors = setting.chosen(dump, selection)
+    if setting.rows is not None and setting.format not in FLOATS:
+        return Changes.of(prune_dump(dump, out, tensors, format=setting.format, **options))
+    rounding = _Rounding({tensor.name for tensor in tensors}, setting, options)
+    save(dump, out, rounding)
+    return rounding.changes
+
+
+class _Rounding:
+    """Rounds tensors to the setting's format, and prunes them in that, if rows are given."""
+
+    def __init__(self, chosen: set[str], setting: Setting, options: dict[str, Any]) -> None:
+        self._chosen, self._setting, self._options = chosen, setting, options
+        self.changes = Changes()
+
+    def __call__(self, tensor: Tensor) -> npt.NDArray[Any] | None:
+        if tensor.name not in self._chosen:
+            return None
+        if tensor.dtype.newbyteorder("=") not in {form.dtype for form in FLOATS.values()}:
+            if self._setting.format in FLOATS:
+                raise TensorError(
+                    f"is {tensor.dtype}: a float format is for floats; leave it out, or take format own",
+                    tensor=tensor.name,
+                )
+            return None  # integers stay as they are, as in fixed point that rows are pruned in
+        values = tensor.read()
+        with error_context(tensor=tensor.name):
+            rounded = self._rounded(tensor, values)
+        wide = values.astype(np.float64)
+        self.changes += Changes(float(np.square(rounded - wide).sum()), float(np.square(wide).sum()))
+        return rounded
+
+    def _rounded(self, tensor: Tensor, values: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        form = self._setting.format
+        assert form is not None
+        if form not in FLOATS:
+            return bx.quantize(values, int(form.removeprefix("fixed"))).dequantize(tensor.dtype)
+        with np.errstate(over="ignore"):
+            narrow = values.astype(bx.number_format(form).dtype)
+        if not np.isfinite(narrow.astype(np.float64)).all():
+            raise OptionError(
+                f"weights are beyond what {form} holds; leave the tensor out, or choose another format",
+                value=form,
+            )
+        if self._setting.rows is not None:
+            layout = channel_first(tensor)
+            pruned = bx.prune(layout.turn(narrow), **self._options)
+            self.changes += Changes(
+                kept_rows=int(pruned.kept_rows.sum(dtype=np.int64)), groups=pruned.kept_rows.size
+            )
+            narrow = layout.restore(pruned.values)
+        return narrow.astype(tensor.dtype)

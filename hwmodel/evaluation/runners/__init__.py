@@ -1,0 +1,6 @@
+"""What runs a model on samples."""
+
+from hwmodel.evaluation.runners.onnx_runner import OnnxRunner
+from hwmodel.evaluation.runners.runner import Runner
+
+__all__ = ["OnnxRunner", "Runner"]

@@ -1,0 +1,95 @@
+"""ONNX files: pruned copies of them are written and run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from hashlib import sha256
+from pathlib import Path
+
+from bitxcore.batch import Selection
+from bitxcore.dumps import open_dump
+from bitxcore.files import scratch_folder
+from hwmodel.evaluation.machine_gain import MachineGain, MachineGains
+from hwmodel.evaluation.pruned_models import Changes, write_pruned
+from hwmodel.evaluation.runners import OnnxRunner, Runner
+from hwmodel.evaluation.settings import Setting, settled
+from hwmodel.evaluation.subjects.subject import Subject
+
+
+class OnnxFiles(Subject):
+    """One model of ONNX or several, which are pruned alike.
+
+    Parameters
+    ----------
+    models : sequence of pathlib.Path
+    joined : callable
+        Makes one runner of the models' runners.
+    selection : Selection
+        Which tensors are weights.
+    """
+
+    def __init__(
+        self,
+        models: Sequence[Path],
+        joined: Callable[[Sequence[Runner]], Runner],
+        selection: Selection,
+    ) -> None:
+        self._models, self._joined, self._selection = tuple(models), joined, selection
+        self._unpruned: list[OnnxRunner] = []
+        self.files = ()
+        digests = []
+        for model in self._models:
+            with open_dump(model) as dump:
+                self.files += tuple(dump.files())
+                digests.append(dump.sha256())
+        self._identity = digests[0] if len(digests) == 1 else sha256("".join(digests).encode()).hexdigest()
+
+    @property
+    def identity(self) -> str:
+        """Of the file; of several, of their sums."""
+        return self._identity
+
+    def settled(self, setting: Setting) -> Setting:
+        """Leave out what has no effect on any of the models."""
+        found = []
+        for model in self._models:
+            with open_dump(model) as dump:
+                found.append(settled(setting, dump, self._selection))
+        return found[0] if len(set(found)) == 1 else setting
+
+    @contextmanager
+    def pruned(self, setting: Setting) -> Iterator[tuple[Runner, Changes | None]]:
+        """Write the models as `bitx prune` does, and open them."""
+        if setting.is_unpruned:
+            self._unpruned = [OnnxRunner(model) for model in self._models]
+            yield self._joined(self._unpruned), None
+            return
+        with ExitStack() as stack:
+            changes, runners = Changes(), []
+            for model in self._models:
+                folder = stack.enter_context(scratch_folder())
+                dump = stack.enter_context(open_dump(model))
+                changes += write_pruned(dump, folder / model.name, setting, self._selection)
+                runners.append(OnnxRunner(folder / model.name, named=model))
+            yield self._joined(runners), changes
+
+    def gains(self, samples: int) -> OnnxGains:
+        """Simulate each model as often as it was run per sample."""
+        return OnnxGains(
+            [
+                (MachineGains(model, runner.shapes, self._selection), runner.runs / samples)
+                for model, runner in zip(self._models, self._unpruned, strict=True)
+            ]
+        )
+
+
+class OnnxGains:
+    """Gains of one model or several, each with its runs per sample."""
+
+    def __init__(self, parts: list[tuple[MachineGains, float]]) -> None:
+        self._parts = parts
+
+    def gain(self, setting: Setting) -> MachineGain:
+        """Add up the models' cycles; without those of one, there are none, and its reason."""
+        return MachineGain.of_runs([(part.gain(setting), runs) for part, runs in self._parts])
