@@ -20,7 +20,7 @@ from bitxcore.checks import checked_integer, shown
 from bitxcore.criteria import Criterion, least_ones
 from bitxcore.errors import BitxError, OptionError, TensorError
 from bitxcore.formats import NumberFormat, format_of
-from bitxcore.groups import GroupGrid, Grouping, grid
+from bitxcore.groups import MAX_GROUP, GroupGrid, Grouping, grid
 from bitxcore.jit import CHUNK_BYTES, parallel, share
 
 FAST_GROUPS = (1, 4, 8, 16, 32, 64)
@@ -80,6 +80,7 @@ class Cut:
         format: str | NumberFormat | None,  # noqa: A002
         grouping: Grouping,
         shape: tuple[int, ...],
+        most: int = MAX_GROUP,
     ) -> Cut:
         """Fill in what is not given for arrays of `dtype` and `shape`.
 
@@ -88,11 +89,14 @@ class Cut:
         TensorError
             If the dtype has no number format, or does not store the named one, or the shape has no groups.
         OptionError
-            If the format or the grouping is not known, or window or group is not an integer from 1 to 64.
+            If the format or the grouping is not known, window is not an integer from 1 to 64, or group
+            is none from 1 to `most`.
         """
         fmt = format_of(dtype, format)
         rows = fmt.default_window if window is None else checked_integer(MAX_WINDOW, "window", window)
-        return Cut(format=fmt, group=grid(shape, group, grouping).group, window=rows, grouping=grouping)
+        return Cut(
+            format=fmt, group=grid(shape, group, grouping, most=most).group, window=rows, grouping=grouping
+        )
 
     @property
     def cut(self) -> dict[str, Any]:

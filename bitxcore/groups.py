@@ -15,6 +15,9 @@ from bitxcore.errors import OptionError, TensorError
 Grouping = Literal["flat", "channel", "kernel"]
 GROUPINGS: tuple[Grouping, ...] = ("flat", "channel", "kernel")
 MAX_GROUP = 64
+"""Weights of a group that kernels and machines take."""
+MAX_WIDE_GROUP = 4096
+"""Weights of a group that `bitxcore.prune` takes, for studies of accuracy."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +123,9 @@ class GroupGrid:
         return self.blocks * self.stride * self.parts
 
 
-def grid(shape: tuple[int, ...], group: int | None, grouping: Grouping = "flat") -> GroupGrid:
+def grid(
+    shape: tuple[int, ...], group: int | None, grouping: Grouping = "flat", *, most: int = MAX_GROUP
+) -> GroupGrid:
     """Cut a tensor of `shape` (output channel first) into groups.
 
     Parameters
@@ -128,12 +133,13 @@ def grid(shape: tuple[int, ...], group: int | None, grouping: Grouping = "flat")
     shape : tuple of int
         At least 1-D, no zero dimension. A 1-D tensor is one filter.
     group : int or None
-        Weights per group, 1 to 64. None: whole kernels, with ``grouping="kernel"`` only.
+        Weights per group, 1 to `most`. None: whole kernels, with ``grouping="kernel"`` only.
     grouping : {"flat", "channel", "kernel"}
         ``"flat"``: consecutive weights of a filter in C order. ``"channel"``: consecutive input
         channels at one kernel position; group index is ``position * blocks + channel_block``.
         ``"kernel"``: the weights of one filter and one input channel, cut into pieces of at most `group`;
         group index is ``channel * blocks + piece``. A weight of a matrix is a kernel of its own.
+    most : int
 
     Raises
     ------
@@ -158,8 +164,8 @@ def grid(shape: tuple[int, ...], group: int | None, grouping: Grouping = "flat")
     check_one_of(GROUPINGS, "grouping", grouping)
     filters, rest = (1, shape) if len(shape) == 1 else (shape[0], shape[1:])
     if group is None:
-        group = _whole_kernel(rest, grouping)
-    group = checked_integer(MAX_GROUP, "group", group)
+        group = _whole_kernel(rest, grouping, most)
+    group = checked_integer(most, "group", group)
     if grouping == "kernel":
         return GroupGrid(filters, group, prod(rest[1:]), 1, rest[0])
     if grouping == "flat":
@@ -167,11 +173,11 @@ def grid(shape: tuple[int, ...], group: int | None, grouping: Grouping = "flat")
     return GroupGrid(filters, group, rest[0], prod(rest[1:]))
 
 
-def _whole_kernel(rest: tuple[int, ...], grouping: Grouping) -> int:
+def _whole_kernel(rest: tuple[int, ...], grouping: Grouping, most: int) -> int:
     """Weights of a kernel of a tensor whose filters have the shape `rest`."""
     if grouping != "kernel":
         raise OptionError("group=None stands for whole kernels, and needs grouping='kernel'")
     size = prod(rest[1:])
-    if size > MAX_GROUP:
-        raise TensorError(f"kernels of {size} weights are more than a group of {MAX_GROUP}: give group")
+    if size > most:
+        raise TensorError(f"kernels of {size} weights are more than a group of {most}: give group")
     return size

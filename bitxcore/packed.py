@@ -13,6 +13,7 @@ import numpy as np
 
 from bitxcore.engine import Array, Cut, Engine, buffer, codes_of
 from bitxcore.errors import TensorError
+from bitxcore.groups import MAX_GROUP
 from bitxcore.pruning import Pruned, check_out
 from bitxcore.showing import record_repr
 
@@ -112,7 +113,7 @@ def pack(p: Pruned) -> Packed:
     Raises
     ------
     TensorError
-        If groups were left untouched for a NaN or Inf.
+        If groups were left untouched for a NaN or Inf, or have more than 64 weights.
 
     Examples
     --------
@@ -126,6 +127,8 @@ def pack(p: Pruned) -> Packed:
     """
     if p.nonfinite_groups:
         raise TensorError(f"{p.nonfinite_groups} groups hold a NaN or Inf: they have no packed form")
+    if p.group > MAX_GROUP:
+        raise TensorError(f"groups of {p.group} weights have no packed form; {MAX_GROUP} is the most")
     from bitxcore.kernels.packing import pack_kernel
 
     stored = np.ascontiguousarray(p.values if p.codes is None else p.codes, dtype=p.format.dtype)

@@ -21,12 +21,13 @@ from bitxcore.engine import (
     locate_nonfinite,
     mask_dtype,
 )
-from bitxcore.errors import TensorError
+from bitxcore.errors import OptionError, TensorError
 from bitxcore.formats import NumberFormat, fixed_width
-from bitxcore.groups import Grouping
+from bitxcore.groups import MAX_GROUP, MAX_WIDE_GROUP, Grouping
 from bitxcore.quantization import quantize
 from bitxcore.showing import record_repr
 from bitxcore.summary import Statistics, Sums, add_up_vectors, assemble
+from bitxcore.wide_groups import prune_wide
 
 Nonfinite = Literal["raise", "keep"]
 
@@ -112,7 +113,8 @@ def prune(
         Rows to keep per group; the most rows, with a criterion that chooses their number. None: no cap, for
         these criteria only. The default is the paper's BitX-wild (`PRESETS`).
     group : int or None
-        Weights per group, 1 to 64. None: whole kernels, with ``grouping="kernel"``.
+        Weights per group, 1 to 64, and to 4096 by number of rows; these are slower, and no machine takes
+        them. None: whole kernels, with ``grouping="kernel"``.
     window : int, optional
         Rows of the alignment window, 1 to 64 (default: 32 for float32, p + 8 for the other
         floats, p for integers).
@@ -173,14 +175,27 @@ def prune(
     fixed = quantize(source, width) if (width := fixed_width(format)) else None
     numbers = source if fixed is None else fixed.codes
     form = format if fixed is None else f"int{width}"
-    cut = Cut.of(numbers.dtype, group, window, form, grouping, numbers.shape)
-    engine = cut.engine(numbers.shape)
-    rule = checked_criterion(criterion, rows, threshold, budget, engine.window)
+    cut = Cut.of(numbers.dtype, group, window, form, grouping, numbers.shape, MAX_WIDE_GROUP)
+    rule = checked_criterion(criterion, rows, threshold, budget, cut.window)
     native = np.ascontiguousarray(numbers, dtype=cut.format.dtype)
     target = out if fixed is None else native
     values = np.empty_like(native) if target is None else target
-    codes = codes_of(native, cut.format), codes_of(values, cut.format)
-    chosen, bad, limited, sums = _prune_groups(engine, *codes, _How(rule, rounding == "nearest", statistics))
+    sums: list[Sums] = []
+    if cut.group > MAX_GROUP:
+        if statistics:
+            raise OptionError(f"statistics are of groups of {MAX_GROUP} weights at most, got {cut.group}")
+        wide = prune_wide(
+            native, cut, rule, nearest=rounding == "nearest", keep_nonfinite=nonfinite == "keep"
+        )
+        values[...] = wide.values
+        chosen, bad, limited = wide[1:4], 0, wide.window_limited_groups
+        shape = wide.row_masks.shape
+    else:
+        engine = cut.engine(numbers.shape)
+        codes = codes_of(native, cut.format), codes_of(values, cut.format)
+        how = _How(rule, rounding == "nearest", statistics)
+        chosen, bad, limited, sums = _prune_groups(engine, *codes, how)
+        shape = (engine.grid.filters, engine.grid.groups)
     if bad and nonfinite == "raise":
         raise locate_nonfinite(native, cut.format)
     if fixed is not None:
@@ -189,7 +204,6 @@ def prune(
         laid_out = np.empty_like(source)
         laid_out[...] = values
         values = laid_out
-    shape = (engine.grid.filters, engine.grid.groups)
     masks, exponents, kept = (found.reshape(shape) for found in chosen)
     return Pruned(
         values,

@@ -17,6 +17,7 @@ from bitxcore.batch.selection import Selection, channel_first, on_turned, read_n
 from bitxcore.dumps import Dump, Tensor, TensorProgress, save
 from bitxcore.errors import error_context
 from bitxcore.formats import NumberFormat
+from bitxcore.groups import MAX_GROUP
 from bitxcore.packed import pack
 from bitxcore.pruning import Pruned, prune
 
@@ -71,7 +72,8 @@ class PrunedTensor:
         is a part of it.
     changed_values, zeros_before, zeros_after : int
     packed_bits : int or None
-        Bits of the packed form; None if a group was left untouched for a NaN or Inf.
+        Bits of the packed form; None if a group was left untouched for a NaN or Inf, or has more than 64
+        weights.
     window : int
     scale : float or None
         ``fixed<N>`` only.
@@ -224,7 +226,7 @@ def _row(tensor: Tensor, before: npt.NDArray[Any], after: npt.NDArray[Any], p: P
         changed_values=changed,
         zeros_before=zeros_before,
         zeros_after=zeros_after,
-        packed_bits=None if p.nonfinite_groups else pack(p).bits,
+        packed_bits=None if p.nonfinite_groups or p.group > MAX_GROUP else pack(p).bits,
         window=p.window,
         scale=p.scale,
     )

@@ -34,10 +34,10 @@ GRID = ("rows", "group", "grouping", "window", "format", "criterion", "rounding"
 )
 @click.option(
     "--group",
-    type=ListOf(IntegerOr("whole", 64)),
+    type=ListOf(IntegerOr("whole", 4096)),
     default="8",
     show_default=True,
-    help="Weights per group, 64 at most; whole: whole kernels, with --grouping kernel.",
+    help="Weights per group, 64 at most on machines; whole: whole kernels, with --grouping kernel.",
 )
 @click.option(
     "--grouping",

@@ -31,10 +31,11 @@ def grouping_options(function: F) -> F:
         ),
         click.option(
             "--group",
-            type=IntegerOr("whole", 64),
+            type=IntegerOr("whole", 4096),
             default=8,
             show_default=True,
-            help="Weights a group, 64 at most; whole: whole kernels, with --grouping kernel.",
+            help="Weights per group: up to 64, of prune up to 4096; whole: whole kernels, with --grouping"
+            " kernel.",
         ),
         click.option(
             "--window",

@@ -25,12 +25,21 @@ if TYPE_CHECKING:
 )
 @click.option("-o", "--output", metavar="STORE.h5", help="Write the lines to an HDF5 store.")
 @click.option("--write", "page", metavar="PAGE.md", help="Write the lines as a page, docs/reproduction.md.")
+@click.option(
+    "--accuracy/--no-accuracy",
+    default=True,
+    show_default=True,
+    help="Run trained networks beside the tables of accuracies.",
+)
+@click.option("--quick", is_flag=True, help="Accuracies on a fifth of the data, fewer sizes of groups.")
 @json_option
-def command(places: tuple[str, ...], output: str | None, page: str | None, as_json: bool) -> None:
+def command(
+    places: tuple[str, ...], output: str | None, page: str | None, accuracy: bool, quick: bool, as_json: bool
+) -> None:
     """Compute the numbers of the BitX paper.
 
     Each line has what is published, ours, their ratio, on which weights, and why they differ. All of it
-    takes a few minutes.
+    takes some half an hour, most of it for accuracies; --quick a few minutes.
     """
     from contextlib import nullcontext
 
@@ -41,11 +50,18 @@ def command(places: tuple[str, ...], output: str | None, page: str | None, as_js
 
     if page is not None and places:
         raise click.UsageError("--write is for all places, not for --only")
+    if page is not None and (quick or not accuracy):
+        raise click.UsageError("--write is for everything, not for --quick or --no-accuracy")
     # The page is opened first, so that a bad path costs no time.
     with atomic_file(page) if page else nullcontext() as path:
         with progress(None, "reproduce") as bar:
             lines = reproduction.reproduce(
-                places or None, progress=bar.reach, store=output, parameters={"command": "reproduce"}
+                places or None,
+                progress=bar.reach,
+                store=output,
+                parameters={"command": "reproduce"},
+                quick=quick,
+                accuracy=accuracy,
             )
         if path is not None:
             path.write_text(reproduction.page(lines), encoding="utf-8")

@@ -19,7 +19,7 @@ from hwmodel.evaluation.metrics import Metric, metric
 from hwmodel.evaluation.model_runs import Run, run
 from hwmodel.evaluation.pruned_models import Changes
 from hwmodel.evaluation.settings import Setting
-from hwmodel.evaluation.subjects import SettingGains
+from hwmodel.evaluation.subjects import ScoresOnly, SettingGains
 from hwmodel.evaluation.subjects.onnx_files import OnnxFiles
 from hwmodel.evaluation.tasks import Task
 
@@ -33,6 +33,7 @@ def evaluate(
     metrics: Sequence[str] = (),
     selection: Selection | None = None,
     quick: bool = False,
+    cycles: bool = True,
     seed: int = 0,
     resamples: int = RESAMPLES,
     store: str | os.PathLike[str] | None = None,
@@ -58,6 +59,8 @@ def evaluate(
         Which tensors are weights.
     quick : bool
         A fifth of the samples.
+    cycles : bool
+        Whether to simulate BitX at every setting, beside the scores.
     seed, resamples
         Of the intervals, see `estimate`.
     store : path, optional
@@ -96,13 +99,14 @@ def evaluate(
         progress(0, len(wanted), wanted[0].label)
     with subject.pruned(Setting()) as (runner, _):
         scoring = _Scoring(task, scorers, run(task, runner, quick=quick), seed, resamples)
-    machine = subject.gains(len(scoring.before.outputs))
+    machine = subject.gains(len(scoring.before.outputs)) if cycles else ScoresOnly()
     defined = {
         "versions": _versions(),
         "model": subject.identity,
         "samples": scoring.before.digest,
         "quick": quick,
         "metrics": list(names),
+        "cycles": cycles,
         "seed": seed,
         "resamples": resamples,
         "selection": asdict(selection or Selection()),

@@ -7,7 +7,7 @@ import numpy as np
 import bitxcore as bx
 from bitxcore import reference
 from bitxcore.formats import FLOATS, number_format
-from bitxcore.groups import grid
+from bitxcore.groups import MAX_WIDE_GROUP, grid
 
 FLOAT_NAMES = tuple(FLOATS)
 INTEGER_NAMES = ("int8", "int16", "int8-twos", "int16-twos", "uint8", "int4", "int5-twos", "int12")
@@ -20,7 +20,7 @@ def codes_of(x, fmt):
 
 def members(shape, group, grouping) -> Iterator[tuple[int, int, list[int]]]:
     """Filter, group and flat indices of the members of every group."""
-    cut = grid(shape, group, grouping)
+    cut = grid(shape, group, grouping, most=MAX_WIDE_GROUP)
     for f in range(cut.filters):
         for g in range(cut.groups):
             part, within = divmod(g, cut.blocks * cut.stride)

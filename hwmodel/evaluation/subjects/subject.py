@@ -20,6 +20,15 @@ class SettingGains(Protocol):
         """Simulate one setting; what can't be simulated has the reason."""
 
 
+class ScoresOnly:
+    """In place of a machine, where only scores are wanted."""
+
+    def gain(self, setting: Setting) -> MachineGain:
+        """Give no cycles, and that as the reason."""
+        del setting
+        return MachineGain(reason="cycles were not asked for")
+
+
 class Subject(ABC):
     """A model, or the models of a task together.
 

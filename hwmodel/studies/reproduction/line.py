@@ -35,6 +35,7 @@ COLUMNS: dict[str, tuple[type, str]] = {
     "why": (str, "reading, and why the two differ"),
     "mark": (str, "paper, fits or chosen: where the reading comes from"),
     "detail": (bool, "one of many: in stores and documents only"),
+    "alike": (bool, "both numbers are of the same thing"),
 }
 """Columns of a line: dtype and meaning."""
 
@@ -67,6 +68,8 @@ class Line:
         Where the reading comes from.
     detail : bool
         Whether it is one of many that only stores and documents hold.
+    alike : bool
+        Whether both numbers are of the same thing, so that their ratio says something.
 
     Examples
     --------
@@ -86,11 +89,12 @@ class Line:
     why: str
     mark: Mark
     detail: bool = False
+    alike: bool = True
 
     @property
     def ratio(self) -> float | None:
-        """Ours over the published one; None without one of them."""
-        return self.ours / self.published if self.ours is not None and self.published else None
+        """Ours over the published one; None without one of them, or where they are of different things."""
+        return self.ours / self.published if self.alike and self.ours is not None and self.published else None
 
     def columns(self) -> dict[str, Any]:
         """Return a table row: a value, or None, for each of `COLUMNS`."""

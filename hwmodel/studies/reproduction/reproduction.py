@@ -89,12 +89,14 @@ def reproduce(
     progress: Progress | None = None,
     store: str | os.PathLike[str] | StoreWriter | None = None,
     parameters: dict[str, Any] | None = None,
+    quick: bool = False,
+    accuracy: bool = True,
 ) -> tuple[Line, ...]:
     """Compute what stands beside the paper's numbers.
 
     Published numbers are compared with. Two workloads were chosen by them, and their lines say so: the
-    standard deviations of Figure 8's weights, and the slimmed YOLOv3. Everything together takes a few
-    minutes on two cores, and no network.
+    standard deviations of Figure 8's weights, and the slimmed YOLOv3. Everything together takes some
+    half an hour on two cores, most of it for accuracies, and no network.
 
     Parameters
     ----------
@@ -106,6 +108,10 @@ def reproduce(
         HDF5 file that receives the lines, as the table ``reproduction``.
     parameters : mapping, optional
         What else to record in the store's provenance.
+    quick : bool
+        Accuracies on a fifth of the samples, and for three of Table 4's group sizes only.
+    accuracy : bool
+        Whether to run our trained networks beside Tables 2 to 6, which takes most of the time.
 
     Returns
     -------
@@ -126,9 +132,15 @@ def reproduce(
     """
     named = PLACES if places is None else (place for name in places for place in places_called(name))
     wanted = tuple(dict.fromkeys(named))
-    with _opened(store, {"places": wanted, **(parameters or {})}) as writer:
-        simulations, found = Simulations(), list[Line]()
-        sections = [section for section in SECTIONS if set(section.places) & set(wanted)]
+    with _opened(
+        store, {"places": wanted, "quick": quick, "accuracy": accuracy, **(parameters or {})}
+    ) as writer:
+        simulations, found = Simulations(quick, wanted), list[Line]()
+        sections = [
+            section
+            for section in SECTIONS
+            if set(section.places) & set(wanted) and (accuracy or section.module != "accuracy")
+        ]
         for done, section in enumerate(sections):
             if progress is not None:
                 progress(done, len(sections), section.module.replace("_", " "))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -166,10 +166,24 @@ class Gains:
 
 
 class Simulations:
-    """Every simulation that lines come of; each is done when it is first asked for, and kept."""
+    """Every simulation that lines come of; each is done when it is first asked for, and kept.
 
-    def __init__(self) -> None:
+    Parameters
+    ----------
+    quick : bool
+        Whether accuracies are of a fifth of the samples, and of fewer group sizes.
+    places : iterable of str, optional
+        Tables and figures whose lines are wanted; all by default.
+    """
+
+    def __init__(self, quick: bool = False, places: Iterable[str] | None = None) -> None:
+        self.quick = quick
+        self._places = None if places is None else frozenset(places)
         self._done: dict[tuple[Any, ...], Any] = {}
+
+    def wants(self, place: str) -> bool:
+        """Whether lines of a table or figure are wanted."""
+        return self._places is None or place in self._places
 
     def once(self, key: tuple[Any, ...], make: Callable[[], T]) -> T:
         """Return what was made under this key, or make it."""
