@@ -13,6 +13,8 @@ from .groups import Layout as Layout
 from .packed import Packed as Packed
 from .packed import pack as pack
 from .packed import unpack as unpack
+from .policy import Policy as Policy
+from .policy import load_policy as load_policy
 from .presets import PRESETS as PRESETS
 from .presets import preset as preset
 from .pruning import Pruned as Pruned
