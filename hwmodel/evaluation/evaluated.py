@@ -65,7 +65,7 @@ class Point:
             for name in metrics
         }
         return Point(
-            Setting(**{name: row[name] for name in COLUMNS}),
+            Setting.of(row),
             scores,
             row["samples"],
             row["relative_error"],

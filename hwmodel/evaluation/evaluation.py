@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
@@ -89,56 +90,139 @@ def evaluate(
     >>> [point.scores["top1"].value > 0.9 for point in found.points]
     [True, True]
     """
-    names = tuple(dict.fromkeys(metrics)) or task.metrics
-    scorers = [metric(name) for name in names]
-    subject = OnnxFiles(task.models, task.joined, selection or Selection())
-    wanted = list(dict.fromkeys([Setting(), *(subject.settled(setting) for setting in settings)]))
-    read = (*subject.files, *task.files)
-    check_journal_place(store, read)
-    if progress:
-        progress(0, len(wanted), wanted[0].label)
-    with subject.pruned(Setting()) as (runner, _):
-        scoring = _Scoring(task, scorers, run(task, runner, quick=quick), seed, resamples)
-    machine = subject.gains(len(scoring.before.outputs)) if cycles else ScoresOnly()
-    defined = {
-        "versions": _versions(),
-        "model": subject.identity,
-        "samples": scoring.before.digest,
-        "quick": quick,
-        "metrics": list(names),
-        "cycles": cycles,
-        "seed": seed,
-        "resamples": resamples,
-        "selection": asdict(selection or Selection()),
-    }
-    units = point_units(names)
-    with journal_beside(
-        store, defined, columns=units, restart=restart, inputs=read, of="evaluation"
-    ) as journal:
-        done = _finished(journal, names)
-        points = [scoring.unpruned(machine)]
-        resumed = 0
-        for setting in wanted[1:]:
+    with Evaluator(
+        task,
+        metrics=metrics,
+        selection=selection,
+        quick=quick,
+        cycles=cycles,
+        seed=seed,
+        resamples=resamples,
+        store=store,
+        restart=restart,
+        progress=None if progress is None else lambda label: progress(0, len(settings) + 1, label),
+    ) as evaluator:
+        wanted = list(dict.fromkeys([Setting(), *map(evaluator.settled, settings)]))
+        points: list[Point] = []
+        for setting in wanted:
             if progress:
                 progress(len(points), len(wanted), setting.label)
-            if setting in done:
-                resumed += 1
-            else:
-                with subject.pruned(setting) as (runner, changes):
-                    found = run(task, runner, quick=quick)
-                done[setting] = scoring.point(found, setting, machine, changes)
-                if journal is not None:
-                    row = done[setting].columns()
-                    journal.append([{"point": _number(setting), **{name: row[name] for name in units}}])
-            points.append(done[setting])
+            points.append(evaluator.point(setting))
         if progress:
             progress(len(wanted), len(wanted), "")
-        result = Evaluation(task.title, names, {m.name: m.against for m in scorers}, points, resumed)
-        if store is not None:
-            write_evaluation(store, result, [*task.models, *task.files], {**defined, **(parameters or {})})
-        if journal is not None:
-            journal.remove()
-    return result
+        return evaluator.finished(points, parameters or {})
+
+
+class Evaluator:
+    """A model and its samples, to be scored at one setting after another; a context manager.
+
+    On entering, the unpruned model runs, since all others are held against what it gives, and finished points
+    are read from the journal. Parameters are those of `evaluate`.
+
+    Attributes
+    ----------
+    resumed : int
+        Points that were asked for and came from the journal.
+    """
+
+    def __init__(
+        self,
+        task: Task,
+        *,
+        metrics: Sequence[str] = (),
+        selection: Selection | None = None,
+        quick: bool = False,
+        cycles: bool = True,
+        seed: int = 0,
+        resamples: int = RESAMPLES,
+        store: str | os.PathLike[str] | None = None,
+        restart: bool = False,
+        progress: Callable[[str], None] | None = None,
+    ) -> None:
+        self.task, self.quick = task, quick
+        self.metrics = tuple(dict.fromkeys(metrics)) or task.metrics
+        self._scorers = [metric(name) for name in self.metrics]
+        self.selection = selection or Selection()
+        self.subject = OnnxFiles(task.models, task.joined, self.selection)
+        self._cycles, self._store, self._restart = cycles, store, restart
+        self._seed, self._resamples, self._progress = seed, resamples, progress
+        self._stack = ExitStack()
+        self._done: dict[Setting, Point] = {}
+        self._asked: set[Setting] = set()
+        self._given: set[Setting] = set()
+
+    def __enter__(self) -> Evaluator:
+        read = (*self.subject.files, *self.task.files)
+        check_journal_place(self._store, read)
+        unpruned = Setting()
+        if self._progress:
+            self._progress(unpruned.label)
+        with self.subject.pruned(unpruned) as (runner, _):
+            before = run(self.task, runner, quick=self.quick)
+        self._scoring = _Scoring(self.task, self._scorers, before, self._seed, self._resamples)
+        self.machine = self.subject.gains(len(before.outputs)) if self._cycles else ScoresOnly()
+        self._defined = {
+            "versions": _versions(),
+            "model": self.subject.identity,
+            "samples": before.digest,
+            "quick": self.quick,
+            "metrics": list(self.metrics),
+            "cycles": self._cycles,
+            "seed": self._seed,
+            "resamples": self._resamples,
+            "selection": asdict(self.selection),
+        }
+        units = point_units(self.metrics)
+        self._journal = self._stack.enter_context(
+            journal_beside(
+                self._store,
+                self._defined,
+                columns=units,
+                restart=self._restart,
+                inputs=read,
+                of="evaluation",
+            )
+        )
+        self._done = _finished(self._journal, self.metrics)
+        self._given = set(self._done)
+        self._done[unpruned] = self._scoring.unpruned(self.machine)
+        return self
+
+    def __exit__(self, *about: Any) -> None:
+        self._stack.__exit__(*about)
+
+    @property
+    def resumed(self) -> int:
+        """Points that were asked for and had been finished before."""
+        return len(self._asked & self._given)
+
+    def settled(self, setting: Setting) -> Setting:
+        """Write a setting in one way only."""
+        return self.subject.settled(setting)
+
+    def point(self, setting: Setting) -> Point:
+        """Score one setting, which is `settled`; one that was scored is not run again."""
+        self._asked.add(setting)
+        if setting not in self._done:
+            with self.subject.pruned(setting) as (runner, changes):
+                found = run(self.task, runner, quick=self.quick)
+            self._done[setting] = self._scoring.point(found, setting, self.machine, changes)
+            if self._journal is not None:
+                row = self._done[setting].columns()
+                kept = {name: row[name] for name in point_units(self.metrics)}
+                self._journal.append([{"point": _number(setting), **kept}])
+        return self._done[setting]
+
+    def finished(self, points: Sequence[Point], parameters: Mapping[str, Any]) -> Evaluation:
+        """Make an evaluation of points, write it to the store, and forget the journal."""
+        against = {scorer.name: scorer.against for scorer in self._scorers}
+        result = Evaluation(self.task.title, self.metrics, against, list(points), self.resumed)
+        if self._store is not None:
+            inputs = [*self.task.models, *self.task.files]
+            write_evaluation(self._store, result, inputs, {**self._defined, **parameters})
+        if self._journal is not None:
+            self._journal.remove()
+        return result
 
 
 class _Scoring:

@@ -84,6 +84,8 @@ def write_pruned(dump: Dump, out: Path, setting: Setting, selection: Selection) 
         "rounding": setting.rounding,
     }
     tensors = setting.chosen(dump, selection)
+    if setting.policy is not None and setting.format not in FLOATS:
+        return Changes.of(prune_dump(dump, out, tensors, format=setting.format, policy=setting.policy))
     if setting.rows is not None and setting.format not in FLOATS:
         return Changes.of(prune_dump(dump, out, tensors, format=setting.format, **options))
     rounding = _Rounding({tensor.name for tensor in tensors}, setting, options)
@@ -127,9 +129,11 @@ class _Rounding:
                 f"weights are beyond what {form} holds; leave the tensor out, or choose another format",
                 value=form,
             )
-        if self._setting.rows is not None:
+        policy = self._setting.policy
+        options = self._options if policy is None else policy.options_for(tensor.name)
+        if options["rows"] is not None:
             layout = channel_first(tensor)
-            pruned = bx.prune(layout.turn(narrow), **self._options)
+            pruned = bx.prune(layout.turn(narrow), **options)
             self.changes += Changes(
                 kept_rows=int(pruned.kept_rows.sum(dtype=np.int64)), groups=pruned.kept_rows.size
             )

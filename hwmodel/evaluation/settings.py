@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, fields, replace
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from bitxcore.batch import Selection
 from bitxcore.dumps import Dump, Tensor
 from bitxcore.errors import OptionError
 from bitxcore.formats import FLOATS, number_format
+from bitxcore.policy import Policy
 
 COLUMNS = {
     "rows": "1",
@@ -18,6 +21,7 @@ COLUMNS = {
     "format": "",
     "criterion": "",
     "rounding": "",
+    "policy": "",
 }
 """Units of a setting's columns."""
 
@@ -43,6 +47,8 @@ class Setting:
         model's own.
     criterion, rounding : str
         As of `bitxcore.prune`.
+    policy : Policy, optional
+        How each tensor is pruned, in place of all options but the format.
 
     Examples
     --------
@@ -57,19 +63,37 @@ class Setting:
     format: str | None = None
     criterion: str = "topn"
     rounding: str = "truncate"
+    policy: Policy | None = None
+
+    @staticmethod
+    def of(row: Mapping[str, Any]) -> Setting:
+        """Make a setting of `columns`."""
+        policy = None
+        if row["policy"] is not None:
+            parts = json.loads(row["policy"])
+            policy = Policy(parts["tensors"], parts["default"], parts["origin"])
+        return Setting(**{name: row[name] for name in COLUMNS if name != "policy"}, policy=policy)
 
     @property
     def is_unpruned(self) -> bool:
         """Whether weights stay as they are."""
-        return self.rows is None and self.format is None
+        return not self.prunes and self.format is None
+
+    @property
+    def prunes(self) -> bool:
+        """Whether rows are pruned, at most."""
+        return self.rows is not None or self.policy is not None
 
     @property
     def label(self) -> str:
         """What differs from the defaults, in words."""
         if self.is_unpruned:
             return "unpruned"
+        form = "" if self.format is None else f", format {self.format}"
+        if self.policy is not None:
+            return f"rows by policy{form}"
         if self.rows is None:
-            return f"all rows, format {self.format}"
+            return f"all rows{form}"
         return f"rows {self.rows}, {self.way}"
 
     @property
@@ -77,15 +101,16 @@ class Setting:
         """How rows are pruned, whatever their number; what differs from the defaults, in words."""
         shown: dict[str, Any] = {}
         usual = Setting()
-        for field in fields(self)[1:]:
+        for field in fields(self)[1:-1]:
             value = getattr(self, field.name)
             if field.name == "group" or value != getattr(usual, field.name):
                 shown[field.name] = "whole kernels" if value is None else value
         return ", ".join(f"{name} {value}" for name, value in shown.items())
 
     def columns(self) -> dict[str, Any]:
-        """Return a table's columns."""
-        return asdict(self)
+        """Return a table's columns; a policy as the text of its file."""
+        found = {name: getattr(self, name) for name in COLUMNS}
+        return found | {"policy": None if self.policy is None else self.policy.text()}
 
     @property
     def machine(self) -> dict[str, Any]:
@@ -101,7 +126,7 @@ class Setting:
         """
         if self.rows is None:
             return {} if self.format is None or self.format in FLOATS else {"format": self.format}
-        options = {name: value for name, value in asdict(self).items() if value is not None}
+        options = {name: value for name, value in self.columns().items() if value is not None}
         if self.group is None:
             raise OptionError("no machine takes whole kernels as groups")
         if self.format in FLOATS:
@@ -130,7 +155,7 @@ def settled(setting: Setting, dump: Dump, selection: Selection) -> Setting:
     if own is not None and setting.format == own.name:
         setting = replace(setting, format=None)
     if setting.rows is None:
-        return Setting(format=setting.format)
+        return Setting(format=setting.format, policy=setting.policy)
     used = own if setting.format is None else number_format(setting.format)
     if used is not None and setting.window == used.default_window:
         setting = replace(setting, window=None)
