@@ -5,15 +5,21 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
+from hwmodel.cli.evaluation_report import (
+    GRID,
+    evaluation_document,
+    print_evaluation,
+    print_rows_found,
+    value_text,
+)
 from hwmodel.cli.options import json_option, picture_options
-from hwmodel.cli.values import Format, IntegerOr, ListOf, OneOf
+from hwmodel.cli.values import AutoRows, Format, IntegerOr, ListOf, OneOf, RowsOrAuto
 
 if TYPE_CHECKING:
-    from hwmodel.evaluation import Evaluation, Point, Setting, Task
-
-GRID = ("rows", "group", "grouping", "window", "format", "criterion", "rounding")
-"""Options that take several values; their full product is visited."""
+    from bitxcore.progress import Progress
+    from hwmodel.evaluation import Evaluation, RowsFound, Setting, Task
 
 
 @click.command(name="evaluate")
@@ -27,11 +33,20 @@ GRID = ("rows", "group", "grouping", "window", "format", "criterion", "rounding"
 )
 @click.option(
     "--rows",
-    type=ListOf(IntegerOr("none")),
+    type=RowsOrAuto(),
     default="10,8,6,4",
     show_default=True,
-    help="Rows to keep of a group; none: all, which rounds to --format only.",
+    help="Rows to keep of a group; none: all, which rounds to --format only; auto:LOSS: those of each tensor"
+    " by which the fewest cycles lose at most LOSS points (percent of a score that is no share).",
 )
+@click.option(
+    "--policy",
+    "policies",
+    multiple=True,
+    metavar="FILE.json",
+    help="Rows by tensor, as --write-policy writes them; repeatable. Without --rows, only these are run.",
+)
+@click.option("--write-policy", metavar="FILE.json", help="With --rows auto:LOSS: what was found.")
 @click.option(
     "--group",
     type=ListOf(IntegerOr("whole", 4096)),
@@ -95,7 +110,10 @@ GRID = ("rows", "group", "grouping", "window", "format", "criterion", "rounding"
 )
 @click.option("--restart", is_flag=True, help="Forget what an interrupted evaluation has finished.")
 @json_option
+@click.pass_context
 def command(
+    context: click.Context,
+    /,
     model: str | None,
     task_name: str | None,
     data: str | None,
@@ -111,7 +129,9 @@ def command(
     output: str | None,
     restart: bool,
     as_json: bool,
-    **grid: tuple[Any, ...],
+    policies: tuple[str, ...],
+    write_policy: str | None,
+    **grid: Any,
 ) -> None:
     """Run a model with pruned weights over a data set, and score it beside the cycles that pruning saves.
 
@@ -137,8 +157,10 @@ def command(
         if data is None:
             raise click.UsageError("MODEL needs --data: what it is to be run on")
         chosen = _labelled(model, data, scale, mean, std, channels, metrics)
-    settings = _settings(grid)
-    shown = {name: [_value(name, value) for value in grid[name]] for name in GRID}
+    shown = {
+        name: ["auto"] if isinstance(values, AutoRows) else [value_text(name, value) for value in values]
+        for name, values in grid.items()
+    }
     parameters: dict[str, Any] = {"command": "evaluate", "model": model, "task_name": task_name}
     parameters |= {
         "data": data,
@@ -147,30 +169,43 @@ def command(
         "std": std,
         "channels": channels,
         "grid": shown,
+        "policies": policies,
+    }
+    auto = grid["rows"] if isinstance(grid["rows"], AutoRows) else None
+    if (auto is None) != (write_policy is None):
+        raise click.UsageError("--rows auto:LOSS and --write-policy FILE.json go together")
+    how: dict[str, Any] = {
+        "metrics": metrics,
+        "selection": Selection(include, exclude),
+        "quick": quick,
+        "seed": seed,
+        "store": output,
+        "restart": restart,
     }
     start = perf_counter()
+    rows_found = None
     with progress(None, "evaluate") as bar:
-        found = evaluate(
-            chosen,
-            settings,
-            metrics=metrics,
-            selection=Selection(include, exclude),
-            quick=quick,
-            seed=seed,
-            store=output,
-            restart=restart,
-            parameters=parameters,
-            progress=bar.reach,
-        )
+        if auto is not None:
+            found, rows_found = _searched(chosen, auto, grid, policies, parameters, how, bar.reach)
+        else:
+            if policies and context.get_parameter_source("rows") is ParameterSource.DEFAULT:
+                grid["rows"] = ()
+            settings = [*_settings(grid), *_by_policies(grid, policies)]
+            found = evaluate(chosen, settings, parameters=parameters, progress=bar.reach, **how)
+    if rows_found is not None and write_policy is not None:
+        rows_found.policy.save(write_policy)
     seconds = perf_counter() - start
     if as_json:
         parameters |= {"include": include, "exclude": exclude, "quick": quick, "seed": seed}
-        out.print_json(_document(found, parameters, output))
+        out.print_json(evaluation_document(found, parameters, [output, write_policy], rows_found))
         return
-    _print(found, chosen, all_metrics=bool(metrics))
+    print_evaluation(found, all_metrics=bool(metrics))
+    if rows_found is not None:
+        print_rows_found(rows_found, found)
     resumed = f"; {found.resumed:,} had been finished before" if found.resumed else ""
     out.say(f"{out.counted(len(found.points) - found.resumed, 'point')} in {seconds:,.1f} s{resumed}")
-    out.say(out.written_line([output], "-o STORE.h5 keeps all scores and intervals"))
+    written = [output, write_policy] if output or write_policy else []
+    out.say(out.written_line(written, "-o STORE.h5 keeps all scores and intervals"))
 
 
 def _labelled(
@@ -192,7 +227,41 @@ def _labelled(
     return Labelled(Path(model), Path(data), scaling, metrics)
 
 
-def _settings(grid: dict[str, tuple[Any, ...]]) -> list[Setting]:
+def _searched(
+    chosen: Task,
+    auto: AutoRows,
+    grid: dict[str, Any],
+    policies: tuple[str, ...],
+    parameters: dict[str, Any],
+    how: dict[str, Any],
+    reach: Progress,
+) -> tuple[Evaluation, RowsFound]:
+    """Search rows by tensor, in one way of pruning; score policies beside."""
+    from dataclasses import replace
+
+    from hwmodel.evaluation import Evaluator, search_rows
+
+    ways = _settings(grid | {"rows": (6,)})
+    if len(ways) > 1:
+        raise click.UsageError("--rows auto:LOSS goes with one value of each other option")
+    with Evaluator(chosen, **how) as evaluator:
+        others = [evaluator.point(evaluator.settled(s)) for s in _by_policies(grid, policies)]
+        rows_found = search_rows(evaluator, auto.loss / 100, way=ways[0], progress=reach)
+        points = [*rows_found.points, *others]
+        parameters = parameters | {"loss_percent": auto.loss}
+        return evaluator.finished(points, parameters), replace(rows_found, points=tuple(points))
+
+
+def _by_policies(grid: dict[str, Any], policies: tuple[str, ...]) -> list[Setting]:
+    """Return a setting for each policy and format."""
+    from bitxcore.policy import load_policy
+    from hwmodel.evaluation import Setting
+
+    forms = [None if form == "own" else form for form in grid["format"]]
+    return [Setting(policy=load_policy(path), format=form) for path in policies for form in forms]
+
+
+def _settings(grid: dict[str, Any]) -> list[Setting]:
     """Return the full product; whole kernels go with groups by kernel only."""
     from itertools import product
 
@@ -205,148 +274,6 @@ def _settings(grid: dict[str, tuple[Any, ...]]) -> list[Setting]:
             continue
         options["format"] = None if options["format"] == "own" else options["format"]
         found.append(Setting(**options))
-    if not found:
+    if not found and grid["rows"]:
         raise click.UsageError("--group whole stands for whole kernels, and needs --grouping kernel")
     return found
-
-
-# -- what is printed ---------------------------------------------------------------------------
-
-
-_WORDS = {"rows": "all", "group": "whole", "window": "default", "format": "own"}
-"""What stands for None."""
-
-
-def _value(name: str, value: Any) -> str:
-    return _WORDS[name] if value is None else str(value)
-
-
-def _print(found: Evaluation, task: Task, all_metrics: bool) -> None:
-    from hwmodel.cli import output as out
-    from hwmodel.evaluation import metric
-
-    varied = [n for n in GRID if n == "rows" or len({getattr(p.setting, n) for p in _pruned(found)}) > 1]
-    first, *others = [metric(name) for name in found.metrics]
-    if not all_metrics:  # one more: the table then has room beside the cycles
-        others = sorted(others, key=lambda m: m.against != "unpruned")[:1]
-    numeric = [name in ("rows", "group", "window") for name in varied] + [False] + [True] * (6 + len(others))
-    front = set(found.front)
-    out.print_table(
-        [
-            *(name if name != "grouping" else "group-\ning" for name in varied),
-            "",
-            _heading(first),
-            "95%\ninterval",
-            "change",
-            *(_heading(m) for m in others),
-            "cycles",
-            "x un-\npruned",
-            "x work",
-        ],
-        (
-            [
-                *_setting_cells(point, varied),
-                "*" if i in front else "",
-                _score(first, point.scores[first.name].value),
-                _interval(first, point),
-                _change(first, point.scores[first.name].difference) if i else "",
-                *(_score(m, point.scores[m.name].value) for m in others),
-                out.count(point.machine.cycles),
-                out.times(point.machine.speedup_over_unpruned),
-                out.times(point.machine.work_speedup),
-            ]
-            for i, point in enumerate(found.points)
-        ),
-        title=f"{found.task}; scored: {out.counted(found.points[0].samples, 'sample')}",
-        numeric=numeric,
-        keys=len(varied) + 1,
-    )
-    out.say(
-        f"* Pareto front of {first.name} × cycles: {len(front)} of {out.counted(len(found.points), 'point')}"
-    )
-    out.say(*_held_lines(found))
-    if any(m.against == "unpruned" for m in (first, *others)):
-        names = ", ".join(m.name for m in (first, *others) if m.against == "unpruned")
-        out.say(f"{names}: held against what the unpruned model gives; agreement, not accuracy")
-    reasons: dict[str, list[str]] = {}
-    for point in found.points:
-        if point.machine.reason is not None:
-            reasons.setdefault(point.machine.reason, []).append(point.setting.label)
-    out.say(*(f"no cycles: {_some(settings)}: {reason}" for reason, settings in reasons.items()))
-
-
-def _pruned(found: Evaluation) -> list[Point]:
-    return found.points[1:] or found.points
-
-
-def _some(names: list[str]) -> str:
-    return "; ".join(names[:2]) + (f"; and {len(names) - 2} more" if len(names) > 2 else "")
-
-
-def _setting_cells(point: Point, varied: list[str]) -> list[str]:
-    setting = point.setting
-    if setting.rows is None:  # nothing else of it counts then
-        return [_value(n, getattr(setting, n)) if n in ("rows", "format") else "–" for n in varied]
-    return [_value(name, getattr(setting, name)) for name in varied]
-
-
-def _heading(m: Any) -> str:
-    unit = "%" if m.is_share else "" if m.unit == "1" else m.unit
-    return "\n".join(part for part in (*m.name.split("_"), unit) if part)
-
-
-def _score(m: Any, value: float) -> str:
-    return f"{100 * value:.2f}" if m.is_share else f"{value:.4f}"
-
-
-def _interval(m: Any, point: Point) -> str:
-    score = point.scores[m.name]
-    low, high = (f"{100 * x:.1f}" if m.is_share else f"{x:.4f}" for x in (score.low, score.high))
-    return f"{low}–{high}"
-
-
-def _change(m: Any, value: float) -> str:
-    """Points of a share, to be seen beside percent; else the difference."""
-    return f"{100 * value:+.2f}" if m.is_share else f"{value:+.4f}"
-
-
-def _held_lines(found: Evaluation) -> list[str]:
-    """Say at how many rows the first metric holds."""
-    from hwmodel.evaluation import metric
-    from hwmodel.evaluation.evaluated import LOSS, SURE
-
-    scorer = metric(found.metrics[0])
-    loss = f"{100 * LOSS:g} points" if scorer.is_share else f"{LOSS:.1%}"
-    held = found.held()
-    lines = []
-    for way, within, unsure in held:
-        of = "" if len(held) == 1 else f" ({way.way})"
-        line = f"within {loss} of unpruned in {scorer.name}{of}: {_rows(within)}"
-        if scorer.against == "labels":
-            line += f"; no loss that the samples can tell (p ≥ {SURE}): {_rows(unsure)}"
-        lines.append(line)
-    return lines
-
-
-def _rows(fewest: int | None) -> str:
-    return "no number of rows that was tried" if fewest is None else f"rows ≥ {fewest}"
-
-
-def _document(found: Evaluation, parameters: dict[str, Any], output: str | None) -> dict[str, Any]:
-    from hwmodel.evaluation.evaluated import LOSS, point_units
-
-    return {
-        "parameters": parameters,
-        "task": found.task,
-        "metrics": found.metrics,
-        "against": found.against,
-        "units": point_units(found.metrics),
-        "points": [point.columns() for point in found.points],
-        "front": found.front,
-        "held": [
-            {**way.columns(), "loss": LOSS, "rows": within, "rows_without_sure_loss": unsure}
-            for way, within, unsure in found.held()
-        ],
-        "resumed_points": found.resumed,
-        "written": [output] if output else [],
-    }

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 from importlib import import_module
+from math import isfinite
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
@@ -18,6 +19,7 @@ MOST_VALUES = 100_000
 """Of a range."""
 
 _RANGE = re.compile(r"-?\d+:-?\d+(:-?\d+)?", re.ASCII)
+_DECIMAL = re.compile(r"\d+\.?\d*(e-?\d+)?", re.ASCII | re.IGNORECASE)
 
 
 def _value(text: str) -> Any:
@@ -248,6 +250,34 @@ class ListOf(Choice):
             for entry in entries:
                 found[entry if entry in self.words else self.kind.convert(entry, param, ctx)] = None
         return tuple(found)
+
+
+class AutoRows(NamedTuple):
+    """Rows that are to be found by tensor.
+
+    Parameters
+    ----------
+    loss : float
+        That is allowed: points of a score in percent, percent of another score.
+    """
+
+    loss: float
+
+
+class RowsOrAuto(Choice):
+    """Numbers of rows as of `ListOf`, or ``auto:LOSS``."""
+
+    name = "integer,...|auto:LOSS"
+    _rows = ListOf(IntegerOr("none"))
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Parse the text."""
+        word, colon, loss = value.partition(":") if isinstance(value, str) else ("", "", "")
+        if word != "auto":
+            return self._rows.convert(value, param, ctx)
+        if not colon or not _DECIMAL.fullmatch(loss) or not isfinite(float(loss)):
+            self.fail(f"{value!r}: auto needs a loss, such as auto:0.5", param, ctx)
+        return AutoRows(float(loss))
 
 
 class Numbers(Choice):

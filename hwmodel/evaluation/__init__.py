@@ -1,17 +1,20 @@
 """Does a pruned network still do its task: settings, tasks, scores and how sure they are."""
 
 from hwmodel.evaluation.evaluated import Evaluation, Point
-from hwmodel.evaluation.evaluation import evaluate
+from hwmodel.evaluation.evaluation import Evaluator, evaluate
 from hwmodel.evaluation.intervals import Estimate, estimate
 from hwmodel.evaluation.metrics import Metric, metric, metric_names
+from hwmodel.evaluation.rows_search import RowsFound, search_rows
 from hwmodel.evaluation.settings import Setting
 from hwmodel.evaluation.tasks import Samples, Task, task, task_names
 
 __all__ = [
     "Estimate",
     "Evaluation",
+    "Evaluator",
     "Metric",
     "Point",
+    "RowsFound",
     "Samples",
     "Setting",
     "Task",
@@ -19,6 +22,7 @@ __all__ = [
     "evaluate",
     "metric",
     "metric_names",
+    "search_rows",
     "task",
     "task_names",
 ]

@@ -163,9 +163,7 @@ class Evaluation:
             None where not even the most rows do.
         """
         name = self.metrics[0]
-        scorer = metric(name)
-        allowed = loss if scorer.is_share else loss * abs(self.points[0].scores[name].value)
-        sign = 1 if scorer.higher_is_better else -1
+        sign = 1 if metric(name).higher_is_better else -1
         ways: dict[Setting, dict[int, Estimate]] = {}
         for point in self.points:
             if point.setting.rows is not None:
@@ -173,10 +171,27 @@ class Evaluation:
                 ways.setdefault(way, {})[point.setting.rows] = point.scores[name]
         found = []
         for way, by_rows in ways.items():
-            within = {rows: sign * e.difference >= -allowed * (1 + 1e-9) for rows, e in by_rows.items()}
+            within = {rows: is_within(name, e, loss) for rows, e in by_rows.items()}
             unsure = {rows: sign * e.difference >= 0 or e.p_value >= SURE for rows, e in by_rows.items()}
             found.append((way, _from_the_top(within), _from_the_top(unsure)))
         return found
+
+
+def is_within(name: str, found: Estimate, loss: float) -> bool:
+    """Whether a score lost no more than `loss` against the unpruned model's.
+
+    Parameters
+    ----------
+    name : str
+        Metric.
+    found : Estimate
+    loss : float
+        Of a share: points over 100; of another score: the share of the unpruned model's.
+    """
+    scorer = metric(name)
+    lost = -found.difference if scorer.higher_is_better else found.difference
+    allowed = loss if scorer.is_share else loss * abs(found.value - found.difference)
+    return lost <= allowed * (1 + 1e-9)
 
 
 def _from_the_top(holds: Mapping[int, bool]) -> int | None:

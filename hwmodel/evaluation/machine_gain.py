@@ -17,7 +17,7 @@ from bitxcore.formats import FLOATS
 from hwmodel.accelerators.registry import accelerator
 from hwmodel.evaluation.settings import Setting
 from hwmodel.networks.loading import load_network
-from hwmodel.networks.network import Network
+from hwmodel.networks.network import Network, NetworkLayer
 from hwmodel.simulation.run import simulate_network
 
 _CYCLES = ("cycles", "unpruned_cycles", "work_cycles", "unpruned_work_cycles")
@@ -108,25 +108,57 @@ class MachineGains:
         except BitxError as error:
             return MachineGain(reason=error.message)
 
+    def by_tensors(self, setting: Setting) -> dict[tuple[str, ...], int]:
+        """Simulate one setting: cycles by tensors; those that a layer has together stay together.
+
+        Raises
+        ------
+        BitxError
+            If it can't be simulated.
+        """
+        if self._network is None:
+            raise OptionError(self._reason)
+        with open_dump(self._model) as dump:
+            pruned = {tensor.name for tensor in setting.chosen(dump, self._selection)}
+            rows = self._rows(self._network, setting, dump)
+        found: dict[frozenset[str], int] = {}
+        for entry, gain in rows:
+            names = frozenset(entry.tensors) & pruned
+            if not names:
+                continue
+            cycles = gain.cycles or 0
+            for other in [other for other in found if other & names]:
+                names |= other
+                cycles += found.pop(other)
+            found[names] = cycles
+        return {tuple(sorted(names)): cycles for names, cycles in found.items()}
+
     def _simulated(self, network: Network, setting: Setting, dump: Dump) -> MachineGain:
+        return MachineGain.of_runs([(gain, 1) for _, gain in self._rows(network, setting, dump)])
+
+    def _rows(self, network: Network, setting: Setting, dump: Dump) -> list[tuple[NetworkLayer, MachineGain]]:
+        """Simulate every layer that BitX runs."""
         machine = accelerator("bitx", **setting.machine)
         pruned = {tensor.name for tensor in setting.chosen(dump, self._selection)}
         weights: Mapping[str, Any] = dump
         if setting.format in FLOATS:
             weights = {name: _cast(t, setting.format) if name in pruned else t for name, t in dump.items()}
-        result = simulate_network(machine, network, dump=weights)
-        tensors = {entry.layer.name: entry.tensors for entry in network.layers}
-        totals: dict[str, Any] = dict.fromkeys(_CYCLES, 0)
+        result = simulate_network(machine, network, dump=weights, policy=setting.policy)
+        entries = {entry.layer.name: entry for entry in network.layers}
         rows = [row for row in result.layers if row.applicable]
         if not rows:
             reasons = sorted({row.reason or "" for row in result.layers})
             raise OptionError("BitX runs no layer of the model" + "".join(f"; {r}" for r in reasons[:1]))
+        found = []
         for row in rows:
-            prunes = setting.rows is not None and pruned.issuperset(tensors[row.layer])
-            for name in totals:
+            entry = entries[row.layer]
+            prunes = setting.prunes and pruned.issuperset(entry.tensors)
+            values: dict[str, Any] = {}
+            for name in _CYCLES:
                 source = name if prunes or name.startswith("unpruned") else f"unpruned_{name}"
-                totals[name] += getattr(row, source) or 0
-        return MachineGain(**totals)
+                values[name] = getattr(row, source) or 0
+            found.append((entry, MachineGain(**values)))
+        return found
 
 
 def _cast(tensor: Tensor, form: str | None) -> npt.NDArray[Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import fsum, sqrt
+from math import sqrt
 from pathlib import Path
 from typing import Any
 
@@ -36,13 +36,13 @@ class Changes:
     groups: int = 0
 
     @staticmethod
-    def of(rows: list[PrunedTensor]) -> Changes:
-        """Add up the tensors of a dump."""
+    def of(row: PrunedTensor) -> Changes:
+        """Take over what pruning a tensor has found."""
         return Changes(
-            fsum((row.relative_error * row.norm) ** 2 for row in rows),
-            fsum(row.norm**2 for row in rows),
-            sum(count * n for row in rows for count, n in enumerate(row.kept_rows_histogram)),
-            sum(row.groups for row in rows),
+            (row.relative_error * row.norm) ** 2,
+            row.norm**2,
+            sum(count * n for count, n in enumerate(row.kept_rows_histogram)),
+            row.groups,
         )
 
     def __add__(self, other: Changes) -> Changes:
@@ -64,8 +64,8 @@ class Changes:
         return self.kept_rows / self.groups if self.groups else None
 
 
-def write_pruned(dump: Dump, out: Path, setting: Setting, selection: Selection) -> Changes:
-    """Write the model with pruned weights, as `bitx prune` does.
+def write_pruned(dump: Dump, out: Path, setting: Setting, selection: Selection) -> dict[str, Changes]:
+    """Write the model with pruned weights, as `bitx prune` does; return the changes by tensor.
 
     Parameters
     ----------
@@ -84,10 +84,10 @@ def write_pruned(dump: Dump, out: Path, setting: Setting, selection: Selection) 
         "rounding": setting.rounding,
     }
     tensors = setting.chosen(dump, selection)
-    if setting.policy is not None and setting.format not in FLOATS:
-        return Changes.of(prune_dump(dump, out, tensors, format=setting.format, policy=setting.policy))
-    if setting.rows is not None and setting.format not in FLOATS:
-        return Changes.of(prune_dump(dump, out, tensors, format=setting.format, **options))
+    if setting.prunes and setting.format not in FLOATS:
+        how = options if setting.policy is None else {"policy": setting.policy}
+        rows = prune_dump(dump, out, tensors, format=setting.format, **how)
+        return {row.tensor: Changes.of(row) for row in rows}
     rounding = _Rounding({tensor.name for tensor in tensors}, setting, options)
     save(dump, out, rounding)
     return rounding.changes
@@ -98,7 +98,7 @@ class _Rounding:
 
     def __init__(self, chosen: set[str], setting: Setting, options: dict[str, Any]) -> None:
         self._chosen, self._setting, self._options = chosen, setting, options
-        self.changes = Changes()
+        self.changes: dict[str, Changes] = {}
 
     def __call__(self, tensor: Tensor) -> npt.NDArray[Any] | None:
         if tensor.name not in self._chosen:
@@ -112,16 +112,18 @@ class _Rounding:
             return None  # integers stay as they are, as in fixed point that rows are pruned in
         values = tensor.read()
         with error_context(tensor=tensor.name):
-            rounded = self._rounded(tensor, values)
+            rounded, kept = self._rounded(tensor, values)
         wide = values.astype(np.float64)
-        self.changes += Changes(float(np.square(rounded - wide).sum()), float(np.square(wide).sum()))
+        squares = float(np.square(rounded - wide).sum()), float(np.square(wide).sum())
+        self.changes[tensor.name] = Changes(*squares, *kept)
         return rounded
 
-    def _rounded(self, tensor: Tensor, values: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    def _rounded(self, tensor: Tensor, values: npt.NDArray[Any]) -> tuple[npt.NDArray[Any], tuple[int, int]]:
+        """Return the values, and how many rows of how many groups were kept."""
         form = self._setting.format
         assert form is not None
         if form not in FLOATS:
-            return bx.quantize(values, int(form.removeprefix("fixed"))).dequantize(tensor.dtype)
+            return bx.quantize(values, int(form.removeprefix("fixed"))).dequantize(tensor.dtype), (0, 0)
         with np.errstate(over="ignore"):
             narrow = values.astype(bx.number_format(form).dtype)
         if not np.isfinite(narrow.astype(np.float64)).all():
@@ -129,13 +131,12 @@ class _Rounding:
                 f"weights are beyond what {form} holds; leave the tensor out, or choose another format",
                 value=form,
             )
+        kept = 0, 0
         policy = self._setting.policy
         options = self._options if policy is None else policy.options_for(tensor.name)
         if options["rows"] is not None:
             layout = channel_first(tensor)
             pruned = bx.prune(layout.turn(narrow), **options)
-            self.changes += Changes(
-                kept_rows=int(pruned.kept_rows.sum(dtype=np.int64)), groups=pruned.kept_rows.size
-            )
+            kept = int(pruned.kept_rows.sum(dtype=np.int64)), pruned.kept_rows.size
             narrow = layout.restore(pruned.values)
-        return narrow.astype(tensor.dtype)
+        return narrow.astype(tensor.dtype), kept

@@ -11,6 +11,7 @@ from bitxcore.batch import Selection
 from bitxcore.dumps import Dump, Tensor
 from bitxcore.errors import OptionError
 from bitxcore.formats import FLOATS, number_format
+from bitxcore.groups import Grouping
 from bitxcore.policy import Policy
 
 COLUMNS = {
@@ -58,7 +59,7 @@ class Setting:
 
     rows: int | None = None
     group: int | None = 8
-    grouping: str = "flat"
+    grouping: Grouping = "flat"
     window: int | None = None
     format: str | None = None
     criterion: str = "topn"

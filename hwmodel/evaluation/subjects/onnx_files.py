@@ -9,6 +9,7 @@ from pathlib import Path
 
 from bitxcore.batch import Selection
 from bitxcore.dumps import open_dump
+from bitxcore.errors import OptionError
 from bitxcore.files import scratch_folder
 from hwmodel.evaluation.machine_gain import MachineGain, MachineGains
 from hwmodel.evaluation.pruned_models import Changes, write_pruned
@@ -65,14 +66,34 @@ class OnnxFiles(Subject):
             self._unpruned = [OnnxRunner(model) for model in self._models]
             yield self._joined(self._unpruned), None
             return
+        if setting.policy is not None and len(self._models) > 1:
+            raise OptionError("a policy is for one model; this task has several")
         with ExitStack() as stack:
             changes, runners = Changes(), []
             for model in self._models:
                 folder = stack.enter_context(scratch_folder())
                 dump = stack.enter_context(open_dump(model))
-                changes += write_pruned(dump, folder / model.name, setting, self._selection)
+                by_tensor = write_pruned(dump, folder / model.name, setting, self._selection)
+                changes = sum(by_tensor.values(), changes)
                 runners.append(OnnxRunner(folder / model.name, named=model))
             yield self._joined(runners), changes
+
+    def changes(self, setting: Setting) -> dict[str, Changes]:
+        """Prune the one model for what that changes, tensor by tensor."""
+        (model,) = self._models
+        with scratch_folder() as folder, open_dump(model) as dump:
+            return write_pruned(dump, folder / model.name, setting, self._selection)
+
+    def tensor_cycles(self, setting: Setting) -> dict[tuple[str, ...], int]:
+        """Simulate the one model: cycles of each set of tensors, those of one layer together.
+
+        Raises
+        ------
+        OptionError
+            If no machine prunes so.
+        """
+        ((model, runner),) = zip(self._models, self._unpruned, strict=True)
+        return MachineGains(model, runner.shapes, self._selection).by_tensors(setting)
 
     def gains(self, samples: int) -> OnnxGains:
         """Simulate each model as often as it was run per sample."""

@@ -143,8 +143,8 @@ def test_float_formats_are_pruned_and_simulated_as_such(model, tmp_path, form):
         pruned = dump["conv"].read()
     assert pruned.dtype == np.float32
     assert np.array_equal(pruned, bx.prune(weights.astype(dtype), rows=4).values.astype("f4"))
-    assert 0.001 < changes.relative_error < 0.2
-    assert 0 < changes.kept_rows_mean <= 4
+    assert 0.001 < changes["conv"].relative_error < 0.2
+    assert 0 < changes["conv"].kept_rows_mean <= 4
 
 
 def test_float_formats_are_for_floats(tmp_path):

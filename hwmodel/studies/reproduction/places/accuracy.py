@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from statistics import fmean
 
 from bitxcore.errors import MissingExtraError
+from bitxcore.groups import Grouping
 from hwmodel.evaluation import Estimate, Evaluation, Setting, evaluate, metric, task
 from hwmodel.studies.published.printed_numbers import printed
 from hwmodel.studies.reproduction.line import Line, Mark
@@ -47,7 +48,7 @@ class _Way:
 
     words: str
     group: int | None
-    grouping: str
+    grouping: Grouping
     why: str
     mark: Mark
 
