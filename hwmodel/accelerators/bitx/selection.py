@@ -94,9 +94,7 @@ class Pruning:
             return self.pack_zeros
         return bool(1 - np.count_nonzero(values) / values.size >= PACK_ZEROS_FROM)
 
-    def before_and_after(
-        self, values: Values, form: str | None, *, in_window: bool
-    ) -> tuple[Values, Values]:
+    def before_and_after(self, values: Values, form: str | None, *, in_window: bool) -> tuple[Values, Values]:
         """Give the values as they are gathered, and what the machine makes of them.
 
         Parameters
