@@ -245,6 +245,10 @@ class Policy:
             "tensors": {name: own.changed_from(self.default) for name, own in self.tensors.items()},
         }
 
+    def record(self) -> dict[str, Any]:
+        """Return what provenance keeps: the file, if there is one, and all that it says."""
+        return {"path": self.path, **self.document()}
+
     def text(self) -> str:
         """Return a file's text: one line per tensor, for readable differences."""
         document = self.document()
@@ -326,6 +330,21 @@ def load_policy(path: str | os.PathLike[str]) -> Policy:
             with error_context(tensor=name):
                 tensors[name] = _unique(row, "what is said of a tensor")
         return Policy(tensors, default, origin, place)
+
+
+def as_policy(policy: Policy | str | os.PathLike[str]) -> Policy:
+    """Return a policy as it is; read one of which the path is given.
+
+    Raises
+    ------
+    OptionError
+        If it is neither.
+    """
+    if isinstance(policy, (str, os.PathLike)):
+        return load_policy(policy)
+    if not isinstance(policy, Policy):
+        raise OptionError(f"a policy or the path of one is needed, got {shown(policy)}", value=policy)
+    return policy
 
 
 # -- checks ------------------------------------------------------------------------------------

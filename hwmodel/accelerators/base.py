@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, fields
 from functools import cached_property
 from math import fsum, inf
 from types import MappingProxyType
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy.typing as npt
 
@@ -26,6 +26,9 @@ from hwmodel.memory.traffic import Memory
 from hwmodel.networks.layers import Layer
 from hwmodel.operands.operands import FIXED_POINT_BITS, Operands
 from hwmodel.operands.reads import Reads
+
+if TYPE_CHECKING:
+    from bitxcore.policy import PruningOptions
 
 WORDS_IN_DRAM = (
     "DRAM holds whole words: a value takes 16 bits (or the machine's word), several words if it is wider,"
@@ -87,6 +90,8 @@ class Accelerator(ABC):
     sharing_options : tuple of str
         Options that decide work which machines that agree on them share (`hwmodel.accelerators.memo`). A
         sweep visits such machines one after another; the option that costs most to change first.
+    policy_options : tuple of str
+        Options that a policy sets, layer by layer (`pruning_as`).
     """
 
     clock_hz: float = 1e9
@@ -108,6 +113,7 @@ class Accelerator(ABC):
     width_options: ClassVar[frozenset[str]] = frozenset()
     lossy_options: ClassVar[frozenset[str]] = frozenset()
     sharing_options: ClassVar[tuple[str, ...]] = ()
+    policy_options: ClassVar[tuple[str, ...]] = ()
 
     def __post_init__(self) -> None:
         for field in fields(self):
@@ -252,6 +258,26 @@ class Accelerator(ABC):
         pair of ndarray of the same shape, or None
             The same objects wherever the same machine would give the same values within
             `hwmodel.accelerators.memo.shared`.
+        """
+        return None
+
+    def pruning_as(self, options: PruningOptions) -> Accelerator | None:
+        """Make the same machine, pruning the weights of a layer as a policy says; see `policy_options`.
+
+        Parameters
+        ----------
+        options : PruningOptions
+            Where the rows are None, the layer runs unpruned.
+
+        Returns
+        -------
+        Accelerator or None
+            None if it does not prune by such options, and runs as it is.
+
+        Raises
+        ------
+        OptionError
+            If it prunes by such options, but not by these.
         """
         return None
 

@@ -71,7 +71,9 @@ class Memory:
         # What the unpruned machine keeps: weights as they are, which may want other tiles.
         plain = widths if stored.plain_weights is None else replace(widths, weights=stored.plain_weights)
         moved = self._best(nest, widths, on_chip_cycles)
-        return LayerTraffic(self, moved, nest, on_chip_cycles, None if plain == widths else plain)
+        return LayerTraffic(
+            self, moved, nest, on_chip_cycles, None if stored.plain_weights is None else plain
+        )
 
     def _best(self, nest: Nest, widths: OperandWidths, on_chip_cycles: int) -> _Moved:
         """Find the tiles for operands of some widths, and their transfers in time."""

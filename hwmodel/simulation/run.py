@@ -8,12 +8,14 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from bitxcore.errors import OptionError
+from bitxcore.policy import Policy, as_policy
 from bitxcore.progress import Progress
 from hwmodel.accelerators.base import Accelerator
 from hwmodel.accelerators.registry import as_accelerator
 from hwmodel.operands.distributions import DEFAULT_ACTIVATIONS
 from hwmodel.operands.precisions import Precisions
 from hwmodel.operands.workload import DumpSource, NetworkSource, StandIns, TraceSource, WeightSource, Workload
+from hwmodel.simulation.policies import check_names, policy_notes, under_policy
 from hwmodel.simulation.results import NetworkResult
 from hwmodel.simulation.walk import walk
 
@@ -33,6 +35,7 @@ def simulate_network(
     weights: WeightSource = None,
     activations: StandIns = DEFAULT_ACTIVATIONS,
     precisions: Precisions | str | os.PathLike[str] = None,
+    policy: Policy | str | os.PathLike[str] | None = None,
     store: str | os.PathLike[str] | StoreWriter | None = None,
     parameters: Mapping[str, Any] | None = None,
     progress: Progress | None = None,
@@ -49,6 +52,10 @@ def simulate_network(
         A `Workload` says where its operands are; a name or a path is loaded.
     dump, traces, weights, activations, precisions : optional
         Where the operands are, as of `Workload.of`.
+    policy : Policy or path, optional
+        How each weight tensor is pruned, in place of the options of machines that follow policies (BitX);
+        others run as they are, and a note says so. See `hwmodel.simulation.policies.layer_options` for layers
+        of several tensors.
     store : path or StoreWriter, optional
         HDF5 file that receives the rows, the totals and what was not simulated.
     parameters : mapping, optional
@@ -63,7 +70,8 @@ def simulate_network(
     Raises
     ------
     OptionError
-        For a name or an option that is not known.
+        For a name or an option that is not known; for a policy that names a tensor which is not there, or
+        sets an option that a machine was given.
     TensorError
         If a tensor is missing from the dump or does not fit its layer.
 
@@ -78,21 +86,27 @@ def simulate_network(
     load = Workload.of(
         network, dump=dump, traces=traces, weights=weights, activations=activations, precisions=precisions
     )
-    with load.open(machines) as source, open_store(store, machines, load, parameters) as writer:
-        rows = [
-            row for visit in walk(machines, load.network, source, progress=progress) for row in visit.results
-        ]
+    followed = None if policy is None else as_policy(policy)
+    under = under_policy(machines, load.network, followed)
+    with (
+        load.open(machines) as source,
+        open_store(store, machines, load, parameters, followed) as writer,
+    ):
+        if followed is not None:
+            check_names(followed, load, source.weights)
+        visits = walk(machines, load.network, source, policy=followed, progress=progress)
+        rows = [row for visit in visits for row in visit.results]
         result = NetworkResult(
             network=load.network.name,
             accelerators=tuple(machine.label for machine in machines),
             layers=tuple(rows),
             not_simulated=load.network.not_simulated,
-            notes=load.network.notes + source.notes(load.network, machines),
+            notes=load.network.notes + source.notes(load.network, machines) + policy_notes(under),
         )
         if writer is not None:
             from hwmodel.simulation.storing import write_run
 
-            write_run(writer, result, machines)
+            write_run(writer, result, machines, built=[each.built for each in under])
     return result
 
 
@@ -114,6 +128,7 @@ def open_store(
     machines: Sequence[Accelerator],
     load: Workload,
     parameters: Mapping[str, Any] | None = None,
+    policy: Policy | None = None,
 ) -> Iterator[StoreWriter | None]:
     """Open a new store before the work begins, so that a bad path costs no time; None stays None."""
     if not isinstance(store, (str, os.PathLike)):
@@ -126,5 +141,8 @@ def open_store(
         "workload": load.record,
         "accelerators": {m.label: m.options for m in machines},
     }
-    with Store.create(store, parameters=recorded, inputs=load.inputs) as writer:
+    if policy is not None:
+        recorded["policy"] = policy.record()
+    inputs = load.inputs if policy is None or policy.path is None else (*load.inputs, policy.path)
+    with Store.create(store, parameters=recorded, inputs=inputs) as writer:
         yield writer

@@ -16,7 +16,12 @@ if TYPE_CHECKING:
     from bitxcore.store import StoreWriter
 
 
-def write_run(writer: StoreWriter, result: NetworkResult, accelerators: Sequence[Accelerator]) -> None:
+def write_run(
+    writer: StoreWriter,
+    result: NetworkResult,
+    accelerators: Sequence[Accelerator],
+    built: Sequence[Accelerator] | None = None,
+) -> None:
     """Write the tables ``simulation``, ``networks``, ``kept_rows``, ``kept_ones`` and ``not_simulated``.
 
     Parameters
@@ -26,7 +31,10 @@ def write_run(writer: StoreWriter, result: NetworkResult, accelerators: Sequence
     result : NetworkResult
     accelerators : sequence of Accelerator
         Those of the run; their assumptions become attributes.
+    built : sequence of Accelerator, optional
+        Machines whose area and cost figures these have, where a policy's layers need others.
     """
+    costed = [(a.label, b) for a, b in zip(accelerators, built or accelerators, strict=True)]
     attrs = {f"assumptions of {a.label}": "\n".join(a.assumptions) for a in accelerators}
     attrs |= {"network": result.network, "notes": "\n".join(result.notes)}
     writer.write_table(
@@ -77,16 +85,20 @@ def write_run(writer: StoreWriter, result: NetworkResult, accelerators: Sequence
     writer.write_table(
         "area",
         (
-            {"accelerator": a.label, "part": part, "area_mm2": area}
-            for a in accelerators
-            for part, area in a.area_parts_mm2.items()
+            {"accelerator": label, "part": part, "area_mm2": area}
+            for label, machine in costed
+            for part, area in machine.area_parts_mm2.items()
         ),
         units={"accelerator": "", "part": "", "area_mm2": "mm2"},
         dtypes={"accelerator": str, "part": str, "area_mm2": float},
     )
     writer.write_table(
         "costs",
-        ({"accelerator": a.label, **asdict(figure)} for a in accelerators for figure in a.cost_figures),
+        (
+            {"accelerator": label, **asdict(figure)}
+            for label, machine in costed
+            for figure in machine.cost_figures
+        ),
         units={
             "accelerator": "",
             "name": "",

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from bitxcore.errors import BitxError, DumpError, error_context
+from bitxcore.policy import Policy
 from bitxcore.progress import Progress
 from hwmodel.accelerators.base import Accelerator
 from hwmodel.accelerators.memo import Memory, shared
@@ -18,6 +19,7 @@ from hwmodel.operands.operands import Operands
 from hwmodel.operands.sources import LayerOperands, OperandSource
 from hwmodel.operands.synthetic import MOST_DRAWN, too_many_to_draw
 from hwmodel.simulation.joining import not_run
+from hwmodel.simulation.policies import under_policy
 from hwmodel.simulation.results import LayerResult
 from hwmodel.simulation.simulate import simulate
 
@@ -31,6 +33,8 @@ class Visit:
     entry : NetworkLayer
     operands : LayerOperands
         What the machines were given.
+    machines : tuple of Accelerator
+        Those that ran the layer, as a policy has them prune it; or as they were given.
     rows : tuple of LayerResult, BitxError or None
         By machine: its result; why it fails here; or None if it failed at an earlier layer.
     memory : Memory
@@ -39,6 +43,7 @@ class Visit:
 
     entry: NetworkLayer
     operands: LayerOperands
+    machines: tuple[Accelerator, ...]
     rows: tuple[LayerResult | BitxError | None, ...]
     memory: Memory = field(default_factory=Memory, repr=False)
 
@@ -53,6 +58,7 @@ def walk(
     network: Network,
     source: OperandSource,
     *,
+    policy: Policy | None = None,
     tolerant: bool = False,
     progress: Progress | None = None,
 ) -> Iterator[Visit]:
@@ -65,6 +71,8 @@ def walk(
     network : Network
         Or some layers of the one that `source` was opened for.
     source : OperandSource
+    policy : Policy, optional
+        How the weights of each layer are pruned, on machines that follow policies.
     tolerant : bool
         Whether a machine that fails leaves the walk; else its error ends it.
     progress : callable, optional
@@ -80,6 +88,7 @@ def walk(
         If operands can't be read, or do not belong to the network; of a machine, unless `tolerant`.
     """
     failed = [False] * len(machines)
+    under = under_policy(machines, network, policy)
     for done, entry in enumerate(network.layers):
         if progress:
             progress(done, len(network), entry.layer.name)
@@ -90,13 +99,16 @@ def walk(
         ]
         operands = source.layer(entry, readers)
         rows: list[LayerResult | BitxError | None] = []
+        ran_by: list[Accelerator] = []
         with shared() as memory:
             for index, machine in enumerate(machines):
+                ran_by.append(machine)
                 if failed[index]:
                     rows.append(None)
                     continue
                 try:
-                    row = simulate_entry(machine, entry, operands.of(machine))
+                    ran_by[-1] = machine = under[index].of(entry)
+                    row = under[index].row(entry, simulate_entry(machine, entry, operands.of(machine)))
                 except DumpError:
                     raise
                 except BitxError as error:
@@ -107,7 +119,7 @@ def walk(
                 else:
                     rows.append(row.with_notes(operands.notes(machine)) if row.applicable else row)
         # Outside the block: a walk that is left half way must leave nothing behind.
-        yield Visit(entry, operands, tuple(rows), memory)
+        yield Visit(entry, operands, tuple(ran_by), tuple(rows), memory)
     if progress:
         progress(len(network), len(network), "")
 

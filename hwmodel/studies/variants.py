@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from bitxcore.policy import Policy
 from bitxcore.progress import Progress
 from hwmodel.accelerators.base import Accelerator
 from hwmodel.accelerators.memo import shared
@@ -73,6 +74,7 @@ def simulate_variants(
     network: Network,
     source: OperandSource,
     *,
+    policy: Policy | None = None,
     progress: Progress | None = None,
 ) -> list[Variant]:
     """Simulate every layer on every machine; each weight tensor is read once.
@@ -83,6 +85,7 @@ def simulate_variants(
         All different. Neighbours that prune alike share the pruning.
     network : Network
     source : OperandSource
+    policy : Policy, optional
     progress : callable, optional
         As of `hwmodel.simulation.walk.walk`.
 
@@ -99,7 +102,7 @@ def simulate_variants(
     """
     variants = [Variant(machine) for machine in machines]
     counted: set[Any] = set()
-    for visit in walk(machines, network, source, tolerant=True, progress=progress):
+    for visit in walk(machines, network, source, policy=policy, tolerant=True, progress=progress):
         for variant, row in zip(variants, visit.rows, strict=True):
             if isinstance(row, LayerResult):
                 variant.rows.append(row)
@@ -119,13 +122,13 @@ def _add_errors(variants: Sequence[Variant], visit: Visit, source: OperandSource
     if visit.operands.fixed.weights is not None:
         real = visit.entry.real_weights(source.weights)
     last: tuple[Any, Any, float, float] | None = None
-    for variant in variants:
+    for variant, machine in zip(variants, visit.machines, strict=True):
         if variant.reason is not None or not variant.rows[-1].applicable:
             continue
-        operands = visit.operands.of(variant.machine)
+        operands = visit.operands.of(machine)
         if operands.weights is None:
             continue
-        pair = variant.machine.weights_used(visit.entry.layer, operands)
+        pair = machine.weights_used(visit.entry.layer, operands)
         if pair is None:
             variant._unknown = True
             continue

@@ -71,7 +71,7 @@ class LayerRun:
         values, form, steps = self.job.values, self.job.format, self.array.steps
         # The unpruned machine comes first: it looks at every value, and names the place of a bad one.
         dense = self.pruning.unpruned(values, form, steps)
-        pruned = self.pruning.pruned(values, form, steps)
+        pruned = self.pruning.pruned(values, form, steps) if self.pruning.prunes else dense
         times = self.array.by_weight(pruned, self.job.bounds)
         work = self._work(dense)
         ones = int(pruned.lanes.sums.sum())
@@ -90,7 +90,7 @@ class LayerRun:
         """Run it with lanes that each take a whole row; as `by_weight`."""
         values, form, steps = self.job.values, self.job.format, self.array.steps
         every, bounds = self.pruning.nonempty(values, form, steps), self.job.bounds
-        pruned = self.pruning.pruned(values, form, steps)
+        pruned = self.pruning.pruned(values, form, steps) if self.pruning.prunes else every
         assert pruned.kept is not None
         times = self.array.by_row(pruned.kept.rows, pruned.lengths, bounds)
         work = self._work(every)
@@ -134,7 +134,6 @@ class LayerRun:
         """
         causes = work.passes(found.lengths).causes(times.ladder)
         at_once = self.array.processing_elements * lanes * self.shape.positions
-        assert found.kept is not None
         slots = sum(causes.values()) * at_once
         tiles = (self.job.tiles, work.passes_of_a_tile)
         filter_tiles, position_tiles = tiles if self.shape.serial == "weights" else tiles[::-1]
@@ -144,9 +143,9 @@ class LayerRun:
             "filter_tiles": filter_tiles,
             "position_tiles": position_tiles,
             "groups": int(found.lengths.sum()),
-            "kept_rows_histogram": found.kept_rows_histogram(self.window),
+            "kept_rows_histogram": found.kept_rows_histogram(self.window) if found.kept else None,
             "kept_ones_histogram": found.kept_ones_histogram(self.format.significand_bits),
-            "window_limited_groups": found.kept.window_limited_groups,
+            "window_limited_groups": found.kept.window_limited_groups if found.kept else 0,
             "notes": (f"zero {self.shape.serial} packed away",) if found.packed else (),
         }
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields, replace
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy.typing as npt
 
@@ -40,6 +40,9 @@ from hwmodel.memory.stored import StoredBits
 from hwmodel.networks.layers import Conv, Layer, Linear
 from hwmodel.operands.operands import Operands
 from hwmodel.operands.reads import Reads
+
+if TYPE_CHECKING:
+    from bitxcore.policy import PruningOptions
 
 IN_DRAM = ("plain", "packed")
 SERIAL_UNITS = ("weight", "row")
@@ -106,7 +109,10 @@ class BitX(Accelerator):
         Widths of the buffers' ports; None keeps pace with the PEs whatever they need.
     weights_in_dram : {"plain", "packed"}
         Whether DRAM holds weights as they are, or pruned already and in `bitxcore`'s packed form. Beyond the
-        paper. Needs ``serial="weights"``.
+        paper. Needs ``serial="weights"``. Weights that are not pruned are not packed.
+    prunes : bool
+        False: the same machine without pruning, whose cycles are the `unpruned_cycles` of one that prunes
+        (with ``serial_unit="row"`` the `unpruned_nonempty_rows_cycles`).
     clock_hz, cost_basis, dram, dram_channels
     weight_buffer_bytes, activation_buffer_bytes, output_buffer_bytes
         As in `Accelerator`.
@@ -136,6 +142,7 @@ class BitX(Accelerator):
     activation_bytes_per_cycle: int | None = None
     output_bytes_per_cycle: int | None = None
     weights_in_dram: str = "plain"
+    prunes: bool = True
 
     name: ClassVar[str] = "bitx"
     title: ClassVar[str] = "BitX, ICPP 2021: hardware run-time pruning of bit rows"
@@ -151,7 +158,10 @@ class BitX(Accelerator):
     # What decides which bits are kept.
     sharing_options: ClassVar[tuple[str, ...]] = (
         "serial", "format", "window", "group", "grouping", "pack_zeros", "criterion", "threshold", "budget",
-        "rounding", "rows",
+        "rounding", "prunes", "rows",
+    )  # fmt: skip
+    policy_options: ClassVar[tuple[str, ...]] = (
+        "rows", "group", "grouping", "window", "rounding", "criterion", "threshold", "budget", "prunes",
     )  # fmt: skip
     assumptions: ClassVar[tuple[str, ...]] = ASSUMPTIONS
 
@@ -222,7 +232,18 @@ class BitX(Accelerator):
         if self.serial != "weights":
             return None
         job = job_of(layer, operands, self.serial, self.processing_elements, self.format)
-        return self._pruning.before_and_after(job.values, job.format)
+        return self._pruning.before_and_after(job.values, job.format, in_window=self.serial_unit == "row")
+
+    def pruning_as(self, options: PruningOptions) -> BitX | None:
+        """Make the machine that prunes weights so; None where activations are pruned."""
+        if self.serial != "weights":
+            return None
+        if options.rows is None:  # what cuts groups and aligns them is there all the same
+            same = self.group if options.group is None else options.group
+            return replace(self, prunes=False, group=same, window=options.window, grouping=options.grouping)
+        if options.group is None:
+            raise self.refusal("no machine takes whole kernels as groups")
+        return replace(self, **options.as_dict())
 
     def run(self, layer: Layer, operands: Operands) -> OnChip:
         """Count the cycles of `layer`."""
@@ -253,6 +274,8 @@ class BitX(Accelerator):
         plain = plain_bits(layer, operands, fmt, self.serial)
         if self.weights_in_dram == "plain" or not layer.has_weights:
             return plain
+        if not self.prunes:
+            return replace(plain, plain_weights=plain.weights)
         assert operands.weights is not None
         assert on_chip.kept_rows_histogram is not None
         window = self.window or fmt.default_window

@@ -9,12 +9,12 @@ import numpy as np
 import numpy.typing as npt
 
 from bitxcore.engine import MAX_WINDOW
+from bitxcore.formats import fixed_width
 from bitxcore.groups import Grouping, grid
 from hwmodel.accelerators.bitx.counts import Kept, Lanes, kept, leave_out_zeros, numbers_of, whole
 from hwmodel.accelerators.memo import once
 
 if TYPE_CHECKING:
-    from bitxcore import Pruned
     from hwmodel.accelerators.engines.lane_costs import Steps
 
 PACK_ZEROS_FROM = 0.3
@@ -73,6 +73,8 @@ class Pruning:
     pack_zeros : bool or None
         Whether zeros are left out when groups are gathered. None: where at least `PACK_ZEROS_FROM` of a
         tensor's values are zero.
+    prunes : bool
+        Whether rows are pruned at all.
     """
 
     rows: int | None
@@ -84,6 +86,7 @@ class Pruning:
     budget: float | None
     grouping: Grouping
     pack_zeros: bool | None
+    prunes: bool
 
     def packs(self, values: Values) -> bool:
         """Whether zeros of these values are left out."""
@@ -91,12 +94,25 @@ class Pruning:
             return self.pack_zeros
         return bool(1 - np.count_nonzero(values) / values.size >= PACK_ZEROS_FROM)
 
-    def before_and_after(self, values: Values, form: str | None) -> tuple[Values, Values]:
-        """Give the values as they are gathered, and what pruning makes of them."""
+    def before_and_after(self, values: Values, form: str | None, *, in_window: bool) -> tuple[Values, Values]:
+        """Give the values as they are gathered, and what the machine makes of them.
+
+        Parameters
+        ----------
+        values : ndarray
+        form : str or None
+        in_window : bool
+            Whether a machine that does not prune takes the rows of its window, and not whole significands.
+        """
+        if not self.prunes:
+            if not in_window and fixed_width(form) is None:
+                return values, values
+            every = {"rows": MAX_WINDOW, "window": self.window, "group": self.group}
+            return values, self._pruned_so(values, form, grouping=self.grouping, **every)
         if not self.packs(values):
-            return values, self._prune(values, form, self.grouping).values
+            return values, self._prune(values, form, self.grouping)
         packed, _ = once(leave_out_zeros, values, grouping=self.grouping)
-        return packed, self._prune(packed, form, "flat").values
+        return packed, self._prune(packed, form, "flat")
 
     def unpruned(self, values: Values, form: str | None, steps: Steps) -> Gathered:
         """Gather the groups of the machine without pruning: ones of whole significands, zeros in place."""
@@ -122,13 +138,17 @@ class Pruning:
         found = once(kept, values, format=form, steps=steps, grouping=self.grouping, **every)
         return Gathered(found.lanes, np.full(*found.rows.shape), values.size, found)
 
-    def _prune(self, values: Values, form: str | None, grouping: Grouping) -> Pruned:
+    def _prune(self, values: Values, form: str | None, grouping: Grouping) -> Values:
+        return self._pruned_so(values, form, **self._options(grouping))
+
+    @staticmethod
+    def _pruned_so(values: Values, form: str | None, **options: Any) -> Values:
         import bitxcore as bx
 
-        return once(bx.prune, values, format=form, **self._options(grouping))
+        return once(bx.prune, values, format=form, **options).values
 
     def _options(self, grouping: Grouping) -> dict[str, Any]:
         """Options of `bitxcore.prune`."""
         options = asdict(self) | {"grouping": grouping}
-        del options["pack_zeros"]
+        del options["pack_zeros"], options["prunes"]
         return options

@@ -39,11 +39,11 @@ def changes_of(options: Mapping[str, Any]) -> Iterator[Change]:
         if pes % 2 == 0:
             half = {"processing_elements": pes // 2, "rows_per_cycle": 2 * taken}
             yield Change("half the PEs, twice the rows per cycle", "equal peak", half)
-    if rows is not None and rows > 1:
+    if options["prunes"] and rows is not None and rows > 1:
         yield Change(f"{rows - 1} rows instead of {rows}", "accuracy", {"rows": rows - 1})
     if not options["skip_zero_groups"]:
         yield Change("no cycle for a group of zeros", "equal peak", {"skip_zero_groups": True})
-    if not options["pack_zeros"]:
+    if options["prunes"] and not options["pack_zeros"]:
         yield Change("zero weights left out of groups", "equal peak", {"pack_zeros": True})
     for port in ("weight", "activation", "output"):
         name = f"{port}_bytes_per_cycle"

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from bitxcore.dumps import Dump
+from bitxcore.policy import Policy
 from hwmodel.accelerators.registry import accelerator
 from hwmodel.networks.tables import network_to_table
 from hwmodel.operands.traces import Traces
@@ -20,7 +21,9 @@ from hwmodel.operands.workload import Workload
 from hwmodel.studies.sweeps.space import Space
 
 
-def definition(space: Space, load: Workload, points: int, seed: int) -> dict[str, Any]:
+def definition(
+    space: Space, load: Workload, points: int, seed: int, policy: Policy | None = None
+) -> dict[str, Any]:
     """Everything that the rows depend on, in JSON's types.
 
     Parameters
@@ -29,6 +32,7 @@ def definition(space: Space, load: Workload, points: int, seed: int) -> dict[str
     load : Workload
     points, seed : int
         How many points are visited, and how they were drawn.
+    policy : Policy, optional
     """
     try:
         release = version("bitx")
@@ -49,6 +53,7 @@ def definition(space: Space, load: Workload, points: int, seed: int) -> dict[str
         "traces": _digest_arrays(load.traces),
         **{name: None if d is None else d.label for name, d in drawn.items()},
         "precisions": repr(load.precisions),
+        "policy": None if policy is None else policy.document(),
     }
 
 

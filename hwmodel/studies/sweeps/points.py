@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from bitxcore.dumps import Dump
+from bitxcore.policy import Policy
 from bitxcore.showing import table_repr
 from hwmodel.accelerators.registry import accelerator_class
 from hwmodel.operands.workload import Workload
@@ -154,7 +155,11 @@ def _stored(values: list[Any]) -> list[Any]:
 
 
 def write_sweep(
-    store: str | os.PathLike[str], result: Sweep, load: Workload, parameters: Mapping[str, Any]
+    store: str | os.PathLike[str],
+    result: Sweep,
+    load: Workload,
+    parameters: Mapping[str, Any],
+    policy: Policy | None = None,
 ) -> None:
     """Write the table ``sweep``; its attributes are what the sweep is of."""
     from bitxcore.store import Store
@@ -163,7 +168,10 @@ def write_sweep(
     columns = {
         name: _stored(values) if name in result.varied else values for name, values in result.columns.items()
     }
-    inputs = [load.weights] if isinstance(load.weights, Dump) else []
+    inputs: list[Dump | str] = [load.weights] if isinstance(load.weights, Dump) else []
+    if policy is not None:
+        parameters = {**parameters, "policy": policy.record()}
+        inputs += [policy.path] if policy.path else []
     with Store.create(store, parameters=parameters, inputs=inputs) as writer:
         writer.write_table(
             "sweep",

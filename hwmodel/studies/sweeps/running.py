@@ -11,11 +11,13 @@ from typing import Any
 from bitxcore.dumps import Dump, open_dump
 from bitxcore.errors import BitxError, OptionError
 from bitxcore.journal import journal_beside
+from bitxcore.policy import Policy, as_policy
 from hwmodel.accelerators.base import Accelerator
 from hwmodel.accelerators.registry import accelerator as make_accelerator
 from hwmodel.operands.distributions import DEFAULT_ACTIVATIONS
 from hwmodel.operands.precisions import Precisions
 from hwmodel.operands.workload import DumpSource, NetworkSource, StandIns, TraceSource, WeightSource, Workload
+from hwmodel.simulation.policies import check_names, policy_notes, under_policy
 from hwmodel.studies.sweeps.definition import definition
 from hwmodel.studies.sweeps.points import Sweep, sweep_of, write_sweep
 from hwmodel.studies.sweeps.space import Space, checked_space
@@ -40,6 +42,7 @@ def sweep(
     weights: WeightSource = None,
     activations: StandIns = DEFAULT_ACTIVATIONS,
     precisions: Precisions | str | os.PathLike[str] = None,
+    policy: Policy | str | os.PathLike[str] | None = None,
     restart: bool = False,
     parameters: Mapping[str, Any] | None = None,
     progress: Callable[[int, int], None] | None = None,
@@ -72,6 +75,9 @@ def sweep(
         ``if __name__ == "__main__":``.
     traces, weights, activations, precisions : optional
         Where other operands come from, as in `hwmodel.simulate_network`.
+    policy : Policy or path, optional
+        How each weight tensor is pruned, at every point; options that it sets can then be neither in `space`
+        nor in `fixed`. As in `hwmodel.simulate_network`.
     restart : bool
         Forget what an earlier run has finished.
     parameters : mapping, optional
@@ -100,7 +106,8 @@ def sweep(
     >>> len(found), found.objectives
     (2, ('seconds', 'energy_j'))
     """
-    whole = checked_space(accelerator, space, fixed or {})
+    followed = None if policy is None else as_policy(policy)
+    whole = checked_space(accelerator, space, fixed or {}, followed)
     points = whole.chosen(_at_least_1("sample", sample), seed)
     if clash := set(whole.varied) & {*METRICS, "point", "on_front"}:
         raise OptionError(f"option {sorted(clash)[0]!r} has the name of a result")
@@ -114,8 +121,11 @@ def sweep(
         with load.open(machines) as source:
             for entry in load.network.layers:  # what does not fit fails now, not at every point
                 source.layer(entry, ())
+            if followed is not None:
+                check_names(followed, load, source.weights)
             notes = load.network.notes + source.notes(load.network, machines)
-        defined = definition(whole, load, len(points), seed)
+            notes += policy_notes(under_policy(machines[:1], load.network, followed))
+        defined = definition(whole, load, len(points), seed, followed)
         rows: dict[int, dict[str, Any]] = {}
         read = load.weights.files() if isinstance(load.weights, Dump) else ()
         with journal_beside(
@@ -129,7 +139,7 @@ def sweep(
             workers = _jobs(jobs, len(missing))
             if progress:
                 progress(len(rows), len(points))
-            task = SweepTask(load if workers == 1 else load.named, whole)
+            task = SweepTask(load if workers == 1 else load.named, whole, followed)
             with closing(run_points(task, missing, workers)) as finished:
                 for done in finished:
                     if journal is not None:
@@ -139,7 +149,7 @@ def sweep(
                         progress(len(rows), len(points))
             result = sweep_of(load.network.name, whole, [rows[point] for point in points], resumed, notes)
             if store is not None:
-                write_sweep(store, result, load, {**defined, **(parameters or {})})
+                write_sweep(store, result, load, {**defined, **(parameters or {})}, followed)
             if journal is not None:
                 journal.remove()
     return result

@@ -9,6 +9,7 @@ from math import isfinite, prod
 from typing import Any
 
 from bitxcore.errors import OptionError
+from bitxcore.policy import Policy
 from hwmodel.accelerators.registry import accelerator_class, check_options
 
 
@@ -68,14 +69,19 @@ class Space:
         return sorted(points, key=key)
 
 
-def checked_space(accelerator: str, varied: Mapping[str, Sequence[Any]], fixed: Mapping[str, Any]) -> Space:
+def checked_space(
+    accelerator: str,
+    varied: Mapping[str, Sequence[Any]],
+    fixed: Mapping[str, Any],
+    policy: Policy | None = None,
+) -> Space:
     """Make a `Space`.
 
     Raises
     ------
     OptionError
         For an unknown accelerator or option, an option without values or with one value twice, a value that
-        is no plain one, or an option that is both varied and fixed.
+        is no plain one, or an option that is both varied and fixed, or set by the policy.
     """
     if not isinstance(accelerator, str):
         raise OptionError(
@@ -84,6 +90,10 @@ def checked_space(accelerator: str, varied: Mapping[str, Sequence[Any]], fixed: 
     check_options(accelerator, (*varied, *fixed))
     if not varied:
         raise OptionError("a sweep needs at least one option that varies")
+    if policy is not None:
+        for option in (*varied, *fixed):
+            if option == "preset" or option in accelerator_class(accelerator).policy_options:
+                raise OptionError(f"option {option!r} is set by the policy, layer by layer")
     if both := set(varied) & set(fixed):
         raise OptionError(f"option {sorted(both)[0]!r} is varied and fixed at once")
     for name, given in varied.items():

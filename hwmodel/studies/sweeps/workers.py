@@ -17,6 +17,7 @@ from multiprocessing.synchronize import Event
 from typing import Any
 
 from bitxcore.errors import BitxError
+from bitxcore.policy import Policy
 from hwmodel.accelerators.base import Accelerator
 from hwmodel.accelerators.registry import accelerator
 from hwmodel.operands.workload import Workload
@@ -50,10 +51,12 @@ class SweepTask:
     load : Workload
         With more than one process, its files by their paths: each opens them itself.
     space : Space
+    policy : Policy, optional
     """
 
     load: Workload
     space: Space
+    policy: Policy | None = None
 
     def rows(self, points: Sequence[int], stop: Event | None = None) -> list[Row]:
         """Simulate some points.
@@ -85,7 +88,9 @@ class SweepTask:
         if machines:
             every = list(machines.values())
             with self.load.open(every) as source:
-                variants = simulate_variants(every, self.load.network, source, progress=check)
+                variants = simulate_variants(
+                    every, self.load.network, source, policy=self.policy, progress=check
+                )
             rows |= {point: _row(point, v) for point, v in zip(machines, variants, strict=True)}
         return [rows[point] for point in points]
 
