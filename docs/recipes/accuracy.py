@@ -1,7 +1,8 @@
 """Accuracy curves of all tasks: the measured part of docs/accuracy.md, and its plots.
 
-``python docs/recipes/accuracy.py`` evaluates every task, an hour or two on two cores, and keeps a store for each
-in out/accuracy; what is finished there is not run again. ``--write`` then puts tables and plots into docs.
+``python docs/recipes/accuracy.py`` evaluates every task, an hour or two on two cores, and keeps a store for
+each in out/accuracy; what is finished there is not run again. ``--write`` then puts tables and plots into
+docs.
 ``--tasks digits,crops`` does some tasks only, ``--quick`` takes a fifth of the data, and another folder.
 """
 

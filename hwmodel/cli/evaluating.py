@@ -241,12 +241,13 @@ def _searched(
 
     from hwmodel.evaluation import Evaluator, search_rows
 
-    ways = _settings(grid | {"rows": (6,)})
+    groupings = grid["grouping"]
+    ways = _settings(grid | {"rows": (6,), "grouping": groupings[:1]})
     if len(ways) > 1:
-        raise click.UsageError("--rows auto:LOSS goes with one value of each other option")
+        raise click.UsageError("--rows auto:LOSS goes with one value of each option but --grouping")
     with Evaluator(chosen, **how) as evaluator:
         others = [evaluator.point(evaluator.settled(s)) for s in _by_policies(grid, policies)]
-        rows_found = search_rows(evaluator, auto.loss / 100, way=ways[0], progress=reach)
+        rows_found = search_rows(evaluator, auto.loss / 100, way=ways[0], groupings=groupings, progress=reach)
         points = [*rows_found.points, *others]
         parameters = parameters | {"loss_percent": auto.loss}
         return evaluator.finished(points, parameters), replace(rows_found, points=tuple(points))

@@ -2,6 +2,7 @@
 
 from hwmodel.evaluation.evaluated import Evaluation, Point
 from hwmodel.evaluation.evaluation import Evaluator, evaluate
+from hwmodel.evaluation.grouping_choice import groupings_by_error
 from hwmodel.evaluation.intervals import Estimate, estimate
 from hwmodel.evaluation.metrics import Metric, metric, metric_names
 from hwmodel.evaluation.rows_search import RowsFound, search_rows
@@ -20,6 +21,7 @@ __all__ = [
     "Task",
     "estimate",
     "evaluate",
+    "groupings_by_error",
     "metric",
     "metric_names",
     "search_rows",

@@ -4,8 +4,8 @@
    says how much an error of this tensor matters.
 2. The error of a tensor's weights at every number of rows, times that, foretells the outputs' squared error;
    the machine says the cycles. Errors of several tensors add up.
-3. From the most rows on, the step that costs least error per saved cycle is taken next (the lower convex hull
-   of each tensor, all hulls merged): a path of policies, each with fewer cycles than the one before.
+3. From the least error on, the step that costs least error per saved cycle is taken next (`pruning_path`): a
+   path of policies, each with fewer cycles than the one before.
 4. The policy that is furthest along the path and within the loss is found by bisection, with the task's own
    score on all samples.
 
@@ -14,21 +14,22 @@ The same is done with one number of rows for all, as published methods have it: 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from importlib.metadata import version
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from bitxcore.errors import OptionError
+from bitxcore.groups import Grouping
 from bitxcore.policy import Policy, PruningOptions
 from hwmodel.evaluation.evaluated import Point, is_within
 from hwmodel.evaluation.evaluation import Evaluator
 from hwmodel.evaluation.pruned_models import Changes
+from hwmodel.evaluation.pruning_path import Choice, Names, State, path
 from hwmodel.evaluation.settings import Setting
 
 CANDIDATES = tuple(range(2, 13))
@@ -63,37 +64,13 @@ class RowsFound:
     points: tuple[Point, ...]
 
 
-@dataclass(frozen=True)
-class _Unit:
-    """Tensors of a layer: cycles and the outputs' error foretold, by candidate from the most rows on."""
-
-    names: tuple[str, ...]
-    rows: tuple[int, ...]
-    cycles: tuple[int, ...]
-    errors: tuple[float, ...]
-
-    def steps(self) -> Iterator[tuple[float, tuple[str, ...], int]]:
-        """Give the steps down the lower convex hull: error per saved cycle, names, rows; rising."""
-        best = [0]
-        for at in range(1, len(self.rows)):
-            if self.cycles[at] >= self.cycles[best[-1]]:
-                continue  # fewer rows that save nothing
-            while len(best) > 1 and self._slope(best[-2], best[-1]) >= self._slope(best[-1], at):
-                best.pop()
-            best.append(at)
-        for one, next_one in pairwise(best):
-            yield self._slope(one, next_one), self.names, self.rows[next_one]
-
-    def _slope(self, one: int, other: int) -> float:
-        return (self.errors[other] - self.errors[one]) / (self.cycles[one] - self.cycles[other])
-
-
 def search_rows(
     evaluator: Evaluator,
     loss: float,
     *,
     way: Setting = Setting(rows=6),  # noqa: B008 - frozen
     candidates: Sequence[int] = CANDIDATES,
+    groupings: Sequence[Grouping] = (),
     progress: Progress | None = None,
 ) -> RowsFound:
     """Find rows by tensor.
@@ -108,6 +85,9 @@ def search_rows(
     way : Setting
         All but the rows.
     candidates : sequence of int
+        Rows that a tensor may keep.
+    groupings : sequence of str, optional
+        That a tensor may have; by default that of `way`.
     progress : callable, optional
         ``progress(done, total, next_step)``; the total is an estimate.
 
@@ -121,7 +101,7 @@ def search_rows(
         If the task has several models, a machine can't prune so, or not even the most rows are within the
         loss.
     """
-    return _Search(evaluator, loss, way, candidates, progress).found()
+    return _Search(evaluator, loss, way, candidates, tuple(groupings), progress).found()
 
 
 class _Search:
@@ -131,6 +111,7 @@ class _Search:
         loss: float,
         way: Setting,
         candidates: Sequence[int],
+        groupings: tuple[Grouping, ...],
         progress: Progress | None,
     ) -> None:
         if len(evaluator.task.models) > 1:
@@ -139,56 +120,50 @@ class _Search:
             raise OptionError(f"a loss is 0 or more, got {loss}", value=loss)
         self._evaluator, self._loss, self._way = evaluator, loss, way
         self._rows = tuple(sorted({*candidates}, reverse=True))
+        self._groupings = groupings or (way.grouping,)
         self._progress = progress
         self._done = 0
 
     def found(self) -> RowsFound:
         unpruned = self._point(Setting())
-        singles = [self._point(replace(self._way, rows=rows)) for rows in self._rows]
-        path = self._path()
-        within = self._furthest(path)
+        singles = [self._point(way) for way in self._ways()]
+        states = list(path(self._choices()))
+        within = self._furthest(states)
         points = [unpruned, *singles, *(self._scored[at] for at in sorted(self._scored))]
         held = [point for point in singles if self._holds(point) and point.machine.cycles is not None]
         single = min(held, key=lambda point: point.machine.cycles or 0, default=None)
-        policy = self._policy(path[within], self._scored[within])
+        policy = self._policy(states[within], self._scored[within])
         return RowsFound(policy, self._scored[within], single, self._loss, tuple(points))
 
-    # -- the path --------------------------------------------------------------------------------
+    def _ways(self) -> list[Setting]:
+        """One number of rows for all, with each grouping."""
+        return [replace(self._way, rows=n, grouping=g) for g in self._groupings for n in self._rows]
 
-    def _path(self) -> list[dict[str, int]]:
-        """Rows by tensor, from the most rows on."""
-        units = self._units()
-        state = {name: unit.rows[0] for unit in units for name in unit.names}
-        path = [dict(state)]
-        for _, names, rows in sorted(step for unit in units for step in unit.steps()):
-            state |= dict.fromkeys(names, rows)
-            path.append(dict(state))
-        return path
+    # -- the choices ---------------------------------------------------------------------------
 
-    def _units(self) -> list[_Unit]:
-        cycles, errors = {}, {}
-        for rows in self._rows:
-            self._tell(f"cycles and errors at {rows} rows", len(self._rows))
-            cycles[rows] = self._evaluator.subject.tensor_cycles(replace(self._way, rows=rows))
-            errors[rows] = self._evaluator.subject.changes(replace(self._way, rows=rows))
+    def _choices(self) -> dict[Names, list[Choice]]:
+        """Cycles and foretold errors of every way, by the tensors that a layer has together."""
+        found: dict[Names, list[Choice]] = {}
         before = list(self._outputs(Setting(format=self._way.format)))
-        units: list[_Unit] = []
-        for names in cycles[self._rows[0]]:
-            self._tell(f"probing {names[0]}", len(cycles[self._rows[0]]) - len(units))
-            alone = Policy(dict.fromkeys(names, self._options(PROBE_ROWS)))
-            moved = _moved(before, self._outputs(Setting(policy=alone, format=self._way.format)))
-            lost = {rows: sum(errors[rows][name].error_square for name in names) for rows in self._rows}
-            probed = sum(self._probed[name].error_square for name in names)
-            weight = moved / probed if probed else 0.0
-            units.append(
-                _Unit(
-                    names,
-                    self._rows,
-                    tuple(cycles[rows][names] for rows in self._rows),
-                    tuple(weight * lost[rows] for rows in self._rows),
-                )
-            )
-        return units
+        weights: dict[Names, float] = {}
+        for way in self._ways():
+            self._tell(f"cycles and errors of {way.label}", len(self._rows))
+            changes = self._evaluator.subject.changes(way)
+            for names, cycles in self._evaluator.subject.tensor_cycles(way).items():
+                if names not in weights:
+                    self._tell(f"probing {names[0]}", len(self._rows))
+                    weights[names] = self._weight(names, before)
+                error = weights[names] * sum(changes[name].error_square for name in names)
+                found.setdefault(names, []).append(Choice(_options(way), cycles, error))
+        return found
+
+    def _weight(self, names: Names, before: Sequence[Sequence[Any]]) -> float:
+        """How far the outputs move for an error of these tensors."""
+        probed = sum(self._probed[name].error_square for name in names)
+        if not probed:
+            return 0.0
+        alone = Policy(dict.fromkeys(names, _options(replace(self._way, rows=PROBE_ROWS))))
+        return _moved(before, self._outputs(Setting(policy=alone, format=self._way.format))) / probed
 
     @cached_property
     def _probed(self) -> dict[str, Changes]:
@@ -207,12 +182,12 @@ class _Search:
 
     # -- the furthest that holds -----------------------------------------------------------------
 
-    def _furthest(self, path: list[dict[str, int]]) -> int:
+    def _furthest(self, states: list[State]) -> int:
         """Bisect the path; the first policy must hold."""
         self._scored: dict[int, Point] = {}
 
         def holds(at: int) -> bool:
-            self._scored[at] = self._point(Setting(policy=self._bare(path[at]), format=self._way.format))
+            self._scored[at] = self._point(Setting(policy=self._bare(states[at]), format=self._way.format))
             return self._holds(self._scored[at])
 
         if not holds(0):
@@ -222,7 +197,7 @@ class _Search:
                 value=self._loss,
                 hint="allow more, or give more rows",
             )
-        low, high = 0, len(path)
+        low, high = 0, len(states)
         while high - low > 1:
             middle = (low + high) // 2
             low, high = (middle, high) if holds(middle) else (low, middle)
@@ -234,15 +209,10 @@ class _Search:
 
     # -- policies --------------------------------------------------------------------------------
 
-    def _options(self, rows: int) -> PruningOptions:
-        way = self._way
-        return PruningOptions(rows, way.group, way.grouping, way.window, way.rounding, way.criterion)
+    def _bare(self, state: State) -> Policy:
+        return Policy(state, _options(replace(self._way, rows=self._rows[0])))
 
-    def _bare(self, state: Mapping[str, int]) -> Policy:
-        usual = self._options(self._rows[0])
-        return Policy({name: self._options(rows) for name, rows in state.items()}, usual)
-
-    def _policy(self, state: Mapping[str, int], point: Point) -> Policy:
+    def _policy(self, state: State, point: Point) -> Policy:
         name = self._evaluator.metrics[0]
         found = point.scores[name]
         return self._bare(state).with_origin(
@@ -266,6 +236,10 @@ class _Search:
         if self._progress is not None:
             self._progress(self._done, self._done + more, what)
         self._done += 1
+
+
+def _options(way: Setting) -> PruningOptions:
+    return PruningOptions(way.rows, way.group, way.grouping, way.window, way.rounding, way.criterion)
 
 
 def _moved(before: Sequence[Sequence[Any]], after: Iterator[Sequence[Any]]) -> float:

@@ -1,0 +1,91 @@
+"""From the least error to the fewest cycles: which tensor gives next, when errors of tensors add up."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+from bitxcore.policy import PruningOptions
+
+Names = tuple[str, ...]
+"""Tensors that a layer has together; most have one."""
+State = dict[str, PruningOptions]
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One way to prune the tensors of a layer.
+
+    Parameters
+    ----------
+    options : PruningOptions
+    cycles : int
+        Of the layers that the tensors are in.
+    error : float
+        Foretold.
+    """
+
+    options: PruningOptions
+    cycles: int
+    error: float
+
+
+@dataclass(frozen=True)
+class Step:
+    """From one choice to the next of the same tensors.
+
+    Parameters
+    ----------
+    slope : float
+        Error per saved cycle.
+    names : tuple of str
+    options : PruningOptions
+        Of the next choice.
+    """
+
+    slope: float
+    names: Names
+    options: PruningOptions
+
+
+def hull(choices: Sequence[Choice]) -> list[Choice]:
+    """Choices on the lower convex hull, from the least error to the fewest cycles.
+
+    Examples
+    --------
+    >>> ways = [Choice(PruningOptions(rows), cycles, error) for rows, cycles, error in
+    ...         [(8, 100, 0.0), (6, 95, 3.0), (4, 50, 4.0), (3, 60, 5.0), (2, 40, 9.0)]]
+    >>> [choice.options.rows for choice in hull(ways)]
+    [8, 4, 2]
+    """
+    found: list[Choice] = []
+    for choice in sorted(choices, key=lambda choice: (choice.error, choice.cycles)):
+        if found and choice.cycles >= found[-1].cycles:
+            continue  # more error that saves nothing
+        while len(found) > 1 and _slope(found[-2], found[-1]) >= _slope(found[-1], choice):
+            found.pop()
+        found.append(choice)
+    return found
+
+
+def _slope(one: Choice, other: Choice) -> float:
+    return (other.error - one.error) / (one.cycles - other.cycles)
+
+
+def path(choices: Mapping[Names, Sequence[Choice]]) -> Iterator[State]:
+    """Give states from the least error on, each one step further; the step with the least slope comes first.
+
+    No other state has both no more cycles and less error, nor fewer cycles and no more error.
+    """
+    hulls = {names: hull(some) for names, some in choices.items()}
+    state = {name: best[0].options for names, best in hulls.items() for name in names}
+    yield dict(state)
+    steps = [
+        Step(_slope(one, other), names, other.options)
+        for names, best in hulls.items()
+        for one, other in pairwise(best)
+    ]
+    for step in sorted(steps, key=lambda step: (step.slope, step.names)):
+        state |= dict.fromkeys(step.names, step.options)
+        yield dict(state)
