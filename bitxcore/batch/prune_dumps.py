@@ -13,15 +13,29 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from bitxcore.batch.selection import Selection, channel_first, on_turned, read_numbers, shape_text, share_of
+from bitxcore.batch.selection import (
+    LEFT_OUT_BY_NAME,
+    Chosen,
+    Selection,
+    channel_first,
+    on_turned,
+    read_numbers,
+    shape_text,
+    share_of,
+)
 from bitxcore.dumps import Dump, Tensor, TensorProgress, save
-from bitxcore.errors import error_context
-from bitxcore.formats import NumberFormat
+from bitxcore.engine import MAX_WINDOW
+from bitxcore.errors import OptionError, TensorError, error_context
+from bitxcore.formats import NumberFormat, fixed_width
 from bitxcore.groups import MAX_GROUP
 from bitxcore.packed import pack
+from bitxcore.policy import Policy, as_policy
 from bitxcore.pruning import Pruned, prune
 
 _BLOCK_VALUES = 1 << 16
+
+POLICY_OPTIONS = {"rows", "group", "grouping", "window", "rounding", "criterion", "threshold", "budget"}
+"""Parameters of `prune` that a policy sets."""
 
 PRUNE_UNITS: dict[str, str] = {
     "tensor": "",
@@ -132,6 +146,7 @@ def prune_dump(
     out: str | os.PathLike[str],
     tensors: tuple[Tensor, ...] | None = None,
     *,
+    policy: Policy | str | os.PathLike[str] | None = None,
     layout: str | None = None,
     each: Each | None = None,
     progress: TensorProgress | None = None,
@@ -149,6 +164,9 @@ def prune_dump(
         whole or not at all.
     tensors : tuple of Tensor, optional
         Those to prune; by default `Selection` chooses.
+    policy : Policy or path, optional
+        How each of them is pruned. One that it does not prune stays as it is, bit for bit, and has no row;
+        with ``fixed<N>`` it is rounded to N bits, and keeps all rows.
     layout : {"oihw", "ohwi", "hwio"}, optional
         Where output and input channel sit in tensors of two or more dimensions, in place of what the
         container tells.
@@ -157,7 +175,8 @@ def prune_dump(
     progress : callable, optional
         Called with each tensor after it was written or copied.
     **options
-        All parameters of `prune` but ``out``.
+        All parameters of `prune` but ``out``; with a policy those that it does not set: ``format``,
+        ``nonfinite`` and ``statistics``.
 
     Returns
     -------
@@ -169,21 +188,34 @@ def prune_dump(
     TensorError
         With the fields path, tensor, index and value.
     OptionError
-        If a parameter is out of range.
+        If a parameter is out of range or set by the policy, or if the policy names a tensor that the dump
+        lacks.
     BitxError
         If `out` can't be written.
     """
+    policy = None if policy is None else as_policy(policy)
+    if policy is not None and (clash := POLICY_OPTIONS & options.keys()):
+        name = sorted(clash)[0]
+        raise OptionError(f"the policy sets {name} for each tensor: {name} can't be given besides")
     if tensors is None:
-        tensors = Selection().choose(dump, options.get("format")).tensors
+        found = Selection().choose(dump, options.get("format"))
+        tensors = found.tensors
+        if policy is not None:
+            check_policy(policy, dump, found)
+    elif policy is not None:
+        policy.check_names({*dump, *dump.ignored}, dump.path)
     chosen = {tensor.name for tensor in tensors}
     rows: list[PrunedTensor] = []
 
     def replace(tensor: Tensor) -> npt.NDArray[Any] | None:
         if tensor.name not in chosen:
             return None
+        own = options if policy is None else _by_policy(policy, tensor.name, options)
+        if own is None:
+            return None
         with error_context(path=dump.path, tensor=tensor.name):
             stored, numbers, form = read_numbers(tensor, options.get("format"))
-        how = options | {"format": form}
+        how = own | {"format": form}
         pruned = on_turned(dump, tensor, numbers, partial(prune, **how), form, layout)
         values = channel_first(tensor, layout).restore(pruned.values)
         if tensor.encoding is not None and numbers is not stored:
@@ -195,6 +227,36 @@ def prune_dump(
 
     save(dump, out, replace, progress=progress)
     return rows
+
+
+def _by_policy(policy: Policy, name: str, options: dict[str, Any]) -> dict[str, Any] | None:
+    """Return how a tensor is pruned, or None where it stays as it is."""
+    own = policy.of(name)
+    if own.rows is not None:
+        return options | own.as_dict()
+    return options | {"rows": MAX_WINDOW} if fixed_width(options.get("format")) else None
+
+
+def check_policy(policy: Policy, dump: Dump, chosen: Chosen) -> None:
+    """Refuse a policy that prunes what is not there, or what can't be pruned.
+
+    Parameters
+    ----------
+    policy : Policy
+    dump : Dump
+    chosen : Chosen
+        Tensors that are pruned. Those that a pattern leaves out are nobody's mistake.
+
+    Raises
+    ------
+    OptionError, TensorError
+        With the field `tensor`.
+    """
+    policy.check_names({*dump, *dump.ignored}, dump.path)
+    for name, options in policy.tensors.items():
+        reason = chosen.left_out.get(name)
+        if options.rows is not None and reason not in (None, *LEFT_OUT_BY_NAME):
+            raise TensorError(f"the policy prunes it, but it can't be: {reason}", path=dump.path, tensor=name)
 
 
 def _row(tensor: Tensor, before: npt.NDArray[Any], after: npt.NDArray[Any], p: Pruned) -> PrunedTensor:

@@ -19,6 +19,9 @@ from bitxcore.groups import LAYOUTS, Layout
 
 T = TypeVar("T")
 
+LEFT_OUT_BY_NAME = ("excluded", "not included")
+"""Reasons for which tensors are left out by patterns of names."""
+
 
 @dataclass(frozen=True)
 class Selection:
@@ -88,10 +91,10 @@ class Selection:
 
     def _unwanted(self, tensor: Tensor, dump: Dump) -> str | None:
         if any(fnmatchcase(tensor.name, pattern) for pattern in self.exclude):
-            return "excluded"
+            return LEFT_OUT_BY_NAME[0]
         if self.include:
             included = any(fnmatchcase(tensor.name, pattern) for pattern in self.include)
-            return None if included else "not included"
+            return None if included else LEFT_OUT_BY_NAME[1]
         if tensor.left_alone:
             return tensor.left_alone
         if tensor.is_weight is False:

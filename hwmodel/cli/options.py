@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
 
 import click
@@ -223,6 +223,28 @@ def operand_options(function: F) -> F:
             " (0.01); by layer, in a .json or .csv file; or one number.  [default: 16]",
         ),
     )(function)
+
+
+policy_option = click.option(
+    "--policy",
+    metavar="FILE",
+    help="How each weight tensor is pruned, by name (JSON); in place of --rows, --group and the like.",
+)
+
+
+def refuse_beside_policy(options: Iterable[str]) -> None:
+    """Refuse options that were given though a policy sets them.
+
+    Raises
+    ------
+    click.UsageError
+    """
+    context = click.get_current_context()
+    commandline = click.core.ParameterSource.COMMANDLINE
+    given = [name for name in options if context.get_parameter_source(name) is commandline]
+    if given:
+        named = " and ".join(f"--{name.replace('_', '-')}" for name in given)
+        raise click.UsageError(f"--policy says how each tensor is pruned: {named} can't be given besides")
 
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document, no tables.")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from contextlib import nullcontext
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -12,6 +13,8 @@ from hwmodel.cli.options import (
     grouping_options,
     json_option,
     layout_option,
+    policy_option,
+    refuse_beside_policy,
     selection_options,
     settle_grouping,
 )
@@ -20,6 +23,8 @@ from hwmodel.cli.values import IntegerOr, OneOf
 if TYPE_CHECKING:
     from bitxcore.batch import Chosen, PrunedTensor
     from bitxcore.dumps import Dump
+
+NOT_BY_POLICY = "the policy does not prune it"
 
 
 @click.command(name="prune")
@@ -54,6 +59,7 @@ if TYPE_CHECKING:
     show_default=True,
     help="truncate (as the hardware does) or nearest (offline).",
 )
+@policy_option
 @grouping_options
 @selection_options
 @layout_option
@@ -66,6 +72,7 @@ def command(
     include: tuple[str, ...],
     exclude: tuple[str, ...],
     min_dims: int,
+    policy: str | None,
     layout: str | None,
     store: str | None,
     masks: bool,
@@ -77,9 +84,10 @@ def command(
     OUT appears whole or not at all, and so do OUT and STORE.h5 together. The error is relative: the norm of
     the difference over the norm of the tensor.
     """
-    from bitxcore.batch import Selection, prune_dump
+    from bitxcore.batch import POLICY_OPTIONS, Selection, check_policy, prune_dump
     from bitxcore.dumps import open_dump
     from bitxcore.files import together
+    from bitxcore.policy import load_policy
     from bitxcore.store import Store
     from hwmodel.cli import output as out
     from hwmodel.cli.progress import progress
@@ -88,21 +96,32 @@ def command(
         raise click.UsageError("--masks needs --store")
     if store and os.path.realpath(store) == os.path.realpath(output):
         raise click.UsageError("--store and --output are the same file")
-    settle_grouping(options, also=("rows",))
+    followed = None
+    if policy is None:
+        settle_grouping(options, also=("rows",))
+    else:
+        refuse_beside_policy(name for name in options if name in {"preset", *POLICY_OPTIONS})
+        options = {name: options[name] for name in ("format", "nonfinite")}
+        followed = load_policy(policy)
     selection = Selection(include, exclude, min_dims)
     with open_dump(dump) as source:
         chosen = selection.choose(source, options["format"])
+        if followed is not None:
+            check_policy(followed, source, chosen)
         parameters: dict[str, Any] = {"command": "prune", "output": output, "include": include}
         parameters |= {"exclude": exclude, "min_dims": min_dims, "layout": layout, **options}
+        parameters["policy"] = None if followed is None else followed.record()
+        inputs: list[Dump | str] = [source, *([] if policy is None else [policy])]
         with (
             together(),
-            Store.create(store, parameters=parameters, inputs=[source]) if store else nullcontext() as writer,
+            Store.create(store, parameters=parameters, inputs=inputs) if store else nullcontext() as writer,
             progress(sum(tensor.nbytes for tensor in source.values()), "prune") as bar,
         ):
             pruned = prune_dump(
                 source,
                 output,
                 chosen.tensors,
+                policy=followed,
                 layout=layout,
                 each=_arrays(writer, masks) if writer else None,
                 progress=lambda tensor: bar.advance(tensor.nbytes, tensor.name),
@@ -110,6 +129,10 @@ def command(
             )
             if writer is not None:
                 _write_table(writer, pruned)
+        if followed is not None:
+            done = {row.tensor for row in pruned}
+            kept = [tensor.name for tensor in chosen.tensors if tensor.name not in done]
+            chosen = replace(chosen, left_out=chosen.left_out | dict.fromkeys(kept, NOT_BY_POLICY))
         if as_json:
             out.print_json(_document(source, chosen, pruned, parameters, [output, store]))
             return
@@ -144,7 +167,7 @@ def _print(dump: Dump, chosen: Chosen, pruned: list[PrunedTensor]) -> None:
     )  # fmt: skip
     if total["nonfinite_groups"]:
         out.say(f"{out.holders(total['nonfinite_groups'])} a NaN or Inf: left untouched")
-    if total["packed_bits"] is not None:
+    if total["packed_bits"]:
         share = total["packed_bits"] / total["stored_bits"]
         out.say(
             f"packed: {total['packed_bits_per_weight']:.2f} bits a weight, {share:.1%} of the stored size"

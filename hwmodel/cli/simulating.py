@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from hwmodel.cli.options import json_option
+from hwmodel.cli.options import json_option, policy_option, refuse_beside_policy
 from hwmodel.cli.values import Depth, Format, Integer, Machine, OneOf
 from hwmodel.cli.workload_options import Asked, matching_document, workload_options
 
@@ -43,6 +43,7 @@ Given = tuple[tuple[str, dict[str, Any]], ...]
 @click.option("--preset", type=OneOf("bitxcore.presets:PRESETS"), help="Of bitx: mild or wild, as its paper.")
 @click.option("--fifo-depth", type=Depth(), help="Of bitx: groups a PE may be ahead; inf: any number.")
 @click.option("--lane-fifo-depth", type=Depth(), help="Of bitx: groups a lane may be ahead; inf: any number.")
+@policy_option
 @workload_options
 @click.option(
     "--published",
@@ -69,6 +70,7 @@ Given = tuple[tuple[str, dict[str, Any]], ...]
 def command(
     model: str,
     accelerators: tuple[tuple[str, dict[str, Any]], ...],
+    policy: str | None,
     asked: Asked,
     beside_published: bool,
     explained: bool,
@@ -85,6 +87,7 @@ def command(
     at no weights).
     """
     from bitxcore.errors import error_context
+    from bitxcore.policy import load_policy
     from hwmodel.cli import comparison_report, explanation_report
     from hwmodel.cli import output as out
     from hwmodel.cli import simulation_report as report
@@ -94,6 +97,10 @@ def command(
     from hwmodel.studies.explaining import explain
     from hwmodel.studies.published import one_pe
 
+    if policy is not None:
+        refuse_beside_policy(("rows", "group", "preset"))
+        if explained or any(name == ALL for name, _ in accelerators):
+            raise click.UsageError("--policy is neither for -a all nor for --explain")
     asked_options = _bitx_options(accelerators, shortcuts)
     comparison = _comparison(accelerators, asked_options)
     if comparison is not None and explained:
@@ -103,7 +110,9 @@ def command(
     if comparison is not None and top is not None:
         raise click.UsageError("--top is for single machines: -a all prints no layers")
     machines = () if comparison is not None else _machines(accelerators, asked_options)
+    followed = None if policy is None else load_policy(policy)
     parameters: dict[str, Any] = {"command": "simulate", "model": model, **asked.parameters}
+    parameters["policy"] = None if followed is None else followed.record()
     with asked.open(model) as load:
         parameters["workload"] = load.record
         _check_weights(load, machines, model)
@@ -113,7 +122,7 @@ def command(
                 compared = compare(load, **comparison, **kept, progress=bar.reach)
                 run, machines = compared.run, compared.machines
             else:
-                run = simulate_network(machines, load, **kept, progress=bar.reach)
+                run = simulate_network(machines, load, policy=followed, **kept, progress=bar.reach)
         explanations = [
             explain(machine, load, rows=run.of(machine.label)) for machine in machines * explained
         ]

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from hwmodel.cli.options import json_option
+from hwmodel.cli.options import json_option, policy_option
 from hwmodel.cli.values import Integer, Machine, Values
 from hwmodel.cli.workload_options import Asked, workload_options
 
@@ -37,6 +37,7 @@ OWN = ("positions", "exclude", "input_size", "sizes", "inputs")
 @click.option("--sample", type=Integer(1), help="Visit that many points, drawn at random, not all.")
 @click.option("--seed", type=Integer(), default=0, show_default=True, help="Of the drawing.")
 @click.option("-j", "--jobs", type=Integer(1), help="Processes.  [default: all cores]")
+@policy_option
 @workload_options
 @click.option(
     "-o",
@@ -53,6 +54,7 @@ def command(
     sample: int | None,
     seed: int,
     jobs: int | None,
+    policy: str | None,
     asked: Asked,
     output: str | None,
     restart: bool,
@@ -65,6 +67,7 @@ def command(
     """
     from time import perf_counter
 
+    from bitxcore.policy import load_policy
     from hwmodel.cli import output as out
     from hwmodel.cli.progress import progress
     from hwmodel.studies.sweeps import sweep
@@ -75,6 +78,7 @@ def command(
         raise click.UsageError("--vary names an option twice")
     parameters: dict[str, Any] = {"command": "sweep", "model": model, "sample": sample}
     parameters |= {name if name in OWN else f"{name}_option": v for name, v in asked.parameters.items()}
+    followed = None if policy is None else load_policy(policy)
     with asked.open(model) as load:
         start = perf_counter()
         with progress(None, "sweep") as bar:
@@ -87,6 +91,7 @@ def command(
                 sample=sample,
                 seed=seed,
                 jobs=jobs,
+                policy=followed,
                 restart=restart,
                 parameters=parameters,
                 progress=lambda done, total: bar.reach(done, total, f"{done:,}/{total:,}"),
