@@ -108,7 +108,7 @@ class Task(ABC):
         Returns
         -------
         ndarray
-            One entry per label or, for a metric against the unpruned model, as many as there are to score.
+            One entry per label; for a metric against the unpruned model, one for each that is scored.
         """
         return outputs
 
