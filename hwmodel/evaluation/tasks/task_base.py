@@ -16,8 +16,11 @@ from hwmodel.evaluation.runners import Runner
 
 TASKS = {
     "crops": "hwmodel.evaluation.tasks.crops:Crops",
+    "detector": "hwmodel.evaluation.tasks.detector:Detector",
     "digits": "hwmodel.evaluation.tasks.digits:Digits",
+    "minilm": "hwmodel.evaluation.tasks.minilm:MiniLM",
     "ocr": "hwmodel.evaluation.tasks.ocr:Ocr",
+    "transformer": "hwmodel.evaluation.tasks.transformer:Transformer",
 }
 """Tasks of this package, by name."""
 
@@ -91,6 +94,23 @@ class Task(ABC):
     def scored(self, outputs: list[Array]) -> Array:
         """Choose what is scored of the model's outputs; by default the first."""
         return outputs[0]
+
+    def view(self, metric: str, outputs: Array) -> Array:
+        """Give what one metric takes, from what `scored` gave for all samples; by default the same.
+
+        Parameters
+        ----------
+        metric : str
+            Its name.
+        outputs : ndarray, shape (samples, ...)
+            Of the model, pruned or not.
+
+        Returns
+        -------
+        ndarray
+            One entry per label; for a metric against the unpruned model, one for each that is scored.
+        """
+        return outputs
 
 
 def task_names() -> list[str]:

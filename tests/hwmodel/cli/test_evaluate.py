@@ -170,4 +170,4 @@ def test_tasks_and_metrics_are_listed(bitx):
     rows = {row["metric"]: row for row in bitx.json("list", "metrics")["metrics"]}
     assert rows["agreement"]["against"] == "the unpruned model"
     assert rows["cer"]["better"] == "less"
-    assert "task must be one of crops, digits" in bitx.error("evaluate", "--task", "nope")
+    assert "task must be one of crops, detector, digits" in bitx.error("evaluate", "--task", "nope")

@@ -118,6 +118,31 @@ def test_average_precision_by_hand():
         score("map50", [[box]], [[[*box, 1]]])
 
 
+@pytest.mark.parametrize("name", ["map50", "map"])
+def test_precision_of_draws_is_that_of_each_draw(name):
+    """Images that were drawn twice or not at all, classes that a draw lacks, images without boxes."""
+    rng, found = np.random.default_rng(4), metric(name)
+    labels = np.full((12, 4, 5), -1.0)
+    outputs = np.zeros((12, 6, 6))
+    outputs[:, :, 5] = -1
+    for image in range(11):
+        objects, boxes = rng.integers(0, 5), rng.integers(0, 7)
+        corner = rng.uniform(0, 20, (objects, 2))
+        labels[image, :objects] = np.column_stack([corner, corner + 8, rng.integers(0, 3, objects)])
+        near = labels[image, rng.integers(0, max(1, objects), boxes)]
+        outputs[image, :boxes, :4] = near[:, :4] + rng.normal(0, 1, (boxes, 4))
+        outputs[image, :boxes, 4] = rng.uniform(0, 1, boxes)
+        outputs[image, :boxes, 5] = near[:, 4].clip(0)
+    labels[11, 0] = (0, 0, 5, 5, 3)
+    records, draws = found.records(outputs, labels), rng.integers(0, 12, (40, 12))
+    expected = [found.total(records[draw]) for draw in draws]
+    assert np.ptp(expected) > 0.05
+    assert found.totals(records, draws) == pytest.approx(expected, abs=1e-12)
+    nothing = np.full((1, 12), 11)
+    nothing[0] = np.flatnonzero((labels[:, :, 4] < 0).all(axis=1))[:1]
+    assert np.isnan(found.totals(records, nothing)).all()
+
+
 def test_metrics_of_other_packages_are_found(monkeypatch):
     place = {"bitx.metrics": {"hits": "hwmodel.evaluation.metrics.classification:Top1"}}
     monkeypatch.setattr(found_by_name, "_of_other_packages", place.__getitem__)

