@@ -32,7 +32,7 @@ from hwmodel.evaluation.pruned_models import Changes
 from hwmodel.evaluation.pruning_path import Choice, Names, State, path
 from hwmodel.evaluation.settings import Setting
 
-CANDIDATES = tuple(range(2, 13))
+CANDIDATES = tuple(range(2, 17))
 """Rows that a tensor may keep."""
 PROBE_ROWS = 4
 PROBE_SAMPLES = 64
@@ -126,7 +126,7 @@ class _Search:
 
     def found(self) -> RowsFound:
         unpruned = self._point(Setting())
-        singles = [self._point(way) for way in self._ways()]
+        singles = [point for grouping in self._groupings for point in self._singles(grouping)]
         states = list(path(self._choices()))
         within = self._furthest(states)
         points = [unpruned, *singles, *(self._scored[at] for at in sorted(self._scored))]
@@ -134,6 +134,17 @@ class _Search:
         single = min(held, key=lambda point: point.machine.cycles or 0, default=None)
         policy = self._policy(states[within], self._scored[within])
         return RowsFound(policy, self._scored[within], single, self._loss, tuple(points))
+
+    def _singles(self, grouping: Grouping) -> list[Point]:
+        """Bisect the numbers of rows for all; return those that were scored, most rows first."""
+        scored: dict[int, Point] = {}
+
+        def holds(at: int) -> bool:
+            scored[at] = self._point(replace(self._way, rows=self._rows[at], grouping=grouping))
+            return self._holds(scored[at])
+
+        _furthest(len(self._rows), holds)
+        return [scored[at] for at in sorted(scored)]
 
     def _ways(self) -> list[Setting]:
         """One number of rows for all, with each grouping."""
@@ -190,18 +201,15 @@ class _Search:
             self._scored[at] = self._point(Setting(policy=self._bare(states[at]), format=self._way.format))
             return self._holds(self._scored[at])
 
-        if not holds(0):
+        within = _furthest(len(states), holds)
+        if within is None:
             name = self._evaluator.metrics[0]
             raise OptionError(
                 f"{self._rows[0]} rows for all lose more than {self._loss:g} of {name}",
                 value=self._loss,
-                hint="allow more, or give more rows",
+                hint="allow more",
             )
-        low, high = 0, len(states)
-        while high - low > 1:
-            middle = (low + high) // 2
-            low, high = (middle, high) if holds(middle) else (low, middle)
-        return low
+        return within
 
     def _holds(self, point: Point) -> bool:
         name = self._evaluator.metrics[0]
@@ -236,6 +244,17 @@ class _Search:
         if self._progress is not None:
             self._progress(self._done, self._done + more, what)
         self._done += 1
+
+
+def _furthest(count: int, holds: Callable[[int], bool]) -> int | None:
+    """Bisect for the last place that holds, of places of which the first ones do; None if none does."""
+    if not holds(0):
+        return None
+    low, high = 0, count
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if holds(middle) else (low, middle)
+    return low
 
 
 def _options(way: Setting) -> PruningOptions:
