@@ -298,6 +298,14 @@ def load_policy(path: str | os.PathLike[str]) -> Policy:
         If the file is missing, too large, no JSON, of another version, or has parts that no policy has.
     OptionError
         If an option of a tensor is not known, of another type or out of range.
+
+    Examples
+    --------
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as folder:
+    ...     Policy({"fc.weight": {"rows": 9}}, {"rows": 6}).save(f"{folder}/policy.json")
+    ...     load_policy(f"{folder}/policy.json").options_for("fc.weight")["rows"]
+    9
     """
     place = Path(path)
     data = read_small(place, "a policy", MAX_POLICY_BYTES)

@@ -92,6 +92,7 @@ def command(
     from hwmodel.cli import output as out
     from hwmodel.cli import simulation_report as report
     from hwmodel.cli.progress import progress
+    from hwmodel.simulation.policies import recorded_options, under_policy
     from hwmodel.simulation.run import simulate_network
     from hwmodel.studies.comparison import compare
     from hwmodel.studies.explaining import explain
@@ -127,12 +128,13 @@ def command(
             explain(machine, load, rows=run.of(machine.label)) for machine in machines * explained
         ]
         published = one_pe(load) if beside_published else None
-    parameters["accelerators"] = {machine.label: machine.options for machine in machines}
+    parameters["accelerators"] = {machine.label: recorded_options(machine, followed) for machine in machines}
     if comparison is not None:
         comparison_report.show(load.network, compared, parameters, output, published, as_json)
         return
+    built = [each.built for each in under_policy(machines, load.network, followed)]
     if as_json:
-        document = report.document(load.network, run, machines, parameters, output, published)
+        document = report.document(load.network, run, machines, parameters, output, published, built)
         document["matching"] = matching_document(load.matching)
         if explained:
             document["explanations"] = [explanation_report.document(found) for found in explanations]
@@ -143,7 +145,7 @@ def command(
     report.print_totals(load.network, run, machines)
     if top != 0:
         report.print_layers(run, machines, top)
-    report.print_energy(run, machines)
+    report.print_energy(run, built)
     for found in explanations:
         explanation_report.print_explanation(found, top)
     if published is not None:

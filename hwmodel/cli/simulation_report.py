@@ -75,9 +75,9 @@ def print_layers(run: NetworkResult, machines: tuple[Accelerator, ...], top: int
         _print_layers(run, machine, baseline, top)
 
 
-def print_energy(run: NetworkResult, machines: tuple[Accelerator, ...]) -> None:
-    """Print energy and area by part, of machines that have costs."""
-    for machine, total in zip(machines, run.totals, strict=True):
+def print_energy(run: NetworkResult, built: Sequence[Accelerator]) -> None:
+    """Print energy and area by part, of machines that have costs, as they are built."""
+    for machine, total in zip(built, run.totals, strict=True):
         _print_energy(machine, total)
 
 
@@ -301,8 +301,9 @@ def document(
     parameters: dict[str, Any],
     output: str | None,
     published: Sequence[Comparison] | None = None,
+    built: Sequence[Accelerator] | None = None,
 ) -> dict[str, Any]:
-    """Return the run as JSON's types."""
+    """Return the run as JSON's types; areas by part are those of the machines as built, where they differ."""
     baseline = _baseline(run, machines)
     return {
         "parameters": parameters,
@@ -325,9 +326,9 @@ def document(
                 "peak_macs_per_cycle": machine.peak_macs_per_cycle,
                 "speedup_over_dadiannao": _gain(run, total.accelerator, baseline),
                 "energy_parts_j": total.energy_parts_j,
-                "area_parts_mm2": machine.area_parts_mm2,
+                "area_parts_mm2": whole.area_parts_mm2,
             }
-            for machine, total in zip(machines, run.totals, strict=True)
+            for machine, whole, total in zip(machines, built or machines, run.totals, strict=True)
         ],
         "not_simulated": [vars(n) for n in run.not_simulated],
         "notes": run.notes,

@@ -79,6 +79,7 @@ def command(
     parameters: dict[str, Any] = {"command": "sweep", "model": model, "sample": sample}
     parameters |= {name if name in OWN else f"{name}_option": v for name, v in asked.parameters.items()}
     followed = None if policy is None else load_policy(policy)
+    parameters["policy"] = None if followed is None else followed.record()
     with asked.open(model) as load:
         start = perf_counter()
         with progress(None, "sweep") as bar:

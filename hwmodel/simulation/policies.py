@@ -6,6 +6,7 @@ import math
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from typing import Any
 
 from bitxcore.errors import error_context
 from bitxcore.policy import Policy, PruningOptions
@@ -110,6 +111,13 @@ def check_free(machine: Accelerator, options: Collection[str]) -> None:
             )
 
 
+def recorded_options(machine: Accelerator, policy: Policy | None) -> dict[str, Any]:
+    """Return the options of a machine that provenance keeps: under a policy, those that it does not set."""
+    if policy is None or not follows_policies(machine):
+        return machine.options
+    return {name: value for name, value in machine.options.items() if name not in machine.policy_options}
+
+
 def layer_options(policy: Policy, entry: NetworkLayer) -> PruningOptions:
     """Return the options that a layer runs with.
 
@@ -161,11 +169,18 @@ def check_names(policy: Policy, load: Workload, stored: Collection[str]) -> None
         policy.check_names(names.union(stored), where or f"network {load.network.name!r}")
 
 
-def policy_notes(under: Sequence[UnderPolicy]) -> tuple[str, ...]:
-    """Say of a run who follows the policy, and what is chosen where its layers need several machines."""
+def policy_notes(under: Sequence[UnderPolicy], name: str | None = None) -> tuple[str, ...]:
+    """Say of a run who follows the policy, and what is chosen where its layers need several machines.
+
+    Parameters
+    ----------
+    under : sequence of UnderPolicy
+    name : str, optional
+        What to call a machine, in place of its label.
+    """
     notes = []
     for each in under:
-        policy, label = each.policy, each.machine.label
+        policy, label = each.policy, name or each.machine.label
         if policy is None:
             continue
         if not each.follows:
@@ -180,8 +195,8 @@ def policy_notes(under: Sequence[UnderPolicy]) -> tuple[str, ...]:
         groups = sorted({options.group or 0 for _, options in chosen if options.rows is not None})
         if len(groups) > 1:
             notes.append(
-                f"{label}: groups of {', '.join(map(str, groups))} weights by layer; area is of the largest"
-                " machine, cycles and energy of a layer are of one with its own lanes"
+                f"{label}: groups of {', '.join(map(str, groups))} weights by layer; area is that of the"
+                " largest machine, cycles and energy of a layer are those of one with as many lanes"
             )
         several = [entry for entry, _ in chosen if len({policy.of(name) for name in entry.tensors}) > 1]
         if several:

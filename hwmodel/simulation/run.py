@@ -15,7 +15,7 @@ from hwmodel.accelerators.registry import as_accelerator
 from hwmodel.operands.distributions import DEFAULT_ACTIVATIONS
 from hwmodel.operands.precisions import Precisions
 from hwmodel.operands.workload import DumpSource, NetworkSource, StandIns, TraceSource, WeightSource, Workload
-from hwmodel.simulation.policies import check_names, policy_notes, under_policy
+from hwmodel.simulation.policies import check_names, policy_notes, recorded_options, under_policy
 from hwmodel.simulation.results import NetworkResult
 from hwmodel.simulation.walk import walk
 
@@ -139,7 +139,7 @@ def open_store(
     recorded = {
         **(parameters or {}),
         "workload": load.record,
-        "accelerators": {m.label: m.options for m in machines},
+        "accelerators": {m.label: recorded_options(m, policy) for m in machines},
     }
     if policy is not None:
         recorded["policy"] = policy.record()

@@ -5,11 +5,13 @@ from pathlib import Path
 
 import pytest
 
+import bitxcore as bx
 import hwmodel as hw
 from bitxcore.errors import DumpError
 from hwmodel.dram.part_json import read_json
 
 READERS = {
+    "policy.json": bx.load_policy,
     "network.json": hw.load_network,
     "precisions.json": hw.read_precisions,
     "precisions.csv": hw.read_precisions,

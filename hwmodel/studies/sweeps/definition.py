@@ -53,8 +53,15 @@ def definition(
         "traces": _digest_arrays(load.traces),
         **{name: None if d is None else d.label for name, d in drawn.items()},
         "precisions": repr(load.precisions),
-        "policy": None if policy is None else policy.document(),
+        "policy": None if policy is None else _without_origin(policy),
     }
+
+
+def _without_origin(policy: Policy) -> dict[str, Any]:
+    """All that a policy says; where it comes from changes no row."""
+    document = policy.document()
+    del document["origin"]
+    return document
 
 
 def _digest(parts: Sequence[bytes]) -> str:

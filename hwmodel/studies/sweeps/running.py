@@ -124,7 +124,7 @@ def sweep(
             if followed is not None:
                 check_names(followed, load, source.weights)
             notes = load.network.notes + source.notes(load.network, machines)
-            notes += policy_notes(under_policy(machines[:1], load.network, followed))
+            notes += policy_notes(under_policy(machines[:1], load.network, followed), accelerator)
         defined = definition(whole, load, len(points), seed, followed)
         rows: dict[int, dict[str, Any]] = {}
         read = load.weights.files() if isinstance(load.weights, Dump) else ()

@@ -91,8 +91,9 @@ def checked_space(
     if not varied:
         raise OptionError("a sweep needs at least one option that varies")
     if policy is not None:
+        own = accelerator_class(accelerator).policy_options
         for option in (*varied, *fixed):
-            if option == "preset" or option in accelerator_class(accelerator).policy_options:
+            if option in own or (own and option == "preset"):
                 raise OptionError(f"option {option!r} is set by the policy, layer by layer")
     if both := set(varied) & set(fixed):
         raise OptionError(f"option {sorted(both)[0]!r} is varied and fixed at once")

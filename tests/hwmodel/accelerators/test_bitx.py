@@ -412,3 +412,32 @@ def test_no_machine_reaches_its_work():
         r = hw.simulate(acc, hw.Linear("l", 72, len(w), positions=20), hw.Operands(w))
         assert r.work_cycles <= r.on_chip_cycles - r.fill_cycles
         assert r.unpruned_work_cycles <= r.unpruned_cycles - r.fill_cycles
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"format": "fixed16"},
+        {"cu_operands": "weights"},
+        {"serial_unit": "row"},
+        {"dram": None, "rows": 2},
+    ],
+)
+def test_the_machine_without_pruning_is_that_of_the_columns(options):
+    layer, w = conv("c", 16, 20, 7, 3), floats(20, 16, 3, 3)
+    w[RNG.random(w.shape) < 0.4] = 0  # which a machine that prunes packs away
+    pruned = hw.simulate(hw.accelerator("bitx", **options), layer, hw.Operands(w))
+    machine = hw.accelerator("bitx", prunes=False, **options)
+    whole = hw.simulate(machine, layer, hw.Operands(w))
+    by_row = "serial_unit" in options
+    name = "unpruned_nonempty_rows_cycles" if by_row else "unpruned_cycles"
+    assert whole.cycles == getattr(whole, name) == getattr(pruned, name) > pruned.cycles
+    assert whole.work_cycles == pruned.unpruned_work_cycles
+    assert whole.energy_j > pruned.energy_j
+    before, after = machine.weights_used(layer, hw.Operands(w))
+    if "format" in options:
+        fixed = bx.quantize(w, 16)
+        assert np.array_equal(after, fixed.codes * fixed.scale)
+    elif not by_row:
+        assert before is after

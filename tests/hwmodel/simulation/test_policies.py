@@ -168,6 +168,26 @@ def test_what_a_policy_can_not_be(machine, policy, told):
     assert told in str(caught.value)
 
 
+def test_weights_of_other_names():
+    """A policy names the tensors of the dump, whatever the network calls them."""
+    names = {f"{layer.name}.weight": f"model.{i}.w" for i, layer in enumerate(LAYERS)}
+    renamed = {names[name]: w for name, w in DUMP.items()}
+    policy = bx.Policy({names[name]: own for name, own in POLICY.tensors.items()}, POLICY.default)
+    run = hw.simulate_network("bitx", NETWORK, weights=renamed, policy=policy)
+    alone = hw.simulate_network("bitx", NETWORK, dump=DUMP, policy=POLICY)
+    assert [row.cycles for row in run.layers] == [row.cycles for row in alone.layers]
+    with pytest.raises(OptionError, match=r"'conv\.weight': is named in the policy"):
+        hw.simulate_network("bitx", NETWORK, weights=renamed, policy=POLICY)
+
+
+def test_weights_that_are_drawn():
+    run = hw.simulate_network("bitx", NETWORK, weights="laplace", policy=POLICY)
+    assert run.layers[0].cycles == run.layers[0].unpruned_cycles
+    assert run.layers[2].kept_rows_mean < 3.01
+    with pytest.raises(OptionError, match="'x': is named in the policy, but network 'four' has no such"):
+        hw.simulate_network("bitx", NETWORK, weights="laplace", policy=bx.Policy({"x": {"rows": 1}}))
+
+
 def test_the_store_keeps_the_policy(tmp_path):
     path, store = tmp_path / "policy.json", tmp_path / "run.h5"
     POLICY.with_origin(task="digits").save(path)
@@ -178,6 +198,9 @@ def test_the_store_keeps_the_policy(tmp_path):
         assert recorded.pop("path") == str(path)
         assert recorded == json.loads(path.read_text())
         assert [file.path for file in provenance.inputs] == [str(path)]
+        options = provenance.parameters["accelerators"]["bitx"]
+        assert "fifo_depth" in options
+        assert "rows" not in options
         areas = kept.table("area")
         rows = kept.table("simulation")
     assert sum(areas["area_mm2"]) == pytest.approx(rows["area_mm2"][0])
