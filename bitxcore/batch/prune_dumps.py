@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from bitxcore.batch.selection import Selection, channel_first, on_turned, read_numbers, shape_text, share_of
 from bitxcore.dumps import Dump, Tensor, TensorProgress, save
-from bitxcore.errors import error_context
+from bitxcore.errors import OptionError, error_context
 from bitxcore.formats import NumberFormat
 from bitxcore.groups import MAX_GROUP
 from bitxcore.packed import pack
@@ -135,6 +135,7 @@ def prune_dump(
     layout: str | None = None,
     each: Each | None = None,
     progress: TensorProgress | None = None,
+    norms: Mapping[str, npt.ArrayLike] | None = None,
     **options: Any,
 ) -> list[PrunedTensor]:
     """Prune a dump's weights and write the dump again, all else in it unchanged.
@@ -156,8 +157,11 @@ def prune_dump(
         Called with the row and the `Pruned` of each tensor; the latter has the output channel first.
     progress : callable, optional
         Called with each tensor after it was written or copied.
+    norms : mapping of str to array_like, optional
+        Of ``criterion="calibrated"``: for each tensor by its name, as `prune` takes them, of the tensor with
+        its output channel first. There may be others.
     **options
-        All parameters of `prune` but ``out``.
+        All other parameters of `prune` but ``out``.
 
     Returns
     -------
@@ -169,13 +173,15 @@ def prune_dump(
     TensorError
         With the fields path, tensor, index and value.
     OptionError
-        If a parameter is out of range.
+        If a parameter is out of range, or a tensor has no norms.
     BitxError
         If `out` can't be written.
     """
     if tensors is None:
         tensors = Selection().choose(dump, options.get("format")).tensors
     chosen = {tensor.name for tensor in tensors}
+    if norms is not None:
+        _check_norms(dump, tensors, norms)
     rows: list[PrunedTensor] = []
 
     def replace(tensor: Tensor) -> npt.NDArray[Any] | None:
@@ -183,8 +189,9 @@ def prune_dump(
             return None
         with error_context(path=dump.path, tensor=tensor.name):
             stored, numbers, form = read_numbers(tensor, options.get("format"))
-        how = options | {"format": form}
-        pruned = on_turned(dump, tensor, numbers, partial(prune, **how), form, layout)
+        how = options | {"format": form, "norms": None if norms is None else norms[tensor.name]}
+        with error_context(path=dump.path, tensor=tensor.name):
+            pruned = on_turned(dump, tensor, numbers, partial(prune, **how), form, layout)
         values = channel_first(tensor, layout).restore(pruned.values)
         if tensor.encoding is not None and numbers is not stored:
             values = tensor.encoding.stored(values, stored)
@@ -195,6 +202,19 @@ def prune_dump(
 
     save(dump, out, replace, progress=progress)
     return rows
+
+
+def _check_norms(dump: Dump, tensors: tuple[Tensor, ...], norms: Mapping[str, npt.ArrayLike]) -> None:
+    """Raise, before anything is written, if a tensor has no norms."""
+    lacking = [tensor.name for tensor in tensors if tensor.name not in norms]
+    if lacking:
+        more = f", nor {len(lacking) - 1} more: {', '.join(lacking[1:])}" if len(lacking) > 1 else ""
+        raise OptionError(
+            f"has no norms{more}",
+            path=dump.path,
+            tensor=lacking[0],
+            hint="exclude what no layer of the calibrated model multiplies by",
+        )
 
 
 def _row(tensor: Tensor, before: npt.NDArray[Any], after: npt.NDArray[Any], p: Pruned) -> PrunedTensor:

@@ -43,10 +43,15 @@ if TYPE_CHECKING:
     type=OneOf("bitxcore.criteria:CRITERIA"),
     default="topn",
     show_default=True,
-    help="topn (the method), threshold, energy or msb; see bitx list criteria.",
+    help="topn (the method), threshold, energy, msb or calibrated; see bitx list criteria.",
 )
 @click.option("--threshold", type=click.FloatRange(0, 1), help="Of the criterion threshold.")
 @click.option("--budget", type=click.FloatRange(0, 1), help="Of the criterion energy: relative error.")
+@click.option(
+    "--norms",
+    metavar="NORMS.h5",
+    help="Of the criterion calibrated: norms of what the weights meet, from bitx trace --norms.",
+)
 @click.option(
     "--rounding",
     type=OneOf("bitxcore.criteria:ROUNDINGS"),
@@ -67,6 +72,7 @@ def command(
     exclude: tuple[str, ...],
     min_dims: int,
     layout: str | None,
+    norms: str | None,
     store: str | None,
     masks: bool,
     as_json: bool,
@@ -81,22 +87,29 @@ def command(
     from bitxcore.dumps import open_dump
     from bitxcore.files import together
     from bitxcore.store import Store
+    from hwmodel import open_norms
     from hwmodel.cli import output as out
     from hwmodel.cli.progress import progress
 
+    if norms and options["criterion"] != "calibrated":
+        raise click.UsageError("--norms needs --criterion calibrated")
+    if options["criterion"] == "calibrated" and not norms:
+        raise click.UsageError("--criterion calibrated needs --norms")
     if masks and not store:
         raise click.UsageError("--masks needs --store")
     if store and os.path.realpath(store) == os.path.realpath(output):
         raise click.UsageError("--store and --output are the same file")
     settle_grouping(options, also=("rows",))
     selection = Selection(include, exclude, min_dims)
+    weighed = open_norms(norms) if norms else None
     with open_dump(dump) as source:
         chosen = selection.choose(source, options["format"])
         parameters: dict[str, Any] = {"command": "prune", "output": output, "include": include}
-        parameters |= {"exclude": exclude, "min_dims": min_dims, "layout": layout, **options}
+        parameters |= {"exclude": exclude, "min_dims": min_dims, "layout": layout, "norms": norms, **options}
+        inputs: list[Any] = [source, norms] if norms else [source]
         with (
             together(),
-            Store.create(store, parameters=parameters, inputs=[source]) if store else nullcontext() as writer,
+            Store.create(store, parameters=parameters, inputs=inputs) if store else nullcontext() as writer,
             progress(sum(tensor.nbytes for tensor in source.values()), "prune") as bar,
         ):
             pruned = prune_dump(
@@ -104,6 +117,7 @@ def command(
                 output,
                 chosen.tensors,
                 layout=layout,
+                norms=weighed,
                 each=_arrays(writer, masks) if writer else None,
                 progress=lambda tensor: bar.advance(tensor.nbytes, tensor.name),
                 **options,
