@@ -13,7 +13,7 @@ import numpy.typing as npt
 from bitxcore.checks import check_one_of, checked_share, is_integer, shown
 from bitxcore.errors import OptionError
 
-CRITERIA = ("topn", "msb", "threshold", "energy")
+CRITERIA = ("topn", "msb", "threshold", "energy", "calibrated")
 ROUNDINGS = ("truncate", "nearest")
 
 
@@ -23,7 +23,7 @@ class Criterion:
 
     Parameters
     ----------
-    name : {"topn", "msb", "threshold", "energy"}
+    name : {"topn", "msb", "threshold", "energy", "calibrated"}
     rows : int
         Most rows a group keeps; no more than the window has.
     wanted : int
@@ -45,7 +45,7 @@ class Criterion:
     @property
     def counts_every_row(self) -> bool:
         """Whether the ones of all rows must be known."""
-        return self.name in ("threshold", "energy")
+        return self.name in ("threshold", "energy", "calibrated")
 
     @property
     def energy_share(self) -> int:
@@ -65,9 +65,14 @@ def least_ones(threshold: float) -> npt.NDArray[np.uint8]:
 
 
 def criterion(
-    name: str, rows: int | None, threshold: float | None, budget: float | None, window: int
+    name: str,
+    rows: int | None,
+    threshold: float | None,
+    budget: float | None,
+    window: int,
+    norms: object = None,
 ) -> Criterion:
-    """Check the parameters of a criterion.
+    """Check the parameters of a criterion; of `norms` only whether they are given.
 
     Raises
     ------
@@ -75,11 +80,16 @@ def criterion(
         If the name is unknown, a parameter is missing, out of range or of another criterion.
     """
     check_one_of(CRITERIA, "criterion", name)
-    if rows is None and name in ("topn", "msb"):
+    if rows is None and name in ("topn", "msb", "calibrated"):
         raise OptionError(f"criterion {name!r} needs rows, the number of rows to keep")
     if rows is not None and (not is_integer(rows) or rows < 1):
         raise OptionError(f"rows must be a positive integer, got {shown(rows)}", value=rows)
-    for parameter, value, owner in (("threshold", threshold, "threshold"), ("budget", budget, "energy")):
+    parameters = (
+        ("threshold", threshold, "threshold"),
+        ("budget", budget, "energy"),
+        ("norms", norms, "calibrated"),
+    )
+    for parameter, value, owner in parameters:
         if (value is None) == (name == owner):
             verb = "needs" if value is None else "takes no"
             raise OptionError(f"criterion {name!r} {verb} {parameter}", value=value)

@@ -304,8 +304,21 @@ class Engine:
         bad = run(x, *out, *settings, self.window_mask(bits))
         return int(bad), rows, nonempty, sums
 
-    def select(self, x: Array, masks: Array, exponents: Array, kept: Array, groups: int, c: Criterion) -> int:
-        """Choose rows by a criterion that counts them all; return the groups without a finite value."""
+    def select(
+        self,
+        x: Array,
+        masks: Array,
+        exponents: Array,
+        kept: Array,
+        groups: int,
+        c: Criterion,
+        squares: Array | None = None,
+        first: int = 0,
+    ) -> int:
+        """Choose rows by a criterion that counts them all; return the groups without a finite value.
+
+        `squares` are those of ``calibrated``; the groups are those of the tensor from `first` on.
+        """
         from bitxcore.kernels import ranking
 
         lane = np.dtype(f"u{self.lane_bits // 8}")
@@ -315,9 +328,53 @@ class Engine:
         if c.name == "threshold":
             table = least_ones(c.threshold or 0.0)
             ranking.keep_threshold(ones, masks, kept, groups, self.lane_bits, c.rows, table)
-        else:
+        elif squares is None:
             ranking.keep_energy(ones, masks, kept, groups, self.lane_bits, c.rows, c.energy_share)
+        else:
+            self._keep_calibrated(x, squares, masks, exponents, kept, groups, first, c.rows)
+        if bad:
+            # Their ones were not counted: what is left untouched has a full mask.
+            whole = self._nonfinite(x, exponents, groups)
+            masks[:groups][whole] = self.window_mask(self.row_bits) & ((1 << self.row_bits) - 1)
+            kept[:groups][whole] = min(self.window, self.row_bits)
         return bad
+
+    def _keep_calibrated(
+        self,
+        x: Array,
+        squares: Array,
+        masks: Array,
+        exponents: Array,
+        kept: Array,
+        groups: int,
+        first: int,
+        rows: int,
+    ) -> None:
+        from bitxcore.kernels.calibrated import keep_calibrated
+
+        fmt = self.fmt
+        width, offset = fmt.significand_bits, 0
+        if self.through_float64:
+            # Codes have float64's exponents and significands; `exponents` count from the format's.
+            width, offset = 53, self.float_settings[1] - 1
+        signed = fmt.encoding == "sign-magnitude"
+        number = int(fmt.is_float), self.code_dtype.itemsize * 8, width, offset, int(signed)
+        window = min(self.window, self.lane_bits)
+        rest = masks, exponents, kept, groups, first, rows, window, self.padded, self._cut, number
+        keep_calibrated(x, squares, *rest)
+
+    def _nonfinite(self, x: Array, exponents: Array, groups: int) -> npt.NDArray[np.bool_]:
+        """Tell which groups hold a NaN, an Inf or a code outside the format."""
+        if self.fmt.is_float:
+            _, emin = self.float_settings
+            special = 2047 if self.lane_bits == 64 else 255  # the exponent of an image
+            broken: npt.NDArray[np.bool_] = exponents[:groups] == special - (emin - 1)
+            return broken
+        codes = x[: groups * self.padded].view(self.fmt.dtype).astype(np.int32).reshape(groups, self.padded)
+        if self.fmt.encoding == "twos-complement":
+            codes = np.where(codes < 0, ~codes, codes)
+        limit = self.integer_settings[3]
+        return np.asarray((np.abs(codes) >> limit).any(axis=1))
 
     # -- chunks --------------------------------------------------------------------------------
 

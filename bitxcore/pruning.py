@@ -8,6 +8,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from bitxcore.calibration import squared_norms
 from bitxcore.checks import check_one_of, shown, values_of
 from bitxcore.criteria import ROUNDINGS, Criterion
 from bitxcore.criteria import criterion as checked_criterion
@@ -99,6 +100,7 @@ def prune(
     grouping: Grouping = "flat",
     threshold: float | None = None,
     budget: float | None = None,
+    norms: npt.ArrayLike | None = None,
     nonfinite: Nonfinite = "raise",
     statistics: bool = False,
     out: npt.NDArray[Any] | None = None,
@@ -121,9 +123,10 @@ def prune(
     format : str or NumberFormat, optional
         Default: the dtype's own. ``"fixed<N>"`` first quantises a float array to N-bit integers with
         one power-of-two scale (`quantize`); `values` are then the pruned integers times the scale.
-    criterion : {"topn", "msb", "threshold", "energy"}
+    criterion : {"topn", "msb", "threshold", "energy", "calibrated"}
         The most significant rows (the method), the highest non-empty rows (a control), rows of
-        at least `threshold` times the greatest significance, the fewest rows within `budget`.
+        at least `threshold` times the greatest significance, the fewest rows within `budget`; or the most
+        significant rows for inputs of the given `norms`.
     rounding : {"truncate", "nearest"}
         What the hardware does at run time, or an offline preparation: each weight goes to the nearest
         value on the kept rows.
@@ -132,6 +135,9 @@ def prune(
         and input channel. The last, with ``group=None``, is how BitX's accuracy was measured.
     threshold, budget : float, optional
         Parameters of the criteria of that name, 0 to 1.
+    norms : array_like, optional
+        Of ``calibrated``: norms of the activations that the weights meet, of shape ``(reduction,)``,
+        ``x.shape[1:]`` or ``(in_channels,)``, or of x's axes, each its size or 1. Only their ratios matter.
     nonfinite : {"raise", "keep"}
         What to do with a group that holds a NaN, an Inf or an integer outside the format.
     statistics : bool
@@ -154,7 +160,9 @@ def prune(
     Notes
     -----
     Row l of a group weighs ``2**(E_l)``; its significance is the product of Euclidean norms
-    ``2**(E_l) * sqrt(BitCnt_l)`` (BitX, ICPP 2021).
+    ``2**(E_l) * sqrt(BitCnt_l)`` (BitX, ICPP 2021). ``calibrated`` (beyond the paper) puts the sum of the
+    squared norms of the members with a one in the place of their number; rows of significance 0 come after
+    all others, the upper ones first.
 
     Examples
     --------
@@ -176,7 +184,8 @@ def prune(
     numbers = source if fixed is None else fixed.codes
     form = format if fixed is None else f"int{width}"
     cut = Cut.of(numbers.dtype, group, window, form, grouping, numbers.shape, MAX_WIDE_GROUP)
-    rule = checked_criterion(criterion, rows, threshold, budget, cut.window)
+    rule = checked_criterion(criterion, rows, threshold, budget, cut.window, norms)
+    squares = None if norms is None else squared_norms(norms, numbers.shape)
     native = np.ascontiguousarray(numbers, dtype=cut.format.dtype)
     target = out if fixed is None else native
     values = np.empty_like(native) if target is None else target
@@ -193,7 +202,7 @@ def prune(
     else:
         engine = cut.engine(numbers.shape)
         codes = codes_of(native, cut.format), codes_of(values, cut.format)
-        how = _How(rule, rounding == "nearest", statistics)
+        how = _How(rule, rounding == "nearest", statistics, squares)
         chosen, bad, limited, sums = _prune_groups(engine, *codes, how)
         shape = (engine.grid.filters, engine.grid.groups)
     if bad and nonfinite == "raise":
@@ -240,11 +249,14 @@ class _How:
         Whether weights go to the nearest value on the kept rows.
     count : bool
         Whether the statistics of the tensor are wanted.
+    squares : ndarray, optional
+        Of ``calibrated``: those of one filter, or of all.
     """
 
     rule: Criterion
     nearest: bool
     count: bool
+    squares: Array | None
 
 
 class _Choice(NamedTuple):
@@ -309,7 +321,7 @@ def _prune_groups(engine: Engine, x: Array, out: Array, how: _How) -> tuple[_Cho
         lent = chosen.lend(engine, first, last, groups)
         counted = [add_up_vectors(engine, codes, groups)] if how.count else []
         if how.rule.counts_every_row:
-            bad = engine.select(codes, *lent, groups, how.rule)
+            bad = engine.select(codes, *lent, groups, how.rule, how.squares, first)
             limited = engine.count_limited(codes, lent.kept, groups, how.rule)
         else:
             pruned = buffer("spare", codes.size, codes.dtype) if how.nearest else target

@@ -115,6 +115,26 @@ def row_ones(group: Group) -> list[int]:
     return [sum(a >> (top - row) & 1 for a in group.aligned) for row in range(group.window)]
 
 
+def squared_norms(norms: Sequence[float]) -> list[int]:
+    """Integers in proportion to the squares of a whole tensor's norms.
+
+    The largest becomes 2**24, in float64 and half to even; zero stays 0, anything above is at least 1. Where
+    all are 0, each is 1.
+    """
+    largest = max(norms)
+    if largest == 0:
+        return [1] * len(norms)
+    shares = [norm / largest for norm in norms]
+    return [max(1, round(s * s * 2.0**24)) if n else 0 for s, n in zip(shares, norms, strict=True)]
+
+
+def row_squares(group: Group, squares: Sequence[int]) -> list[int]:
+    """Squared norms of the members with a one in each row, added up; row 0 first."""
+    top = group.window - 1
+    members = list(zip(group.aligned, squares, strict=True))
+    return [sum(q for a, q in members if a >> (top - row) & 1) for row in range(group.window)]
+
+
 def significance(ones: int, row: int, window: int) -> int:
     """Square of a row's significance, as an integer: BitCnt * 4**(W - 1 - row)."""
     return ones << 2 * (window - 1 - row)
@@ -132,8 +152,12 @@ def keep(
     rows: int,
     threshold: float | None = None,
     budget: float | None = None,
+    weighted: Sequence[int] | None = None,
 ) -> int:
-    """Mask of the kept rows (bit W - 1 - l is row l), at most `rows` of them."""
+    """Mask of the kept rows (bit W - 1 - l is row l), at most `rows` of them.
+
+    `weighted` is what ``calibrated`` has in the place of the ones (`row_squares`).
+    """
     window = len(ones)
     ranked = ranking(ones)
     squares = {row: significance(ones[row], row, window) for row in ranked}
@@ -147,6 +171,10 @@ def keep(
         pruned = 0
         while ranked and pruned + squares[ranked[-1]] <= allowed:
             pruned += squares[ranked.pop()]
+    elif criterion == "calibrated":
+        # Rows of members whose norms are all 0 have no significance, and come last, the upper ones first.
+        sums = list(weighted or [])
+        ranked = sorted(ranked, key=lambda row: (-significance(sums[row], row, window), row))
     elif criterion != "topn":
         raise ValueError(criterion)
     return sum(1 << (window - 1 - row) for row in ranked[:rows])
@@ -175,9 +203,10 @@ def prune_group(
     rows: int | None = None,
     threshold: float | None = None,
     budget: float | None = None,
+    squares: Sequence[int] | None = None,
     rounding: str = "truncate",
 ) -> tuple[list[int], int, int]:
-    """Prune one group.
+    """Prune one group; `squares` are those of its members, of ``calibrated``.
 
     Returns
     -------
@@ -189,7 +218,8 @@ def prune_group(
         Largest exponent of a non-zero member; 0 if there is none, and for integers.
     """
     group = align(codes, fmt, window)
-    mask = keep(row_ones(group), criterion, window if rows is None else rows, threshold, budget)
+    weighted = None if squares is None else row_squares(group, squares)
+    mask = keep(row_ones(group), criterion, window if rows is None else rows, threshold, budget, weighted)
     out = []
     for member, aligned in zip(group.members, group.aligned, strict=True):
         if rounding == "truncate":
@@ -214,6 +244,7 @@ def window_limited(
     rows: int | None = None,
     threshold: float | None = None,
     budget: float | None = None,
+    squares: Sequence[int] | None = None,
 ) -> bool:
     """Whether a group keeps fewer than `rows` rows (None: the window's) though ones fell out of the window.
 
@@ -221,7 +252,8 @@ def window_limited(
     """
     group = align(codes, fmt, window)
     wanted = window if rows is None else rows
-    kept = keep(row_ones(group), criterion, wanted, threshold, budget).bit_count()
+    weighted = None if squares is None else row_squares(group, squares)
+    kept = keep(row_ones(group), criterion, wanted, threshold, budget, weighted).bit_count()
     # A member stands `window - p - distance` places up; below place 0 is what `align` shifts out.
     fallen = [
         (v.significand << window) & ((1 << (fmt.significand_bits + group.emax - v.exponent)) - 1)

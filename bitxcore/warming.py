@@ -31,6 +31,7 @@ def warm(name: str, group: int) -> str:
     essential_bits(x, fmt)
     prune(x, rows=None, criterion="threshold", threshold=0.5, rounding="nearest", **cut)
     prune(x, criterion="energy", budget=0.5, **cut)
+    prune(x, criterion="calibrated", norms=np.ones(70), **cut)
     unpack(pack(prune(x, rows=1, **cut)))
     statistics(x, **cut)
     return f"{name}, group {group}"

@@ -30,6 +30,9 @@ from .operands.precisions import read_precisions as read_precisions
 from .operands.reads import Reads as Reads
 from .operands.synthetic import stand_ins as stand_ins
 from .operands.synthetic import synthetic_weights as synthetic_weights
+from .operands.traces.calibrating import CalibrationResult as CalibrationResult
+from .operands.traces.calibrating import calibrate as calibrate
+from .operands.traces.calibrating import open_norms as open_norms
 from .operands.traces.pictures import Scaling as Scaling
 from .operands.traces.recorded import Traces as Traces
 from .operands.traces.recorded import open_traces as open_traces

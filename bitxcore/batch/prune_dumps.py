@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -150,6 +150,7 @@ def prune_dump(
     layout: str | None = None,
     each: Each | None = None,
     progress: TensorProgress | None = None,
+    norms: Mapping[str, npt.ArrayLike] | None = None,
     **options: Any,
 ) -> list[PrunedTensor]:
     """Prune a dump's weights and write the dump again, all else in it unchanged.
@@ -174,8 +175,11 @@ def prune_dump(
         Called with the row and the `Pruned` of each tensor; the latter has the output channel first.
     progress : callable, optional
         Called with each tensor after it was written or copied.
+    norms : mapping of str to array_like, optional
+        Of ``criterion="calibrated"``: for each tensor by its name, as `prune` takes them, of the tensor with
+        its output channel first. There may be others.
     **options
-        All parameters of `prune` but ``out``; with a policy those that it does not set: ``format``,
+        All other parameters of `prune` but ``out``; with a policy those that it does not set: ``format``,
         ``nonfinite`` and ``statistics``.
 
     Returns
@@ -188,8 +192,8 @@ def prune_dump(
     TensorError
         With the fields path, tensor, index and value.
     OptionError
-        If a parameter is out of range or set by the policy, or if the policy names a tensor that the dump
-        lacks.
+        If a parameter is out of range or set by the policy, if the policy names a tensor that the dump
+        lacks, or if a tensor has no norms.
     BitxError
         If `out` can't be written.
     """
@@ -205,6 +209,8 @@ def prune_dump(
     elif policy is not None:
         policy.check_names({*dump, *dump.ignored}, dump.path)
     chosen = {tensor.name for tensor in tensors}
+    if norms is not None:
+        _check_norms(dump, tensors, norms)
     rows: list[PrunedTensor] = []
 
     def replace(tensor: Tensor) -> npt.NDArray[Any] | None:
@@ -215,8 +221,9 @@ def prune_dump(
             return None
         with error_context(path=dump.path, tensor=tensor.name):
             stored, numbers, form = read_numbers(tensor, options.get("format"))
-        how = own | {"format": form}
-        pruned = on_turned(dump, tensor, numbers, partial(prune, **how), form, layout)
+        how = own | {"format": form, "norms": None if norms is None else norms[tensor.name]}
+        with error_context(path=dump.path, tensor=tensor.name):
+            pruned = on_turned(dump, tensor, numbers, partial(prune, **how), form, layout)
         values = channel_first(tensor, layout).restore(pruned.values)
         if tensor.encoding is not None and numbers is not stored:
             values = tensor.encoding.stored(values, stored)
@@ -257,6 +264,19 @@ def check_policy(policy: Policy, dump: Dump, chosen: Chosen) -> None:
         reason = chosen.left_out.get(name)
         if options.rows is not None and reason not in (None, *LEFT_OUT_BY_NAME):
             raise TensorError(f"the policy prunes it, but it can't be: {reason}", path=dump.path, tensor=name)
+
+
+def _check_norms(dump: Dump, tensors: tuple[Tensor, ...], norms: Mapping[str, npt.ArrayLike]) -> None:
+    """Raise, before anything is written, if a tensor has no norms."""
+    lacking = [tensor.name for tensor in tensors if tensor.name not in norms]
+    if lacking:
+        more = f", nor {len(lacking) - 1} more: {', '.join(lacking[1:])}" if len(lacking) > 1 else ""
+        raise OptionError(
+            f"has no norms{more}",
+            path=dump.path,
+            tensor=lacking[0],
+            hint="exclude what no layer of the calibrated model multiplies by",
+        )
 
 
 def _row(tensor: Tensor, before: npt.NDArray[Any], after: npt.NDArray[Any], p: Pruned) -> PrunedTensor:

@@ -47,6 +47,7 @@ def criteria() -> Rows:
         "msb": ("--rows", "the highest non-empty rows: plain truncation, a control"),
         "threshold": ("--threshold, --rows", "rows of at least a share of the greatest significance"),
         "energy": ("--budget, --rows", "the fewest rows whose relative error stays within a budget"),
+        "calibrated": ("--norms, --rows", "the rows of highest significance for inputs of given norms"),
     }
     return [
         {"criterion": name, "options": texts.get(name, ("", ""))[0], "keeps": texts.get(name, ("", ""))[1]}

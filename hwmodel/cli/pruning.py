@@ -48,10 +48,15 @@ NOT_BY_POLICY = "the policy does not prune it"
     type=OneOf("bitxcore.criteria:CRITERIA"),
     default="topn",
     show_default=True,
-    help="topn (the method), threshold, energy or msb; see bitx list criteria.",
+    help="topn (the method), threshold, energy, msb or calibrated; see bitx list criteria.",
 )
 @click.option("--threshold", type=click.FloatRange(0, 1), help="Of the criterion threshold.")
 @click.option("--budget", type=click.FloatRange(0, 1), help="Of the criterion energy: relative error.")
+@click.option(
+    "--norms",
+    metavar="NORMS.h5",
+    help="Of the criterion calibrated: norms of what the weights meet, from bitx trace --norms.",
+)
 @click.option(
     "--rounding",
     type=OneOf("bitxcore.criteria:ROUNDINGS"),
@@ -74,6 +79,7 @@ def command(
     min_dims: int,
     policy: str | None,
     layout: str | None,
+    norms: str | None,
     store: str | None,
     masks: bool,
     as_json: bool,
@@ -89,9 +95,14 @@ def command(
     from bitxcore.files import together
     from bitxcore.policy import load_policy
     from bitxcore.store import Store
+    from hwmodel import open_norms
     from hwmodel.cli import output as out
     from hwmodel.cli.progress import progress
 
+    if norms and options["criterion"] != "calibrated":
+        raise click.UsageError("--norms needs --criterion calibrated")
+    if options["criterion"] == "calibrated" and not norms:
+        raise click.UsageError("--criterion calibrated needs --norms")
     if masks and not store:
         raise click.UsageError("--masks needs --store")
     if store and os.path.realpath(store) == os.path.realpath(output):
@@ -104,14 +115,15 @@ def command(
         options = {name: options[name] for name in ("format", "nonfinite")}
         followed = load_policy(policy)
     selection = Selection(include, exclude, min_dims)
+    weighed = open_norms(norms) if norms else None
     with open_dump(dump) as source:
         chosen = selection.choose(source, options["format"])
         if followed is not None:
             check_policy(followed, source, chosen)
         parameters: dict[str, Any] = {"command": "prune", "output": output, "include": include}
-        parameters |= {"exclude": exclude, "min_dims": min_dims, "layout": layout, **options}
+        parameters |= {"exclude": exclude, "min_dims": min_dims, "layout": layout, "norms": norms, **options}
         parameters["policy"] = None if followed is None else followed.record()
-        inputs: list[Dump | str] = [source, *([] if policy is None else [policy])]
+        inputs: list[Any] = [source, *(path for path in (policy, norms) if path)]
         with (
             together(),
             Store.create(store, parameters=parameters, inputs=inputs) if store else nullcontext() as writer,
@@ -123,6 +135,7 @@ def command(
                 chosen.tensors,
                 policy=followed,
                 layout=layout,
+                norms=weighed,
                 each=_arrays(writer, masks) if writer else None,
                 progress=lambda tensor: bar.advance(tensor.nbytes, tensor.name),
                 **options,

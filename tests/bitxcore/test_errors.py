@@ -61,7 +61,7 @@ def test_context_adds_what_is_not_known():
     (lambda x: bx.prune(x, rows=5, grouping="f"), "f",
      "grouping must be one of flat, channel, kernel, got 'f'"),
     (lambda x: bx.prune(x, criterion="c"), "c",
-     "criterion must be one of topn, msb, threshold, energy, got 'c'"),
+     "criterion must be one of topn, msb, threshold, energy, calibrated, got 'c'"),
     (lambda x: bx.prune(x, criterion="threshold", threshold=2), 2, "threshold must be from 0 to 1, got 2"),
     (lambda x: bx.prune(x, rows=5, rounding="r"), "r", "rounding must be one of truncate, nearest, got 'r'"),
     (lambda x: bx.statistics(x, nonfinite="n"), "n", "nonfinite must be 'raise' or 'keep', got 'n'"),

@@ -187,6 +187,11 @@ class BitX(Accelerator):
             if getattr(self, option) is not None:
                 self.check_at_least(minimum, option)
         self.check_at_most(MAX_WINDOW, "window")
+        if self.criterion == "calibrated":
+            raise self.refusal(
+                "criterion 'calibrated' needs norms, which no machine has: prune the weights with it first;"
+                " criterion 'topn' keeps what is left in the same groups and rows"
+            )
         check_criterion(self.criterion, self.rows, self.threshold, self.budget, self.window or MAX_WINDOW)
         self._check_serial_unit()
 

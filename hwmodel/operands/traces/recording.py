@@ -1,45 +1,34 @@
-"""Run a model once and record what its layers really multiply.
-
-Layers are taken in slices: a slice's inputs become the outputs of the graph, ONNX Runtime runs, and
-every array is written and let go before the next slice. So memory is bounded by the slice, whatever the
-depth of the model, and time is one run per slice.
-"""
+"""Run a model once and record what its layers really multiply, a slice of layers at a time."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from math import prod
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
-from bitxcore.errors import BitxError, DumpError, OptionError, TensorError
 from bitxcore.progress import Progress
 from bitxcore.showing import record_repr
-from hwmodel.networks.graph_operands import FIRST, GraphOperand, without_zero_point
 from hwmodel.networks.network import Network, NetworkLayer
-from hwmodel.operands.operands import activation_shape
 from hwmodel.operands.traces.inputs import GivenInput, described_inputs, files_of, read_inputs
 from hwmodel.operands.traces.model_inputs import model_inputs
 from hwmodel.operands.traces.pictures import Scaling
 from hwmodel.operands.traces.recorded import NOT_RECORDED, TRACES, NotRecorded, TracedOperand
+from hwmodel.operands.traces.traced_run import (
+    SLICE_BYTES,
+    HasNetwork,
+    TracedRun,
+    arranged_operand,
+    check_model,
+    file_of_model,
+    slices_of,
+)
 
 if TYPE_CHECKING:
     from bitxcore.store import StoreWriter
-
-SLICE_BYTES = 1 << 28
-
-
-class HasNetwork(Protocol):
-    """A workload, as far as this package knows it."""
-
-    @property
-    def network(self) -> Network:
-        """Whose layers are traced."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -133,21 +122,16 @@ def trace(
     from bitxcore.store import Store
     from hwmodel.networks.loading import load_network
 
-    path, known_sizes = _file_of(model)
+    path, known_sizes = file_of_model(model)
     if input_size is None and not sizes:
         input_size = known_sizes
-    if path.suffix != ".onnx":
-        raise DumpError("only ONNX models can be traced (.onnx)", path=path)
-    if isinstance(slice_bytes, bool) or not isinstance(slice_bytes, int) or slice_bytes < 1:
-        raise OptionError(
-            f"slice_bytes must be an integer of at least 1, got {slice_bytes!r}", value=slice_bytes
-        )
+    check_model(path, slice_bytes)
     scaling = scaling or Scaling()
     takes = model_inputs(path, input_size, sizes or {})
     feeds = read_inputs(path, takes, inputs, scaling)
     shapes = {name: x.shape for name, x in feeds.items()}
     network = load_network(path, input_size=shapes, inputs=feeds)
-    run = _Run(path, shapes, feeds)
+    run = TracedRun(path, shapes, feeds)
     parameters = {
         "command": "trace",
         "input_sizes": shapes,
@@ -162,7 +146,7 @@ def trace(
     ):
         recorder = _Recorder(store)
         done = slices = 0
-        for part in _slices(network.layers, slice_bytes):
+        for part in slices_of(network.layers, slice_bytes):
             if progress:
                 progress(done, len(network), part[0].layer.name)
             run.record(part, recorder)
@@ -187,87 +171,6 @@ def _decides(x: npt.NDArray[Any]) -> bool:
 _MOST_GIVEN = 16
 
 
-# -- the run -----------------------------------------------------------------------------------
-
-
-def _file_of(
-    model: str | os.PathLike[str] | Network | HasNetwork,
-) -> tuple[Path, Mapping[str, Sequence[int]] | None]:
-    """Find the file of a model, and the input sizes that a loaded one has."""
-    if isinstance(model, (str, os.PathLike)):
-        return Path(model), None
-    network = model if isinstance(model, Network) else model.network
-    if network.path is None:
-        raise OptionError(f"network {network.name!r} comes from no file: only ONNX models can be traced")
-    return network.path, network.input_sizes or None
-
-
-def _slices(layers: Sequence[NetworkLayer], slice_bytes: int) -> Iterator[list[NetworkLayer]]:
-    """Cut the layers into runs of consecutive ones, by the bytes of their inputs as float32."""
-    part: list[NetworkLayer] = []
-    size = 0
-    for entry in layers:
-        nbytes = 4 * entry.layer.input_count
-        if part and size + nbytes > slice_bytes:
-            yield part
-            part, size = [], 0
-        part.append(entry)
-        size += nbytes
-    if part:
-        yield part
-
-
-class _Run:
-    """A model, ready to run for any of its values."""
-
-    def __init__(
-        self, path: Path, shapes: Mapping[str, Sequence[int]], feeds: Mapping[str, npt.NDArray[Any]]
-    ) -> None:
-        from hwmodel.networks.onnx import decide_branches, forget_shapes, read_model, set_input_sizes
-
-        self.path = path
-        self.feeds = feeds
-        model = read_model(path)
-        set_input_sizes(path, model, shapes, {})
-        # Values of a branch that runs become values of the graph, as the layers name them.
-        self.model = decide_branches(path, model, feeds)
-        forget_shapes(self.model.graph)
-        del self.model.graph.value_info[:]
-
-    def record(self, part: Sequence[NetworkLayer], recorder: _Recorder) -> None:
-        """Run the model for the inputs of some layers and hand them over, layer by layer."""
-        wanted = dict.fromkeys(
-            name for entry in part for read in entry.reads if not read.unrecorded for name in read.names
-        )
-        values = self._values(list(wanted))
-        left = [name for entry in part for read in entry.reads for name in read.names]
-        for entry in part:
-            recorder.record(entry, values)
-            for read in entry.reads:
-                for name in read.names:
-                    left.remove(name)
-                    if name not in left:
-                        values.pop(name, None)
-
-    def _values(self, names: list[str]) -> dict[str, npt.NDArray[Any]]:
-        import onnx
-
-        from hwmodel.networks.onnx import run_graph
-
-        if not names:
-            return {}
-        del self.model.graph.output[:]
-        self.model.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names)
-        try:
-            found = run_graph(self.path, self.model, names, self.feeds, optimised=False)
-        except BitxError:
-            raise
-        except Exception as error:  # ONNX Runtime's errors share no base but Exception.
-            text = " ".join(str(error).split())
-            raise TensorError(f"does not run on these inputs: {text}", path=self.path) from error
-        return dict(zip(names, map(np.asarray, found), strict=True))
-
-
 class _Recorder:
     """Arranges the values of layers, writes them, and keeps the list."""
 
@@ -281,7 +184,7 @@ class _Recorder:
         layer = entry.layer
         arrays: dict[str, npt.NDArray[Any]] = {}
         for read in entry.reads:
-            found = read.unrecorded or _arranged(entry, read, values)
+            found = read.unrecorded or arranged_operand(entry, read, values)
             if isinstance(found, str):
                 self.missing.append(NotRecorded(layer=layer.name, operand=read.operand, reason=found))
                 continue
@@ -321,32 +224,3 @@ class _Recorder:
             units={"layer": "", "operand": "", "reason": ""},
             dtypes=text | {"reason": str},
         )
-
-
-def _arranged(
-    entry: NetworkLayer, read: GraphOperand, values: Mapping[str, npt.NDArray[Any]]
-) -> npt.NDArray[Any] | str:
-    """Bring an operand into its layer's shape; or say why that is not possible."""
-    arrays = [values[name] for name in read.values]
-    if read.zero_point:
-        zero_point = values[read.zero_point]
-        if zero_point.size != 1:
-            return "a zero point a row"
-        arrays[0] = without_zero_point(arrays[0], zero_point.reshape(()))
-    if any(x.dtype.kind not in "fiu" for x in arrays):
-        return f"values of dtype {arrays[0].dtype}"
-    layer = entry.layer
-    needed = activation_shape(layer) if read.operand == FIRST else None
-    try:
-        found = read.arrange(*arrays)
-    except ValueError:
-        found = None
-    if found is None or (needed is not None and (prod(needed) != found.size)):
-        return f"its shape {arrays[0].shape} is not the one that was found for the layer before the run"
-    if not (finite := np.isfinite(found)).all():
-        index = int(np.argmin(finite))
-        value = found.reshape(-1)[index]
-        raise TensorError(
-            f"{read.operand}: {value} at flat index {index}", layer=layer.name, index=index, value=value
-        )
-    return found if needed is None else found.reshape(needed)

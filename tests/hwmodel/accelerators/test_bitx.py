@@ -44,6 +44,7 @@ def floats(*shape):
         ({"rounding": "up"}, "rounding must be one of truncate, nearest"),
         ({"criterion": "best"}, "criterion must be one of topn"),
         ({"criterion": "threshold", "rows": None}, "needs threshold"),
+        ({"criterion": "calibrated"}, "prune the weights with it first"),
         ({"format": "float33"}, "'float33' is not known"),
         ({"window": 65}, "window must be at most 64, got 65"),
         ({"pack_zeros": "no"}, "pack_zeros must be True or False, got 'no'"),

@@ -247,3 +247,37 @@ def test_synthetic_operands_are_explained_too(bitx, tmp_path):
         "simulate", table(tmp_path), "--weights", "synthetic", "-a", "pragmatic", "-a", "bitx", "--explain"
     )
     assert "stand-in activations in 3 layers" in text.stdout
+
+
+def test_norms_for_calibrated_pruning(bitx, sample, out):
+    import bitxcore as bx
+    from bitxcore.batch import prune_dump
+
+    x = np.random.default_rng(1).random((6, 1, 8, 8)).astype(np.float32)
+    np.save(out / "x.npy", x)
+    args = ["--input", out / "x.npy", "--norms", "-o", out / "n.h5"]
+    document = bitx.json("trace", sample, *args, "--batch", 3)
+    assert document["runs"] == 2
+    assert document["tensors"][0]["tensor"] == "stem.weight"
+    text = bitx("trace", sample, *args).stdout
+    assert text.startswith("digits_resnet: 13 tensors, the model ran once")
+    how = ["--criterion", "calibrated", "--norms", out / "n.h5", "--rows", 3]
+    pruned = bitx.json("prune", sample, *how, "-o", out / "p.onnx")
+    assert pruned["parameters"]["norms"] == str(out / "n.h5")
+    with bx.open_dump(sample) as dump:
+        norms = hw.open_norms(out / "n.h5")
+        rows = prune_dump(dump, out / "l.onnx", criterion="calibrated", norms=norms, rows=3)
+    assert (out / "p.onnx").read_bytes() == (out / "l.onnx").read_bytes()
+    assert [row["relative_error"] for row in pruned["tensors"]] == [row.relative_error for row in rows]
+
+
+@pytest.mark.parametrize(
+    ("args", "said"),
+    [
+        (["prune", "--criterion", "calibrated", "-o", "p.onnx"], "--criterion calibrated needs --norms"),
+        (["prune", "--norms", "n.h5", "-o", "p.onnx"], "--norms needs --criterion calibrated"),
+        (["trace", "--input", "x.npy", "--batch", "2", "-o", "t.h5"], "--batch needs --norms"),
+    ],
+)
+def test_options_that_belong_together(bitx, sample, args, said):
+    assert said in bitx(args[0], sample, *args[1:], code=2).output

@@ -1,0 +1,88 @@
+"""Norms of a layer's inputs as exact weights of the members of groups."""
+
+from __future__ import annotations
+
+from math import prod
+
+import numpy as np
+import numpy.typing as npt
+
+from bitxcore.checks import shown
+from bitxcore.errors import OptionError
+
+SQUARE_BITS = 24
+"""Bits of a squared norm: sums of 64 of them, compared across rows, stay within 64-bit integers."""
+
+
+def squared_norms(norms: npt.ArrayLike, shape: tuple[int, ...]) -> npt.NDArray[np.uint32]:
+    """Bring norms of the inputs of a reduction to integers, in proportion to their squares.
+
+    Each is divided by the largest of the tensor and squared, in float64, multiplied by 2**24 and rounded to
+    the nearest integer, half to even. Zero stays 0, anything above zero is at least 1. Where all are 0, each
+    is 1.
+
+    Parameters
+    ----------
+    norms : array_like
+        Numbers of at least 0: one per input of the reduction, as ``(reduction,)`` or ``shape[1:]``; one per
+        input channel, ``(shape[1],)``, which all positions of the kernel share; or an array of as many axes
+        as the tensor, each of its size or 1, where filters read different inputs (grouped convolutions).
+    shape : tuple of int
+        Of the tensor, output channel first; a tensor of one axis is one filter.
+
+    Returns
+    -------
+    ndarray of uint32, (reduction,) or (filters * reduction,)
+
+    Raises
+    ------
+    OptionError
+        If they are no numbers, have another shape, or one is negative or not finite.
+
+    Examples
+    --------
+    >>> squared_norms([2.0, 1.0, 0.0], (8, 3)).tolist()
+    [16777216, 4194304, 0]
+    >>> squared_norms([2.0, 1.0], (8, 2, 1, 2)).tolist()
+    [16777216, 16777216, 4194304, 4194304]
+    """
+    try:
+        given = np.asarray(norms)
+        if given.dtype.kind not in "iuf":
+            raise TypeError
+        values = given.astype(np.float64)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise OptionError(f"norms must be an array of numbers, got {shown(norms)}", value=norms) from error
+    whole = shape if len(shape) > 1 else (1, *shape)
+    laid_out = _laid_out(values, whole)
+    bad = ~((values >= 0) & np.isfinite(values)).reshape(-1)
+    if bad.any():
+        at = int(np.argmax(bad))
+        value = float(values.reshape(-1)[at])
+        raise OptionError(
+            f"norms must be finite and at least 0, got {value} at flat index {at}", index=at, value=value
+        )
+    largest = laid_out.max()
+    if largest == 0:
+        return np.ones(laid_out.size, np.uint32)
+    share = laid_out / largest
+    squares = np.rint(share * share * float(1 << SQUARE_BITS))
+    return np.where(laid_out > 0, np.maximum(squares, 1), 0).astype(np.uint32).reshape(-1)
+
+
+def _laid_out(values: npt.NDArray[np.float64], shape: tuple[int, ...]) -> npt.NDArray[np.float64]:
+    """Spread norms over one filter, or over all filters where they differ."""
+    inputs = shape[1:]
+    if values.shape == inputs or values.shape == (prod(inputs),):
+        return values
+    if values.shape == inputs[:1]:
+        return np.repeat(values, prod(inputs[1:]))
+    if values.ndim == len(shape) and all(
+        size in (1, full) for size, full in zip(values.shape, shape, strict=True)
+    ):
+        return np.broadcast_to(values, (values.shape[0], *inputs))
+    raise OptionError(
+        f"norms of a tensor of shape {shape} must have the shape {(prod(inputs),)}, {inputs} or {inputs[:1]},"
+        f" or {len(shape)} axes of its sizes or 1, got {values.shape}",
+        value=values.shape,
+    )
