@@ -202,8 +202,7 @@ def pruned_row(tensor: Tensor, before: npt.NDArray[Any], after: npt.NDArray[Any]
     norms, errors = [], []
     changed = zeros_before = zeros_after = 0
     see = tensor.encoding.weights if tensor.encoding else None
-    # Wide groups do not tell of NaN; where groups do, no block needs a look for them.
-    finite = not p.nonfinite_groups and p.group <= MAX_GROUP and see is None
+    finite = not p.nonfinite_groups and see is None  # then no block needs a look for NaN
     for old, new in _blocks(before, after, see):
         zeros_before += old.size - int(np.count_nonzero(old))
         zeros_after += new.size - int(np.count_nonzero(new))

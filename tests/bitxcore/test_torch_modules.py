@@ -216,6 +216,15 @@ def test_nan_payloads_and_negative_zeros(dtype):
         assert same(state(module), before)
 
 
+@pytest.mark.parametrize("form", [None, "bfloat16"])
+def test_groups_that_are_wider_than_a_machine_s(form):
+    module = nn.Linear(200, 4)
+    before = state(module)
+    with bx.torch.pruned(module, rows=3, group=100, format=form) as report:
+        assert report["weight"].ones_after < report["weight"].ones_before
+    assert same(state(module), before)
+
+
 def test_after_an_error_nothing_is_pruned():
     module = nn.Sequential(nn.Linear(16, 8), nn.Linear(8, 2))
     module[1].weight.data[1, 3] = float("inf")
