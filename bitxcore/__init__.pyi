@@ -1,3 +1,4 @@
+from . import torch as torch
 from .bits import Decomposed as Decomposed
 from .bits import decompose as decompose
 from .bits import essential_bits as essential_bits

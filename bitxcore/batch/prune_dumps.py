@@ -227,7 +227,7 @@ def prune_dump(
         values = channel_first(tensor, layout).restore(pruned.values)
         if tensor.encoding is not None and numbers is not stored:
             values = tensor.encoding.stored(values, stored)
-        rows.append(_row(tensor, stored, values, pruned))
+        rows.append(pruned_row(tensor, stored, values, pruned))
         if each:
             each(rows[-1], pruned)
         return values
@@ -279,18 +279,26 @@ def _check_norms(dump: Dump, tensors: tuple[Tensor, ...], norms: Mapping[str, np
         )
 
 
-def _row(tensor: Tensor, before: npt.NDArray[Any], after: npt.NDArray[Any], p: Pruned) -> PrunedTensor:
+def pruned_row(tensor: Tensor, before: npt.NDArray[Any], after: npt.NDArray[Any], p: Pruned) -> PrunedTensor:
+    """Compare the values of a tensor, as stored, before and after it was pruned."""
     norms, errors = [], []
     changed = zeros_before = zeros_after = 0
     see = tensor.encoding.weights if tensor.encoding else None
+    finite = not p.nonfinite_groups and see is None  # then no block needs a look for NaN
     for old, new in _blocks(before, after, see):
-        same = (old == new) | (np.isnan(old) & np.isnan(new))
-        changed += same.size - int(np.count_nonzero(same))
         zeros_before += old.size - int(np.count_nonzero(old))
         zeros_after += new.size - int(np.count_nonzero(new))
-        finite = np.isfinite(old)
-        norms.append(_norm(old[finite]))
-        errors.append(_norm(np.where(same, 0.0, old - np.where(same, 0.0, new))[finite]))
+        if finite:
+            difference = old - new
+            changed += int(np.count_nonzero(difference))
+            norms.append(_norm(old))
+            errors.append(_norm(difference))
+            continue
+        same = (old == new) | (np.isnan(old) & np.isnan(new))
+        changed += same.size - int(np.count_nonzero(same))
+        held = np.isfinite(old)
+        norms.append(_norm(old[held]))
+        errors.append(_norm(np.where(same, 0.0, old - np.where(same, 0.0, new))[held]))
     norm, relative_error = _relative(norms, errors)
     return PrunedTensor(
         tensor=tensor.name,
@@ -341,11 +349,19 @@ def _norm(x: npt.NDArray[np.float64]) -> tuple[float, int]:
     (float, int)
         ``m`` and ``e`` of the norm ``m * 2**e``: norms of large float64 are beyond float64.
     """
-    top = float(np.abs(x).max(initial=0.0))
+    flat = x.ravel(order="K")
+    # One pass without BLAS, whose threads wait for each other where others are at work, and whose sums depend
+    # on their number.
+    with np.errstate(over="ignore", under="ignore"):
+        square = float(np.einsum("i,i->", flat, flat))
+    if 1e-200 < square < 1e200:
+        return math.frexp(math.sqrt(square))
+    top = float(np.abs(flat).max(initial=0.0))
     if not top:
         return 0.0, 0
     exponent = math.frexp(top)[1]
-    return float(np.linalg.norm(np.ldexp(x, -exponent))), exponent
+    scaled = np.ldexp(flat, -exponent)
+    return math.sqrt(float(np.einsum("i,i->", scaled, scaled))), exponent
 
 
 def _relative(norms: list[tuple[float, int]], errors: list[tuple[float, int]]) -> tuple[float, float]:

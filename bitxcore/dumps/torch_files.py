@@ -30,7 +30,8 @@ _FORBIDDEN = re.compile(r"\bGLOBAL ([\w.]+)")
 _FAULT = re.compile(r"WeightsUnpickler error: *(.{1,200})")
 
 
-def _torch() -> Any:
+def import_torch() -> Any:
+    """Return PyTorch; an error that names the extra if it is not installed."""
     try:
         import torch
     except ImportError as error:
@@ -62,7 +63,7 @@ class _StateTensor(Tensor):
         return self._copy(self.value[start:stop])
 
     def _copy(self, value: Any) -> npt.NDArray[Any]:
-        torch = _torch()
+        torch = import_torch()
         self._file.check()
         with reading(self._place):
             value, owned = self._file.read(value)
@@ -90,7 +91,7 @@ class _File:
         offset = self._mappings.offset(value.data_ptr())
         if offset is None:
             return value, False
-        torch = _torch()
+        torch = import_torch()
         reach = 1 + sum((n - 1) * step for n, step in zip(value.shape, value.stride(), strict=True))
         values = torch.empty(reach, dtype=value.dtype)
         read_into(self.source, offset, values.view(torch.uint8).numpy())
@@ -114,7 +115,7 @@ def open_torch(path: Path) -> TorchDump:
     MissingExtraError
         If torch is not installed.
     """
-    torch = _torch()
+    torch = import_torch()
     source = Source.of(path)
     with reading(path):
         mapped = zipfile.is_zipfile(path)
@@ -141,11 +142,11 @@ class TorchDump(Dump):
     """One ``torch.save`` file."""
 
     def __init__(self, state: Any, file: _File) -> None:
-        torch = _torch()
+        torch = import_torch()
         source = file.source
         tensors: dict[str, _StateTensor] = {}
         ignored: dict[str, str] = {}
-        for name, value in _flatten(source.path, state):
+        for name, value in flatten_state(source.path, state):
             name = name or source.path.stem
             place = Place(source.path, name)
             if name in tensors or name in ignored:
@@ -156,7 +157,7 @@ class TorchDump(Dump):
                 ignored[name] = "meta tensor, without values"
             elif value.layout is not torch.strided or value.is_quantized:
                 ignored[name] = f"{value.layout} {value.dtype} tensor"
-            elif (dtype := _numpy_dtype(torch, value.dtype)) is None:
+            elif (dtype := numpy_dtype(torch, value.dtype)) is None:
                 ignored[name] = f"dtype {value.dtype}"
             else:
                 with reading(place):
@@ -172,7 +173,7 @@ class TorchDump(Dump):
 
         All values are in memory before they are written. Tensors that were one, as tied weights are, stay so.
         """
-        torch = _torch()
+        torch = import_torch()
         news: dict[str, Any] = {}
         made: dict[tuple[Any, ...], Any] = {}
         with atomic_file(out, inputs=self.files()) as temporary:
@@ -196,7 +197,7 @@ class TorchDump(Dump):
                     raise DumpError(f"can't be written: {one_line(error)}", path=out) from error
 
 
-def _flatten(path: Path, state: Any) -> Iterator[tuple[str, Any]]:
+def flatten_state(path: Path, state: Any) -> Iterator[tuple[str, Any]]:
     """Yield (dotted name, leaf) of nested containers, in order."""
     stack = [("", 0, state)]
     objects = 0
@@ -242,7 +243,8 @@ def _of_numpy(torch: Any, values: npt.NDArray[Any], dtype: Any) -> Any:
     return torch.from_numpy(np.array(codes, order="C")).view(dtype)
 
 
-def _numpy_dtype(torch: Any, dtype: Any) -> np.dtype[Any] | None:
+def numpy_dtype(torch: Any, dtype: Any) -> np.dtype[Any] | None:
+    """Return the dtype of arrays for one of PyTorch; None if there is none."""
     name = str(dtype).removeprefix("torch.")
     found: np.dtype[Any]
     try:
