@@ -212,7 +212,7 @@ def _reading_its_edge(layer: LayerNode) -> Any:
 
 
 def _constants(model: Any, path: Path, wanted: set[str]) -> dict[str, Array]:
-    """Stored tensors that no stage reads from a session: of layers that are computed, and outputs."""
+    """Read stored tensors that no stage reads from a session: of layers that are computed, and outputs."""
     import onnx
 
     folder = str(path.parent)
