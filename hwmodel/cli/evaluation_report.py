@@ -72,11 +72,22 @@ def print_evaluation(found: Evaluation, all_metrics: bool) -> None:
     if any(m.against == "unpruned" for m in (first, *others)):
         names = ", ".join(m.name for m in (first, *others) if m.against == "unpruned")
         out.say(f"{names}: held against what the unpruned model gives; agreement, not accuracy")
+    out.say(*_ones_lines(found))
     reasons: dict[str, list[str]] = {}
     for point in found.points:
         if point.machine.reason is not None:
             reasons.setdefault(point.machine.reason, []).append(point.setting.label)
     out.say(*(f"no cycles: {_some(settings)}: {reason}" for reason, settings in reasons.items()))
+
+
+def _ones_lines(found: Evaluation) -> list[str]:
+    """Say what rows that products choose cost in ones, beside as many that weights choose."""
+    return [
+        f"kept ones per weight that meets no zero: {point.setting.label}: {point.kept_ones_mean:.2f};"
+        f" by the weights alone {point.plain_kept_ones_mean:.2f}"
+        for point in found.points
+        if point.kept_ones_mean is not None and point.plain_kept_ones_mean is not None
+    ]
 
 
 def _pruned(found: Evaluation) -> list[Point]:
