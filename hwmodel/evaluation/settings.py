@@ -56,7 +56,7 @@ class Setting:
     criterion, rounding : str
         As of `bitxcore.prune`; or ``"products"``: at run time, by the weights times the powers of two of the
         activations that they meet, for each output position anew. Every multiply-accumulate of the model then
-        costs the pruning of a weight, 0.1 to 0.5 s per 10 million of them.
+        costs the pruning of a weight, about 0.1 s per 10 million of them.
     activation_rows : int or None
         Rows that a group of activations keeps, pruned at run time before each layer whose weights are of
         those that are pruned; None: activations stay as they are. Groups are `group` consecutive input

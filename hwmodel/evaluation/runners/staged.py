@@ -82,11 +82,12 @@ class StagedRunner(Runner):
             proto = read_model(model)
             if any(bodies(node) for node in proto.graph.node):
                 proto = decide_branches(model, proto, {})
-            self.layers = layer_nodes(Graph(model, proto), tensors)
+            graph = Graph(model, proto)
+            self.layers = layer_nodes(graph, tensors)
         except BitxError as error:
             error.path = self.named
             raise
-        parts = _Cut(proto.graph, self.layers, computes=compute is not None)
+        parts = _Cut(graph, self.layers, computes=compute is not None)
         self._stages = [_Stage(model, proto, part, optimised) for part in parts.stages if part.needed]
         self._outputs = [value.name for value in proto.graph.output]
         self._constants = _constants(proto, model, {*parts.inputs_of_layers, *self._outputs})
@@ -155,26 +156,39 @@ class _Part:
 
 
 class _Cut:
-    """A graph's nodes by stage: each in the first one in which all that it reads is there."""
+    """A graph's nodes by stage: each in the first one in which all that it reads is there.
 
-    def __init__(self, graph: Any, layers: list[LayerNode], *, computes: bool) -> None:
-        outputs = [value.name for value in graph.output]
-        nodes, _ = live_nodes(graph.node, outputs)
-        stored = {t.name for t in graph.initializer} | {t.values.name for t in graph.sparse_initializer}
+    What is computed from stored tensors alone is computed in every stage that reads it, so that it is as
+    constant there as in the whole graph: ONNX Runtime packs constant operands, which decides last bits.
+    """
+
+    def __init__(self, graph: Graph, layers: list[LayerNode], *, computes: bool) -> None:
+        proto = graph.model.graph
+        self._stored = {t.name for t in proto.initializer}
+        self._stored |= {t.values.name for t in proto.sparse_initializer}
+        outputs = [value.name for value in proto.output]
+        nodes, _ = live_nodes(proto.node, outputs)
+        self._constant = [n for n in nodes if n.output[0] in graph.constant]
+        made_of_constants = {name for node in self._constant for name in node.output}
         by_output = {layer.node.output[0]: layer for layer in layers}
-        stage_of: dict[str, int] = {value.name: 0 for value in graph.input if value.name not in stored}
+        self.inputs_of_layers = {
+            name for layer in layers for name in (layer.node.input if computes else ()) if name
+        }
+        # These are handed on as values.
+        wanted = made_of_constants & (self.inputs_of_layers | set(outputs))
+        stage_of = {value.name: 0 for value in proto.input if value.name not in self._stored}
+        stage_of |= dict.fromkeys(wanted, 0)
         read_in: dict[str, int] = {}
         placed: list[tuple[int, Any, LayerNode | None]] = []
-        self.inputs_of_layers: set[str] = set()
         for node in nodes:
-            layer = by_output.get(node.output[0]) if node.output else None
-            names = [name for name in reads(node) if name not in stored]
+            if node.output[0] in graph.constant:
+                continue
+            layer = by_output.get(node.output[0])
+            names = [name for name in reads(node) if name in stage_of]
             stage = max((stage_of[name] for name in names), default=0)
             if layer is not None:
-                edge = node.input[layer.place]
-                cut = names if computes else [edge]
+                cut = names if computes else [node.input[layer.place]]
                 stage = max([stage, *(stage_of[name] + 1 for name in cut)])
-                self.inputs_of_layers |= set(node.input) if computes else {edge}
             stage_of |= {name: stage for name in node.output if name}
             read_in |= {name: max(stage, read_in.get(name, 0)) for name in names}
             placed.append((stage, node, layer))
@@ -182,6 +196,7 @@ class _Cut:
         read_in |= dict.fromkeys(outputs, count)
         self.stages = [_Part() for _ in range(count)]
         made: list[set[str]] = [set() for _ in range(count)]
+        made[0] |= wanted
         for stage, node, layer in placed:
             part = self.stages[stage]
             if layer is not None:
@@ -191,10 +206,22 @@ class _Cut:
             part.nodes.append(node if layer is None else _reading_its_edge(layer))
             made[stage] |= {name for name in node.output if name}
         for stage, part in enumerate(self.stages):
-            read = {name for node in part.nodes for name in reads(node)}
-            part.inputs = sorted(read - made[stage] - stored)
             part.outputs = sorted(name for name in made[stage] if read_in.get(name, 0) > stage)
+            own = self._constants_of(part)
+            part.nodes[:0] = own
+            read = {name for node in part.nodes for name in reads(node)}
+            part.inputs = sorted(read - made[stage] - self._stored - {n for node in own for n in node.output})
             part.last = [name for name, until in read_in.items() if until == stage]
+
+    def _constants_of(self, part: _Part) -> list[Any]:
+        """Nodes that compute the constants that a part reads or hands on."""
+        wanted = {name for node in part.nodes for name in reads(node)} | set(part.outputs)
+        found = []
+        for node in reversed(self._constant):
+            if wanted.intersection(node.output):
+                found.append(node)
+                wanted.update(reads(node))
+        return found[::-1]
 
 
 def _edge(layer: LayerNode) -> str:
