@@ -81,7 +81,8 @@ if TYPE_CHECKING:
     type=ListOf(OneOf("hwmodel.evaluation.settings:CRITERIA")),
     default="topn",
     show_default=True,
-    help="topn (the method) or msb (plain truncation).",
+    help="topn (the method), msb (plain truncation), or products: rows chosen at run time, for each output"
+    " position, by weights times the powers of two of its activations (slow).",
 )
 @click.option(
     "--rounding",
@@ -89,6 +90,14 @@ if TYPE_CHECKING:
     default="truncate",
     show_default=True,
     help="truncate (as the hardware does) or nearest (offline).",
+)
+@click.option(
+    "--activation-rows",
+    type=ListOf(IntegerOr("none")),
+    default="none",
+    show_default=True,
+    help="Rows to keep of a group of activations (input channels at one position), pruned while the model"
+    " runs; none: activations stay as they are.",
 )
 @click.option(
     "--metric",
@@ -136,7 +145,8 @@ def command(
     """Run a model with pruned weights over a data set, and score it beside the cycles that pruning saves.
 
     Either MODEL.onnx with --data, or --task. Every combination of the values given for rows, group, grouping,
-    window, format, criterion and rounding is run; values are a,b,c or ranges low:high[:step], ends included.
+    window, format, criterion, rounding and activation-rows is run; values are a,b,c or ranges
+    low:high[:step], ends included.
     """
     from time import perf_counter
 
@@ -245,6 +255,8 @@ def _searched(
     ways = _settings(grid | {"rows": (6,), "grouping": groupings[:1]})
     if len(ways) > 1:
         raise click.UsageError("--rows auto:LOSS goes with one value of each option but --grouping")
+    if ways[0].activation_rows is not None or ways[0].aligns_products:
+        raise click.UsageError("--rows auto:LOSS finds rows of stored weights; nothing is pruned at run time")
     with Evaluator(chosen, **how) as evaluator:
         others = [evaluator.point(evaluator.settled(s)) for s in _by_policies(grid, policies)]
         rows_found = search_rows(evaluator, auto.loss / 100, way=ways[0], groupings=groupings, progress=reach)

@@ -7,11 +7,16 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from hwmodel.evaluation import Evaluation, Point, RowsFound, Setting
 
-GRID = ("rows", "group", "grouping", "window", "format", "criterion", "rounding")
+GRID = ("rows", "group", "grouping", "window", "format", "criterion", "rounding", "activation_rows")
 """Options that take several values; their full product is visited."""
 
-_WORDS = {"rows": "all", "group": "whole", "window": "default", "format": "own"}
+_WORDS = {"rows": "all", "group": "whole", "window": "default", "format": "own", "activation_rows": "all"}
 """What stands for None."""
+
+_NUMBERS = ("rows", "group", "window", "activation_rows")
+
+_BROKEN = {"grouping": "group-\ning", "activation_rows": "act.\nrows"}
+"""Headings of columns that are narrow."""
 
 
 def value_text(name: str, value: Any) -> str:
@@ -28,11 +33,11 @@ def print_evaluation(found: Evaluation, all_metrics: bool) -> None:
     first, *others = [metric(name) for name in found.metrics]
     if not all_metrics:  # one more: the table then has room beside the cycles
         others = sorted(others, key=lambda m: m.against != "unpruned")[:1]
-    numeric = [name in ("rows", "group", "window") for name in varied] + [False] + [True] * (6 + len(others))
+    numeric = [name in _NUMBERS for name in varied] + [False] + [True] * (6 + len(others))
     front = set(found.front)
     out.print_table(
         [
-            *(name if name != "grouping" else "group-\ning" for name in varied),
+            *(_BROKEN.get(name, name) for name in varied),
             "",
             _heading(first),
             "95%\ninterval",
@@ -67,11 +72,22 @@ def print_evaluation(found: Evaluation, all_metrics: bool) -> None:
     if any(m.against == "unpruned" for m in (first, *others)):
         names = ", ".join(m.name for m in (first, *others) if m.against == "unpruned")
         out.say(f"{names}: held against what the unpruned model gives; agreement, not accuracy")
+    out.say(*_ones_lines(found))
     reasons: dict[str, list[str]] = {}
     for point in found.points:
         if point.machine.reason is not None:
             reasons.setdefault(point.machine.reason, []).append(point.setting.label)
     out.say(*(f"no cycles: {_some(settings)}: {reason}" for reason, settings in reasons.items()))
+
+
+def _ones_lines(found: Evaluation) -> list[str]:
+    """Say what rows that products choose cost in ones, beside as many that weights choose."""
+    return [
+        f"kept ones per weight that meets no zero: {point.setting.label}: {point.kept_ones_mean:.2f};"
+        f" by the weights alone {point.plain_kept_ones_mean:.2f}"
+        for point in found.points
+        if point.kept_ones_mean is not None and point.plain_kept_ones_mean is not None
+    ]
 
 
 def _pruned(found: Evaluation) -> list[Point]:
@@ -86,7 +102,7 @@ def _setting_cells(point: Point, varied: list[str]) -> list[str]:
     setting = point.setting
     if setting.policy is not None:
         return ["policy" if n == "rows" else _value_or_dash(n, setting) for n in varied]
-    if setting.rows is None:  # nothing else of it counts then
+    if setting.rows is None and setting.activation_rows is None:  # nothing else of it counts then
         return [value_text(n, getattr(setting, n)) if n in ("rows", "format") else "–" for n in varied]
     return [value_text(name, getattr(setting, name)) for name in varied]
 

@@ -33,7 +33,10 @@ class Point:
     relative_error : float or None
         Of all pruned weights, rounding to a format included; None where none were changed.
     kept_rows_mean : float or None
-        Per group; None where no rows are pruned.
+        Per group of weights, as they are stored; None where no rows are pruned before the run.
+    kept_ones_mean, plain_kept_ones_mean : float or None
+        With rows chosen by products: ones of a weight per product whose activation is not zero; and those if
+        as many rows were chosen by the weights alone. None of other criteria.
     machine : MachineGain
         Of BitX that prunes alike, one sample.
     """
@@ -44,6 +47,8 @@ class Point:
     relative_error: float | None = None
     kept_rows_mean: float | None = None
     machine: MachineGain = field(default_factory=MachineGain)
+    kept_ones_mean: float | None = None
+    plain_kept_ones_mean: float | None = None
 
     def columns(self) -> dict[str, Any]:
         """Return one table row: a value, or None, for each name in `point_units`."""
@@ -51,6 +56,8 @@ class Point:
             "samples": self.samples,
             "relative_error": self.relative_error,
             "kept_rows_mean": self.kept_rows_mean,
+            "kept_ones_mean": self.kept_ones_mean,
+            "plain_kept_ones_mean": self.plain_kept_ones_mean,
         }
         row |= self.machine.columns()
         for name, found in self.scores.items():
@@ -71,6 +78,8 @@ class Point:
             row["relative_error"],
             row["kept_rows_mean"],
             MachineGain(**{f.name: row[f.name] for f in fields(MachineGain)}),
+            row["kept_ones_mean"],
+            row["plain_kept_ones_mean"],
         )
 
 
@@ -84,6 +93,8 @@ def point_units(metrics: Iterable[str]) -> dict[str, str]:
         "samples": "1",
         "relative_error": "1",
         "kept_rows_mean": "1",
+        "kept_ones_mean": "1",
+        "plain_kept_ones_mean": "1",
         "cycles": "cycles",
         "unpruned_cycles": "cycles",
         "work_cycles": "cycles",
@@ -216,7 +227,7 @@ def write_evaluation(
     front = set(found.front)
     rows = [point.columns() | {"on_front": i in front} for i, point in enumerate(found.points)]
     dtypes: dict[str, Any] = {name: str for name, unit in units.items() if not unit and name != "on_front"}
-    dtypes |= dict.fromkeys(("rows", "group", "window", "samples"), "i8")
+    dtypes |= dict.fromkeys(("rows", "group", "window", "activation_rows", "samples"), "i8")
     dtypes |= {name: "i8" for name, unit in units.items() if unit == "cycles"}
     dtypes |= {name: "f8" for name in units if name not in dtypes and name != "on_front"}
     with Store.create(store, parameters=parameters, inputs=inputs) as writer:

@@ -250,6 +250,7 @@ class _Scoring:
             changes.relative_error if changes else None,
             changes.kept_rows_mean if changes else None,
             machine.gain(setting),
+            *(changes.ones_means if changes else (None, None)),
         )
 
     def _scored(self, scorer: Metric, found: Run) -> Any:

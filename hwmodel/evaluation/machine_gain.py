@@ -7,17 +7,21 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import numpy.typing as npt
 
 import bitxcore as bx
 from bitxcore.batch import Selection
 from bitxcore.dumps import Dump, Tensor, open_dump
 from bitxcore.errors import BitxError, OptionError
+from bitxcore.files import scratch_folder
 from bitxcore.formats import FLOATS
 from hwmodel.accelerators.registry import accelerator
 from hwmodel.evaluation.settings import Setting
 from hwmodel.networks.loading import load_network
 from hwmodel.networks.network import Network, NetworkLayer
+from hwmodel.operands.traces import open_traces
+from hwmodel.operands.traces.recording import trace
 from hwmodel.simulation.run import simulate_network
 
 _CYCLES = ("cycles", "unpruned_cycles", "work_cycles", "unpruned_work_cycles")
@@ -88,10 +92,20 @@ class MachineGains:
         Of one sample of each input, without the batch; what the model leaves open is taken from there.
     selection : Selection
         Which tensors are pruned; layers of others run unpruned.
+    sample : mapping of str to ndarray, optional
+        By input, batch first: what activations are traced on, of the unpruned model, where a machine prunes
+        them.
     """
 
-    def __init__(self, model: Path, shapes: Mapping[str, tuple[int, ...]], selection: Selection) -> None:
-        self._model, self._selection = model, selection
+    def __init__(
+        self,
+        model: Path,
+        shapes: Mapping[str, tuple[int, ...]],
+        selection: Selection,
+        sample: Mapping[str, npt.NDArray[Any]] | None = None,
+    ) -> None:
+        self._model, self._selection, self._sample = model, selection, sample
+        self._activations: dict[str, npt.NDArray[Any]] | None = None
         self._network: Network | None = None
         try:
             self._network = load_network(model, input_size=_input_sizes(model, shapes))
@@ -143,7 +157,8 @@ class MachineGains:
         weights: Mapping[str, Any] = dump
         if setting.format in FLOATS:
             weights = {name: _cast(t, setting.format) if name in pruned else t for name, t in dump.items()}
-        result = simulate_network(machine, network, dump=weights, policy=setting.policy)
+        traces = self._traced(setting) if setting.activation_rows is not None else None
+        result = simulate_network(machine, network, dump=weights, traces=traces, policy=setting.policy)
         entries = {entry.layer.name: entry for entry in network.layers}
         rows = [row for row in result.layers if row.applicable]
         if not rows:
@@ -152,13 +167,29 @@ class MachineGains:
         found = []
         for row in rows:
             entry = entries[row.layer]
-            prunes = setting.prunes and pruned.issuperset(entry.tensors)
+            # Products of two activations are not pruned here, whatever the machine does.
+            prunes = setting.prunes if traces is None else bool(entry.tensors)
+            prunes = prunes and pruned.issuperset(entry.tensors)
             values: dict[str, Any] = {}
             for name in _CYCLES:
                 source = name if prunes or name.startswith("unpruned") else f"unpruned_{name}"
                 values[name] = getattr(row, source) or 0
             found.append((entry, MachineGain(**values)))
         return found
+
+    def _traced(self, setting: Setting) -> dict[str, npt.NDArray[Any]]:
+        """Activations of all layers on the sample, in the setting's float format; the model runs once."""
+        if self._activations is None:
+            if not self._sample:
+                raise OptionError("no sample was run that activations could be traced on")
+            with scratch_folder() as folder:
+                trace(self._model, self._sample, folder / "traces.h5")
+                with open_traces(folder / "traces.h5") as traces:
+                    self._activations = {name: np.asarray(traces[name]) for name in traces}
+        if setting.format not in FLOATS:
+            return self._activations
+        dtype = bx.number_format(setting.format or "").dtype
+        return {k: x.astype(dtype) if x.dtype.kind == "f" else x for k, x in self._activations.items()}
 
 
 def _cast(tensor: Tensor, form: str | None) -> npt.NDArray[Any]:

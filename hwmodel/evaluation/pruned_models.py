@@ -16,6 +16,7 @@ from bitxcore.batch.selection import channel_first
 from bitxcore.dumps import Dump, Tensor, save
 from bitxcore.errors import OptionError, TensorError, error_context
 from bitxcore.formats import FLOATS
+from hwmodel.evaluation.runners.product_alignment import ProductOnes
 from hwmodel.evaluation.settings import Setting
 
 
@@ -28,12 +29,15 @@ class Changes:
     error_square, value_square : float
         Sums of the squared differences, rounding to a format included, and of the squared weights.
     kept_rows, groups : int
+    products : tuple of ProductOnes
+        What is counted while the models run, where rows are chosen by products: one for each model.
     """
 
     error_square: float = 0.0
     value_square: float = 0.0
     kept_rows: int = 0
     groups: int = 0
+    products: tuple[ProductOnes, ...] = ()
 
     @staticmethod
     def of(row: PrunedTensor) -> Changes:
@@ -51,17 +55,33 @@ class Changes:
             self.value_square + other.value_square,
             self.kept_rows + other.kept_rows,
             self.groups + other.groups,
+            self.products + other.products,
         )
 
     @property
-    def relative_error(self) -> float:
-        """Euclidean norm of the differences over that of the weights; 0 if nothing was pruned."""
+    def relative_error(self) -> float | None:
+        """Euclidean norm of the differences over that of the weights; 0 if nothing was pruned.
+
+        None if weights are pruned at run time, for each use anew.
+        """
+        if self.products:
+            return None
         return sqrt(self.error_square / self.value_square) if self.value_square else 0.0
 
     @property
     def kept_rows_mean(self) -> float | None:
         """Per group; None where no rows were pruned."""
         return self.kept_rows / self.groups if self.groups else None
+
+    @property
+    def ones_means(self) -> tuple[float | None, float | None]:
+        """Kept ones of a weight per product whose activation is not zero: by products, and by weights."""
+        live = sum(found.live for found in self.products)
+        if not live:
+            return None, None
+        ones = (sum(getattr(p, name) for p in self.products) for name in ("ones", "plain_live_ones"))
+        by_products, plain = (count / live for count in ones)
+        return by_products, plain
 
 
 def write_pruned(dump: Dump, out: Path, setting: Setting, selection: Selection) -> dict[str, Changes]:

@@ -22,23 +22,30 @@ COLUMNS = {
     "format": "",
     "criterion": "",
     "rounding": "",
+    "activation_rows": "1",
     "policy": "",
 }
 """Units of a setting's columns."""
 
 
-CRITERIA = ("topn", "msb")
+PRODUCTS = "products"
+"""The criterion by which the rows of each output position are those of the products, as in Bitlet's RTL."""
+
+CRITERIA = ("topn", "msb", PRODUCTS)
 """Those that need nothing but the number of rows."""
+
+ACTIVATION_GROUP = 8
+"""Activations of a group where weights are grouped by whole kernels, which activations have none of."""
 
 
 @dataclass(frozen=True)
 class Setting:
-    """How weights are pruned.
+    """How weights and activations are pruned.
 
     Parameters
     ----------
     rows : int or None
-        Rows that a group keeps; None prunes nothing, which with a format rounds to it only.
+        Rows that a group of weights keeps; None prunes none, which with a format rounds to it only.
     group : int or None
         Weights of a group; None with ``grouping="kernel"``: whole kernels.
     grouping : str
@@ -47,9 +54,17 @@ class Setting:
         Numbers of the weights: a float format, to which they are rounded first, or ``"fixed<N>"``; None: the
         model's own.
     criterion, rounding : str
-        As of `bitxcore.prune`.
+        As of `bitxcore.prune`; or ``"products"``: at run time, by the weights times the powers of two of the
+        activations that they meet, for each output position anew. Every multiply-accumulate of the model then
+        costs the pruning of a weight, about 0.1 s per 10 million of them.
+    activation_rows : int or None
+        Rows that a group of activations keeps, pruned at run time before each layer whose weights are of
+        those that are pruned; None: activations stay as they are. Groups are `group` consecutive input
+        channels at one position, whatever the grouping of the weights: so an activation loses the same bits
+        for every window that it is in. They have the format of the model, or `format`. Products of two
+        activations, as attention's, are left as they are.
     policy : Policy, optional
-        How each tensor is pruned, in place of all options but the format.
+        How each tensor is pruned, in place of all options of weights but the format.
 
     Examples
     --------
@@ -64,6 +79,7 @@ class Setting:
     format: str | None = None
     criterion: str = "topn"
     rounding: str = "truncate"
+    activation_rows: int | None = None
     policy: Policy | None = None
 
     @staticmethod
@@ -77,13 +93,23 @@ class Setting:
 
     @property
     def is_unpruned(self) -> bool:
-        """Whether weights stay as they are."""
-        return not self.prunes and self.format is None
+        """Whether weights and activations stay as they are."""
+        return not self.prunes and self.format is None and self.activation_rows is None
 
     @property
     def prunes(self) -> bool:
-        """Whether rows are pruned, at most."""
+        """Whether rows of weights are pruned, at most."""
         return self.rows is not None or self.policy is not None
+
+    @property
+    def aligns_products(self) -> bool:
+        """Whether rows of weights are chosen at run time, by products."""
+        return self.criterion == PRODUCTS and self.rows is not None
+
+    @property
+    def stored(self) -> Setting:
+        """What is done to the stored weights, before the model runs."""
+        return Setting(format=self.format) if self.aligns_products else replace(self, activation_rows=None)
 
     @property
     def label(self) -> str:
@@ -91,10 +117,11 @@ class Setting:
         if self.is_unpruned:
             return "unpruned"
         form = "" if self.format is None else f", format {self.format}"
+        activations = "" if self.activation_rows is None else f", activation rows {self.activation_rows}"
         if self.policy is not None:
-            return f"rows by policy{form}"
+            return f"rows by policy{form}{activations}"
         if self.rows is None:
-            return f"all rows{form}"
+            return f"all rows, {self.way}" if activations else f"all rows{form}"
         return f"rows {self.rows}, {self.way}"
 
     @property
@@ -106,7 +133,7 @@ class Setting:
             value = getattr(self, field.name)
             if field.name == "group" or value != getattr(usual, field.name):
                 shown[field.name] = "whole kernels" if value is None else value
-        return ", ".join(f"{name} {value}" for name, value in shown.items())
+        return ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in shown.items())
 
     def columns(self) -> dict[str, Any]:
         """Return a table's columns; a policy as the text of its file."""
@@ -125,6 +152,13 @@ class Setting:
         OptionError
             If no machine prunes so.
         """
+        if self.activation_rows is not None:
+            return self._activations_machine
+        if self.aligns_products:
+            raise OptionError(
+                "by products each output position has rows of its own; a PE of BitX extracts those of a group"
+                " once for 16 positions"
+            )
         if self.rows is None:
             return {} if self.format is None or self.format in FLOATS else {"format": self.format}
         options = {name: value for name, value in self.columns().items() if value is not None}
@@ -133,6 +167,26 @@ class Setting:
         if self.format in FLOATS:
             del options["format"]
         return options
+
+    @property
+    def _activations_machine(self) -> dict[str, Any]:
+        if self.prunes:
+            raise OptionError("BitX prunes weights or activations at run time, not both")
+        options = replace(self.activations, grouping="channel").machine
+        # Groups of which zeros were left out would be others.
+        return options | {"serial": "activations", "pack_zeros": False}
+
+    @property
+    def activations(self) -> Setting:
+        """How activations are pruned, said as of weights."""
+        return replace(
+            self,
+            rows=self.activation_rows,
+            group=self.group or ACTIVATION_GROUP,
+            criterion="topn" if self.criterion == PRODUCTS else self.criterion,
+            activation_rows=None,
+            policy=None,
+        )
 
     def chosen(self, dump: Dump, selection: Selection) -> tuple[Tensor, ...]:
         """Tensors that are pruned, those that `bitx prune` takes."""
@@ -155,8 +209,16 @@ def settled(setting: Setting, dump: Dump, selection: Selection) -> Setting:
     own = number_format(names[0]) if names else None
     if own is not None and setting.format == own.name:
         setting = replace(setting, format=None)
-    if setting.rows is None:
+    if setting.rows is None and setting.activation_rows is None:
         return Setting(format=setting.format, policy=setting.policy)
+    if setting.rows is None:
+        setting = replace(
+            setting.activations,
+            rows=None,
+            grouping="flat",
+            activation_rows=setting.activation_rows,
+            policy=setting.policy,
+        )
     used = own if setting.format is None else number_format(setting.format)
     if used is not None and setting.window == used.default_window:
         setting = replace(setting, window=None)

@@ -15,6 +15,7 @@ from hwmodel.evaluation.machine_gain import MachineGain, MachineGains
 from hwmodel.evaluation.pruned_models import Changes, write_pruned
 from hwmodel.evaluation.runners import OnnxRunner, Runner
 from hwmodel.evaluation.settings import Setting, settled
+from hwmodel.evaluation.staged_settings import runner_of
 from hwmodel.evaluation.subjects.subject import Subject
 
 
@@ -61,7 +62,7 @@ class OnnxFiles(Subject):
 
     @contextmanager
     def pruned(self, setting: Setting) -> Iterator[tuple[Runner, Changes | None]]:
-        """Write the models as `bitx prune` does, and open them."""
+        """Write the models as `bitx prune` does, and open them; cut, where something is done at run time."""
         if setting.is_unpruned:
             self._unpruned = [OnnxRunner(model) for model in self._models]
             yield self._joined(self._unpruned), None
@@ -71,12 +72,18 @@ class OnnxFiles(Subject):
         with ExitStack() as stack:
             changes, runners = Changes(), []
             for model in self._models:
-                folder = stack.enter_context(scratch_folder())
                 dump = stack.enter_context(open_dump(model))
-                by_tensor = write_pruned(dump, folder / model.name, setting, self._selection)
-                changes = sum(by_tensor.values(), changes)
-                runners.append(OnnxRunner(folder / model.name, named=model))
-            yield self._joined(runners), changes
+                path = model
+                if not setting.stored.is_unpruned:
+                    path = stack.enter_context(scratch_folder()) / model.name
+                    by_tensor = write_pruned(dump, path, setting.stored, self._selection)
+                    changes = sum(by_tensor.values(), changes)
+                tensors = {tensor.name for tensor in setting.chosen(dump, self._selection)}
+                runner, counted = runner_of(path, setting, tensors, named=model)
+                changes += Changes(products=counted)
+                runners.append(runner)
+            nothing = setting.stored.is_unpruned and not changes.products
+            yield self._joined(runners), None if nothing else changes
 
     def changes(self, setting: Setting) -> dict[str, Changes]:
         """Prune the one model for what that changes, tensor by tensor."""
@@ -99,7 +106,7 @@ class OnnxFiles(Subject):
         """Simulate each model as often as it was run per sample."""
         return OnnxGains(
             [
-                (MachineGains(model, runner.shapes, self._selection), runner.runs / samples)
+                (MachineGains(model, runner.shapes, self._selection, runner.first), runner.runs / samples)
                 for model, runner in zip(self._models, self._unpruned, strict=True)
             ]
         )

@@ -21,7 +21,17 @@ from hwmodel.networks.onnx.weights import bind
 
 def conv(graph: Graph, node: Any, weight: int = 1, zero_point: int | None = None) -> Found:
     """Convolution; `weight` is the input that holds the weights, `zero_point` that of the activations'."""
-    attributes, arguments, x, w = _spatial(graph, node, weight)
+    attributes, x, w = _shapes(graph, node, weight)
+    layer = conv_of(name_of(node), attributes, x, w)
+    _check_output(graph, node, layer.out_size)
+    last = partial(np.moveaxis, source=-1, destination=1)
+    read = operand_of(node, 0, zero_point, **({"arrange": last} if attributes.get("channels_last") else {}))
+    return [replace(bind(graph, node, layer, weight), reads=(read,))]
+
+
+def conv_of(name: str, attributes: Mapping[str, Any], x: TensorShape, w: TensorShape) -> Conv:
+    """Make the layer of a convolution's attributes and the shapes of its operands, channels second."""
+    arguments = _arguments(attributes, x, w)
     mode = attributes.get("auto_pad") or "NOTSET"
     if mode.startswith("SAME"):
         padding = _same_padding(
@@ -29,16 +39,13 @@ def conv(graph: Graph, node: Any, weight: int = 1, zero_point: int | None = None
         )
     else:
         padding = _explicit_padding(attributes, len(w) - 2) if mode == "NOTSET" else [(0, 0)] * (len(w) - 2)
-    layer = Conv(name_of(node), out_channels=w[0], padding=tuple(padding), **arguments)
-    _check_output(graph, node, layer.out_size)
-    last = partial(np.moveaxis, source=-1, destination=1)
-    read = operand_of(node, 0, zero_point, **({"arrange": last} if attributes.get("channels_last") else {}))
-    return [replace(bind(graph, node, layer, weight), reads=(read,))]
+    return Conv(name, out_channels=w[0], padding=tuple(padding), **arguments)
 
 
 def conv_transpose(graph: Graph, node: Any) -> Found:
     """Transposed convolution."""
-    attributes, arguments, x, w = _spatial(graph, node, 1)
+    attributes, x, w = _shapes(graph, node, 1)
+    arguments = _arguments(attributes, x, w)
     ndim = len(w) - 2
     extra = tuple(attributes.get("output_padding", [0] * ndim))
     mode = attributes.get("auto_pad") or "NOTSET"
@@ -67,20 +74,23 @@ def conv_transpose(graph: Graph, node: Any) -> Found:
     return [replace(bind(graph, node, layer, 1, layout), reads=(GraphOperand((node.input[0],)),))]
 
 
-def _spatial(
-    graph: Graph, node: Any, weight: int
-) -> tuple[dict[str, Any], dict[str, Any], TensorShape, TensorShape]:
-    """Return the attributes, those that Conv and ConvTranspose share as arguments, and the two shapes."""
+def _shapes(graph: Graph, node: Any, weight: int) -> tuple[dict[str, Any], TensorShape, TensorShape]:
+    """Return the attributes, and the shapes of the activations, channels second, and of the weights."""
     attributes = attributes_of(node)
     x, w = graph.shapes[node.input[0]], graph.shapes[node.input[weight]]
     if attributes.get("channels_last"):
         x = (x[0], x[-1], *x[1:-1])
-    ndim = len(w) - 2
-    if not 1 <= ndim <= 3 or len(x) != len(w):
+    if not 1 <= len(w) - 2 <= 3 or len(x) != len(w):
         raise TensorError(
             f"node {name_of(node)!r}: {node.op_type} of {x} with {w} is not 1-D to 3-D", path=graph.path
         )
-    arguments = {
+    return attributes, x, w
+
+
+def _arguments(attributes: Mapping[str, Any], x: TensorShape, w: TensorShape) -> dict[str, Any]:
+    """Return what Conv and ConvTranspose share as arguments."""
+    ndim = len(w) - 2
+    return {
         "in_channels": x[1],
         "in_size": x[2:],
         "kernel": w[2:],
@@ -89,7 +99,6 @@ def _spatial(
         "groups": attributes.get("group", 1),
         "batch": x[0],
     }
-    return attributes, arguments, x, w
 
 
 def _explicit_padding(attributes: Mapping[str, Any], ndim: int) -> list[tuple[int, int]]:

@@ -171,3 +171,26 @@ def test_tasks_and_metrics_are_listed(bitx):
     assert rows["agreement"]["against"] == "the unpruned model"
     assert rows["cer"]["better"] == "less"
     assert "task must be one of crops, detector, digits" in bitx.error("evaluate", "--task", "nope")
+
+
+def test_what_happens_at_run_time_is_on_the_grid(bitx, model, arrays):
+    options = ("evaluate", model, "--data", arrays, "--rows", "none,2", "--activation-rows", "none,2")
+    found = bitx.json(*options)
+    pairs = [(p["rows"], p["activation_rows"]) for p in found["points"]]
+    assert pairs == [(None, None), (None, 2), (2, None), (2, 2)]
+    assert found["parameters"]["grid"]["activation_rows"] == ["all", "2"]
+    assert found["points"][1]["cycles"] < found["points"][1]["unpruned_cycles"]
+    assert "not both" in bitx(*options).stdout
+    products = ("evaluate", model, "--data", arrays, "--rows", "2", "--criterion", "topn,products")
+    text = bitx(*products).stdout
+    assert "kept ones per weight that meets no zero: rows 2, group 8, criterion products: " in text
+    point = bitx.json(*products)["points"][2]
+    assert point["kept_ones_mean"] > 0 < point["plain_kept_ones_mean"]
+    assert point["relative_error"] is point["cycles"] is None
+
+
+@pytest.mark.parametrize("more", [("--activation-rows", "4"), ("--criterion", "products")])
+def test_rows_by_tensor_are_of_stored_weights(bitx, model, arrays, tmp_path, more):
+    auto = ("--rows", "auto:1", "--write-policy", tmp_path / "p.json")
+    found = bitx("evaluate", model, "--data", arrays, *auto, *more, code=2)
+    assert "nothing is pruned at run time" in found.output
