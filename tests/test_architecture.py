@@ -32,6 +32,9 @@ OPTIONAL = {
     "sklearn",
     "cv2",
     "safetensors",
+    "pycocotools",
+    "rapidfuzz",
+    "rapidocr_onnxruntime",
 }
 HEAVY = {"numba", "llvmlite", "scipy", "h5py", "click", "rich", *OPTIONAL}
 

