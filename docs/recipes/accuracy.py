@@ -59,6 +59,7 @@ class Curve:
     words: str
     format: str | None = None
     group: int | None = 8
+    rows: tuple[int, ...] = ROWS
 
     def setting(self, rows: int) -> Setting:
         """At so many rows; of a format that has fewer, at all of them."""
@@ -69,7 +70,7 @@ class Curve:
 
 CURVES = (
     *(Curve(words, form) for form, words in FORMATS.items()),
-    Curve("float32, whole kernels", None, None),
+    Curve("float32, whole kernels", None, None, (2, 3, 4, 5, 6, 8, 10)),
 )
 
 
@@ -77,7 +78,7 @@ def settings() -> list[Setting]:
     """All points of a task."""
     return [
         *(Setting(format=form) for form in FORMATS if form),
-        *(c.setting(n) for c in CURVES for n in ROWS),
+        *(c.setting(n) for c in CURVES for n in c.rows),
     ]
 
 
