@@ -16,6 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from bitxcore.store import Store
 from hwmodel.evaluation import (
     Estimate,
@@ -74,28 +76,32 @@ CURVES = (
 )
 
 
-def settings() -> list[Setting]:
-    """All points of a task."""
-    return [
-        *(Setting(format=form) for form in FORMATS if form),
-        *(c.setting(n) for c in CURVES for n in c.rows),
-    ]
+def settings(curves: Sequence[Curve]) -> list[Setting]:
+    """Give all points of some curves, and what their formats are alone."""
+    alone = [Setting(format=curve.format) for curve in curves if curve.format]
+    return [*alone, *(curve.setting(rows) for curve in curves for rows in curve.rows)]
 
 
 # -- running -------------------------------------------------------------------------------------
 
 
 def evaluated(name: str, folder: Path, quick: bool) -> list[Point]:
-    """Evaluate a task, or read what an earlier run has found."""
-    store = folder / f"{name}.h5"
+    """Evaluate a task, or read what an earlier run has found; cycles are of the first curve."""
     made = task(name)
-    if not store.exists():
-        start = time.perf_counter()
-        found = evaluate(made, settings(), quick=quick, store=store, progress=told(name))
-        print(f"{name}: {len(found.points)} points in {time.perf_counter() - start:.0f} s", flush=True)
-    with Store.open(store) as kept:
-        table = kept.table("evaluation")
-    return [Point.of(row, made.metrics) for row in rows_of(table)]
+    first = made.metrics[:1]
+    parts = {name: (CURVES[:1], made.metrics, True), f"{name}-others": (CURVES[1:], first, False)}
+    points: list[Point] = []
+    for file, (curves, metrics, cycles) in parts.items():
+        store = folder / f"{file}.h5"
+        if not store.exists():
+            start = time.perf_counter()
+            how: dict[str, Any] = {"quick": quick, "store": store, "progress": told(file)}
+            found = evaluate(made, settings(curves), metrics=metrics, cycles=cycles, **how)
+            print(f"{file}: {len(found.points)} points in {time.perf_counter() - start:.0f} s", flush=True)
+        with Store.open(store) as kept:
+            table = kept.table("evaluation")
+        points += [Point.of(row, metrics) for row in rows_of(table)]
+    return points
 
 
 def searched(name: str, folder: Path, quick: bool) -> dict[str, Any] | None:
@@ -136,20 +142,15 @@ def told(name: str) -> Any:
 
 def rows_of(table: dict[str, Any]) -> Iterator[dict[str, Any]]:
     """Give a store's table row by row, as values of Python; what is missing is None."""
-    integers = {"rows", "group", "window", "samples", *(name for name in table if name.endswith("cycles"))}
     for at in range(len(table["samples"])):
-        row = {}
-        for name, column in table.items():
-            value = column[at]
-            if isinstance(value, (str, bytes)):
-                row[name] = str(value) or None
-            elif name in integers:
-                row[name] = None if int(value) < 0 else int(value)
-            else:
-                row[name] = (
-                    None if name in ("relative_error", "kept_rows_mean") and value != value else float(value)
-                )
-        yield row
+        values = ((name, column[at]) for name, column in table.items())
+        yield {name: None if value is np.ma.masked else _plain(value) for name, value in values}
+
+
+def _plain(value: Any) -> Any:
+    """Give a value of Python; text that is empty is missing."""
+    found = value.item() if isinstance(value, np.generic) else value
+    return None if found == "" or found is np.ma.masked else found
 
 
 # -- the page ------------------------------------------------------------------------------------

@@ -55,7 +55,7 @@ def test_context_adds_what_is_not_known():
 
 
 @pytest.mark.parametrize(("call", "value", "text"), [
-    (lambda x: bx.prune(x, rows=5, group=65), 65, "group must be an integer from 1 to 64, got 65"),
+    (lambda x: bx.prune(x, rows=5, group=4097), 4097, "group must be an integer from 1 to 4096, got 4097"),
     (lambda x: bx.prune(x, rows=5, window=0), 0, "window must be an integer from 1 to 64, got 0"),
     (lambda x: bx.prune(x, rows=-1), -1, "rows must be a positive integer, got -1"),
     (lambda x: bx.prune(x, rows=5, grouping="f"), "f",

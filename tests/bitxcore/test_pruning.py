@@ -44,7 +44,7 @@ def test_a_weight_that_loses_all_bits_keeps_its_sign():
 
 
 @pytest.mark.parametrize("options", [
-    {"rows": 0}, {"rows": 2.5}, {"rows": True}, {"rows": 3, "group": 0}, {"rows": 3, "group": 65},
+    {"rows": 0}, {"rows": 2.5}, {"rows": True}, {"rows": 3, "group": 0}, {"rows": 3, "group": 4097},
     {"rows": None}, {"rows": None, "criterion": "msb"},
     {"rows": 3, "window": 0}, {"rows": 3, "window": 65}, {"rows": 3, "criterion": "best"},
     {"rows": 3, "rounding": "up"}, {"rows": 3, "grouping": "rows"}, {"rows": 3, "format": "float31"},

@@ -56,7 +56,7 @@ def test_usage_errors_are_2(sample):
         ["nonsense"],
         ["inspect"],
         ["prune", sample],
-        ["inspect", sample, "--group", "65"],
+        ["inspect", sample, "--group", "4097"],
         ["inspect", sample, "--format", "float7"],
         ["prune", sample, "-o", "x.onnx", "--criterion", "best"],
         ["simulate", sample, "-a", "bitx:rows"],

@@ -120,7 +120,7 @@ def test_usage(bitx, write, out):
             ["--group", "whole"],
             "--group whole stands for whole kernels, and needs --grouping kernel, not flat",
         ),
-        (["--group", "65"], "'65' is neither an integer from 1 to 64 nor whole"),
+        (["--group", "4097"], "'4097' is neither an integer from 1 to 4096 nor whole"),
         (["--rows", "0"], "'0' is neither an integer from 1 nor none"),
     ):
         assert message in bitx("prune", path, "-o", out / "p.npz", *args, code=2).stderr
