@@ -7,7 +7,7 @@ BITX = $(VENV)/bin/bitx
 SAMPLE = data/samples/digits_resnet.onnx
 OUT = out
 
-.PHONY: help run test slow lint bench fuzz validation reproduce clean
+.PHONY: help run test slow lint bench fuzz validation reproduce reproduce-quick accuracy clean
 help:
 	@echo 'make run    inspect, prune, simulate and compare the sample network; results in $(OUT)/'
 	@echo 'make test   lint, type check, and the tests: minutes, on two cores'
@@ -17,6 +17,8 @@ help:
 	@echo 'make fuzz   read 50,000 damaged files of each of five containers; an hour'
 	@echo 'make validation  write docs/validation.md: tables of papers, ours beside them'
 	@echo 'make reproduce   write docs/reproduction.md: every number of the BitX paper, ours beside it'
+	@echo 'make reproduce-quick  the same on a fifth of the data, on the screen'
+	@echo 'make accuracy    measure every task at every number of rows for docs/accuracy.md; an hour or two'
 	@echo 'make clean  remove what these made, $(VENV) included'
 
 # The fallback is for systems whose Python comes without ensurepip.
@@ -73,6 +75,15 @@ validation: $(VENV)/run.stamp
 reproduce: $(VENV)/test.stamp
 	@mkdir -p $(OUT)
 	$(BITX) reproduce --write docs/reproduction.md -o $(OUT)/reproduction.h5
+
+# On a fifth of the data, and without the page.
+reproduce-quick: $(VENV)/test.stamp
+	@mkdir -p $(OUT)
+	$(BITX) reproduce --quick -o $(OUT)/reproduction-quick.h5
+
+accuracy: $(VENV)/test.stamp
+	$(PY) -m pip install --editable '.[report]'
+	$(PY) docs/recipes/accuracy.py --write
 
 clean:
 	rm -rf $(VENV) $(OUT) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache .benchmarks

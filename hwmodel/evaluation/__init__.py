@@ -8,12 +8,14 @@ from hwmodel.evaluation.metrics import Metric, metric, metric_names
 from hwmodel.evaluation.rows_search import RowsFound, search_rows
 from hwmodel.evaluation.settings import Setting
 from hwmodel.evaluation.tasks import Samples, Task, task, task_names
+from hwmodel.evaluation.tasks.module_task import ModuleTask
 
 __all__ = [
     "Estimate",
     "Evaluation",
     "Evaluator",
     "Metric",
+    "ModuleTask",
     "Point",
     "RowsFound",
     "Samples",

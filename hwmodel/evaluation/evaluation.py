@@ -20,9 +20,10 @@ from hwmodel.evaluation.metrics import Metric, metric
 from hwmodel.evaluation.model_runs import Run, run
 from hwmodel.evaluation.pruned_models import Changes
 from hwmodel.evaluation.settings import Setting
-from hwmodel.evaluation.subjects import ScoresOnly, SettingGains
+from hwmodel.evaluation.subjects import ScoresOnly, SettingGains, Subject
 from hwmodel.evaluation.subjects.onnx_files import OnnxFiles
 from hwmodel.evaluation.tasks import Task
+from hwmodel.evaluation.tasks.module_task import ModuleTask
 
 Progress = Callable[[int, int, str], None]
 
@@ -143,7 +144,7 @@ class Evaluator:
         self.metrics = tuple(dict.fromkeys(metrics)) or task.metrics
         self._scorers = [metric(name) for name in self.metrics]
         self.selection = selection or Selection()
-        self.subject = OnnxFiles(task.models, task.joined, self.selection)
+        self.subject = _subject(task, self.selection)
         self._cycles, self._store, self._restart = cycles, store, restart
         self._seed, self._resamples, self._progress = seed, resamples, progress
         self._stack = ExitStack()
@@ -223,6 +224,15 @@ class Evaluator:
         if self._journal is not None:
             self._journal.remove()
         return result
+
+
+def _subject(task: Task, selection: Selection) -> Subject:
+    """Find what a task prunes and runs."""
+    if isinstance(task, ModuleTask):
+        from hwmodel.evaluation.subjects.torch_module import TorchModule
+
+        return TorchModule(task.module, selection)
+    return OnnxFiles(task.models, task.joined, selection)
 
 
 class _Scoring:

@@ -95,68 +95,85 @@ def write_pruned(dump: Dump, out: Path, setting: Setting, selection: Selection) 
     selection : Selection
         Which tensors are weights.
     """
-    options: dict[str, Any] = {
-        "rows": setting.rows,
-        "group": setting.group,
-        "grouping": setting.grouping,
-        "window": setting.window,
-        "criterion": setting.criterion,
-        "rounding": setting.rounding,
-    }
     tensors = setting.chosen(dump, selection)
     if setting.prunes and setting.format not in FLOATS:
-        how = options if setting.policy is None else {"policy": setting.policy}
+        how = _options(setting) if setting.policy is None else {"policy": setting.policy}
         rows = prune_dump(dump, out, tensors, format=setting.format, **how)
         return {row.tensor: Changes.of(row) for row in rows}
-    rounding = _Rounding({tensor.name for tensor in tensors}, setting, options)
-    save(dump, out, rounding)
-    return rounding.changes
+    replacement = Replacement({tensor.name for tensor in tensors}, setting)
+    save(dump, out, replacement)
+    return replacement.changes
 
 
-class _Rounding:
-    """Rounds tensors to the setting's format, and prunes them in that, if rows are given."""
+def _options(setting: Setting) -> dict[str, Any]:
+    """Of `bitxcore.prune`, but the format."""
+    names = ("rows", "group", "grouping", "window", "criterion", "rounding")
+    return {name: getattr(setting, name) for name in names}
 
-    def __init__(self, chosen: set[str], setting: Setting, options: dict[str, Any]) -> None:
-        self._chosen, self._setting, self._options = chosen, setting, options
+
+class Replacement:
+    """Gives tensors as a setting has them: rounded to its format, and pruned in that; adds up the changes.
+
+    Parameters
+    ----------
+    chosen : set of str
+        Names of the tensors that change.
+    setting : Setting
+    """
+
+    def __init__(self, chosen: set[str], setting: Setting) -> None:
+        self._chosen, self._setting = chosen, setting
         self.changes: dict[str, Changes] = {}
 
     def __call__(self, tensor: Tensor) -> npt.NDArray[Any] | None:
+        """Return a tensor's new values; None leaves it."""
+        policy = self._setting.policy
+        options = _options(self._setting) if policy is None else policy.options_for(tensor.name)
+        is_float = tensor.dtype.newbyteorder("=") in {form.dtype for form in FLOATS.values()}
         if tensor.name not in self._chosen:
             return None
-        if tensor.dtype.newbyteorder("=") not in {form.dtype for form in FLOATS.values()}:
-            if self._setting.format in FLOATS:
-                raise TensorError(
-                    f"is {tensor.dtype}: a float format is for floats; leave it out, or take format own",
-                    tensor=tensor.name,
-                )
+        if not is_float and self._setting.format in FLOATS:
+            raise TensorError(
+                f"is {tensor.dtype}: a float format is for floats; leave it out, or take format own",
+                tensor=tensor.name,
+            )
+        if options["rows"] is None and (not is_float or self._setting.format is None):
             return None  # integers stay as they are, as in fixed point that rows are pruned in
         values = tensor.read()
         with error_context(tensor=tensor.name):
-            rounded, kept = self._rounded(tensor, values)
+            changed, kept = self._changed(tensor, values, options, is_float)
         wide = values.astype(np.float64)
-        squares = float(np.square(rounded - wide).sum()), float(np.square(wide).sum())
+        squares = float(np.square(changed - wide).sum()), float(np.square(wide).sum())
         self.changes[tensor.name] = Changes(*squares, *kept)
-        return rounded
+        return changed
 
-    def _rounded(self, tensor: Tensor, values: npt.NDArray[Any]) -> tuple[npt.NDArray[Any], tuple[int, int]]:
+    def _changed(
+        self, tensor: Tensor, values: npt.NDArray[Any], options: dict[str, Any], is_float: bool
+    ) -> tuple[npt.NDArray[Any], tuple[int, int]]:
         """Return the values, and how many rows of how many groups were kept."""
-        form = self._setting.format
-        assert form is not None
-        if form not in FLOATS:
-            return bx.quantize(values, int(form.removeprefix("fixed"))).dequantize(tensor.dtype), (0, 0)
-        with np.errstate(over="ignore"):
-            narrow = values.astype(bx.number_format(form).dtype)
-        if not np.isfinite(narrow.astype(np.float64)).all():
-            raise OptionError(
-                f"weights are beyond what {form} holds; leave the tensor out, or choose another format",
-                value=form,
-            )
-        kept = 0, 0
-        policy = self._setting.policy
-        options = self._options if policy is None else policy.options_for(tensor.name)
-        if options["rows"] is not None:
-            layout = channel_first(tensor)
-            pruned = bx.prune(layout.turn(narrow), **options)
-            kept = int(pruned.kept_rows.sum(dtype=np.int64)), pruned.kept_rows.size
-            narrow = layout.restore(pruned.values)
-        return narrow.astype(tensor.dtype), kept
+        form = self._setting.format if is_float else None
+        fixed = form is not None and form not in FLOATS
+        narrow = values
+        if form in FLOATS:
+            narrow = _narrowed(values, form)
+        if options["rows"] is None:
+            if fixed:
+                width = int(str(form).removeprefix("fixed"))
+                return bx.quantize(values, width).dequantize(tensor.dtype), (0, 0)
+            return narrow.astype(tensor.dtype), (0, 0)
+        layout = channel_first(tensor)
+        pruned = bx.prune(layout.turn(narrow), format=form if fixed else None, **options)
+        kept = int(pruned.kept_rows.sum(dtype=np.int64)), pruned.kept_rows.size
+        return layout.restore(pruned.values).astype(tensor.dtype), kept
+
+
+def _narrowed(values: npt.NDArray[Any], form: str) -> npt.NDArray[Any]:
+    """Round to a float format."""
+    with np.errstate(over="ignore"):
+        narrow = values.astype(bx.number_format(form).dtype)
+    if not np.isfinite(narrow.astype(np.float64)).all():
+        raise OptionError(
+            f"weights are beyond what {form} holds; leave the tensor out, or choose another format",
+            value=form,
+        )
+    return narrow

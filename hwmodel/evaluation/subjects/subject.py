@@ -7,6 +7,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Protocol
 
+from bitxcore.errors import OptionError
 from hwmodel.evaluation.machine_gain import MachineGain
 from hwmodel.evaluation.pruned_models import Changes
 from hwmodel.evaluation.runners import Runner
@@ -56,3 +57,11 @@ class Subject(ABC):
     @abstractmethod
     def gains(self, samples: int) -> SettingGains:
         """Get ready to simulate, after the unpruned model has run over so many samples."""
+
+    def changes(self, setting: Setting) -> dict[str, Changes]:
+        """Prune for what that changes, tensor by tensor."""
+        raise OptionError("rows by tensor are searched for an ONNX file", value=setting.label)
+
+    def tensor_cycles(self, setting: Setting) -> dict[tuple[str, ...], int]:
+        """Simulate: cycles of each set of tensors, those of one layer together."""
+        raise OptionError("rows by tensor are searched for an ONNX file", value=setting.label)

@@ -1,0 +1,92 @@
+"""Modules of PyTorch are evaluated in place, and come back bit for bit."""
+
+import numpy as np
+import pytest
+
+import bitxcore as bx
+from bitxcore.errors import BitxError
+from bitxcore.policy import Policy
+from hwmodel.evaluation import Evaluator, ModuleTask, Setting, evaluate, search_rows
+
+torch = pytest.importorskip("torch")
+
+
+def network():
+    torch.manual_seed(3)
+    return torch.nn.Sequential(
+        torch.nn.Conv2d(3, 8, 3), torch.nn.ReLU(), torch.nn.Flatten(), torch.nn.Linear(8 * 36, 5)
+    )
+
+
+def bits(module):
+    return {name: value.numpy().tobytes() for name, value in module.state_dict().items()}
+
+
+@pytest.fixture
+def inputs():
+    return np.random.default_rng(4).standard_normal((40, 3, 8, 8)).astype("f4")
+
+
+@pytest.mark.parametrize("setting", [
+    Setting(rows=3), Setting(rows=3, format="fixed16"), Setting(rows=3, format="bfloat16"),
+    Setting(format="fixed8"),
+    Setting(rows=3, group=None, grouping="kernel"), Setting(rows=2, rounding="nearest", group=16),
+    Setting(policy=Policy({"0.weight": {"rows": 2}}, {"rows": 5})),
+])  # fmt: skip
+def test_equal_to_pruning_by_hand(setting, inputs):
+    module = network()
+    before = bits(module)
+    kept = []
+    labels = np.arange(40) % 5
+    given = ModuleTask(module, inputs, labels, scored=lambda outputs: kept.append(outputs[0]) or outputs[0])
+    found = evaluate(given, [setting], resamples=9)
+    assert bits(module) == before
+    assert module.training
+    point = found.points[1]
+    assert point.machine.reason is not None
+    assert found.metrics == ("top1", "agreement", "cosine")
+    with torch.no_grad():
+        for name, value in module.named_parameters():
+            if name.endswith("weight"):
+                x = value.numpy()
+                options = {n: getattr(setting, n) for n in ("rows", "group", "grouping", "rounding")}
+                if setting.policy:
+                    options = setting.policy.options_for(name)
+                form = setting.format
+                if options["rows"] is None:
+                    y = bx.quantize(x, 8).dequantize(x.dtype)
+                elif form == "bfloat16":
+                    y = bx.prune(x.astype(bx.number_format(form).dtype), **options).values.astype("f4")
+                else:
+                    y = bx.prune(x, format=form, **options).values
+                value.copy_(torch.from_numpy(y))
+        wanted = module.eval()(torch.from_numpy(inputs)).numpy()
+    assert np.array_equal(np.concatenate(kept[1:]), wanted)
+
+
+def test_weights_come_back_after_an_error(inputs):
+    module = network()
+    before = bits(module)
+    calls = []
+
+    def scored(outputs):
+        calls.append(1)
+        if len(calls) > 1:
+            raise ZeroDivisionError
+        return outputs[0]
+
+    with pytest.raises(ZeroDivisionError):
+        evaluate(ModuleTask(module, inputs, scored=scored), [Setting(rows=2)], resamples=9)
+    assert bits(module) == before
+
+
+def test_what_does_not_go(inputs):
+    module = network()
+    with pytest.raises(BitxError, match="inputs and labels need as many samples"):
+        ModuleTask(module, inputs, np.zeros(3))
+    with pytest.raises(BitxError, match="the module does not take the samples: these are input float32"):
+        evaluate(ModuleTask(module, inputs[:, :2]), [])
+    with pytest.raises(BitxError, match="needs an ONNX file"):
+        evaluate(ModuleTask(module, inputs), [Setting(rows=3, activation_rows=4)])
+    with Evaluator(ModuleTask(module, inputs)) as evaluator, pytest.raises(BitxError, match="ONNX file"):
+        search_rows(evaluator, 0.1)
