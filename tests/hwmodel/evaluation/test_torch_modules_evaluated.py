@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 import bitxcore as bx
+from bitxcore.batch import prune_dump
 from bitxcore.errors import BitxError
 from bitxcore.policy import Policy
 from hwmodel.evaluation import Evaluator, ModuleTask, Setting, evaluate, search_rows
@@ -90,3 +91,18 @@ def test_what_does_not_go(inputs):
         evaluate(ModuleTask(module, inputs), [Setting(rows=3, activation_rows=4)])
     with Evaluator(ModuleTask(module, inputs)) as evaluator, pytest.raises(BitxError, match="ONNX file"):
         search_rows(evaluator, 0.1)
+
+
+def test_the_pruned_safetensors_file_gives_the_same_outputs(inputs, tmp_path):
+    files = pytest.importorskip("safetensors.torch")
+    module, kept = network(), []
+    given = ModuleTask(module, inputs, scored=lambda outputs: kept.append(outputs[0]) or outputs[0])
+    evaluate(given, [Setting(rows=4)], resamples=9)
+    files.save_file(module.state_dict(), tmp_path / "model.safetensors")
+    with bx.open_dump(tmp_path / "model.safetensors") as dump:
+        prune_dump(dump, tmp_path / "pruned.safetensors", rows=4)
+    other = network()
+    other.load_state_dict(files.load_file(tmp_path / "pruned.safetensors"))
+    with torch.no_grad():
+        wanted = other.eval()(torch.from_numpy(inputs)).numpy()
+    assert np.array_equal(np.concatenate(kept[len(kept) // 2 :]), wanted)
