@@ -35,8 +35,8 @@ READERS = {
     ".h5": "bitxcore.dumps.hdf5:open_hdf5",
     ".hdf5": "bitxcore.dumps.hdf5:open_hdf5",
     ".onnx": "bitxcore.dumps.onnx:open_onnx",
-    ".pt": "bitxcore.dumps.torch_files:open_torch",
-    ".pth": "bitxcore.dumps.torch_files:open_torch",
+    ".pt": "bitxcore.dumps.pytorch:open_torch",
+    ".pth": "bitxcore.dumps.pytorch:open_torch",
 }
 
 WRITERS = {

@@ -15,7 +15,7 @@ import numpy.typing as npt
 from bitxcore.batch import Chosen, grouped
 from bitxcore.checks import shown
 from bitxcore.dumps import Dump, Tensor
-from bitxcore.dumps.torch_files import flatten_state, import_torch, numpy_dtype
+from bitxcore.dumps.pytorch import flatten_state, import_torch, numpy_dtype
 from bitxcore.dumps.writing import whole
 from bitxcore.errors import BitxError, OptionError, TensorError, error_context
 from bitxcore.groups import Layout

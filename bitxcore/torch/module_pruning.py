@@ -15,7 +15,7 @@ from bitxcore.batch.prune_dumps import pruned_row
 from bitxcore.batch.selection import channel_first, on_turned
 from bitxcore.bits import essential_bits
 from bitxcore.checks import check_one_of, shown
-from bitxcore.dumps.torch_files import import_torch
+from bitxcore.dumps.pytorch import import_torch
 from bitxcore.errors import OptionError, TensorError, error_context
 from bitxcore.formats import FLOATS, NumberFormat, fixed_width
 from bitxcore.groups import LAYOUTS, Grouping, Layout

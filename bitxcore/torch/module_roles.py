@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from bitxcore.dumps.torch_files import import_torch
+from bitxcore.dumps.pytorch import import_torch
 from bitxcore.groups import Layout
 
 _MADE = ("g", "v", "orig", "mask", "u")

@@ -71,7 +71,9 @@ def test_whole_kernels_need_kernels():
     with pytest.raises(bx.OptionError, match="group=None stands for whole kernels"):
         bx.prune(x, rows=1, group=None)
     with pytest.raises(bx.TensorError, match="kernels of 121 weights are more than a group of 64"):
-        bx.prune(np.ones((2, 3, 11, 11), np.float32), rows=1, group=None, grouping="kernel")
+        bx.statistics(np.ones((2, 3, 11, 11), np.float32), group=None, grouping="kernel")
+    with pytest.raises(bx.TensorError, match="kernels of 4225 weights are more than a group of 4096"):
+        bx.prune(np.ones((2, 3, 65, 65), np.float32), rows=1, group=None, grouping="kernel")
 
 
 # -- the paper ---------------------------------------------------------------------------------

@@ -17,14 +17,14 @@ CONTRADICTIONS = "Contradictions"
 HEAD = """# The BitX paper, reproduced
 
 Every number of the paper (H. Li et al., "BitX", ICPP 2021) that can be computed, with ours beside it.
-`bitx reproduce --write docs/reproduction.md` computes everything in a few minutes and writes this page;
+`bitx reproduce --write docs/reproduction.md` computes everything in some half an hour and writes this page;
 `make reproduce` is the same. The published numbers are in [`data/published`](../data/published/README.md).
 They are only compared with: none is an input, but for what a line says. The ratio is ours over published.
 
 ```python
 import hwmodel as hw
 
-for line in hw.reproduction.reproduce(["Table 3"]):
+for line in hw.reproduction.reproduce(["Table 3"], accuracy=False):
     print(line.network, line.setting, line.published, line.ours, line.ratio, line.mark, line.why)
 ```
 

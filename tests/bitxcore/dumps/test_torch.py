@@ -96,7 +96,7 @@ def test_many_names_for_one_tensor(path, monkeypatch):
     for _ in range(40):
         state = {"a": state, "b": state}
     torch.save(state, path)
-    monkeypatch.setattr("bitxcore.dumps.torch_files.MAX_OBJECTS", 10_000)
+    monkeypatch.setattr("bitxcore.dumps.pytorch.MAX_OBJECTS", 10_000)
     with pytest.raises(DumpError, match="or 10000 objects"):
         open_dump(path)
 
