@@ -13,6 +13,8 @@ HEADINGS = ("network", "setting", "quantity", "unit", "published", "ours", "rati
 NUMERIC = (False, False, False, False, True, True, True, False, False)
 
 CONTRADICTIONS = "Contradictions"
+OWN = ": accuracy of our networks"
+"""Ending of a sheet whose lines are of other networks and data than the paper's."""
 
 HEAD = """# The BitX paper, reproduced
 
@@ -69,10 +71,10 @@ def number(value: float | None) -> str:
 
 
 def sheets(lines: Iterable[Line]) -> tuple[Sheet, ...]:
-    """Lay out lines, a sheet a place; details are counted only."""
+    """Lay out lines, a sheet per place, and one for our own networks beside it; details are counted only."""
     places: dict[str, list[Line]] = defaultdict(list)
     for line in lines:
-        places[line.place].append(line)
+        places[line.place if line.alike else line.place + OWN].append(line)
     return tuple(_sheet(place, found) for place, found in places.items())
 
 

@@ -281,4 +281,5 @@ def _without(place: str, name: str, quantity: str, error: MissingExtraError) -> 
         weights="none",
         why=f"Not run: {error}",
         mark=Mark.CHOSEN,
+        alike=False,
     )
