@@ -202,7 +202,7 @@ def table_of(name: str, points: Sequence[Point]) -> str:
 def held(points: Sequence[Point], name: str, curve: Curve) -> int | None:
     """Fewest rows from which on a curve is within `LOSS` of the unpruned model."""
     first, fewest = task(name).metrics[0], None
-    for rows in reversed(ROWS):
+    for rows in sorted(curve.rows, reverse=True):
         point = at(points, curve.setting(rows))
         if point is None or not is_within(first, point.scores[first], LOSS):
             break
