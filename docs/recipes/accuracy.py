@@ -3,7 +3,8 @@
 ``python docs/recipes/accuracy.py`` evaluates every task, an hour or two on two cores, and keeps a store for
 each in out/accuracy; what is finished there is not run again. ``--write`` then puts tables and plots into
 docs.
-``--tasks digits,crops`` does some tasks only, ``--quick`` takes a fifth of the data, and another folder.
+``--tasks digits,crops`` does some tasks only, ``--by-tensor digits`` searches rows by tensor for some only,
+``--quick`` takes a fifth of the data, and another folder.
 """
 
 from __future__ import annotations
@@ -327,6 +328,9 @@ def main() -> None:
     """Evaluate, and write if that is asked for."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--tasks", default=",".join(TASKS))
+    parser.add_argument(
+        "--by-tensor", default=",".join(TASKS), help="tasks whose rows by tensor are searched"
+    )
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--write", action="store_true")
     given = parser.parse_args()
@@ -334,7 +338,8 @@ def main() -> None:
     folder.mkdir(parents=True, exist_ok=True)
     names = given.tasks.split(",")
     points = {name: evaluated(name, folder, given.quick) for name in names}
-    found = {name: searched(name, folder, given.quick) for name in names}
+    by_tensor = given.by_tensor.split(",")
+    found = {name: searched(name, folder, given.quick) for name in names if name in by_tensor}
     text = measured(points, found)
     if not given.write:
         print(text)
