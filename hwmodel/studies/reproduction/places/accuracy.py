@@ -234,7 +234,7 @@ def _loss(found: Evaluation, setting: Setting, base: Setting | None = None) -> _
     factor = (-100 if scorer.higher_is_better else 100) / (1 if scorer.is_share else abs(before.value))
     ends = factor * after.difference_low, factor * after.difference_high
     return _Loss(
-        factor * (after.value - before.value),
+        factor * (after.value - before.value) + 0.0,  # no loss is not minus none
         min(ends),
         max(ends),
         POINTS if scorer.is_share else "% of unpruned",
