@@ -28,7 +28,7 @@ def groupings_by_error(evaluator: Evaluator, way: Setting) -> Policy:
     --------
     >>> from hwmodel.evaluation import Evaluator, Setting, groupings_by_error, task
     >>> found = groupings_by_error(Evaluator(task("digits")), Setting(rows=6))
-    >>> found.of("stem.weight").grouping, found.of("stem.weight").rows
+    >>> found.of("head.weight").grouping, found.of("head.weight").rows
     ('kernel', 6)
     """
     errors = {grouping: evaluator.subject.changes(replace(way, grouping=grouping)) for grouping in GROUPINGS}
