@@ -137,7 +137,7 @@ def atomic_files(paths: Iterable[Path], *, inputs: Iterable[Path] = ()) -> Itera
     final = finals[-1]
     try:
         for final in finals:
-            _check_target(final, sources)
+            check_target(final, sources)
             written.append(_create(final, os.O_CREAT | os.O_EXCL | os.O_RDWR))
         with _final_names((each.path, each.final) for each in tuple(written)):
             yield [each.path for each in written]
@@ -369,7 +369,20 @@ def _check_folder(final: Path) -> None:
         raise BitxError(f"can't be written: {final.parent} is not an existing folder", path=final)
 
 
-def _check_target(final: Path, sources: list[str]) -> None:
+def check_target(final: Path, sources: list[str]) -> None:
+    """Raise if a file can't be written there.
+
+    Parameters
+    ----------
+    final : pathlib.Path
+    sources : list of str
+        Resolved paths of what is read, none of which may be replaced.
+
+    Raises
+    ------
+    BitxError
+        If it is one of these, no regular file, or in no folder.
+    """
     _check_folder(final)
     if os.path.realpath(final) in sources or any(
         os.path.exists(source) and final.exists() and os.path.samefile(source, final) for source in sources

@@ -14,7 +14,7 @@ from hwmodel.cli.evaluation_report import (
     print_rows_found,
     value_text,
 )
-from hwmodel.cli.options import json_option, picture_options
+from hwmodel.cli.options import json_option, picture_options, refuse_beside_policy
 from hwmodel.cli.values import AutoRows, Format, IntegerOr, ListOf, OneOf, RowsOrAuto
 
 if TYPE_CHECKING:
@@ -100,6 +100,9 @@ if TYPE_CHECKING:
     " runs; none: activations stay as they are.",
 )
 @click.option(
+    "--scored", metavar="OUTPUT", help="With MODEL: the output that is scored.  [default: the first]"
+)
+@click.option(
     "--metric",
     "metrics",
     multiple=True,
@@ -140,6 +143,7 @@ def command(
     as_json: bool,
     policies: tuple[str, ...],
     write_policy: str | None,
+    scored: str | None,
     **grid: Any,
 ) -> None:
     """Run a model with pruned weights over a data set, and score it beside the cycles that pruning saves.
@@ -150,7 +154,7 @@ def command(
     """
     from time import perf_counter
 
-    from bitxcore.batch import Selection
+    from bitxcore.batch import POLICY_OPTIONS, Selection
     from hwmodel.cli import output as out
     from hwmodel.cli.progress import progress
     from hwmodel.evaluation import evaluate, task
@@ -158,7 +162,7 @@ def command(
     if (model is None) == (task_name is None):
         raise click.UsageError("give either MODEL.onnx with --data, or --task NAME")
     if task_name is not None:
-        pictures = {"data": data, "scale": scale, "mean": mean, "std": std}
+        pictures = {"data": data, "scored": scored, "scale": scale, "mean": mean, "std": std}
         if given := [name for name, value in pictures.items() if value is not None]:
             raise click.UsageError(f"--{given[0]} is for a MODEL of one's own; a task has its own data")
         chosen = task(task_name)
@@ -166,9 +170,11 @@ def command(
         assert model is not None
         if data is None:
             raise click.UsageError("MODEL needs --data: what it is to be run on")
-        chosen = _labelled(model, data, scale, mean, std, channels, metrics)
+        chosen = _labelled(model, data, scale, mean, std, channels, metrics, scored)
     shown = {
-        name: ["auto"] if isinstance(values, AutoRows) else [value_text(name, value) for value in values]
+        name: [f"auto:{values.loss:g}"]
+        if isinstance(values, AutoRows)
+        else [value_text(name, value) for value in values]
         for name, values in grid.items()
     }
     parameters: dict[str, Any] = {"command": "evaluate", "model": model, "task_name": task_name}
@@ -178,12 +184,17 @@ def command(
         "mean": mean,
         "std": std,
         "channels": channels,
+        "scored": scored,
         "grid": shown,
         "policies": policies,
     }
     auto = grid["rows"] if isinstance(grid["rows"], AutoRows) else None
     if (auto is None) != (write_policy is None):
         raise click.UsageError("--rows auto:LOSS and --write-policy FILE.json go together")
+    only_policies = bool(policies) and context.get_parameter_source("rows") is ParameterSource.DEFAULT
+    if only_policies:
+        refuse_beside_policy(name for name in GRID if name in POLICY_OPTIONS)
+    _check_written(chosen, policies, output, write_policy)
     how: dict[str, Any] = {
         "metrics": metrics,
         "selection": Selection(include, exclude),
@@ -198,7 +209,7 @@ def command(
         if auto is not None:
             found, rows_found = _searched(chosen, auto, grid, policies, parameters, how, bar.reach)
         else:
-            if policies and context.get_parameter_source("rows") is ParameterSource.DEFAULT:
+            if only_policies:
                 grid["rows"] = ()
             settings = [*_settings(grid), *_by_policies(grid, policies)]
             found = evaluate(chosen, settings, parameters=parameters, progress=bar.reach, **how)
@@ -226,6 +237,7 @@ def _labelled(
     std: tuple[float, ...] | None,
     channels: str,
     metrics: tuple[str, ...],
+    scored: str | None,
 ) -> Task:
     from pathlib import Path
 
@@ -233,8 +245,24 @@ def _labelled(
     from hwmodel.operands.traces.pictures import Scaling
 
     own = Scaling()
-    scaling = Scaling(own.scale if scale is None else scale, mean or own.mean, std or own.std, channels)
-    return Labelled(Path(model), Path(data), scaling, metrics)
+    scaling = Scaling(scale, mean or own.mean, std or own.std, channels)
+    return Labelled(Path(model), Path(data), scaling, metrics, scored)
+
+
+def _check_written(
+    chosen: Task, policies: tuple[str, ...], output: str | None, write_policy: str | None
+) -> None:
+    """Refuse what would replace an input, or one of the two outputs, before anything runs."""
+    from pathlib import Path
+
+    from bitxcore.files import check_target
+
+    if output and write_policy and Path(output).resolve() == Path(write_policy).resolve():
+        raise click.UsageError("--output and --write-policy are the same file")
+    read = [str(path.resolve()) for path in (*chosen.inputs_read, *map(Path, policies))]
+    for path in (output, write_policy):
+        if path:
+            check_target(Path(path), read)
 
 
 def _searched(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -101,7 +102,8 @@ def _some(names: list[str]) -> str:
 def _setting_cells(point: Point, varied: list[str]) -> list[str]:
     setting = point.setting
     if setting.policy is not None:
-        return ["policy" if n == "rows" else _value_or_dash(n, setting) for n in varied]
+        name = Path(setting.policy.path).name if setting.policy.path else "policy"
+        return [name if n == "rows" else _value_or_dash(n, setting) for n in varied]
     if setting.rows is None and setting.activation_rows is None:  # nothing else of it counts then
         return [value_text(n, getattr(setting, n)) if n in ("rows", "format") else "–" for n in varied]
     return [value_text(name, getattr(setting, name)) for name in varied]

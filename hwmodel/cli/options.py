@@ -151,7 +151,7 @@ def picture_options(function: F) -> F:
         click.option(
             "--scale",
             type=float,
-            help="Of pictures: factor of the 8-bit channels.  [default: 1/255, so 0 to 1]",
+            help="Of pictures: factor of the 8-bit channels.  [default: 1/255, so 0 to 1; 1 for integers]",
         ),
         click.option(
             "--mean",

@@ -95,7 +95,7 @@ def command(
     given = named_inputs(inputs)
     shapes = input_shapes(input_size)
     own = Scaling()
-    scaling = Scaling(own.scale if scale is None else scale, mean or own.mean, std or own.std, channels)
+    scaling = Scaling(scale, mean or own.mean, std or own.std, channels)
     how: dict[str, Any] = {"input_size": shapes, "sizes": dict(sizes) or None, "scaling": scaling}
     how |= {"slice_bytes": memory * MIB}
     with parsing(model), ending_after(timeout, f"{model}: the trace"), progress(None, "trace") as bar:

@@ -17,7 +17,7 @@ from bitxcore.journal import Journal, check_journal_place, journal_beside
 from hwmodel.evaluation.evaluated import Evaluation, Point, point_units, write_evaluation
 from hwmodel.evaluation.intervals import RESAMPLES, estimate
 from hwmodel.evaluation.metrics import Metric, metric
-from hwmodel.evaluation.model_runs import Run, run
+from hwmodel.evaluation.model_runs import NonfiniteOutputError, Run, run
 from hwmodel.evaluation.pruned_models import Changes
 from hwmodel.evaluation.settings import Setting
 from hwmodel.evaluation.subjects import ScoresOnly, SettingGains, Subject
@@ -153,7 +153,7 @@ class Evaluator:
         self._given: set[Setting] = set()
 
     def __enter__(self) -> Evaluator:
-        read = (*self.subject.files, *self.task.files)
+        read = (*self.subject.files, *self.task.inputs_read)
         check_journal_place(self._store, read)
         unpruned = Setting()
         if self._progress:
@@ -202,11 +202,24 @@ class Evaluator:
         return self.subject.settled(setting)
 
     def point(self, setting: Setting) -> Point:
-        """Score one setting, which is `settled`; one that was scored is not run again."""
+        """Score one setting, which is `settled`; one that was scored is not run again.
+
+        Raises
+        ------
+        NonfiniteOutputError
+            If the pruned model gives a NaN or Inf; its part is the setting.
+        BitxError
+            As `evaluate`.
+        """
         self._asked.add(setting)
         if setting not in self._done:
-            with self.subject.pruned(setting) as (runner, changes):
-                found = run(self.task, runner, quick=self.quick)
+            try:
+                with self.subject.pruned(setting) as (runner, changes):
+                    found = run(self.task, runner, quick=self.quick)
+            except NonfiniteOutputError as error:
+                error.part = f"pruned to {setting.label}"
+                error.hint = "leave this setting out"
+                raise
             self._done[setting] = self._scoring.point(found, setting, self.machine, changes)
             if self._journal is not None:
                 row = self._done[setting].columns()

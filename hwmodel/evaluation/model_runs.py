@@ -17,6 +17,10 @@ from hwmodel.evaluation.tasks import Samples, Task
 Array = npt.NDArray[Any]
 
 
+class NonfiniteOutputError(TensorError):
+    """A model gave a NaN or Inf, which no metric scores."""
+
+
 @dataclass(frozen=True, eq=False)
 class Run:
     """What a model gave.
@@ -56,8 +60,10 @@ def run(
     ------
     DumpError
         If the model does not take the samples.
+    NonfiniteOutputError
+        If an output is NaN or Inf.
     TensorError
-        If an output is NaN or Inf, or what is scored is not one entry per sample.
+        If what is scored is not one entry per sample.
     """
     outputs: list[Array] = []
     labels: list[Array] = []
@@ -69,7 +75,7 @@ def run(
         for start in range(0, some.count, at_once):
             part = {name: array[start : start + at_once] for name, array in some.feeds.items()}
             count = len(next(iter(part.values())))
-            given = task.scored(runner(_filled(part, at_once)))[:count]
+            given = task.scored(runner(_filled(part, at_once), count))[:count]
             if len(given) != count:
                 raise TensorError(
                     f"scores need one entry per sample along the first axis; {count} samples gave"
@@ -77,8 +83,9 @@ def run(
                     path=task.model,
                 )
             if given.dtype.kind == "f" and not np.isfinite(given).all():
-                raise TensorError(
-                    f"an output of sample {done} to {done + count - 1} is NaN or Inf", path=task.model
+                raise NonfiniteOutputError(
+                    f"an output of sample {done} to {done + count - 1} is NaN or Inf{_in_inputs(part, done)}",
+                    path=task.model,
                 )
             outputs.append(given)
             done += count
@@ -89,6 +96,15 @@ def run(
     if not outputs:
         raise TensorError("there are no samples", path=task.model)
     return Run(np.concatenate(outputs), np.concatenate(labels) if labels else None, digest.hexdigest())
+
+
+def _in_inputs(feeds: dict[str, Array], start: int) -> str:
+    """Say which input has a NaN or Inf already."""
+    for name, array in feeds.items():
+        if array.dtype.kind == "f" and not (finite := np.isfinite(array)).all():
+            sample = int(np.argmin(finite.reshape(len(array), -1).all(axis=1)))
+            return f", and so is a value of input {name!r} of sample {start + sample}"
+    return ""
 
 
 def _add_up(some: Samples, digest: Any) -> None:

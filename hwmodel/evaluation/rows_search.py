@@ -28,6 +28,7 @@ from bitxcore.groups import Grouping
 from bitxcore.policy import Policy, PruningOptions
 from hwmodel.evaluation.evaluated import Point, is_within
 from hwmodel.evaluation.evaluation import Evaluator
+from hwmodel.evaluation.model_runs import NonfiniteOutputError
 from hwmodel.evaluation.pruned_models import Changes
 from hwmodel.evaluation.pruning_path import Choice, Names, State, path
 from hwmodel.evaluation.settings import Setting
@@ -36,6 +37,8 @@ CANDIDATES = tuple(range(2, 17))
 """Rows that a tensor may keep."""
 PROBE_ROWS = 4
 PROBE_SAMPLES = 64
+MOST_MOVED = 1e12
+"""In place of a squared error that is no number: a million times the outputs' size."""
 
 Progress = Callable[[int, int, str], None]
 
@@ -140,8 +143,7 @@ class _Search:
         scored: dict[int, Point] = {}
 
         def holds(at: int) -> bool:
-            scored[at] = self._point(replace(self._way, rows=self._rows[at], grouping=grouping))
-            return self._holds(scored[at])
+            return self._scores(scored, at, replace(self._way, rows=self._rows[at], grouping=grouping))
 
         _furthest(len(self._rows), holds)
         return [scored[at] for at in sorted(scored)]
@@ -198,8 +200,8 @@ class _Search:
         self._scored: dict[int, Point] = {}
 
         def holds(at: int) -> bool:
-            self._scored[at] = self._point(Setting(policy=self._bare(states[at]), format=self._way.format))
-            return self._holds(self._scored[at])
+            way = Setting(policy=self._bare(states[at]), format=self._way.format)
+            return self._scores(self._scored, at, way)
 
         within = _furthest(len(states), holds)
         if within is None:
@@ -211,6 +213,14 @@ class _Search:
             )
         return within
 
+    def _scores(self, scored: dict[int, Point], at: int, setting: Setting) -> bool:
+        """Score a setting and keep its point; whether it is within the loss. One without a score is not."""
+        try:
+            scored[at] = self._point(setting)
+        except NonfiniteOutputError:
+            return False
+        return self._holds(scored[at])
+
     def _holds(self, point: Point) -> bool:
         name = self._evaluator.metrics[0]
         return is_within(name, point.scores[name], self._loss)
@@ -218,7 +228,8 @@ class _Search:
     # -- policies --------------------------------------------------------------------------------
 
     def _bare(self, state: State) -> Policy:
-        return Policy(state, _options(replace(self._way, rows=self._rows[0])))
+        """Tensors that no simulated layer has, or that were left out, are not pruned."""
+        return Policy(state)
 
     def _policy(self, state: State, point: Point) -> Policy:
         name = self._evaluator.metrics[0]
@@ -262,11 +273,12 @@ def _options(way: Setting) -> PruningOptions:
 
 
 def _moved(before: Sequence[Sequence[Any]], after: Iterator[Sequence[Any]]) -> float:
-    """Squared error of outputs, over their squared size."""
+    """Squared error of outputs, over their squared size; a NaN or Inf is `MOST_MOVED`."""
     error = size = 0.0
     for outputs, others in zip(before, after, strict=True):
         for output, other in zip(outputs, others, strict=True):
             wide = np.asarray(output, np.float64)
             error += float(np.square(np.asarray(other, np.float64) - wide).sum())
             size += float(np.square(wide).sum())
-    return error / size if size else 0.0
+    moved = error / size if size else 0.0
+    return moved if np.isfinite(moved) else MOST_MOVED

@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
+from pathlib import Path
 from typing import Any
 
-from bitxcore.batch import Selection
+from bitxcore.batch import Selection, check_policy
 from bitxcore.dumps import Dump, Tensor
 from bitxcore.errors import OptionError
 from bitxcore.formats import FLOATS, number_format
@@ -119,7 +120,8 @@ class Setting:
         form = "" if self.format is None else f", format {self.format}"
         activations = "" if self.activation_rows is None else f", activation rows {self.activation_rows}"
         if self.policy is not None:
-            return f"rows by policy{form}{activations}"
+            name = f" {Path(self.policy.path).name}" if self.policy.path else ""
+            return f"rows by policy{name}{form}{activations}"
         if self.rows is None:
             return f"all rows, {self.way}" if activations else f"all rows{form}"
         return f"rows {self.rows}, {self.way}"
@@ -189,9 +191,17 @@ class Setting:
         )
 
     def chosen(self, dump: Dump, selection: Selection) -> tuple[Tensor, ...]:
-        """Tensors that are pruned, those that `bitx prune` takes."""
-        fixed = self.format if self.format not in FLOATS else None
-        return selection.choose(dump, fixed).tensors
+        """Tensors that are pruned, those that `bitx prune` takes.
+
+        Raises
+        ------
+        OptionError, TensorError
+            If the policy prunes what the model lacks, or what can't be pruned.
+        """
+        found = selection.choose(dump, self.format if self.format not in FLOATS else None)
+        if self.policy is not None:
+            check_policy(self.policy, dump, found)
+        return found.tensors
 
 
 def settled(setting: Setting, dump: Dump, selection: Selection) -> Setting:

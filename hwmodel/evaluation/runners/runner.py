@@ -19,9 +19,10 @@ class Runner(ABC):
     batch : int or None
         Samples that it takes at a time; None: as many as it is given.
     shape_runs : dict of shapes to int
-        Samples that were run, by the shapes of one of them: by input, without the batch. A task that runs a
-        model several times for one sample of its own, as a text recogniser on each line of a page, has more
-        than samples; a model whose inputs vary in size has several shapes.
+        Samples that were run, by the shapes of one of them: by input, without the batch; those that only fill
+        up a batch do not count. A task that runs a model several times for one sample of its own, as a text
+        recogniser on each line of a page, has more than samples; a model whose inputs vary in size has
+        several shapes.
     first : dict of shapes to dict of str to ndarray
         By shapes, by input: the first sample that was run; of a model of a fixed batch, so many.
     """
@@ -32,10 +33,17 @@ class Runner(ABC):
         self.shape_runs: dict[Shapes, int] = {}
         self.first: dict[Shapes, dict[str, Array]] = {}
 
-    def __call__(self, feeds: dict[str, Array]) -> list[Array]:
-        """Run a batch, samples along the first axis of each input; return the model's outputs."""
+    def __call__(self, feeds: dict[str, Array], count: int | None = None) -> list[Array]:
+        """Run a batch, samples along the first axis of each input; return the model's outputs.
+
+        Parameters
+        ----------
+        feeds : dict of str to ndarray
+        count : int, optional
+            Samples that count, where the others only fill up a batch; by default all.
+        """
         shapes = tuple((name, array.shape[1:]) for name, array in feeds.items())
-        count = len(next(iter(feeds.values())))
+        count = len(next(iter(feeds.values()))) if count is None else count
         if shapes not in self.first:
             self.first[shapes] = {name: array[: self.batch or 1].copy() for name, array in feeds.items()}
         self.shape_runs[shapes] = self.shape_runs.get(shapes, 0) + count

@@ -105,10 +105,16 @@ class OnnxFiles(Subject):
         return MachineGains(model, runner.shapes, self._selection).by_tensors(setting)
 
     def gains(self, samples: int) -> OnnxGains:
-        """Simulate each model as often as it was run per sample, in every shape of its inputs."""
+        """Simulate each model as often as it was run per sample, in every shape of its inputs.
+
+        A model of a fixed batch is simulated on a batch, of which a sample has its share.
+        """
         return OnnxGains(
             [
-                (MachineGains(model, dict(shapes), self._selection, runner.first[shapes]), runs / samples)
+                (
+                    MachineGains(model, dict(shapes), self._selection, runner.first[shapes]),
+                    runs / samples / (runner.batch or 1),
+                )
                 for model, runner in zip(self._models, self._unpruned, strict=True)
                 for shapes, runs in runner.shape_runs.items()
             ]

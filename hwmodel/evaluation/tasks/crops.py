@@ -16,6 +16,7 @@ from bitxcore.dumps import open_dump
 from bitxcore.errors import DumpError, MissingExtraError
 from bitxcore.files import scratch_folder
 from hwmodel.evaluation.datasets.draws import Draws
+from hwmodel.evaluation.tasks.onnx_building import OnnxBuilder
 from hwmodel.evaluation.tasks.task_base import Samples, Task
 from hwmodel.networks.layers import Conv
 from hwmodel.networks.loading import load_network
@@ -123,20 +124,14 @@ def efficientnet_lite0_onnx(weights: Path) -> bytes:
     MissingExtraError
         If onnx is missing.
     """
-    try:
-        from onnx import helper, numpy_helper
-    except ImportError as error:
-        raise MissingExtraError("onnx", "onnx") from error
     with open_dump(weights) as dump:
-        stored = {name: tensor.read() for name, tensor in dump.items()}
-    nodes: list[Any] = []
-    used: dict[str, Any] = {"zero": np.float32(0), "six": np.float32(6)}
-
-    def add(operation: str, inputs: list[str], output: str, **attributes: Any) -> str:
-        used.update({name: stored[name] for name in inputs if name in stored})
-        nodes.append(helper.make_node(operation, inputs, [output], name=output, **attributes))
-        return output
-
+        stored: dict[str, Any] = {
+            name: np.asarray(tensor.read(), np.float32)
+            for name, tensor in dump.items()
+            if tensor.dtype.kind == "f"
+        }
+    builder = OnnxBuilder(stored | {"zero": np.float32(0), "six": np.float32(6)})
+    add = builder.add
     value = block_input = "image"
     stays = False  # whether the block keeps the size of its plane
     for entry in load_network("efficientnet-lite0").layers:
@@ -163,15 +158,8 @@ def efficientnet_lite0_onnx(weights: Path) -> bytes:
             stays = stays and tuple(layer.stride) == (1, 1)
         if name.endswith("_project_conv") and stays and layer.filters == _channels(block_input, stored):
             value = add("Add", [value, block_input], f"{name}.sum")
-    graph = helper.make_graph(
-        nodes, "efficientnet-lite0",
-        [helper.make_tensor_value_info("image", 1, ["N", 3, SIDE, SIDE])],
-        [helper.make_tensor_value_info(value, 1, ["N", 1000])],
-        [numpy_helper.from_array(np.asarray(array, np.float32), name) for name, array in used.items()],
-    )  # fmt: skip
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
-    serialized: bytes = model.SerializeToString(deterministic=True)
-    return serialized
+    inputs = {"image": (1, ("N", 3, SIDE, SIDE))}
+    return builder.serialized("efficientnet-lite0", inputs, (value, ("N", 1000)), opset=17, ir_version=8)
 
 
 def _begins_a_block(name: str, stored: Mapping[str, Any]) -> bool:

@@ -11,7 +11,7 @@ import numpy as np
 
 from bitxcore.dumps import open_dump
 from bitxcore.dumps.trust import parsing
-from bitxcore.errors import DumpError, OptionError
+from bitxcore.errors import DumpError, OptionError, TensorError
 from hwmodel.evaluation.tasks.task_base import Array, Samples, Task, in_batches
 from hwmodel.operands.traces.model_inputs import ModelInput, model_inputs
 from hwmodel.operands.traces.pictures import IMAGES, Scaling, read_picture
@@ -21,6 +21,7 @@ LABELS = ("labels", "label", "y", "targets")
 
 BATCH = 16
 MOST_TABLE_BYTES = 256 << 20
+_LARGEST_CLASS = (1 << 63) - 1
 
 
 class Labelled(Task):
@@ -37,7 +38,9 @@ class Labelled(Task):
     scaling : Scaling
         Of pictures.
     metrics : tuple of str, optional
-        By default top-1 and agreement; agreement alone without labels.
+        By default top-1, agreement and cosine; the last two without labels.
+    scored : str, optional
+        Name of the output that is scored; by default the model's first.
 
     Raises
     ------
@@ -48,7 +51,12 @@ class Labelled(Task):
     name: ClassVar[str] = "own"
 
     def __init__(
-        self, model: Path, data: Path, scaling: Scaling | None = None, metrics: tuple[str, ...] = ()
+        self,
+        model: Path,
+        data: Path,
+        scaling: Scaling | None = None,
+        metrics: tuple[str, ...] = (),
+        scored: str | None = None,
     ) -> None:
         self.model = model
         self._scaling = scaling or Scaling()
@@ -73,7 +81,13 @@ class Labelled(Task):
             )
         usual = ("agreement", "cosine") if self._labels is None else ("top1", "agreement", "cosine")
         self.metrics = metrics or usual
-        self.title = f"{model} on {self.count} samples of {data}"
+        self._place, told = _scored_output(model, scored)
+        self.title = f"{model}{told} on {self.count} samples of {data}"
+
+    @property
+    def inputs_read(self) -> tuple[Path, ...]:
+        """The model, the data and all pictures."""
+        return (*super().inputs_read, *self._pictures)
 
     @property
     def count(self) -> int:
@@ -104,9 +118,35 @@ class Labelled(Task):
                 None if labels is None else labels[start : start + len(part)],
             )
 
+    def scored(self, outputs: list[Array]) -> Array:
+        """Choose an output; of ``(samples, classes, 1, 1)`` the axes of one entry behind are left out."""
+        found = outputs[self._place]
+        while found.ndim > 2 and found.shape[-1] == 1:
+            found = found[..., 0]
+        return found
+
+
+def _scored_output(model: Path, name: str | None) -> tuple[int, str]:
+    """Find an output's place among the model's, and what the title says of it if there are several."""
+    from hwmodel.networks.onnx import read_model
+
+    names = [value.name for value in read_model(model).graph.output]
+    if name is not None and name not in names:
+        raise OptionError(
+            f"has no output {name!r}; its outputs are {', '.join(names)}", path=model, value=name
+        )
+    place = 0 if name is None else names.index(name)
+    return place, f" (output {names[place]})" if len(names) > 1 else ""
+
 
 def _by_folder(folder: Path) -> tuple[list[Path], Array]:
-    """List pictures by class; classes that are whole numbers are these, others count in order of name."""
+    """List pictures by class; if all names are whole numbers these are the classes, else they count in order.
+
+    Raises
+    ------
+    DumpError
+        If there is no picture, or only some of the names are numbers.
+    """
     classes = sorted(p for p in folder.iterdir() if p.is_dir() and not p.name.startswith("."))
     found = [(p, sorted(f for f in p.iterdir() if f.suffix.lower() in IMAGES)) for p in classes]
     pictures = [picture for _, some in found for picture in some]
@@ -114,9 +154,21 @@ def _by_folder(folder: Path) -> tuple[list[Path], Array]:
         raise DumpError(
             "has no pictures: it needs a folder for each class, with .png or .jpg files in it", path=folder
         )
-    numbered = all(p.name.isdecimal() for p in classes)
-    numbers = {p: int(p.name) if numbered else i for i, p in enumerate(classes)}
+    named = [p for p in classes if not _is_class(p.name)]
+    if named and len(named) < len(classes):
+        other = next(p.name for p in classes if p not in named)
+        raise DumpError(
+            f"has folders that are class numbers ({other!r}) and others ({named[0].name!r})",
+            path=folder,
+            hint="name all of them by numbers, or none",
+        )
+    numbers = {p: i if named else int(p.name) for i, p in enumerate(classes)}
     return pictures, np.array([numbers[p] for p, some in found for _ in some], np.int64)
+
+
+def _is_class(text: str) -> bool:
+    """Whether a text is a class number: digits, as many as a 64-bit integer holds."""
+    return text.isascii() and text.isdecimal() and int(text) <= _LARGEST_CLASS if len(text) < 20 else False
 
 
 def _by_table(path: Path) -> tuple[list[Path], Array]:
@@ -132,8 +184,8 @@ def _by_table(path: Path) -> tuple[list[Path], Array]:
                 continue
             if len(row) < 2:
                 raise DumpError(f"line {number}: needs a path and a label, got {row[0]!r}", path=path)
-            if not row[1].strip().isdecimal():
-                if number == 1:
+            if not _is_class(row[1].strip()):
+                if number == 1 and not row[1].strip().isdecimal():
                     continue
                 raise DumpError(f"line {number}: the label must be a class number, got {row[1]!r}", path=path)
             picture = path.parent / row[0].strip()
@@ -150,8 +202,9 @@ def _arrays(path: Path, inputs: list[ModelInput], of_classes: bool) -> tuple[dic
     """Read an array for each input, and labels, if there are some; of classes, they must be class numbers."""
     with open_dump(path) as dump:
         stored: dict[str, Any] = {name: tensor.read() for name, tensor in dump.items()}
-    labels = next((stored.pop(name) for name in LABELS if name in stored), None)
     names = [item.name for item in inputs]
+    # An input that is called like labels is an input.
+    labels = next((stored.pop(name) for name in LABELS if name in stored and name not in names), None)
     if len(inputs) == 1 and len(stored) == 1:
         stored = {names[0]: next(iter(stored.values()))}
     if missing := [name for name in names if name not in stored]:
@@ -160,10 +213,10 @@ def _arrays(path: Path, inputs: list[ModelInput], of_classes: bool) -> tuple[dic
             path=path,
             hint=f"name the arrays {', '.join(names)}, and labels",
         )
-    feeds = {item.name: stored[item.name].astype(item.dtype, copy=False) for item in inputs}
+    feeds = {item.name: _as_input(stored[item.name], item, path) for item in inputs}
     counts = {name: len(array) if array.ndim else 0 for name, array in feeds.items()}
     if labels is not None:
-        counts["labels"] = len(labels)
+        counts["labels"] = len(labels) if labels.ndim else 0
     if len(set(counts.values())) > 1 or 0 in counts.values():
         text = ", ".join(f"{name} {count}" for name, count in counts.items())
         raise OptionError(f"needs as many samples in every array, at least one: {text}", path=path)
@@ -174,4 +227,31 @@ def _arrays(path: Path, inputs: list[ModelInput], of_classes: bool) -> tuple[dic
             f"labels must be class numbers, one per sample; got {labels.dtype} of shape {labels.shape}",
             path=path,
         )
+    wrong = np.flatnonzero((labels < 0) | (labels > _LARGEST_CLASS))
+    if wrong.size:
+        at = int(wrong[0])
+        raise OptionError(f"label {labels[at]} of sample {at} is no class number", path=path, index=at)
     return feeds, labels.astype(np.int64)
+
+
+def _as_input(array: Array, item: ModelInput, path: Path) -> Array:
+    """Give an array the input's dtype, if that changes it by rounding of floats at most.
+
+    Raises
+    ------
+    TensorError
+        If values would be cut.
+    """
+    if array.dtype.kind not in "biuf" and array.dtype.newbyteorder("=") != item.dtype:
+        raise TensorError(f"is {array.dtype}; the model's input is {item.dtype}", path=path, tensor=item.name)
+    with np.errstate(invalid="ignore", over="ignore"):
+        given = array.astype(item.dtype, copy=False)
+    if item.dtype.kind in "biu" and (changed := np.flatnonzero(given != array)).size:
+        at = int(changed[0])
+        raise TensorError(
+            f"value {array.reshape(-1)[at]} is none of {item.dtype}, which the model's input is",
+            path=path,
+            tensor=item.name,
+            index=at,
+        )
+    return given

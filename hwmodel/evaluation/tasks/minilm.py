@@ -12,10 +12,11 @@ from typing import Any, ClassVar
 import numpy as np
 
 from bitxcore.dumps import open_dump
-from bitxcore.errors import MissingExtraError, OptionError
+from bitxcore.errors import OptionError
 from bitxcore.files import scratch_folder
 from hwmodel.evaluation.datasets.sentence_pairs import PAIRS, sentence_pair
 from hwmodel.evaluation.datasets.wordpiece import WordPieces
+from hwmodel.evaluation.tasks.onnx_building import OnnxBuilder
 from hwmodel.evaluation.tasks.task_base import Array, Samples, Task
 
 LENGTH = 24
@@ -88,10 +89,6 @@ def minilm_l6_onnx(weights: Path) -> bytes:
     MissingExtraError
         If onnx is missing.
     """
-    try:
-        from onnx import helper, numpy_helper
-    except ImportError as error:
-        raise MissingExtraError("onnx", "onnx") from error
     with open_dump(weights) as dump:
         stored: dict[str, Any] = {name: tensor.read() for name, tensor in dump.items()}
     stored |= {
@@ -106,13 +103,8 @@ def minilm_l6_onnx(weights: Path) -> bytes:
         "head_axes": np.array([1, 2]),
         "last_axis": np.array([2]),
     }
-    nodes: list[Any] = []
-    used: dict[str, Any] = {}
-
-    def add(operation: str, inputs: list[str], output: str, **attributes: Any) -> str:
-        used.update({name: stored[name] for name in inputs if name in stored})
-        nodes.append(helper.make_node(operation, inputs, [output], name=output, **attributes))
-        return output
+    builder = OnnxBuilder(stored)
+    add = builder.add
 
     def linear(x: str, name: str) -> str:
         weight = add("Transpose", [f"{name}.weight"], f"{name}.transposed", perm=[1, 0])
@@ -157,13 +149,7 @@ def minilm_l6_onnx(weights: Path) -> bytes:
     count = add("ReduceSum", [mask, "position_axis"], "count", keepdims=1)
     mean = add("Div", [total, count], "mean")
     value = add("LpNormalization", [mean], "sentence_embedding", axis=-1, p=2)
-    graph = helper.make_graph(
-        nodes, "minilm-l6",
-        [helper.make_tensor_value_info(name, 7, ["N", "L"]) for name in ("input_ids", "attention_mask")],
-        [helper.make_tensor_value_info(value, 1, ["N", WIDTH])],
-        [numpy_helper.from_array(np.asarray(array), name) for name, array in used.items()],
-    )  # fmt: skip
+    codes = (7, ("N", "L"))
+    inputs = {"input_ids": codes, "attention_mask": codes}
     # 20 is the first opset with Gelu.
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=9)
-    serialized: bytes = model.SerializeToString(deterministic=True)
-    return serialized
+    return builder.serialized("minilm-l6", inputs, (value, ("N", WIDTH)), opset=20, ir_version=9)

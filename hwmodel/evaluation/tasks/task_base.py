@@ -87,6 +87,11 @@ class Task(ABC):
         """All models that are pruned."""
         return (self.model,)
 
+    @property
+    def inputs_read(self) -> tuple[Path, ...]:
+        """Files that no output may replace: models, and what was read besides."""
+        return (*self.models, *self.files)
+
     def joined(self, runners: Sequence[Runner]) -> Runner:
         """Make one runner of those of the models, in their order."""
         (runner,) = runners

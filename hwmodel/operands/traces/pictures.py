@@ -24,7 +24,9 @@ class Scaling:
 
     Parameters
     ----------
-    scale : float
+    scale : float, optional
+        By default 1/255 where the input is of floats, so that numbers are from 0 to 1, and 1 where it is of
+        integers.
     mean, std : tuple of float
         One for all channels, or one per channel, in the order of `channels`.
     channels : str
@@ -43,13 +45,14 @@ class Scaling:
     [[[-1.0], [1.0]]]
     """
 
-    scale: float = 1 / 255
+    scale: float | None = None
     mean: tuple[float, ...] = (0.0,)
     std: tuple[float, ...] = (1.0,)
     channels: str = "rgb"
 
     def __post_init__(self) -> None:
-        if not all(np.isfinite([self.scale, *self.mean, *self.std])) or 0 in self.std:
+        scale = 1.0 if self.scale is None else self.scale
+        if not all(np.isfinite([scale, *self.mean, *self.std])) or 0 in self.std:
             raise OptionError(
                 f"scale, mean and std must be finite, std not 0: got {self.scale}, {self.mean}, {self.std}",
                 value=(self.scale, self.mean, self.std),
@@ -59,8 +62,14 @@ class Scaling:
                 f"channels must be one of {', '.join(CHANNELS)}, got {self.channels!r}", value=self.channels
             )
 
-    def apply(self, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float64]:
+    def apply(self, pixels: npt.NDArray[np.uint8], usual: float = 1 / 255) -> npt.NDArray[np.float64]:
         """Scale ``(height, width, channels)``, the channels red first; they come in the order of `channels`.
+
+        Parameters
+        ----------
+        pixels : ndarray of uint8
+        usual : float
+            The scale, where none is set.
 
         Raises
         ------
@@ -77,7 +86,8 @@ class Scaling:
                 )
         if self.channels == "bgr":
             pixels = pixels[..., ::-1]
-        scaled: npt.NDArray[np.float64] = (pixels * self.scale - np.array(self.mean)) / np.array(self.std)
+        scale = usual if self.scale is None else self.scale
+        scaled: npt.NDArray[np.float64] = (pixels * scale - np.array(self.mean)) / np.array(self.std)
         return scaled
 
 
@@ -101,7 +111,7 @@ def read_picture(path: Path, item: ModelInput, scaling: Scaling) -> npt.NDArray[
             picture = picture.resize(size[::-1], Image.Resampling.BILINEAR)
         pixels = np.asarray(picture, np.uint8).reshape(*size, -1)
     with error_context(path=path):
-        values = scaling.apply(pixels)
+        values = scaling.apply(pixels, 1.0 if item.dtype.kind in "iu" else 1 / 255)
     if item.dtype.kind in "iu":
         info = np.iinfo(item.dtype)
         values = np.clip(np.rint(values), info.min, info.max)

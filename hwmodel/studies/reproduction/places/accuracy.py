@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import fmean
+from typing import Any
 
 from bitxcore.errors import MissingExtraError
 from bitxcore.groups import Grouping
@@ -99,43 +100,33 @@ def _beside_averages(simulations: Simulations, place: str, name: str) -> Iterato
         for row in printed(place)
         if row.quantity.startswith(AVERAGE) and "N=" in row.setting
     }
+    found = _evaluated(simulations, name)
+    if isinstance(found, MissingExtraError):
+        yield _without(place, name, "loss", found)
+        return
     for way in WAYS:
-        found = _evaluated(simulations, name)
-        if isinstance(found, MissingExtraError):
-            yield _without(place, name, f"loss, {way.words}", found)
-            continue
         lost = {rows: _loss(found, way.setting(rows)) for rows in ROWS}
         for rows, loss in lost.items():
-            yield Line(
-                place=place,
-                network=f"ours: {name}",
+            base = _line(place, name, found, way.why, way.mark)
+            yield replace(
+                base,
                 setting=f"fp32, N={rows}",
                 quantity=f"loss of {found.metrics[0]}, {way.words}; published: {AVERAGE}",
-                unit=loss.unit,
                 published=average[rows],
-                ours=loss.value,
-                weights=f"trained: {found.task}; {loss.interval}",
-                why=way.why,
-                mark=way.mark,
-                alike=False,
+                **loss.columns(base),
             )
         held = None
         for rows in sorted(lost, reverse=True):
             if lost[rows].value > average[6]:
                 break
             held = rows
-        yield Line(
-            place=place,
-            network=f"ours: {name}",
+        yield replace(
+            _line(place, name, found, WHY_HELD, way.mark),
             setting="fp32, N within the average loss at N=6",
             quantity=f"fewest rows that hold, {way.words}",
             unit="rows",
             published=6,
             ours=held,
-            weights=f"trained: {found.task}",
-            why=WHY_HELD,
-            mark=way.mark,
-            alike=False,
         )
 
 
@@ -144,21 +135,15 @@ def _beside_table_4(simulations: Simulations, name: str) -> Iterator[Line]:
     if isinstance(found, MissingExtraError):
         yield _without("Table 4", name, "loss by M", found)
         return
+    base = _line("Table 4", name, found, WHY_GROUPS, Mark.PAPER)
     for group in _groups(simulations):
         for rows in ROWS:
-            loss = _loss(found, Setting(rows=rows, group=group))
-            yield Line(
-                place="Table 4",
-                network=f"ours: {name}",
+            yield replace(
+                base,
                 setting=f"fp32, M={group}, N={rows}",
                 quantity=f"loss of {found.metrics[0]}; published: mean loss of its networks",
-                unit=loss.unit,
                 published=fmean(losses("Table 4", f"M={group}, N={rows}")),
-                ours=loss.value,
-                weights=f"trained: {found.task}; {loss.interval}",
-                why=WHY_GROUPS,
-                mark=Mark.PAPER,
-                alike=False,
+                **_loss(found, Setting(rows=rows, group=group)).columns(base),
             )
 
 
@@ -167,21 +152,15 @@ def _beside_table_5(simulations: Simulations, name: str) -> Iterator[Line]:
     if isinstance(found, MissingExtraError):
         yield _without("Table 5", name, "loss", found)
         return
-    base = Setting(format="fixed16")
     for instance, rows in MILD_WILD.items():
-        loss = _loss(found, Setting(rows=rows, format="fixed16"), base)
-        yield Line(
-            place="Table 5",
-            network=f"ours: {name}",
+        loss = _loss(found, Setting(rows=rows, format="fixed16"), Setting(format="fixed16"))
+        yield replace(
+            _line("Table 5", name, found, WHY_FIXED, Mark.PAPER),
             setting=f"fixed16, BitX-{instance}",
             quantity=f"loss of {found.metrics[0]}, groups of 8; published: mean loss of its networks",
             unit=loss.unit,
             published=fmean(losses("Table 5", f"BitX-{instance}")),
             ours=loss.value,
-            weights=f"trained: {found.task}",
-            why=WHY_FIXED,
-            mark=Mark.PAPER,
-            alike=False,
         )
 
 
@@ -192,21 +171,32 @@ def _beside_table_6(simulations: Simulations) -> Iterator[Line]:
         return
     fall = {row.setting: -(row.value or 0.0) for row in printed("Table 6") if row.quantity == "mAP change"}
     for way in WAYS:
+        base = _line("Table 6", DETECTOR, found, way.why, way.mark)
         for instance, rows in MILD_WILD.items():
-            loss = _loss(found, way.setting(rows))
-            yield Line(
-                place="Table 6",
-                network=f"ours: {DETECTOR}",
+            yield replace(
+                base,
                 setting=f"fp32, BitX-{instance}",
                 quantity=f"loss of mAP at an overlap of 0.5, {way.words}; published: of YoloV3",
-                unit=loss.unit,
                 published=fall[f"fp32, YoloV3 + BitX-{instance}"],
-                ours=loss.value,
-                weights=f"trained: {found.task}; {loss.interval}",
-                why=way.why,
-                mark=way.mark,
-                alike=False,
+                **_loss(found, way.setting(rows)).columns(base),
             )
+
+
+def _line(place: str, name: str, found: Evaluation, why: str, mark: Mark) -> Line:
+    """Begin a line of one of our networks."""
+    return Line(
+        place=place,
+        network=f"ours: {name}",
+        setting="",
+        quantity="",
+        unit="",
+        published=None,
+        ours=None,
+        weights=f"trained: {found.task}",
+        why=why,
+        mark=mark,
+        alike=False,
+    )
 
 
 # -- our networks --------------------------------------------------------------------------------
@@ -221,9 +211,10 @@ class _Loss:
     high: float
     unit: str
 
-    @property
-    def interval(self) -> str:
-        return f"95 % interval {self.low:.2f} to {self.high:.2f}"
+    def columns(self, line: Line) -> dict[str, Any]:
+        """Return what it says of a line; the interval goes with the weights."""
+        interval = f"95 % interval {self.low:.2f} to {self.high:.2f}"
+        return {"unit": self.unit, "ours": self.value, "weights": f"{line.weights}; {interval}"}
 
 
 def _loss(found: Evaluation, setting: Setting, base: Setting | None = None) -> _Loss:
