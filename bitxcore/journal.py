@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -27,6 +28,7 @@ VERSION = 1
 SUFFIX = ".journal"
 """What a journal's name has behind that of its store."""
 _TOO_LARGE = 1 << 63
+_DIGEST = re.compile("[0-9a-f]{64}")
 
 
 class Journal:
@@ -168,10 +170,10 @@ class Journal:
             )
         for key in {**kept, **wanted}:
             if kept.get(key) != wanted.get(key):
+                differs = _told(key, kept.get(key), wanted.get(key))
                 raise BitxError(
-                    f"holds finished points of another {self._of}, whose {key} is"
-                    f" {_short(kept.get(key))}, not {_short(wanted.get(key))}; give the {self._of} as it was,"
-                    " restart it, or choose another output",
+                    f"holds finished points of another {self._of}, {differs};"
+                    f" give the {self._of} as it was, restart it, or choose another output",
                     path=self.path,
                 )
 
@@ -263,6 +265,13 @@ def _may_begin_a_journal(head: bytes, magic: bytes) -> bool:
     """Whether this is how a journal begins, which may have been cut off anywhere."""
     check, text = head[:9], head[9:]
     return not check.strip(b"0123456789abcdef ") and magic.startswith(text)
+
+
+def _told(key: str, kept: Any, wanted: Any) -> str:
+    """Say what differs; a check sum tells a reader nothing but that."""
+    if all(isinstance(value, str) and _DIGEST.fullmatch(value) for value in (kept, wanted)):
+        return f"of other {key}" if key.endswith("s") else f"of another {key}"
+    return f"whose {key} is {_short(kept)}, not {_short(wanted)}"
 
 
 def _short(value: Any) -> str:

@@ -12,7 +12,7 @@ from typing import Any
 from zlib import crc32
 
 from bitxcore.batch import Selection
-from bitxcore.errors import OptionError, error_context
+from bitxcore.errors import OptionError, TensorError, error_context
 from bitxcore.journal import Journal, check_journal_place, journal_beside
 from hwmodel.evaluation.evaluated import Evaluation, Point, point_units, write_evaluation
 from hwmodel.evaluation.intervals import RESAMPLES, estimate
@@ -160,7 +160,7 @@ class Evaluator:
             self._progress(unpruned.label)
         with self.subject.pruned(unpruned) as (runner, _):
             before = run(self.task, runner, quick=self.quick)
-        self._scoring = _Scoring(self.task, self._scorers, before, self._seed, self._resamples)
+        self._scoring = _Scoring(self.task, self._scorers, before, self.quick, self._seed, self._resamples)
         self.machine = self.subject.gains(len(before.outputs)) if self._cycles else ScoresOnly()
         self._defined = {
             "versions": _versions(),
@@ -251,8 +251,10 @@ def _subject(task: Task, selection: Selection) -> Subject:
 class _Scoring:
     """Scores what models give, beside what the unpruned one gave."""
 
-    def __init__(self, task: Task, scorers: list[Metric], before: Run, seed: int, resamples: int) -> None:
-        self.before = before
+    def __init__(
+        self, task: Task, scorers: list[Metric], before: Run, quick: bool, seed: int, resamples: int
+    ) -> None:
+        self.before, self._quick = before, quick
         self._task, self._scorers, self._seed, self._resamples = task, scorers, seed, resamples
         self._records = {scorer.name: self._scored(scorer, before) for scorer in scorers}
 
@@ -279,7 +281,13 @@ class _Scoring:
     def _scored(self, scorer: Metric, found: Run) -> Any:
         with error_context(path=self._task.model, part=f"metric {scorer.name}"):
             outputs = self._task.view(scorer.name, found.outputs)
-            return scorer.records(outputs, self._targets(scorer, found))
+            targets = self._targets(scorer, found)
+            try:
+                return scorer.records(outputs, targets)
+            except TensorError as error:
+                if error.index is not None:
+                    error.path = self._task.origin(error.index, self._quick)
+                raise
 
     def _targets(self, scorer: Metric, found: Run) -> Any:
         if scorer.against == "unpruned":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from textwrap import shorten
 from typing import Any
 
 from bitxcore.errors import DumpError, MissingExtraError
@@ -64,4 +65,4 @@ def _session(model: Path, named: Path) -> Any:
 
 
 def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())[:200]
+    return shorten(str(error), 200, placeholder=" …")

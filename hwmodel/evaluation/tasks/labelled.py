@@ -96,7 +96,7 @@ class Labelled(Task):
 
     def samples(self, quick: bool = False) -> Iterator[Samples]:
         """Give the samples; quickly every fifth, so that each class has its share."""
-        chosen = np.arange(0, self.count, 5 if quick else 1)
+        chosen = self._chosen(quick)
         labels = None if self._labels is None else self._labels[chosen]
         if self._feeds:
             yield from in_batches({k: x[chosen] for k, x in self._feeds.items()}, labels, BATCH)
@@ -117,6 +117,13 @@ class Labelled(Task):
                 {item.name: np.concatenate(read)},
                 None if labels is None else labels[start : start + len(part)],
             )
+
+    def origin(self, sample: int, quick: bool) -> Path:
+        """Give a sample's picture, or the file of all arrays."""
+        return self._pictures[self._chosen(quick)[sample]] if self._pictures else self.files[0]
+
+    def _chosen(self, quick: bool) -> Array:
+        return np.arange(0, self.count, 5 if quick else 1)
 
     def scored(self, outputs: list[Array]) -> Array:
         """Choose an output; of ``(samples, classes, 1, 1)`` the axes of one entry behind are left out."""

@@ -92,6 +92,18 @@ class Task(ABC):
         """Files that no output may replace: models, and what was read besides."""
         return (*self.models, *self.files)
 
+    def origin(self, sample: int, quick: bool) -> Path:
+        """File that errors about a sample name; by default the model.
+
+        Parameters
+        ----------
+        sample : int
+            Its place among all of `samples`.
+        quick : bool
+            Of which of both.
+        """
+        return self.model
+
     def joined(self, runners: Sequence[Runner]) -> Runner:
         """Make one runner of those of the models, in their order."""
         (runner,) = runners

@@ -121,7 +121,7 @@ def bad(tmp_path):
 
 @pytest.mark.parametrize(("data", "text"), [
     ("empty", "has no pictures: it needs a folder for each class, with .png or .jpg files in it"),
-    ("classes", "label 12 of sample 1 is no class: the model has 10; number the classes from 0 to 9"),
+    ("classes", "12/a.png: metric top1: label 12 of sample 1 is no class: the model has 10; number the"),
     ("colours.npz", "does not take the samples: these are image float32 (4, 3, 8, 8); it takes image"),
     ("names.npz", "has no array for the model's input 'image'; it has a, b; name the arrays image"),
     ("short.npz", "needs as many samples in every array, at least one: image 4, labels 3"),

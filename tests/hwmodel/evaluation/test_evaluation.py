@@ -223,6 +223,8 @@ def test_points_that_are_done_are_not_run_again(model, data, tmp_path, monkeypat
     assert not store.exists()
     with pytest.raises(BitxError, match="another evaluation, whose seed is 0, not 1"):
         evaluate(given, [Setting(rows=6)], resamples=9, store=store, seed=1)
+    with pytest.raises(BitxError, match="another evaluation, of other samples; give the evaluation"):
+        evaluate(given, [Setting(rows=6)], resamples=9, store=store, quick=True)
     pruned = []
     plain = module.write_pruned
     monkeypatch.setattr(
