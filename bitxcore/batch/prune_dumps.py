@@ -210,7 +210,7 @@ def prune_dump(
         policy.check_names({*dump, *dump.ignored}, dump.path)
     chosen = {tensor.name for tensor in tensors}
     if norms is not None:
-        _check_norms(dump, tensors, norms)
+        check_norms(dump, tensors, norms)
     rows: list[PrunedTensor] = []
 
     def replace(tensor: Tensor) -> npt.NDArray[Any] | None:
@@ -266,8 +266,8 @@ def check_policy(policy: Policy, dump: Dump, chosen: Chosen) -> None:
             raise TensorError(f"the policy prunes it, but it can't be: {reason}", path=dump.path, tensor=name)
 
 
-def _check_norms(dump: Dump, tensors: tuple[Tensor, ...], norms: Mapping[str, npt.ArrayLike]) -> None:
-    """Raise, before anything is written, if a tensor has no norms."""
+def check_norms(dump: Dump, tensors: tuple[Tensor, ...], norms: Mapping[str, npt.ArrayLike]) -> None:
+    """Raise `OptionError`, before anything is written, if a tensor has no norms."""
     lacking = [tensor.name for tensor in tensors if tensor.name not in norms]
     if lacking:
         more = f", nor {len(lacking) - 1} more: {', '.join(lacking[1:])}" if len(lacking) > 1 else ""

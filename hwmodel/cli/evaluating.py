@@ -81,8 +81,13 @@ if TYPE_CHECKING:
     type=ListOf(OneOf("hwmodel.evaluation.settings:CRITERIA")),
     default="topn",
     show_default=True,
-    help="topn (the method), msb (plain truncation), or products: rows chosen at run time, for each output"
-    " position, by weights times the powers of two of its activations (slow).",
+    help="topn (the method), msb (plain truncation), calibrated (by --norms), or products: rows chosen at"
+    " run time, for each output position, by weights times the powers of two of its activations (slow).",
+)
+@click.option(
+    "--norms",
+    metavar="NORMS.h5",
+    help="Of the criterion calibrated: norms of what the weights meet, from bitx trace --norms.",
 )
 @click.option(
     "--rounding",
@@ -144,6 +149,7 @@ def command(
     policies: tuple[str, ...],
     write_policy: str | None,
     scored: str | None,
+    norms: str | None,
     **grid: Any,
 ) -> None:
     """Run a model with pruned weights over a data set, and score it beside the cycles that pruning saves.
@@ -158,6 +164,7 @@ def command(
     from hwmodel.cli import output as out
     from hwmodel.cli.progress import progress
     from hwmodel.evaluation import evaluate, task
+    from hwmodel.evaluation.settings import CALIBRATED
 
     if (model is None) == (task_name is None):
         raise click.UsageError("give either MODEL.onnx with --data, or --task NAME")
@@ -187,17 +194,21 @@ def command(
         "scored": scored,
         "grid": shown,
         "policies": policies,
+        "norms": norms,
     }
+    if (norms is None) != (CALIBRATED not in grid["criterion"]):
+        raise click.UsageError("--norms NORMS.h5 and --criterion calibrated go together")
     auto = grid["rows"] if isinstance(grid["rows"], AutoRows) else None
     if (auto is None) != (write_policy is None):
         raise click.UsageError("--rows auto:LOSS and --write-policy FILE.json go together")
     only_policies = bool(policies) and context.get_parameter_source("rows") is ParameterSource.DEFAULT
     if only_policies:
         refuse_beside_policy(name for name in GRID if name in POLICY_OPTIONS)
-    _check_written(chosen, policies, output, write_policy)
+    _check_written(chosen, (*policies, *([norms] if norms else [])), output, write_policy)
     how: dict[str, Any] = {
         "metrics": metrics,
         "selection": Selection(include, exclude),
+        "norms": norms,
         "quick": quick,
         "seed": seed,
         "store": output,
@@ -250,7 +261,7 @@ def _labelled(
 
 
 def _check_written(
-    chosen: Task, policies: tuple[str, ...], output: str | None, write_policy: str | None
+    chosen: Task, read_besides: tuple[str, ...], output: str | None, write_policy: str | None
 ) -> None:
     """Refuse what would replace an input, or one of the two outputs, before anything runs."""
     from pathlib import Path
@@ -259,7 +270,7 @@ def _check_written(
 
     if output and write_policy and Path(output).resolve() == Path(write_policy).resolve():
         raise click.UsageError("--output and --write-policy are the same file")
-    read = [str(path.resolve()) for path in (*chosen.inputs_read, *map(Path, policies))]
+    read = [str(path.resolve()) for path in (*chosen.inputs_read, *map(Path, read_besides))]
     for path in (output, write_policy):
         if path:
             check_target(Path(path), read)
@@ -283,6 +294,8 @@ def _searched(
     ways = _settings(grid | {"rows": (6,), "grouping": groupings[:1]})
     if len(ways) > 1:
         raise click.UsageError("--rows auto:LOSS goes with one value of each option but --grouping")
+    if ways[0].takes_norms:
+        raise click.UsageError("--rows auto:LOSS writes a policy, which has no criterion calibrated")
     if ways[0].activation_rows is not None or ways[0].aligns_products:
         raise click.UsageError("--rows auto:LOSS finds rows of stored weights; nothing is pruned at run time")
     with Evaluator(chosen, **how) as evaluator:

@@ -7,7 +7,9 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict
+from hashlib import sha256
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import Any
 from zlib import crc32
 
@@ -18,12 +20,13 @@ from hwmodel.evaluation.evaluated import Evaluation, Point, point_units, write_e
 from hwmodel.evaluation.intervals import RESAMPLES, estimate
 from hwmodel.evaluation.metrics import Metric, metric
 from hwmodel.evaluation.model_runs import NonfiniteOutputError, Run, run
-from hwmodel.evaluation.pruned_models import Changes
+from hwmodel.evaluation.pruned_models import Changes, Norms
 from hwmodel.evaluation.settings import Setting
 from hwmodel.evaluation.subjects import ScoresOnly, SettingGains, Subject
 from hwmodel.evaluation.subjects.onnx_files import OnnxFiles
 from hwmodel.evaluation.tasks import Task
 from hwmodel.evaluation.tasks.module_task import ModuleTask
+from hwmodel.operands.traces.calibrating import open_norms
 
 Progress = Callable[[int, int, str], None]
 
@@ -34,6 +37,7 @@ def evaluate(
     *,
     metrics: Sequence[str] = (),
     selection: Selection | None = None,
+    norms: str | os.PathLike[str] | None = None,
     quick: bool = False,
     cycles: bool = True,
     seed: int = 0,
@@ -59,6 +63,8 @@ def evaluate(
         Names; by default the task's.
     selection : Selection, optional
         Which tensors are weights.
+    norms : path, optional
+        Of settings whose criterion is ``"calibrated"``: what `hwmodel.calibrate` has written.
     quick : bool
         A fifth of the samples.
     cycles : bool
@@ -95,6 +101,7 @@ def evaluate(
         task,
         metrics=metrics,
         selection=selection,
+        norms=norms,
         quick=quick,
         cycles=cycles,
         seed=seed,
@@ -132,6 +139,7 @@ class Evaluator:
         *,
         metrics: Sequence[str] = (),
         selection: Selection | None = None,
+        norms: str | os.PathLike[str] | None = None,
         quick: bool = False,
         cycles: bool = True,
         seed: int = 0,
@@ -144,7 +152,9 @@ class Evaluator:
         self.metrics = tuple(dict.fromkeys(metrics)) or task.metrics
         self._scorers = [metric(name) for name in self.metrics]
         self.selection = selection or Selection()
-        self.subject = _subject(task, self.selection)
+        self.norms = None if norms is None else Path(norms)
+        weighed = None if norms is None else open_norms(norms)
+        self.subject = _subject(task, self.selection, weighed)
         self._cycles, self._store, self._restart = cycles, store, restart
         self._seed, self._resamples, self._progress = seed, resamples, progress
         self._stack = ExitStack()
@@ -153,7 +163,7 @@ class Evaluator:
         self._given: set[Setting] = set()
 
     def __enter__(self) -> Evaluator:
-        read = (*self.subject.files, *self.task.inputs_read)
+        read = (*self.subject.files, *self.task.inputs_read, *self._norms_files)
         check_journal_place(self._store, read)
         unpruned = Setting()
         if self._progress:
@@ -173,6 +183,8 @@ class Evaluator:
             "resamples": self._resamples,
             "selection": asdict(self.selection),
         }
+        if self.norms is not None:
+            self._defined["norms"] = sha256(self.norms.read_bytes()).hexdigest()
         units = point_units(self.metrics)
         self._journal = self._stack.enter_context(
             journal_beside(
@@ -196,6 +208,10 @@ class Evaluator:
     def resumed(self) -> int:
         """Points that were asked for and had been finished before."""
         return len(self._asked & self._given)
+
+    @property
+    def _norms_files(self) -> tuple[Path, ...]:
+        return () if self.norms is None else (self.norms,)
 
     def settled(self, setting: Setting) -> Setting:
         """Write a setting in one way only."""
@@ -232,20 +248,20 @@ class Evaluator:
         against = {scorer.name: scorer.against for scorer in self._scorers}
         result = Evaluation(self.task.title, self.metrics, against, list(points), self.resumed)
         if self._store is not None:
-            inputs = [*self.task.models, *self.task.files]
+            inputs = [*self.task.models, *self.task.files, *self._norms_files]
             write_evaluation(self._store, result, inputs, {**self._defined, **parameters})
         if self._journal is not None:
             self._journal.remove()
         return result
 
 
-def _subject(task: Task, selection: Selection) -> Subject:
+def _subject(task: Task, selection: Selection, norms: Norms | None) -> Subject:
     """Find what a task prunes and runs."""
     if isinstance(task, ModuleTask):
         from hwmodel.evaluation.subjects.torch_module import TorchModule
 
-        return TorchModule(task.module, selection)
-    return OnnxFiles(task.models, task.joined, selection)
+        return TorchModule(task.module, selection, norms)
+    return OnnxFiles(task.models, task.joined, selection, norms)
 
 
 class _Scoring:

@@ -16,12 +16,15 @@ from bitxcore.dumps import Dump, Tensor, open_dump
 from bitxcore.errors import BitxError, OptionError
 from bitxcore.files import scratch_folder
 from bitxcore.formats import FLOATS
+from hwmodel.accelerators.bitx.selection import is_sparse
 from hwmodel.accelerators.registry import accelerator
+from hwmodel.evaluation.pruned_models import Norms, Replacement
 from hwmodel.evaluation.settings import Setting
 from hwmodel.networks.loading import load_network
 from hwmodel.networks.network import Network, NetworkLayer
 from hwmodel.operands.traces import open_traces
 from hwmodel.operands.traces.recording import trace
+from hwmodel.simulation.results import LayerResult
 from hwmodel.simulation.run import simulate_network
 
 _CYCLES = ("cycles", "unpruned_cycles", "work_cycles", "unpruned_work_cycles")
@@ -95,6 +98,8 @@ class MachineGains:
     sample : mapping of str to ndarray, optional
         By input, batch first: what activations are traced on, of the unpruned model, where a machine prunes
         them.
+    norms : mapping of str to ndarray, optional
+        By tensor, of criterion ``"calibrated"``: weights are pruned before the machine gets them.
     """
 
     def __init__(
@@ -103,8 +108,10 @@ class MachineGains:
         shapes: Mapping[str, tuple[int, ...]],
         selection: Selection,
         sample: Mapping[str, npt.NDArray[Any]] | None = None,
+        norms: Norms | None = None,
     ) -> None:
         self._model, self._selection, self._sample = model, selection, sample
+        self._norms = norms
         self._activations: dict[str, npt.NDArray[Any]] | None = None
         self._network: Network | None = None
         try:
@@ -153,7 +160,8 @@ class MachineGains:
     def _rows(self, network: Network, setting: Setting, dump: Dump) -> list[tuple[NetworkLayer, MachineGain]]:
         """Simulate every layer that BitX runs."""
         machine = accelerator("bitx", **setting.machine)
-        pruned = {tensor.name for tensor in setting.chosen(dump, self._selection)}
+        tensors = setting.chosen(dump, self._selection)
+        pruned = {tensor.name for tensor in tensors}
         weights: Mapping[str, Any] = dump
         if setting.format in FLOATS:
             weights = {name: _cast(t, setting.format) if name in pruned else t for name, t in dump.items()}
@@ -165,6 +173,7 @@ class MachineGains:
             reasons = sorted({row.reason or "" for row in result.layers})
             raise OptionError("BitX runs no layer of the model" + "".join(f"; {r}" for r in reasons[:1]))
         found = []
+        by_norms = self._by_norms(network, setting, dump, tensors) if setting.takes_norms else {}
         for row in rows:
             entry = entries[row.layer]
             # Products of two activations are not pruned here, whatever the machine does.
@@ -172,9 +181,34 @@ class MachineGains:
             prunes = prunes and pruned.issuperset(entry.tensors)
             values: dict[str, Any] = {}
             for name in _CYCLES:
-                source = name if prunes or name.startswith("unpruned") else f"unpruned_{name}"
-                values[name] = getattr(row, source) or 0
+                is_unpruned = name.startswith("unpruned")
+                source = name if prunes or is_unpruned else f"unpruned_{name}"
+                values[name] = getattr(row if is_unpruned else by_norms.get(row.layer, row), source) or 0
             found.append((entry, MachineGain(**values)))
+        return found
+
+    def _by_norms(
+        self, network: Network, setting: Setting, dump: Dump, tensors: tuple[Tensor, ...]
+    ) -> dict[str, LayerResult]:
+        """Simulate weights that were pruned before the machine gets them.
+
+        Zeros are left out where the machine leaves out those of the unpruned weights: cycles then stand
+        beside those of the other criteria.
+        """
+        replaced = Replacement(setting, dump, tensors, self._norms)
+        names = {tensor.name for tensor in tensors}
+        weights = {name: replaced(t) if name in names else t for name, t in dump.items()}
+        by_packing = {
+            packs: simulate_network(
+                accelerator("bitx", **setting.machine, pack_zeros=packs), network, dump=weights
+            )
+            for packs in (False, True)
+        }
+        found: dict[str, LayerResult] = {}
+        for entry in network.layers:
+            values = entry.read(dump)
+            packs = values is not None and is_sparse(values)
+            found |= {row.layer: row for row in by_packing[packs].layers if row.layer == entry.layer.name}
         return found
 
     def _traced(self, setting: Setting) -> dict[str, npt.NDArray[Any]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from math import sqrt
 from pathlib import Path
@@ -11,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 import bitxcore as bx
-from bitxcore.batch import PrunedTensor, Selection, prune_dump
+from bitxcore.batch import PrunedTensor, Selection, check_norms, prune_dump
 from bitxcore.batch.selection import channel_first
 from bitxcore.dumps import Dump, Tensor, save
 from bitxcore.errors import OptionError, TensorError, error_context
@@ -84,7 +85,13 @@ class Changes:
         return by_products, plain
 
 
-def write_pruned(dump: Dump, out: Path, setting: Setting, selection: Selection) -> dict[str, Changes]:
+Norms = Mapping[str, npt.NDArray[Any]]
+"""By tensor, as `hwmodel.open_norms` gives them."""
+
+
+def write_pruned(
+    dump: Dump, out: Path, setting: Setting, selection: Selection, norms: Norms | None = None
+) -> dict[str, Changes]:
     """Write the model with pruned weights, as `bitx prune` does; return the changes by tensor.
 
     Parameters
@@ -94,13 +101,22 @@ def write_pruned(dump: Dump, out: Path, setting: Setting, selection: Selection) 
     setting : Setting
     selection : Selection
         Which tensors are weights.
+    norms : mapping of str to ndarray, optional
+        Of criterion ``"calibrated"``.
+
+    Raises
+    ------
+    OptionError
+        If they are needed, and a tensor has none.
     """
     tensors = setting.chosen(dump, selection)
     if setting.prunes and setting.format not in FLOATS:
-        how = _options(setting) if setting.policy is None else {"policy": setting.policy}
+        how: dict[str, Any] = _options(setting) if setting.policy is None else {"policy": setting.policy}
+        if setting.takes_norms:
+            how["norms"] = norms_of(setting, dump, tensors, norms)
         rows = prune_dump(dump, out, tensors, format=setting.format, **how)
         return {row.tensor: Changes.of(row) for row in rows}
-    replacement = Replacement({tensor.name for tensor in tensors}, setting)
+    replacement = Replacement(setting, dump, tensors, norms)
     save(dump, out, replacement)
     return replacement.changes
 
@@ -111,18 +127,40 @@ def _options(setting: Setting) -> dict[str, Any]:
     return {name: getattr(setting, name) for name in names}
 
 
+def norms_of(setting: Setting, dump: Dump, tensors: tuple[Tensor, ...], norms: Norms | None) -> Norms:
+    """Give the norms that a setting takes; empty, where it takes none.
+
+    Raises
+    ------
+    OptionError
+        If it takes some, and a tensor has none.
+    """
+    if not setting.takes_norms:
+        return {}
+    if norms is None:
+        raise OptionError(f"criterion {setting.criterion!r} needs norms of a calibration run")
+    check_norms(dump, tensors, norms)
+    return norms
+
+
 class Replacement:
     """Gives tensors as a setting has them: rounded to its format, and pruned in that; adds up the changes.
 
     Parameters
     ----------
-    chosen : set of str
-        Names of the tensors that change.
     setting : Setting
+    dump : Dump
+    tensors : tuple of Tensor
+        Those of the dump that change.
+    norms : mapping of str to ndarray, optional
+        As of `write_pruned`.
     """
 
-    def __init__(self, chosen: set[str], setting: Setting) -> None:
-        self._chosen, self._setting = chosen, setting
+    def __init__(
+        self, setting: Setting, dump: Dump, tensors: tuple[Tensor, ...], norms: Norms | None = None
+    ) -> None:
+        self._chosen, self._setting = {tensor.name for tensor in tensors}, setting
+        self._norms = norms_of(setting, dump, tensors, norms)
         self.changes: dict[str, Changes] = {}
 
     def __call__(self, tensor: Tensor) -> npt.NDArray[Any] | None:
@@ -162,6 +200,8 @@ class Replacement:
                 return bx.quantize(values, width).dequantize(tensor.dtype), (0, 0)
             return narrow.astype(tensor.dtype), (0, 0)
         layout = channel_first(tensor)
+        if self._setting.takes_norms:
+            options = options | {"norms": self._norms[tensor.name]}
         pruned = bx.prune(layout.turn(narrow), format=form if fixed else None, **options)
         kept = int(pruned.kept_rows.sum(dtype=np.int64)), pruned.kept_rows.size
         return layout.restore(pruned.values).astype(tensor.dtype), kept

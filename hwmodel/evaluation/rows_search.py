@@ -119,6 +119,8 @@ class _Search:
     ) -> None:
         if len(evaluator.task.models) > 1:
             raise OptionError("rows by tensor are searched for one model; this task has several")
+        if way.takes_norms:
+            raise OptionError("a policy has no criterion 'calibrated'", value=way.criterion)
         if loss < 0:
             raise OptionError(f"a loss is 0 or more, got {loss}", value=loss)
         self._evaluator, self._loss, self._way = evaluator, loss, way

@@ -32,8 +32,11 @@ COLUMNS = {
 PRODUCTS = "products"
 """The criterion by which the rows of each output position are those of the products, as in Bitlet's RTL."""
 
-CRITERIA = ("topn", "msb", PRODUCTS)
-"""Those that need nothing but the number of rows."""
+CALIBRATED = "calibrated"
+"""The criterion by which rows count for what their weights meet: it needs norms of a calibration run."""
+
+CRITERIA = ("topn", "msb", CALIBRATED, PRODUCTS)
+"""Those that need no more than the number of rows, and norms."""
 
 ACTIVATION_GROUP = 8
 """Activations of a group where weights are grouped by whole kernels, which activations have none of."""
@@ -55,9 +58,10 @@ class Setting:
         Numbers of the weights: a float format, to which they are rounded first, or ``"fixed<N>"``; None: the
         model's own.
     criterion, rounding : str
-        As of `bitxcore.prune`; or ``"products"``: at run time, by the weights times the powers of two of the
-        activations that they meet, for each output position anew. Every multiply-accumulate of the model then
-        costs the pruning of a weight, about 0.1 s per 10 million of them.
+        As of `bitxcore.prune`; ``"calibrated"`` takes the norms of the evaluation. Or ``"products"``: at run
+        time, by the weights times the powers of two of the activations that they meet, for each output
+        position anew. Every multiply-accumulate of the model then costs the pruning of a weight, about 0.1 s
+        per 10 million of them.
     activation_rows : int or None
         Rows that a group of activations keeps, pruned at run time before each layer whose weights are of
         those that are pruned; None: activations stay as they are. Groups are `group` consecutive input
@@ -101,6 +105,11 @@ class Setting:
     def prunes(self) -> bool:
         """Whether rows of weights are pruned, at most."""
         return self.rows is not None or self.policy is not None
+
+    @property
+    def takes_norms(self) -> bool:
+        """Whether rows of weights are chosen by norms."""
+        return self.criterion == CALIBRATED and self.rows is not None
 
     @property
     def aligns_products(self) -> bool:
@@ -164,6 +173,8 @@ class Setting:
         if self.rows is None:
             return {} if self.format is None or self.format in FLOATS else {"format": self.format}
         options = {name: value for name, value in self.columns().items() if value is not None}
+        if self.criterion == CALIBRATED:  # the machine finds the same rows in weights that have no others
+            options["criterion"] = "topn"
         if self.group is None:
             raise OptionError("no machine takes whole kernels as groups")
         if self.format in FLOATS:
@@ -185,7 +196,7 @@ class Setting:
             self,
             rows=self.activation_rows,
             group=self.group or ACTIVATION_GROUP,
-            criterion="topn" if self.criterion == PRODUCTS else self.criterion,
+            criterion="topn" if self.criterion in (CALIBRATED, PRODUCTS) else self.criterion,
             activation_rows=None,
             policy=None,
         )

@@ -23,6 +23,11 @@ PACK_ZEROS_FROM = 0.3
 Values = npt.NDArray[Any]
 
 
+def is_sparse(values: Values) -> bool:
+    """Whether so many values are zero that they count as pruned by software, see `PACK_ZEROS_FROM`."""
+    return bool(1 - np.count_nonzero(values) / values.size >= PACK_ZEROS_FROM)
+
+
 @dataclass(frozen=True, eq=False)
 class Gathered:
     """Groups as PEs take them in.
@@ -92,7 +97,7 @@ class Pruning:
         """Whether zeros of these values are left out."""
         if self.pack_zeros is not None:
             return self.pack_zeros
-        return bool(1 - np.count_nonzero(values) / values.size >= PACK_ZEROS_FROM)
+        return is_sparse(values)
 
     def before_and_after(self, values: Values, form: str | None, *, in_window: bool) -> tuple[Values, Values]:
         """Give the values as they are gathered, and what the machine makes of them.

@@ -12,7 +12,7 @@ from bitxcore.dumps import open_dump
 from bitxcore.errors import OptionError
 from bitxcore.files import scratch_folder
 from hwmodel.evaluation.machine_gain import MachineGain, MachineGains
-from hwmodel.evaluation.pruned_models import Changes, write_pruned
+from hwmodel.evaluation.pruned_models import Changes, Norms, write_pruned
 from hwmodel.evaluation.runners import OnnxRunner, Runner
 from hwmodel.evaluation.settings import Setting, settled
 from hwmodel.evaluation.staged_settings import runner_of
@@ -29,6 +29,8 @@ class OnnxFiles(Subject):
         Makes one runner of the models' runners.
     selection : Selection
         Which tensors are weights.
+    norms : mapping of str to ndarray, optional
+        By tensor, of criterion ``"calibrated"``.
     """
 
     def __init__(
@@ -36,8 +38,10 @@ class OnnxFiles(Subject):
         models: Sequence[Path],
         joined: Callable[[Sequence[Runner]], Runner],
         selection: Selection,
+        norms: Norms | None = None,
     ) -> None:
         self._models, self._joined, self._selection = tuple(models), joined, selection
+        self._norms = norms
         self._unpruned: list[OnnxRunner] = []
         self.files = ()
         digests = []
@@ -76,7 +80,7 @@ class OnnxFiles(Subject):
                 path = model
                 if not setting.stored.is_unpruned:
                     path = stack.enter_context(scratch_folder()) / model.name
-                    by_tensor = write_pruned(dump, path, setting.stored, self._selection)
+                    by_tensor = write_pruned(dump, path, setting.stored, self._selection, self._norms)
                     changes = sum(by_tensor.values(), changes)
                 tensors = {tensor.name for tensor in setting.chosen(dump, self._selection)}
                 runner, counted = runner_of(path, setting, tensors, named=model)
@@ -89,7 +93,7 @@ class OnnxFiles(Subject):
         """Prune the one model for what that changes, tensor by tensor."""
         (model,) = self._models
         with scratch_folder() as folder, open_dump(model) as dump:
-            return write_pruned(dump, folder / model.name, setting, self._selection)
+            return write_pruned(dump, folder / model.name, setting, self._selection, self._norms)
 
     def tensor_cycles(self, setting: Setting) -> dict[tuple[str, ...], int]:
         """Simulate the one model: cycles of each set of tensors, those of one layer together.
@@ -102,7 +106,7 @@ class OnnxFiles(Subject):
             If no machine prunes so.
         """
         ((model, runner),) = zip(self._models, self._unpruned, strict=True)
-        return MachineGains(model, runner.shapes, self._selection).by_tensors(setting)
+        return MachineGains(model, runner.shapes, self._selection, norms=self._norms).by_tensors(setting)
 
     def gains(self, samples: int) -> OnnxGains:
         """Simulate each model as often as it was run per sample, in every shape of its inputs.
@@ -112,7 +116,7 @@ class OnnxFiles(Subject):
         return OnnxGains(
             [
                 (
-                    MachineGains(model, dict(shapes), self._selection, runner.first[shapes]),
+                    MachineGains(model, dict(shapes), self._selection, runner.first[shapes], self._norms),
                     runs / samples / (runner.batch or 1),
                 )
                 for model, runner in zip(self._models, self._unpruned, strict=True)

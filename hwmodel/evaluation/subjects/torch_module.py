@@ -10,7 +10,7 @@ from bitxcore.batch import Selection
 from bitxcore.errors import OptionError
 from bitxcore.torch import open_module
 from hwmodel.evaluation.machine_gain import MachineGain
-from hwmodel.evaluation.pruned_models import Changes, Replacement
+from hwmodel.evaluation.pruned_models import Changes, Norms, Replacement
 from hwmodel.evaluation.runners import Runner
 from hwmodel.evaluation.runners.torch_runner import TorchRunner
 from hwmodel.evaluation.settings import Setting, settled
@@ -27,8 +27,8 @@ class TorchModule(Subject):
         Which tensors are weights, by their names in the state dict.
     """
 
-    def __init__(self, module: Any, selection: Selection) -> None:
-        self._module, self._selection = module, selection
+    def __init__(self, module: Any, selection: Selection, norms: Norms | None = None) -> None:
+        self._module, self._selection, self._norms = module, selection, norms
         self._identity = open_module(module).sha256()
 
     @property
@@ -50,7 +50,7 @@ class TorchModule(Subject):
             return
         dump = open_module(self._module)
         tensors = setting.chosen(dump, self._selection)
-        replacement = Replacement({tensor.name for tensor in tensors}, setting)
+        replacement = Replacement(setting, dump, tensors, self._norms)
         with dump.replaced(tensors, replacement):
             yield TorchRunner(self._module), sum(replacement.changes.values(), Changes())
 

@@ -63,8 +63,14 @@ class Crops(Task):
         MissingExtraError
             If scikit-learn or Pillow is missing.
         """
+        yield from self._crops(range(0, CROPS, 5 if quick else 1))
+
+    def calibration(self, count: int) -> Iterator[Samples]:
+        """Give further crops, of the same photographs."""
+        yield from self._crops(range(CROPS, CROPS + count))
+
+    def _crops(self, chosen: range) -> Iterator[Samples]:
         photographs = _photographs(self.files[1:])
-        chosen = range(0, CROPS, 5 if quick else 1)
         for start in range(0, len(chosen), BATCH):
             crops = [_crop(photographs, index) for index in chosen[start : start + BATCH]]
             scaled = (np.stack(crops) / 255 - np.array(MEAN)) / np.array(STD)

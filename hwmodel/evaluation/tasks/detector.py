@@ -38,9 +38,15 @@ class Detector(Task):
         MissingExtraError
             If scikit-learn is missing.
         """
-        count = SCENES // 5 if quick else SCENES
+        yield from self._scenes("held_out", SCENES // 5 if quick else SCENES)
+
+    def calibration(self, count: int) -> Iterator[Samples]:
+        """Give scenes of the kind that the network was trained on, of the digits that it has seen."""
+        yield from self._scenes("train", count)
+
+    def _scenes(self, part: str, count: int) -> Iterator[Samples]:
         for first in range(0, count, BATCH):
-            scenes = digit_scenes("held_out", BATCH, first=first)
+            scenes = digit_scenes(part, min(BATCH, count - first), first=first)
             labels = np.full((len(scenes), MOST_OBJECTS, 5), -1, np.float32)
             for row, scene in zip(labels, scenes, strict=True):
                 row[: len(scene.boxes), :4], row[: len(scene.boxes), 4] = scene.boxes, scene.classes

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
+import numpy.typing as npt
 
 from bitxcore.data import data_folder
 from bitxcore.errors import MissingExtraError
@@ -34,15 +35,29 @@ class Digits(Task):
         MissingExtraError
             If scikit-learn is missing.
         """
-        try:
-            from sklearn.datasets import load_digits
-            from sklearn.model_selection import train_test_split
-        except ImportError as error:
-            raise MissingExtraError("scikit-learn", "evaluation") from error
-        found = load_digits()
-        images = (found.images / 16).astype(np.float32)[:, None]
-        _, images, _, labels = train_test_split(
-            images, found.target, test_size=TEST_SHARE, stratify=found.target, random_state=SEED
-        )
-        count = len(images) // 5 if quick else len(images)
-        yield from in_batches({"image": images[:count]}, labels[:count].astype(np.int64), 120)
+        _, images, _, labels = _split()
+        yield from _first(len(images) // 5 if quick else len(images), images, labels)
+
+    def calibration(self, count: int) -> Iterator[Samples]:
+        """Give the first of the images that the network was trained on."""
+        images, _, labels, _ = _split()
+        yield from _first(count, images, labels)
+
+
+def _split() -> list[npt.NDArray[Any]]:
+    """Images to train and to test with, and the labels of both."""
+    try:
+        from sklearn.datasets import load_digits
+        from sklearn.model_selection import train_test_split
+    except ImportError as error:
+        raise MissingExtraError("scikit-learn", "evaluation") from error
+    found = load_digits()
+    images = (found.images / 16).astype(np.float32)[:, None]
+    parts: list[npt.NDArray[Any]] = train_test_split(
+        images, found.target, test_size=TEST_SHARE, stratify=found.target, random_state=SEED
+    )
+    return parts
+
+
+def _first(count: int, images: npt.NDArray[Any], labels: npt.NDArray[Any]) -> Iterator[Samples]:
+    return in_batches({"image": images[:count]}, labels[:count].astype(np.int64), 120)

@@ -54,8 +54,14 @@ class MiniLM(Task):
 
     def samples(self, quick: bool = False) -> Iterator[Samples]:
         """Give the sentences as codes of word pieces, with masks."""
+        yield from self._sentences(range(0, PAIRS, 5 if quick else 1))
+
+    def calibration(self, count: int) -> Iterator[Samples]:
+        """Give sentences of further pairs, both of each."""
+        yield from self._sentences(range(PAIRS, PAIRS + -(-count // 2)))
+
+    def _sentences(self, chosen: range) -> Iterator[Samples]:
         pieces = WordPieces(self.files[1])
-        chosen = range(0, PAIRS, 5 if quick else 1)
         for start in range(0, len(chosen), BATCH):
             pairs = [sentence_pair(index) for index in chosen[start : start + BATCH]]
             ids, mask = pieces.batch((text for pair in pairs for text in (pair.first, pair.second)), LENGTH)

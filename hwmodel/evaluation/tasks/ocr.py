@@ -68,7 +68,14 @@ class Ocr(Task):
         MissingExtraError
             If Pillow or OpenCV is missing.
         """
-        lines = [rendered_line(index) for index in range(0, LINES, 5 if quick else 1)]
+        yield from self._lines(range(0, LINES, 5 if quick else 1))
+
+    def calibration(self, count: int) -> Iterator[Samples]:
+        """Give further lines."""
+        yield from self._lines(range(LINES, LINES + count))
+
+    def _lines(self, chosen: range) -> Iterator[Samples]:
+        lines = [rendered_line(index) for index in chosen]
         lines.sort(key=lambda line: line.image.shape[1] / line.image.shape[0])
         for start in range(0, len(lines), BATCH):
             some = lines[start : start + BATCH]

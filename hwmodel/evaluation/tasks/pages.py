@@ -49,7 +49,13 @@ class Pages(Task):
         MissingExtraError
             If Pillow or OpenCV is missing.
         """
-        chosen = range(0, PAGES, 5 if quick else 1)
+        yield from self._pages(range(0, PAGES, 5 if quick else 1))
+
+    def calibration(self, count: int) -> Iterator[Samples]:
+        """Give further pages."""
+        yield from self._pages(range(PAGES, PAGES + count))
+
+    def _pages(self, chosen: range) -> Iterator[Samples]:
         for start in range(0, len(chosen), BATCH):
             pages = [rendered_page(index) for index in chosen[start : start + BATCH]]
             images = np.stack([page.image for page in pages])

@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 
+from bitxcore.errors import OptionError
 from hwmodel.evaluation.found_by_name import FoundByName
 from hwmodel.evaluation.runners import Runner
 
@@ -81,6 +82,16 @@ class Task(ABC):
     @abstractmethod
     def samples(self, quick: bool = False) -> Iterator[Samples]:
         """Give the samples in batches, in the same order each time; a fifth of them, if it is to be quick."""
+
+    def calibration(self, count: int) -> Iterator[Samples]:
+        """Give samples of the same kind, of which none is scored: for `hwmodel.calibrate` and the like.
+
+        Raises
+        ------
+        OptionError
+            If the task has none.
+        """
+        raise OptionError(f"task {self.name} has no samples but those that are scored")
 
     @property
     def models(self) -> tuple[Path, ...]:

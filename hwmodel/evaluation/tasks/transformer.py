@@ -24,6 +24,7 @@ class Transformer(Task):
 
     def __init__(self) -> None:
         text = pydoc_text()
+        self._seen = text.train
         self._windows = held_out_windows(encode(text.held_out), CONTEXT)
         self.metrics = ("bits_per_character", "agreement", "cosine")
         count = int(self._windows.scored.sum())
@@ -39,3 +40,10 @@ class Transformer(Task):
         """
         inputs, targets, scored = (array[:: 5 if quick else 1] for array in self._windows)
         yield from in_batches({"ids": inputs}, np.where(scored, targets, UNSCORED), BATCH)
+
+    def calibration(self, count: int) -> Iterator[Samples]:
+        """Give stretches of the text that the network was trained on, evenly spread over it."""
+        codes = encode(self._seen)
+        starts = np.linspace(0, len(codes) - CONTEXT - 1, count).astype(np.int64)
+        places = starts[:, None] + np.arange(CONTEXT)
+        yield from in_batches({"ids": codes[places]}, codes[places + 1], BATCH)
