@@ -89,3 +89,25 @@ def path(choices: Mapping[Names, Sequence[Choice]]) -> Iterator[State]:
     for step in sorted(steps, key=lambda step: (step.slope, step.names)):
         state |= dict.fromkeys(step.names, step.options)
         yield dict(state)
+
+
+def path_from(start: PruningOptions, choices: Mapping[Names, Sequence[Choice]]) -> Iterator[State]:
+    """Give states from one way to prune all tensors on, each one step further, as `path` does.
+
+    Tensors that can't be pruned so begin with their least error.
+
+    Examples
+    --------
+    >>> ways = [Choice(PruningOptions(rows), cycles, error) for rows, cycles, error in
+    ...         [(8, 9, 0.0), (6, 7, 1.0), (4, 6, 3.0)]]
+    >>> [state["w"].rows for state in path_from(PruningOptions(6), {("w",): ways})]
+    [6, 4]
+    """
+    left: dict[Names, Sequence[Choice]] = {}
+    for names, some in choices.items():
+        first = next((choice for choice in some if choice.options == start), None)
+        fewer = [choice for choice in some if first and choice.cycles < first.cycles]
+        # No error is less than the start's: the first step of a hull is then the start.
+        rest = [Choice(c.options, c.cycles, max(c.error, first.error)) for c in fewer] if first else some
+        left[names] = [first, *rest] if first else some
+    return path(left)

@@ -1,6 +1,7 @@
 """Rows by tensor: the path is the best there is where errors add up, and what it finds holds."""
 
 import json
+from importlib import import_module
 from itertools import pairwise, product
 
 import pytest
@@ -17,8 +18,9 @@ from bitxcore.policy import PruningOptions
 from hwmodel.cli import group
 from hwmodel.evaluation import Evaluator, Setting, groupings_by_error, search_rows, task
 from hwmodel.evaluation.evaluated import is_within
-from hwmodel.evaluation.pruning_path import Choice, hull, path
+from hwmodel.evaluation.pruning_path import Choice, hull, path, path_from
 
+rows_search = import_module("hwmodel.evaluation.rows_search")
 DIGITS = data_folder("samples") / "digits_resnet.onnx"
 CHOICES = st.lists(st.tuples(st.integers(1, 30), st.integers(0, 30)), min_size=1, max_size=5)
 
@@ -49,6 +51,40 @@ def test_no_other_state_beats_one_of_the_path(drawn):
     if tied == len(states) - 1:  # steps of one slope may be taken in any order
         for cycles, error in states:
             assert not any((c < cycles and e <= error) or (c <= cycles and e < error) for c, e in every)
+
+
+@given(st.lists(CHOICES, min_size=1, max_size=4), st.integers(1, 5))
+def test_a_path_from_one_way_for_all_begins_with_no_more_cycles(drawn, rows):
+    units = {
+        (f"tensor {at}",): [Choice(PruningOptions(n + 1), c, float(e)) for n, (c, e) in enumerate(some)]
+        for at, some in enumerate(drawn)
+    }
+    states = list(path_from(PruningOptions(rows), units))
+    for names, some in units.items():
+        same = next((c for c in some if c.options.rows == rows), None)
+        first = next(c for c in some if c.options == states[0][names[0]])
+        if same is None:
+            assert first.error == min(c.error for c in some)
+        else:
+            assert first.cycles <= same.cycles
+            assert first is same or first.error <= same.error
+    cycles = [totals(state, units)[0] for state in states]
+    assert all(after < before for before, after in pairwise(cycles))
+
+
+@pytest.mark.slow
+def test_where_scores_are_no_steady_function_of_the_error(monkeypatch):
+    def holds(self, point):  # none of the first path, whose first state has the most rows
+        policy = point.setting.policy
+        return policy is None or max(options.rows for options in policy.tensors.values()) <= 4
+
+    monkeypatch.setattr(rows_search._Search, "_holds", holds)
+    with Evaluator(task("digits"), quick=True, resamples=2) as evaluator:
+        found = search_rows(evaluator, 0.03, candidates=(8, 4, 3))
+    assert found.single.setting.rows == 3
+    assert found.point.machine.cycles <= found.single.machine.cycles
+    assert {options.rows for options in found.policy.tensors.values()} == {3}
+    assert len({point.setting for point in found.points}) == len(found.points)
 
 
 @pytest.mark.slow
