@@ -41,6 +41,7 @@ def bitx(path: Path, *arguments: str) -> str:
     return run([sys.executable, "-m", "hwmodel.cli", *arguments], path)
 
 
+@pytest.mark.slow
 def test_installed_package_is_listed_and_runs(installed: Path) -> None:
     listed = bitx(installed, "list", "accelerators")
     assert NAME in listed

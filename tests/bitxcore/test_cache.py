@@ -86,6 +86,7 @@ def test_the_folder_names_what_it_depends_on(monkeypatch, tmp_path):
         jit.cache_directory.cache_clear()
 
 
+@pytest.mark.slow
 def test_a_changed_kernel_of_another_package_has_a_cache_of_its_own(tmp_path):
     cache, module = tmp_path / "cache", tmp_path / "elsewhere.py"
     environment = {**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{tmp_path}", "BITX_CACHE_DIR": str(cache)}
@@ -151,6 +152,7 @@ def stored(tmp_path, suffix):
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("suffix", FILES, ids=FILES.values())
 @pytest.mark.parametrize("damage", DAMAGES)
 def test_damaged_files_are_made_anew(tmp_path, declare, suffix, damage):
@@ -235,6 +237,7 @@ def compiled(code, **changes):
     return int(done.stdout)
 
 
+@pytest.mark.slow
 def test_a_cache_that_may_be_read_but_not_written_is_used(tmp_path):
     (tmp_path / "kept.py").write_text(KEPT)
     cache = tmp_path / "cache"
@@ -325,6 +328,7 @@ print(sum(os.waitpid(child, 0)[1] for child in children))
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("moments", "wait"), [(3, 0.02), (1, 0), pytest.param(4, 0.4, marks=pytest.mark.slow)]
 )

@@ -63,7 +63,10 @@ def same(a, b):
 
 
 @pytest.mark.parametrize("name", ["int4", "int5-twos", "int8", "uint8", "float8_e4m3fn", "float8_e5m2"])
-@pytest.mark.parametrize("norms", [(1, 1), (2, 1), (1, 4), (0, 1), (0.3, 0.7)])
+@pytest.mark.parametrize(
+    "norms",
+    [(2, 1), *(pytest.param(n, marks=pytest.mark.slow) for n in [(1, 1), (1, 4), (0, 1), (0.3, 0.7)])],
+)
 def test_every_pair_of_codes(name, norms):
     codes = all_codes(name)
     codes = codes[:: max(1, len(codes) // 48)]

@@ -50,8 +50,20 @@ def test_decomposed_fields_give_the_value(name):
     np.testing.assert_array_equal((-1) ** sign * value, x.astype(np.float64))
 
 
-@pytest.mark.parametrize("name", [name for name in NAMES if name not in RARE_NAMES])
-@pytest.mark.parametrize("options", OPTIONS, ids=option_names)
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        pytest.param(
+            name,
+            options,
+            id=f"{option_names(options)}-{name}",
+            marks=[pytest.mark.slow] * (number_format(name).storage_bits == 16 and options != OPTIONS[0]),
+        )
+        for options in OPTIONS
+        for name in NAMES
+        if name not in RARE_NAMES
+    ],
+)
 def test_prune(name, options):
     check_all_codes(name, options)
 

@@ -292,6 +292,7 @@ def test_packed_sizes():
         bx.unpack(type(k)(**{**vars(k), "rows": k.rows[:-1]}))
 
 
+@pytest.mark.slow
 @pytest.mark.models
 def test_a_thread_that_flushes_subnormals_is_refused():
     code = (

@@ -39,7 +39,9 @@ def by_definition(largest, bits, dtype):
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("bits", range(2, 17))
+@pytest.mark.parametrize(
+    "bits", [2, 8, 16, *(pytest.param(n, marks=pytest.mark.slow) for n in range(3, 16) if n != 8)]
+)
 def test_the_scale_is_that_of_the_definition(dtype, bits):
     info = ml_dtypes.finfo(dtype)
     rng = np.random.default_rng(bits)

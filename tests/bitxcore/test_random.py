@@ -92,6 +92,7 @@ def test_statistics_and_packed_form(name, group, grouping):
 
 
 # A row holding many ones can outrank rows up to two above it: groups made to contest the last place.
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "group"),
     cases(["float32", "float64", "bfloat16", "int8", "int16", "int16-twos"], [5, 8, 16, 32, 64]),

@@ -39,6 +39,7 @@ def write(path):
 NAMES = ["w.npy", "fortran.npy", "w.npz", "w.safetensors", "w.pt"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("lease", [True, False])
 @pytest.mark.parametrize("name", NAMES)
 def test_values_of_whole_files(tmp_path, monkeypatch, name, lease):

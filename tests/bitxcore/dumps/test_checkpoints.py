@@ -155,6 +155,7 @@ def training(torch):
     }
 
 
+@pytest.mark.slow
 def test_pt_is_written_as_it_was_read(torch, tmp_path):
     path, out = tmp_path / "in.pt", tmp_path / "out.pt"
     torch.save(training(torch), path)

@@ -50,6 +50,7 @@ def test_truncated(sample):
             assert read_all(sample) is None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(2))
 def test_flipped_bits(sample, seed):
     assert read_all(sample)

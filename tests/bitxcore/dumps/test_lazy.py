@@ -72,6 +72,7 @@ def test_headers_and_rows_only(make, tmp_path):
         tracemalloc.stop()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("suffix", [".npy", ".npz", ".safetensors"])
 def test_writing_in_blocks_is_flat_in_memory(suffix, tmp_path):
     shape = (96, MIB)  # 96 MiB

@@ -319,6 +319,7 @@ def test_without_onnx(write, monkeypatch):
         open_dump(path)
 
 
+@pytest.mark.slow
 def test_millions_of_empty_nodes_are_refused_before_they_are_parsed(path):
     from bitxcore.dumps.onnx_size import check_objects
     from bitxcore.errors import DumpError

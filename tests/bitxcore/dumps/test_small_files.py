@@ -122,6 +122,7 @@ def test_headers_in_pieces(tmp_path, monkeypatch):
         open_dump(path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("count", [5_000, pytest.param(100_000, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("deflated", [False, True])
 def test_many_members(tmp_path, count, deflated):
@@ -190,6 +191,7 @@ def test_a_fortran_member_that_no_disk_holds(tmp_path, monkeypatch):
     assert str(caught.value).startswith(f"{tmp_path / 'x.npz'}: member 'w.npy': ")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("count", [2_000, pytest.param(100_000, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("chunked", [False, True])
 def test_many_datasets(tmp_path, count, chunked):
@@ -265,6 +267,7 @@ def test_many_attributes_below_a_long_name(tmp_path):
     assert seconds < 10
 
 
+@pytest.mark.slow
 def test_many_external_tensors_are_written_in_linear_time(tmp_path):
     onnx = pytest.importorskip("onnx")
     count = 5_000

@@ -181,7 +181,7 @@ def check(r, acc, layer, codes, fmt, others, other_bits, fixed16, unpruned):
 
 # The unpruned machines take longer than the pruned one: they are stepped for every other layer.
 @pytest.mark.parametrize(
-    "shard", [pytest.param(n, marks=[pytest.mark.slow] * (n >= SHARDS // 2)) for n in range(SHARDS)]
+    "shard", [pytest.param(n, marks=[pytest.mark.slow] * (n > 0)) for n in range(SHARDS)]
 )
 def test_engine_equals_the_stepped_machine(shard):
     for seed in range(shard, LAYERS, SHARDS):
@@ -196,7 +196,7 @@ def test_engine_equals_the_stepped_machine(shard):
         assert outputs.tolist() == expected.tolist(), (seed, acc.label)
 
 
-@pytest.mark.parametrize("shard", range(2))
+@pytest.mark.parametrize("shard", [0, pytest.param(1, marks=pytest.mark.slow)])
 def test_serial_activations_equal_the_stepped_machine_with_its_roles_swapped(shard):
     for seed in range(10_000 + shard, 10_500, 2):
         layer, acc, fmt, weights, activations = random_case(seed)
@@ -445,6 +445,7 @@ def with_options(acc, **options):
 LARGE_BUFFERS = {"weight_buffer_bytes": 1 << 19, "activation_buffer_bytes": 1 << 19}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dram", [None, "DDR4-2400_x64_brc"])
 def test_less_in_the_way_is_never_slower(dram):
     for layer, acc, _, operands in random_layers(60 if dram is None else 20):

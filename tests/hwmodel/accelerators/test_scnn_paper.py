@@ -379,7 +379,7 @@ def drawn_machine(r, **options):
 
 
 @pytest.mark.parametrize("multiplies", ["nonzero", "all", "dense"])
-@pytest.mark.parametrize("part", [0, 1, *(pytest.param(n, marks=pytest.mark.slow) for n in range(2, 20))])
+@pytest.mark.parametrize("part", [0, *(pytest.param(n, marks=pytest.mark.slow) for n in range(1, 20))])
 def test_equals_its_stepped_model(part, multiplies):
     for seed in range(100):
         r = Random(f"{part}-{seed}")

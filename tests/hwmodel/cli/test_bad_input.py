@@ -45,6 +45,7 @@ def test_truncated(bitx, dump, out):
     refused(bitx, dump, out)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", [1, 2])
 def test_flipped_bits(bitx, dump, out, seed):
     """Damage gives an error or, where nothing tells it from other weights, a whole result."""

@@ -129,6 +129,7 @@ def test_minilm(bitx, out):
     assert all(row["cycles"] is None for row in left_out)
 
 
+@pytest.mark.slow
 @pytest.mark.models
 @pytest.mark.parametrize(("part", "size"), [("det", "1x3x640x640"), ("rec", "1x3x48x320")])
 def test_pp_ocr(bitx, out, part, size):

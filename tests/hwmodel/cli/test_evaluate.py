@@ -68,6 +68,7 @@ def test_json_and_store_have_every_score(bitx, model, arrays, tmp_path):
         assert len(opened.provenance.inputs) == 2
 
 
+@pytest.mark.slow
 def test_a_killed_evaluation_goes_on(bitx, model, arrays, tmp_path):
     store = tmp_path / "e.h5"
     journal = tmp_path / "e.h5.journal"

@@ -179,6 +179,7 @@ def test_sweep(bitx, model, flat, out):
     assert "option 'rows' is set by the policy" in bitx.error(*args, "--vary", "rows=3,4")
 
 
+@pytest.mark.slow
 def test_processes_of_a_sweep_have_the_policy(bitx, model, flat):
     varied = ("sweep", model, "--policy", flat, "--vary", "compute_units=8,16", "--vary", "fifo_depth=0:3")
     assert bitx.json(*varied, "-j", 2)["points"] == bitx.json(*varied, "-j", 1)["points"]

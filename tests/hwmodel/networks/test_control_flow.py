@@ -218,7 +218,7 @@ def check(seed, tmp_path):
             assert entry.read(dump).shape == (8, 8)
 
 
-@pytest.mark.parametrize("part", range(4))
+@pytest.mark.parametrize("part", [0, *(pytest.param(n, marks=pytest.mark.slow) for n in range(1, 4))])
 def test_random_control_flow(part, tmp_path):
     for seed in range(15 * part, 15 * part + 15):
         check(seed, tmp_path)

@@ -46,6 +46,7 @@ def case(request):
     return network, dump() if dump else None, totals
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", [None, "fixed16"])
 def test_end_to_end(case, form):
     network, dump, (layers, left_out, parameters, macs) = case

@@ -236,6 +236,7 @@ def test_the_file_lives_as_long_as_the_network():
     assert sent.path.parent == folder
 
 
+@pytest.mark.slow
 def test_a_fork_does_not_remove_the_file():
     network = hw.load_network(nn.Linear(3, 2), torch.zeros(1, 3))
     path = network.path

@@ -666,6 +666,7 @@ def test_a_digit_on_every_machine_that_looks_at_activations(tmp_path):
     assert profiled.total("loom").cycles < ran.total("loom").cycles
 
 
+@pytest.mark.slow
 @pytest.mark.models
 def test_a_line_of_text_in_the_text_recogniser(tmp_path):
     """PP-OCRv4 reads the rendered line, and its traces are what its layers read."""

@@ -96,6 +96,7 @@ def machines_of_any_position():
                 yield pytest.param(machine, id=machine.label)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("machine", list(machines_of_any_position()))
 def test_a_milliard_positions_take_no_longer_than_one_tile_of_them(machine):
     rng = np.random.default_rng(2)

@@ -469,6 +469,7 @@ def test_killed_workers_have_ended_when_the_end_goes_on():
     assert (done.stdout, done.stderr) == ("[-9, -9, -9, -9]\n", "")
 
 
+@pytest.mark.slow
 def test_a_worker_that_dies_is_told_and_its_sweep_goes_on(network, tmp_path):
     store = tmp_path / "s.h5"
 
