@@ -81,8 +81,9 @@ def _laid_out(values: npt.NDArray[np.float64], shape: tuple[int, ...]) -> npt.ND
         size in (1, full) for size, full in zip(values.shape, shape, strict=True)
     ):
         return np.broadcast_to(values, (values.shape[0], *inputs))
+    shapes = ", ".join(str(one) for one in dict.fromkeys([(prod(inputs),), inputs, inputs[:1]]))
     raise OptionError(
-        f"norms of a tensor of shape {shape} must have the shape {(prod(inputs),)}, {inputs} or {inputs[:1]},"
+        f"norms of a tensor of shape {shape} must have a shape of {shapes},"
         f" or {len(shape)} axes of its sizes or 1, got {values.shape}",
         value=values.shape,
     )

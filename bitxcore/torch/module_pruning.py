@@ -76,7 +76,7 @@ def prune_(
     module : torch.nn.Module
         On any device; weights that are not in the processor's memory are copied there and back.
     rows, group, window, criterion, rounding, grouping, threshold, budget, nonfinite
-        As for `bitxcore.prune`.
+        As for `bitxcore.prune`, without the criterion ``"calibrated"``, which needs norms by tensor.
     format : str, optional
         As for `bitxcore.prune`; or a float format that is not the weights' own, to which they are rounded
         first. They keep their dtype.
@@ -142,8 +142,10 @@ def pruned(module: Module, **options: Unpack[ModuleOptions]) -> Iterator[PrunedM
     """Prune the weights of a PyTorch module for the time of a ``with`` block.
 
     At its end, also after an error, the weights are what they were, bit for bit: whatever the block has done
-    to them, and also if it has moved or cast the module. Blocks may be nested; the inner one ends first.
-    Tensors that the block puts in their places (``module.weight = ...``) stay.
+    to them. Blocks may be nested; the inner one ends first, so that blocks on one module belong to one
+    thread. In a module that the block has moved or cast, the pruned tensors are where and what they were
+    before, and all others are as the block left them. Tensors that the block puts in their places
+    (``module.weight = ...``, or a move to the device meta) stay.
 
     Parameters
     ----------
@@ -187,7 +189,7 @@ _DEFAULTS: dict[str, Any] = {
 
 
 def _patterns(option: str, given: Any) -> tuple[str, ...]:
-    patterns = (given,) if isinstance(given, str) else tuple(given)
+    patterns = (given,) if isinstance(given, str) or not isinstance(given, Iterable) else tuple(given)
     for pattern in patterns:
         if not isinstance(pattern, str):
             raise OptionError(
@@ -205,6 +207,12 @@ def _prune(
 ) -> tuple[PrunedModule, Originals]:
     """Prune a module; the caller may put the old values back."""
     import_torch()
+    if options["criterion"] == "calibrated":
+        raise OptionError(
+            "criterion 'calibrated' needs norms by tensor",
+            hint="prune the module's file, by bitxcore.batch.prune_dump",
+            value="calibrated",
+        )
     if layout is not None:
         check_one_of(("module", *LAYOUTS), "layout", layout)
     by_type = "module" if layout == "module" else None

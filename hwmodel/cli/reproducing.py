@@ -24,7 +24,12 @@ if TYPE_CHECKING:
     " repeatable.  [default: all]",
 )
 @click.option("-o", "--output", metavar="STORE.h5", help="Write the lines to an HDF5 store.")
-@click.option("--write", "page", metavar="PAGE.md", help="Write the lines as a page, docs/reproduction.md.")
+@click.option(
+    "--write",
+    "page",
+    metavar="PAGE.md",
+    help="Write all lines as a page, docs/reproduction.md; without --only, --quick, --no-accuracy.",
+)
 @click.option(
     "--accuracy/--no-accuracy",
     default=True,
@@ -76,7 +81,7 @@ def command(
 def _print(lines: Sequence[Line]) -> None:
     from hwmodel.cli import output as out
     from hwmodel.studies.reproduction.line import MARKS
-    from hwmodel.studies.reproduction.written import NUMERIC, headings, sheets
+    from hwmodel.studies.reproduction.written import NUMERIC, headings, sheets, what_holds
 
     for sheet in sheets(lines):
         out.print_table(headings(sheet.place), sheet.rows, title=sheet.place, numeric=NUMERIC)
@@ -84,4 +89,6 @@ def _print(lines: Sequence[Line]) -> None:
         if sheet.details:
             out.say(f"{sheet.details} more lines, layer by layer: -o STORE.h5, or --json")
         out.say("")
+    if said := what_holds(lines):
+        out.say(said, "")
     out.say(*(f"[{mark}] {meaning}" for mark, meaning in MARKS.items()))

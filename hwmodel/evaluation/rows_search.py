@@ -250,6 +250,7 @@ class _Search:
             program=f"bitx {version('bitx')}",
             model_sha256=self._evaluator.subject.identity,
             task=self._evaluator.task.title,
+            samples=point.samples,
             metric=name,
             allowed_loss=self._loss,
             score=found.value,

@@ -228,7 +228,7 @@ def test_groups_left_untouched_have_the_masks_of_topn(criterion, more, name, win
 @pytest.mark.parametrize(
     ("norms", "said"),
     [
-        (np.ones(5), r"must have the shape \(54,\), \(6, 3, 3\) or \(6,\)"),
+        (np.ones(5), r"must have a shape of \(54,\), \(6, 3, 3\), \(6,\), or"),
         (np.ones((2, 6, 1, 1)), "4 axes of its sizes or 1, got"),
         (np.array(1.0), "got "),
         ([1, 1, -1, 1, 1, 1], "at least 0, got -1.0 at flat index 2"),

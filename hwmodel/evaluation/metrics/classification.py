@@ -29,6 +29,10 @@ class Top1(Ratio):
             raise TensorError(
                 f"needs one score per class, (samples, classes); the output has shape {outputs.shape}"
             )
+        if targets.dtype.kind not in "iu" or targets.ndim != 1:
+            raise TensorError(
+                f"labels must be class numbers, one per sample; got {targets.dtype} of shape {targets.shape}"
+            )
         classes = outputs.shape[1]
         wrong = np.flatnonzero((targets < 0) | (targets >= classes))
         if wrong.size:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,8 @@ class TorchRunner(Runner):
     Parameters
     ----------
     module : torch.nn.Module
-        Takes its inputs in the order of the samples' feeds; gives a tensor, or a tuple or list of them.
+        Takes its inputs in the order of the samples' feeds, floats in the dtype of its first parameter of
+        floats; gives a tensor, or a tuple, list or dict of them.
 
     Raises
     ------
@@ -38,14 +40,23 @@ class TorchRunner(Runner):
         self._module.eval()
         try:
             with self._torch.no_grad():
-                given = [self._torch.from_numpy(np.ascontiguousarray(array)) for array in feeds.values()]
-                found = self._module(*given)
-        except (TypeError, ValueError, RuntimeError, IndexError) as error:
+                found = self._module(*map(self._tensor, feeds.values()))
+                several = found.values() if isinstance(found, Mapping) else found
+                parts = [found] if isinstance(found, self._torch.Tensor) else list(several)
+                return [part.detach().to("cpu").float().numpy() for part in parts]
+        except Exception as error:  # whatever a module raises that does not take these samples
             shown = ", ".join(f"{name} {array.dtype} {array.shape}" for name, array in feeds.items())
             said = " ".join(str(error).split())[:200]
             raise TensorError(f"the module does not take the samples: these are {shown}: {said}") from error
         finally:
             for part, mode in modes:
                 part.training = mode
-        several = found if isinstance(found, (tuple, list)) else (found,)
-        return [part.detach().to("cpu").float().numpy() for part in several]
+
+    def _tensor(self, array: Array) -> Any:
+        """Make an input: on the module's device, floats in its dtype."""
+        given = self._torch.from_numpy(np.ascontiguousarray(array))
+        floats = (part for part in self._module.parameters() if part.is_floating_point())
+        first = next(floats, None)
+        if first is None:
+            return given
+        return given.to(first.device, first.dtype if given.is_floating_point() else given.dtype)

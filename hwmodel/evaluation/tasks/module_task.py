@@ -6,10 +6,14 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
+import numpy as np
+
+from bitxcore.checks import checked_integer
 from bitxcore.errors import OptionError
 from hwmodel.evaluation.tasks.task_base import Array, Samples, Task, in_batches
 
 BATCH = 64
+MOST_BATCH = 1 << 20
 
 
 class ModuleTask(Task):
@@ -23,7 +27,7 @@ class ModuleTask(Task):
         Samples along the first axis; of several inputs, in the order in which the module takes them.
     labels : ndarray, optional
         What the metrics ask for; class numbers for top-1.
-    metrics : sequence of str, optional
+    metrics : str or sequence of str, optional
         By default top-1, agreement and cosine; without labels the last two.
     scored : callable, optional
         From the module's outputs, a list of arrays, to what is scored; by default the first.
@@ -49,22 +53,26 @@ class ModuleTask(Task):
         inputs: Array | Mapping[str, Array],
         labels: Array | None = None,
         *,
-        metrics: Sequence[str] = (),
+        metrics: str | Sequence[str] = (),
         scored: Callable[[list[Array]], Array] | None = None,
         batch: int = BATCH,
     ) -> None:
         self.module = module
-        self._feeds = dict(inputs) if isinstance(inputs, Mapping) else {"input": inputs}
-        self._labels, self._scored, self._batch = labels, scored, batch
-        counts = {name: len(array) for name, array in self._feeds.items()}
-        if labels is not None:
-            counts["labels"] = len(labels)
+        feeds = inputs if isinstance(inputs, Mapping) else {"input": inputs}
+        self._feeds = {name: np.asarray(array) for name, array in feeds.items()}
+        self._labels = None if labels is None else np.asarray(labels)
+        self._scored, self._batch = scored, checked_integer(MOST_BATCH, "batch", batch)
+        counts = {name: len(array) if array.ndim else 0 for name, array in self._feeds.items()}
+        if not counts:
+            raise OptionError("inputs are empty; give an array, or one for each input of the module")
+        if self._labels is not None:
+            counts["labels"] = len(self._labels) if self._labels.ndim else 0
         if len(set(counts.values())) != 1 or not next(iter(counts.values())):
             shown = ", ".join(f"{name} {count}" for name, count in counts.items())
             raise OptionError(f"inputs and labels need as many samples, and one at least; there are {shown}")
         self.model = Path(type(module).__name__)
         usual = ("agreement", "cosine") if labels is None else ("top1", "agreement", "cosine")
-        self.metrics = tuple(metrics) or usual
+        self.metrics = ((metrics,) if isinstance(metrics, str) else tuple(metrics)) or usual
         self.title = f"{self.model} on {next(iter(counts.values()))} samples"
 
     @property

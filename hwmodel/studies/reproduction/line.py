@@ -15,6 +15,9 @@ class Mark(StrEnum):
     CHOSEN = "chosen"
 
 
+HELD = "fewest rows that hold"
+"""How the quantity of a line begins that says at how few rows one of our networks loses little enough."""
+
 MARKS: dict[Mark, str] = {
     Mark.PAPER: "the paper says it",
     Mark.FITS: "the paper does not say it, and its numbers fit it",

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from statistics import median
 
-from hwmodel.studies.reproduction.line import MARKS, Line
+from hwmodel.studies.reproduction.line import HELD, MARKS, Line
 
 HEADINGS = ("network", "setting", "quantity", "unit", "published", "ours", "ratio", "weights", "why")
 NUMERIC = (False, False, False, False, True, True, True, False, False)
@@ -33,8 +33,9 @@ for line in hw.reproduction.reproduce(["Table 3"], accuracy=False):
 *Work* is what perfectly balanced lanes would take. The *barrier* lets the lanes of a group wait for the
 weight with most ones, as the machine is drawn. The paper's figures show both, without saying so
 ([assumptions](assumptions.md)). Weights are drawn from a named distribution, with the seed that each line
-names; lines on trained weights need the extra `models`, and have no published figure. What the reading of
-a line comes from:
+names; lines on trained weights of layers need the extra `models`, and have no published figure. What pruning
+costs our own networks stands beside the paper's accuracies, in sections of their own: other networks, other
+data. What the reading of a line comes from:
 """
 
 
@@ -110,7 +111,34 @@ def page(lines: Sequence[Line]) -> str:
     """Lay out the page docs/reproduction.md of a whole run."""
     marks = "\n".join(f"- [{mark}]: {meaning}." for mark, meaning in MARKS.items())
     sections = "\n".join(_section(sheet) for sheet in sheets(lines))
-    return f"{HEAD}\n{marks}\n\n{_summary(lines)}\n{sections}"
+    return f"{HEAD}\n{marks}\n\n{_summary(lines)}\n{_what_holds(lines)}{sections}"
+
+
+def what_holds(lines: Iterable[Line]) -> str:
+    """Say at how few rows each of our networks loses no more than the paper's; empty, if none was run.
+
+    Examples
+    --------
+    >>> from hwmodel.studies.reproduction.line import Mark
+    >>> line = Line(place="Table 2", network="ours: digits", setting="", quantity=f"{HELD}, groups of 8",
+    ...             unit="rows", published=6, ours=4, weights="", why="", mark=Mark.PAPER, alike=False)
+    >>> print(what_holds([line]))
+    As little lost as by the paper's networks at N = 6: digits from 4 rows on (groups of 8).
+    """
+    found: dict[str, list[str]] = defaultdict(list)
+    for line in lines:
+        if line.quantity.startswith(HELD):
+            rows = "at none of 10, 8, 6, 4 rows" if line.ours is None else f"from {line.ours:.0f} rows on"
+            way = line.quantity.removeprefix(f"{HELD}, ")
+            found[line.network.removeprefix("ours: ")].append(f"{rows} ({way})")
+    said = "; ".join(f"{network} {', '.join(ways)}" for network, ways in found.items())
+    return f"As little lost as by the paper's networks at N = 6: {said}." if said else ""
+
+
+def _what_holds(lines: Iterable[Line]) -> str:
+    said = what_holds(lines)
+    more = "These are other networks and data than the paper's; [accuracy.md](accuracy.md) has their curves."
+    return f"{said} {more}\n\n" if said else ""
 
 
 def _summary(lines: Sequence[Line]) -> str:

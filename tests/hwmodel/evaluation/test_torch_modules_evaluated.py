@@ -106,3 +106,49 @@ def test_the_pruned_safetensors_file_gives_the_same_outputs(inputs, tmp_path):
     with torch.no_grad():
         wanted = other.eval()(torch.from_numpy(inputs)).numpy()
     assert np.array_equal(np.concatenate(kept[len(kept) // 2 :]), wanted)
+
+
+class Named(torch.nn.Module):
+    """Gives a dict, as many models of language do."""
+
+    def __init__(self, inner):
+        super().__init__()
+        self.inner = inner
+
+    def forward(self, x):
+        return {"logits": self.inner(x)}
+
+
+def test_outputs_by_name_and_dtypes_that_are_not_the_inputs(inputs):
+    one, other = (
+        evaluate(ModuleTask(module, given), [Setting(rows=3)], resamples=2).points[1].scores["cosine"].value
+        for module, given in ((network(), inputs), (Named(network()), inputs.tolist()))
+    )
+    assert one == other
+    narrow = network().bfloat16()
+    found = evaluate(ModuleTask(narrow, inputs, metrics="cosine"), [Setting(rows=3)], resamples=2)
+    assert found.metrics == ("cosine",)
+    assert 0.9 < found.points[1].scores["cosine"].value < 1
+
+
+def test_what_is_no_sample_no_label_or_no_batch_is_told(inputs):
+    module = network()
+    with pytest.raises(BitxError, match="inputs are empty; give an array"):
+        ModuleTask(module, {})
+    with pytest.raises(BitxError, match="batch must be an integer from 1"):
+        ModuleTask(module, inputs, batch=0)
+    with pytest.raises(BitxError, match="labels must be class numbers, one per sample; got <U1"):
+        evaluate(ModuleTask(module, inputs, ["a"] * 40), [], resamples=2)
+
+    class Odd(torch.nn.Module):
+        def forward(self, x):
+            raise KeyError("mask")
+
+    with pytest.raises(BitxError, match="the module does not take the samples: these are input float32"):
+        evaluate(ModuleTask(Odd(), inputs), [], resamples=2)
+    with pytest.raises(BitxError, match="include must be a pattern or some of them, got 3"):
+        bx.torch.prune_(module, include=3)
+    with pytest.raises(
+        BitxError, match=r"criterion 'calibrated' needs norms by tensor; prune the module's file"
+    ):
+        bx.torch.prune_(module, criterion="calibrated")
