@@ -75,9 +75,10 @@ def prepare(
     Notes
     -----
     The rows of a group are chosen when it is reached: of the nearest values with at most `ones` ones, the
-    `rows` most significant rows, and the highest empty ones where these are fewer. Then each weight goes to the nearest value on them, on a tie to the smaller
-    one; unlike ``prune(rounding="nearest")`` also to the next power of two above it. The order, and the error
-    that later weights take over, are those of GPTQ (Frantar et al., ICLR 2023).
+    `rows` most significant rows, and the highest empty ones where these are fewer. Then each weight goes to
+    the nearest value on them, on a tie to the smaller one; unlike ``prune(rounding="nearest")`` also to the
+    next power of two above it. The order, and the error that later weights take over, are those of GPTQ
+    (Frantar et al., ICLR 2023).
 
     Examples
     --------

@@ -44,9 +44,9 @@ def drawn(draw):
         x[rng.random(shape) < 0.1] = 0
     else:
         x = rng.integers(-127 if name == "int8" else 0, 128 if name == "int8" else 256, shape).astype(name)
-    window = draw(st.integers(3, 12)) if fmt.is_float else None
+    window = draw(st.integers(3, 9)) if fmt.is_float else None
     places = window or fmt.significand_bits
-    ones = draw(st.integers(1, min(5, fmt.significand_bits)))
+    ones = draw(st.integers(1, min(4, fmt.significand_bits)))
     return fmt, x, window, ones, draw(st.integers(1, places)), draw(st.sampled_from([3, 4, 8]))
 
 
