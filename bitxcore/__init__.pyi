@@ -16,6 +16,7 @@ from .packed import pack as pack
 from .packed import unpack as unpack
 from .policy import Policy as Policy
 from .policy import load_policy as load_policy
+from .preparing import prepare as prepare
 from .presets import PRESETS as PRESETS
 from .presets import preset as preset
 from .pruning import Pruned as Pruned

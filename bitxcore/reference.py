@@ -9,6 +9,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import combinations
 
 from bitxcore.formats import NumberFormat
 
@@ -261,6 +262,51 @@ def window_limited(
         if v.significand
     ]
     return fmt.is_float and kept < wanted and any(fallen)
+
+
+def values_within(mask: int, ones: int) -> list[int]:
+    """All integers with at most `ones` bits set, all of them within `mask`."""
+    bits = [1 << bit for bit in range(mask.bit_length()) if mask >> bit & 1]
+    return [sum(some) for count in range(ones + 1) for some in combinations(bits, count)]
+
+
+def fit_group(
+    values: Sequence[Fraction], fmt: NumberFormat, window: int, *, ones: int, rows: int
+) -> list[Fraction]:
+    """Bring one group within a budget of ones per weight and of rows; see `bitxcore.prepare`.
+
+    Places are exponents of two: of floats `window` of them, from one above the largest magnitude's down, as
+    far as the format has them.
+    """
+    if fmt.is_float:
+        least = 1 - fmt.bias - (fmt.significand_bits - 1)
+        most = (1 << fmt.exponent_bits) - 2 - fmt.bias
+        largest = max(map(abs, values))
+        high = most if largest == 0 else max(least, min(most, _exponent(largest) + 1))
+        low = max(high - window + 1, least)
+    else:
+        low, high = 0, fmt.significand_bits - 1
+    every = (1 << (high - low + 1)) - 1
+    unit = Fraction(2) ** low
+
+    def fitted(value: Fraction, mask: int) -> int:
+        scaled = abs(value) / unit
+        if fmt.is_float and scaled >= 1:
+            last = max(0, _exponent(scaled) - (fmt.significand_bits - 1))
+            mask = mask >> last << last
+        return min(values_within(mask, ones), key=lambda v: (abs(v - scaled), v))
+
+    codes = [fitted(value, every) for value in values]
+    counts = [sum(code >> (high - low - row) & 1 for code in codes) for row in range(high - low + 1)]
+    mask = keep(counts, "topn", rows)
+    signs = [-1 if value < 0 else 1 for value in values]
+    return [sign * fitted(value, mask) * unit for sign, value in zip(signs, values, strict=True)]
+
+
+def _exponent(value: Fraction) -> int:
+    """Exponent of the highest power of two that is not above a positive value."""
+    found = value.numerator.bit_length() - value.denominator.bit_length()
+    return found if Fraction(2) ** found <= value else found - 1
 
 
 def _round_twos_complement(code: int, mask: int, window: int) -> int:

@@ -1,0 +1,60 @@
+"""What the error of one weight asks of the others: factors of a damped inverse Hessian."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from bitxcore.errors import OptionError
+
+
+def inverse_factors(
+    hessian: npt.NDArray[Any], filters: int, order: npt.NDArray[np.int64], damping: float
+) -> npt.NDArray[np.float64]:
+    """Upper Cholesky factors of the inverse of each part, its inputs in the given order.
+
+    Parameters
+    ----------
+    hessian : ndarray, shape (reduction, reduction) or (parts, reduction, reduction)
+        ``X.T @ X`` of the inputs X, up to a factor.
+    filters : int
+        A multiple of the parts.
+    order : int64 ndarray, shape (reduction,)
+    damping : float
+        Added to the diagonal, as a share of its mean.
+
+    Raises
+    ------
+    OptionError
+        If shape or values are none of a Hessian, or damping does not make it definite.
+    """
+    given = np.asarray(hessian, np.float64)
+    parts = given[None] if given.ndim == 2 else given
+    size = len(order)
+    if parts.ndim != 3 or parts.shape[1:] != (size, size) or filters % len(parts):
+        raise OptionError(
+            f"a Hessian of {filters} filters of {size} weights must have the shape {(size, size)}, or that of"
+            f" parts of the filters, got {given.shape}",
+            value=given.shape,
+        )
+    if not np.isfinite(parts).all():
+        raise OptionError("a Hessian must be finite")
+    if not damping > 0:
+        raise OptionError(f"damping must be above 0, got {damping}", value=damping)
+    return np.stack([_factor(part[np.ix_(order, order)], damping) for part in parts])
+
+
+def _factor(hessian: npt.NDArray[np.float64], damping: float) -> npt.NDArray[np.float64]:
+    from scipy.linalg import LinAlgError, cho_solve, cholesky
+
+    diagonal = np.diagonal(hessian)
+    mean = float(diagonal.mean())
+    damped = hessian + np.eye(len(hessian)) * (damping * mean if mean > 0 else 1.0)
+    try:
+        inverse = cho_solve((cholesky(damped, lower=True), True), np.eye(len(hessian)))
+        factor: npt.NDArray[np.float64] = cholesky(inverse, lower=False)
+    except LinAlgError as error:
+        raise OptionError(f"a Hessian must be symmetric, and positive but for rounding: {error}") from error
+    return factor
