@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,10 @@ Change = Callable[[LayerNode, Array], Array]
 
 Compute = Callable[[LayerNode, list[Array | None]], Array]
 """From a layer and all inputs of its node, None where one is left out, to the node's output."""
+
+
+See = Callable[[LayerNode, list[Array]], dict[str, Array]]
+"""From a layer and the activations of all batches to stored tensors that take the place of the model's."""
 
 
 class StagedRunner(Runner):
@@ -88,6 +92,7 @@ class StagedRunner(Runner):
             error.path = self.named
             raise
         parts = _Cut(graph, self.layers, computes=compute is not None)
+        self.proto = proto
         self._stages = [_Stage(model, proto, part, optimised) for part in parts.stages if part.needed]
         self._outputs = [value.name for value in proto.graph.output]
         self._constants = _constants(proto, model, {*parts.inputs_of_layers, *self._outputs})
@@ -95,6 +100,37 @@ class StagedRunner(Runner):
         self._inputs = [item for item in graph_inputs(proto) if item[0] not in held]
         fixed = [sizes[0] for _, sizes, _ in self._inputs if sizes and isinstance(sizes[0], int)]
         self.batch = fixed[0] if fixed else None
+
+    def together(self, batches: Sequence[dict[str, Array]], see: See) -> list[list[Array]]:
+        """Run batches stage by stage, all of them in each; what a layer reads is seen before it runs.
+
+        Stored tensors that `see` returns take the place of the model's in this layer's stage and all later
+        ones. What earlier stages have run with stays.
+
+        Parameters
+        ----------
+        batches : sequence of dict of str to ndarray
+            As of `outputs`; all values that a later stage reads are held.
+        see : callable
+            ``see(layer, activations)`` gets those of all batches, and gives stored tensors by name.
+
+        Returns
+        -------
+        list of list of ndarray
+            Outputs of each batch.
+        """
+        held: list[dict[str, Any]] = [self._constants | feeds for feeds in batches]
+        for stage in self._stages:
+            for layer in stage.part.layers:
+                name = layer.node.input[layer.place]
+                for tensor, array in see(layer, [values[name] for values in held]).items():
+                    store_tensor(self.proto, tensor, array)
+            for values in held:
+                given = {_edge(layer): values[layer.node.input[layer.place]] for layer in stage.part.layers}
+                values |= stage.run(values | given)
+                for name in stage.part.last:
+                    values.pop(name, None)
+        return [[values[name] for name in self._outputs] for values in held]
 
     @property
     def stages(self) -> int:
@@ -222,6 +258,28 @@ class _Cut:
                 found.append(node)
                 wanted.update(reads(node))
         return found[::-1]
+
+
+def store_tensor(proto: Any, name: str, array: Array) -> None:
+    """Put other values into a stored tensor of a model.
+
+    Raises
+    ------
+    TensorError
+        If the model stores none of that name.
+    """
+    import onnx
+
+    made = onnx.numpy_helper.from_array(np.ascontiguousarray(array), name)
+    for tensor in proto.graph.initializer:
+        if tensor.name == name:
+            tensor.CopyFrom(made)
+            return
+    for node in proto.graph.node:
+        if node.op_type == "Constant" and node.output[0] == name:
+            next(item for item in node.attribute if item.name == "value").t.CopyFrom(made)
+            return
+    raise TensorError("is no stored tensor of the model", tensor=name)
 
 
 def _edge(layer: LayerNode) -> str:

@@ -1,0 +1,55 @@
+"""How many ones and rows weights may have, and by which methods they get there."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from bitxcore.errors import OptionError
+from bitxcore.groups import Grouping
+
+
+@dataclass(frozen=True)
+class Budget:
+    """A budget of weights, the same for all tensors that it is given for.
+
+    Parameters
+    ----------
+    ones : int, optional
+        Most ones of a weight: what a group costs at most, in cycles.
+    rows : int, optional
+        Most non-empty rows of a group.
+    group : int
+    grouping : str
+    window : int, optional
+    compensates : bool
+        Whether later weights take over the error of earlier ones, by the second moments of their inputs.
+    corrects_bias : bool
+        Whether what is added behind a layer takes over the mean error of its outputs.
+    damping : float
+        Of the second moments, see `bitxcore.prepare`.
+
+    Raises
+    ------
+    OptionError
+        If there is neither a budget of ones nor of rows.
+    """
+
+    ones: int | None = None
+    rows: int | None = None
+    group: int = 8
+    grouping: Grouping = "flat"
+    window: int | None = None
+    compensates: bool = True
+    corrects_bias: bool = True
+    damping: float = 0.01
+
+    def __post_init__(self) -> None:
+        if self.ones is None and self.rows is None:
+            raise OptionError("needs a budget: ones of a weight, rows of a group, or both")
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """Of `bitxcore.prepare`, but the Hessian."""
+        names = ("ones", "rows", "group", "grouping", "window", "damping")
+        return {name: getattr(self, name) for name in names}
