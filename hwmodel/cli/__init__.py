@@ -20,6 +20,7 @@ __all__ = ["main"]
 COMMANDS = {
     "inspect": "hwmodel.cli.inspecting",
     "prune": "hwmodel.cli.pruning",
+    "prepare": "hwmodel.cli.preparing",
     "trace": "hwmodel.cli.tracing",
     "simulate": "hwmodel.cli.simulating",
     "sweep": "hwmodel.cli.sweeping",

@@ -15,32 +15,24 @@ from hwmodel.operands.im2col import windows
 Array = npt.NDArray[Any]
 
 MOST_POSITIONS = 1 << 12
-"""Positions of a batch that count; of more, evenly spread ones do."""
+"""Positions of a batch that count; of more, as many that are evenly spread [chosen]."""
 
 
 class LayerMoments:
-    """Sums over all positions of all batches.
+    """Moments over all positions of all batches.
 
     Parameters
     ----------
     layer : LayerNode
     filters : ndarray, shape (filters, ...)
         The layer's weights, output channel first.
-
-    Attributes
-    ----------
-    second : ndarray, shape (parts, reduction, reduction)
-        Mean of the products of inputs; a part for each group of a convolution.
-    first : ndarray, shape (parts, reduction)
-        Mean of the inputs.
     """
 
     def __init__(self, layer: LayerNode, filters: Array) -> None:
         self._layer, self._shape = layer, filters.shape
-        reduction = int(np.prod(filters.shape[1:]))
-        parts = layer.conv_groups
-        self._second = np.zeros((parts, reduction, reduction))
-        self._first = np.zeros((parts, reduction))
+        reduction, parts = int(np.prod(filters.shape[1:])), layer.conv_groups
+        self._products = np.zeros((parts, reduction, reduction))
+        self._sums = np.zeros((parts, reduction))
         self._count = 0
 
     def add(self, x: Array) -> None:
@@ -54,17 +46,33 @@ class LayerMoments:
         seen = self._seen(x)
         for part, rows in enumerate(seen):
             wide = rows.astype(np.float64)
-            self._second[part] += wide.T @ wide
-            self._first[part] += wide.sum(axis=0)
+            self._products[part] += wide.T @ wide
+            self._sums[part] += wide.sum(axis=0)
         self._count += seen.shape[1]
 
     @property
     def second(self) -> Array:
-        return self._second / max(self._count, 1)
+        """Means of products of two inputs, ``(parts, reduction, reduction)``; a part per group of filters."""
+        return self._products / max(self._count, 1)
 
-    @property
-    def first(self) -> Array:
-        return self._first / max(self._count, 1)
+    def means(self, filters: Array) -> Array:
+        """Mean of the outputs of filters, ``(filters,)``."""
+        parts = self._in_parts(filters)
+        found: Array = np.einsum("pfr,pr->pf", parts, self._sums / max(self._count, 1)).reshape(-1)
+        return found
+
+    def relative(self, error: Array, filters: Array) -> float:
+        """Root of the outputs' mean squared error for an error of the filters, over that of the outputs."""
+        whole = self._power(filters)
+        return float(np.sqrt(max(self._power(error), 0.0) / whole)) if whole > 0 else 0.0
+
+    def _power(self, filters: Array) -> float:
+        parts = self._in_parts(filters)
+        return float((np.matmul(parts, self.second) * parts).sum())
+
+    def _in_parts(self, filters: Array) -> Array:
+        parts, reduction = self._sums.shape
+        return filters.reshape(parts, -1, reduction).astype(np.float64)
 
     def _seen(self, x: Array) -> Array:
         """Give ``(parts, positions, reduction)``."""
@@ -78,6 +86,8 @@ class LayerMoments:
             seen = turned.reshape(1, -1, turned.shape[-1])
         else:
             raise TensorError(f"inputs of {layer.node.op_type} are not gathered")
+        if seen.shape[2] != self._sums.shape[1]:
+            raise TensorError(f"{seen.shape[2]} inputs are read, the filters have {self._sums.shape[1]}")
         if seen.shape[1] > MOST_POSITIONS:
             seen = seen[:, np.linspace(0, seen.shape[1] - 1, MOST_POSITIONS).astype(np.int64)]
         return seen

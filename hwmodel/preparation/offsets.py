@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,68 +13,74 @@ from hwmodel.evaluation.runners.layer_nodes import LayerNode
 Array = npt.NDArray[Any]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Offset:
     """A stored vector that shifts each output channel of one layer.
 
     Parameters
     ----------
     tensor : str
+    stored : ndarray
     sign : int
         -1 where it is subtracted: the mean of a batch normalisation.
     """
 
     tensor: str
+    stored: Array
     sign: int = 1
 
-    def shifted(self, stored: Array, by: Array) -> Array:
+    def shifted(self, by: Array) -> Array:
         """Return the vector that shifts outputs further."""
-        wide = stored.astype(np.float64) + self.sign * by.reshape(stored.shape)
-        return wide.astype(stored.dtype)
+        wide = self.stored.astype(np.float64) + self.sign * by.reshape(self.stored.shape)
+        found: Array = wide.astype(self.stored.dtype)
+        return found
 
 
-def offset_of(
-    layer: LayerNode, nodes: list[Any], stored: Mapping[str, tuple[int, ...]], filters: int
-) -> Offset | None:
-    """Find a layer's offset; None where no stored vector is its own.
+class Offsets:
+    """Offsets of a model's layers.
 
     Parameters
     ----------
-    layer : LayerNode
-    nodes : list of onnx.NodeProto
-        All nodes of the graph.
-    stored : mapping of str to tuple of int
-        Shapes of the stored tensors.
-    filters : int
+    model : onnx.ModelProto
     """
-    readers: dict[str, list[Any]] = {}
-    for node in nodes:
-        for name in node.input:
-            readers.setdefault(name, []).append(node)
 
-    def own(name: str) -> bool:
-        shape = stored.get(name)
-        return shape is not None and int(np.prod(shape)) == filters and len(readers[name]) == 1
+    def __init__(self, model: Any) -> None:
+        self._stored = {tensor.name: tensor for tensor in model.graph.initializer}
+        outputs = {value.name for value in model.graph.output}
+        self._readers: dict[str, list[Any]] = {name: [None] for name in outputs}
+        for node in model.graph.node:
+            for name in node.input:
+                self._readers.setdefault(name, []).append(node)
 
-    node = layer.node
-    if node.op_type in ("Conv", "Gemm") and len(node.input) > 2 and node.input[2]:
-        plain = node.op_type == "Conv" or float(layer.attributes.get("beta", 1)) == 1
-        return Offset(node.input[2]) if plain and own(node.input[2]) else None
-    behind = readers.get(node.output[0], [])
-    if len(behind) != 1:
+    def of(self, layer: LayerNode, shape: tuple[int, ...]) -> Offset | None:
+        """Find the offset of a layer with filters of that shape; None where no stored vector is its own."""
+        node, filters = layer.node, shape[0]
+        if len(node.input) > 2 and node.input[2]:
+            plain = node.op_type == "Conv" or float(layer.attributes.get("beta", 1)) == 1
+            return self._found(node.input[2], filters) if plain else None
+        behind = self._readers.get(node.output[0], [])
+        if len(behind) != 1 or behind[0] is None:
+            return None
+        (after,) = behind
+        if after.op_type == "BatchNormalization" and after.input[0] == node.output[0]:
+            return self._found(after.input[3], filters, sign=-1)
+        others = [name for name in after.input if name != node.output[0]]
+        if after.op_type != "Add" or len(others) != 1:
+            return None
+        found = self._found(others[0], filters)
+        # The channels of a convolution are not the last axis, those of a product are.
+        behind_channels = len(shape) - 2 if node.op_type == "Conv" else 0
+        if found is not None and found.stored.ndim > behind_channels:
+            channel = found.stored.ndim - 1 - behind_channels
+            return found if found.stored.shape[channel] == filters else None
         return None
-    (after,) = behind
-    if after.op_type == "BatchNormalization" and own(after.input[3]):
-        return Offset(after.input[3], sign=-1)
-    if after.op_type == "Add":
-        (other,) = [name for name in after.input if name != node.output[0]] or [""]
-        if own(other) and _is_per_channel(stored[other], layer.node.op_type):
-            return Offset(other)
-    return None
 
+    def _found(self, name: str, filters: int, sign: int = 1) -> Offset | None:
+        import onnx
 
-def _is_per_channel(shape: tuple[int, ...], operator: str) -> bool:
-    """Whether a vector of that shape is added along the layer's output channels."""
-    if operator == "Conv":
-        return len(shape) >= 3 and all(size == 1 for at, size in enumerate(shape) if at != len(shape) - 3)
-    return len(shape) == 1 or all(size == 1 for size in shape[:-1])
+        tensor = self._stored.get(name)
+        if tensor is None or len(self._readers[name]) != 1 or int(np.prod(tuple(tensor.dims))) != filters:
+            return None
+        if tensor.data_location == onnx.TensorProto.EXTERNAL:
+            return None
+        return Offset(name, np.asarray(onnx.numpy_helper.to_array(tensor)), sign)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from textwrap import shorten
 from typing import Any
 
 import numpy as np
@@ -119,15 +120,15 @@ class StagedRunner(Runner):
         list of list of ndarray
             Outputs of each batch.
         """
-        held: list[dict[str, Any]] = [self._constants | feeds for feeds in batches]
+        held: list[dict[str, Any]] = [self._begun(feeds) for feeds in batches]
         for stage in self._stages:
             for layer in stage.part.layers:
                 name = layer.node.input[layer.place]
                 for tensor, array in see(layer, [values[name] for values in held]).items():
                     store_tensor(self.proto, tensor, array)
-            for values in held:
+            for values, feeds in zip(held, batches, strict=True):
                 given = {_edge(layer): values[layer.node.input[layer.place]] for layer in stage.part.layers}
-                values |= stage.run(values | given)
+                values |= self._run(stage, values | given, feeds)
                 for name in stage.part.last:
                     values.pop(name, None)
         return [[values[name] for name in self._outputs] for values in held]
@@ -139,12 +140,7 @@ class StagedRunner(Runner):
 
     def outputs(self, feeds: dict[str, Array]) -> list[Array]:
         """Run one batch; sizes and dtypes must be the model's."""
-        wanted = {name for name, *_ in self._inputs}
-        if wanted != set(feeds):
-            raise DumpError(
-                f"takes {', '.join(sorted(wanted))}; it was given {', '.join(sorted(feeds))}", path=self.named
-            )
-        values: dict[str, Any] = self._constants | feeds
+        values: dict[str, Any] = self._begun(feeds)
         for stage in self._stages:
             given = {}
             for layer in stage.part.layers:
@@ -158,19 +154,32 @@ class StagedRunner(Runner):
                 inputs = [values[name] if name else None for name in layer.node.input]
                 inputs[layer.place] = x
                 values[layer.node.output[0]] = self._compute(layer, inputs)
-            try:
-                values |= stage.run(values | given)
-            except (BitxError, MissingExtraError):
-                raise
-            except Exception as error:  # ONNX Runtime's errors share no base but Exception.
-                shown = ", ".join(f"{name} {array.dtype} {array.shape}" for name, array in feeds.items())
-                text = " ".join(str(error).split())[:200]
-                raise DumpError(
-                    f"does not run on the samples: these are {shown}: {text}", path=self.named
-                ) from error
+            values |= self._run(stage, values | given, feeds)
             for name in stage.part.last:
                 values.pop(name, None)
         return [values[name] for name in self._outputs]
+
+    def _begun(self, feeds: dict[str, Array]) -> dict[str, Any]:
+        """Values that are there before the first stage."""
+        wanted = {name for name, *_ in self._inputs}
+        if wanted != set(feeds):
+            raise DumpError(
+                f"takes {', '.join(sorted(wanted))}; it was given {', '.join(sorted(feeds))}", path=self.named
+            )
+        return self._constants | feeds
+
+    def _run(self, stage: _Stage, values: dict[str, Any], feeds: dict[str, Array]) -> dict[str, Array]:
+        """Run a stage; errors say what the model was given."""
+        try:
+            return stage.run(values)
+        except (BitxError, MissingExtraError):
+            raise
+        except Exception as error:  # ONNX Runtime's errors share no base but Exception.
+            shown = ", ".join(f"{name} {array.dtype} {array.shape}" for name, array in feeds.items())
+            text = shorten(str(error), 200, placeholder=" …")
+            raise DumpError(
+                f"does not run on the samples: these are {shown}: {text}", path=self.named
+            ) from error
 
 
 # -- where a graph is cut ----------------------------------------------------------------------
