@@ -142,11 +142,12 @@ def _fit(
     fmt = cut.format
     filters = len(weights)
     if fmt.is_float:
-        lowest = 1 - fmt.bias - (fmt.significand_bits - 1)
+        normal = 1 - fmt.bias
         highest = (1 << fmt.exponent_bits) - 2 - fmt.bias
-        places = (min(cut.window, PLACES), fmt.significand_bits, lowest, highest)
+        lowest = normal - (fmt.significand_bits - 1)
+        places = (min(cut.window, PLACES), fmt.significand_bits, lowest, normal, highest)
     else:
-        places = (fmt.significand_bits, 0, 0, fmt.significand_bits - 1)
+        places = (fmt.significand_bits, 0, 0, 0, fmt.significand_bits - 1)
     shared = filters // len(factors) if len(factors) else 1
 
     def work(start: int, stop: int) -> None:

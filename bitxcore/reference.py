@@ -275,14 +275,14 @@ def fit_group(
 ) -> list[Fraction]:
     """Bring one group within a budget of ones per weight and of rows; see `bitxcore.prepare`.
 
-    Places are exponents of two: of floats `window` of them, from one above the largest magnitude's down, as
-    far as the format has them.
+    Places are exponents of two: of floats `window` of them, from one above the largest magnitude's down, or
+    from that of the smallest normal number, as far as the format has them.
     """
     if fmt.is_float:
         least = 1 - fmt.bias - (fmt.significand_bits - 1)
         most = (1 << fmt.exponent_bits) - 2 - fmt.bias
         largest = max(map(abs, values))
-        high = most if largest == 0 else max(least, min(most, _exponent(largest) + 1))
+        high = most if largest == 0 else max(1 - fmt.bias, min(most, _exponent(largest) + 1))
         low = max(high - window + 1, least)
     else:
         low, high = 0, fmt.significand_bits - 1

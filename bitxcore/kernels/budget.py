@@ -112,6 +112,7 @@ def fit_filters(
     window: int,
     significand_bits: int,
     least_place: int,
+    normal_place: int,
     most_place: int,
 ) -> None:
     """Bring filters within the budget in place, group after group.
@@ -136,8 +137,9 @@ def fit_filters(
         Places of a group, from one above the exponent of its largest weight down; of integers all.
     significand_bits : int
         Of a float: places from its own leading one down. 0: integers, whose groups have the same places.
-    least_place, most_place : int
-        Exponents of the lowest and highest place that the format has.
+    least_place, normal_place, most_place : int
+        Exponents of the lowest place that the format has, of its smallest normal number, to which those below
+        are aligned, and of the highest place.
     """
     counts = np.zeros(PLACES + 1, np.int64)
     for f in range(weights.shape[0]):
@@ -150,7 +152,7 @@ def fit_filters(
                 largest = max(largest, abs(row[j]))
             high = most_place
             if significand_bits > 0 and largest > 0.0:
-                high = max(min(math.frexp(largest)[1], most_place), least_place)
+                high = max(min(math.frexp(largest)[1], most_place), normal_place)
             low = max(high - window + 1, least_place)
             top = high - low
             every = (_bit(top) - np.uint64(1)) | _bit(top)
