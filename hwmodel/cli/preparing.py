@@ -133,7 +133,7 @@ def command(
         out.print_json({"tensors": [vars(row) for row in report], "method": method, "written": written})
         return
     taken = sum(len(next(iter(part.values()))) for part in batches)
-    _print(report, f"{path}: {out.counted(len(report), 'tensor')}, by {out.counted(taken, 'sample')}")
+    _print(report, f"{path.name}: {out.counted(len(report), 'tensor')}, by {out.counted(taken, 'sample')}")
     out.say(out.written_line(written, ""))
 
 
