@@ -115,7 +115,7 @@ def prepare(
     laid_out = np.ascontiguousarray(targets[:, order])
     factors = np.empty((0, 0, 0))
     if hessian is not None:
-        factors = inverse_factors(np.asarray(hessian), whole.filters, order, damping)
+        factors = inverse_factors(hessian, whole.filters, order, damping)
     _fit(laid_out, lengths, factors, most, wanted, cut)
     fitted = np.empty_like(targets)
     fitted[:, order] = laid_out

@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import numpy.typing as npt
 
+from bitxcore.checks import shown
 from bitxcore.errors import OptionError
 
 
 def inverse_factors(
-    hessian: npt.NDArray[Any], filters: int, order: npt.NDArray[np.int64], damping: float
+    hessian: npt.ArrayLike, filters: int, order: npt.NDArray[np.int64], damping: float
 ) -> npt.NDArray[np.float64]:
     """Upper Cholesky factors of the inverse of each part, its inputs in the given order.
 
     Parameters
     ----------
-    hessian : ndarray, shape (reduction, reduction) or (parts, reduction, reduction)
+    hessian : array_like, shape (reduction, reduction) or (parts, reduction, reduction)
         ``X.T @ X`` of the inputs X, up to a factor.
     filters : int
         A multiple of the parts.
@@ -30,7 +29,10 @@ def inverse_factors(
     OptionError
         If shape or values are none of a Hessian, or damping does not make it definite.
     """
-    given = np.asarray(hessian, np.float64)
+    try:
+        given = np.asarray(hessian, np.float64)
+    except (TypeError, ValueError) as error:
+        raise OptionError(f"a Hessian must be an array of numbers, got {shown(hessian)}") from error
     parts = given[None] if given.ndim == 2 else given
     size = len(order)
     if parts.ndim != 3 or parts.shape[1:] != (size, size) or filters % len(parts):
@@ -41,8 +43,8 @@ def inverse_factors(
         )
     if not np.isfinite(parts).all():
         raise OptionError("a Hessian must be finite")
-    if not damping > 0:
-        raise OptionError(f"damping must be above 0, got {damping}", value=damping)
+    if not isinstance(damping, (int, float)) or not 0 < damping < float("inf"):
+        raise OptionError(f"damping must be a finite number above 0, got {shown(damping)}", value=damping)
     return np.stack([_factor(part[np.ix_(order, order)], damping) for part in parts])
 
 

@@ -153,8 +153,8 @@ class Evaluator:
         self._scorers = [metric(name) for name in self.metrics]
         self.selection = selection or Selection()
         self.norms = None if norms is None else Path(norms)
-        weighed = None if norms is None else open_norms(norms)
-        self.subject = _subject(task, self.selection, weighed)
+        self._weighed = None if norms is None else open_norms(norms)
+        self.subject = _subject(task, self.selection, self._weighed)
         self._cycles, self._store, self._restart = cycles, store, restart
         self._seed, self._resamples, self._progress = seed, resamples, progress
         self._stack = ExitStack()
@@ -183,8 +183,8 @@ class Evaluator:
             "resamples": self._resamples,
             "selection": asdict(self.selection),
         }
-        if self.norms is not None:
-            self._defined["norms"] = sha256(self.norms.read_bytes()).hexdigest()
+        if self._weighed is not None:
+            self._defined["norms"] = _digest(self._weighed)
         units = point_units(self.metrics)
         self._journal = self._stack.enter_context(
             journal_beside(
@@ -328,6 +328,15 @@ def _versions() -> dict[str, str]:
         except PackageNotFoundError:
             found[name] = "not installed"
     return found
+
+
+def _digest(norms: Norms) -> str:
+    """SHA-256 of names, shapes and values, whatever file they are in."""
+    found = sha256()
+    for name in sorted(norms):
+        found.update(f"{name!r} {norms[name].shape} ".encode())
+        found.update(norms[name].tobytes())
+    return found.hexdigest()
 
 
 def _number(setting: Setting) -> int:

@@ -198,17 +198,15 @@ class MachineGains:
         replaced = Replacement(setting, dump, tensors, self._norms)
         names = {tensor.name for tensor in tensors}
         weights = {name: replaced(t) if name in names else t for name, t in dump.items()}
-        by_packing = {
-            packs: simulate_network(
-                accelerator("bitx", **setting.machine, pack_zeros=packs), network, dump=weights
-            )
-            for packs in (False, True)
-        }
-        found: dict[str, LayerResult] = {}
+        packs: dict[str, bool] = {}
         for entry in network.layers:
             values = entry.read(dump)
-            packs = values is not None and is_sparse(values)
-            found |= {row.layer: row for row in by_packing[packs].layers if row.layer == entry.layer.name}
+            packs[entry.layer.name] = values is not None and is_sparse(values)
+        found: dict[str, LayerResult] = {}
+        for packing in sorted(set(packs.values())):
+            machine = accelerator("bitx", **setting.machine, pack_zeros=packing)
+            rows = simulate_network(machine, network, dump=weights).layers
+            found |= {row.layer: row for row in rows if packs[row.layer] is packing}
         return found
 
     def _traced(self, setting: Setting) -> dict[str, npt.NDArray[Any]]:

@@ -211,7 +211,9 @@ def test_threads_change_nothing(monkeypatch):
     ({"ones": 3, "hessian": np.eye(3)}, r"must have the shape \(8, 8\)"),
     ({"ones": 3, "hessian": np.full((8, 8), np.nan)}, "a Hessian must be finite"),
     ({"ones": 3, "hessian": -np.eye(8)}, "symmetric, and positive"),
-    ({"ones": 3, "hessian": np.eye(8), "damping": 0}, "damping must be above 0, got 0"),
+    ({"ones": 3, "hessian": np.eye(8), "damping": 0}, "damping must be a finite number above 0, got 0"),
+    ({"ones": 3, "hessian": np.eye(8), "damping": "x"}, "damping must be a finite number above 0, got 'x'"),
+    ({"ones": 3, "hessian": [["a"]]}, "a Hessian must be an array of numbers"),
 ])  # fmt: skip
 def test_what_is_refused(options, text):
     with pytest.raises(BitxError, match=text):

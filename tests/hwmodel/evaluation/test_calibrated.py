@@ -22,12 +22,15 @@ from hwmodel.evaluation.tasks.labelled import Labelled
 THREE = Setting(rows=3, criterion=CALIBRATED)
 
 
+def calibration_pictures():
+    shares = np.array([1, 1, 0.01], "f4")[:, None, None]
+    return np.random.default_rng(3).random((12, 3, 8, 8)).astype("f4") * shares
+
+
 @pytest.fixture
 def norms(model, tmp_path):
     """Of a model whose third input channel is nearly silent."""
-    shares = np.array([1, 1, 0.01], "f4")[:, None, None]
-    pictures = np.random.default_rng(3).random((12, 3, 8, 8)).astype("f4") * shares
-    hw.calibrate(model, pictures, tmp_path / "norms.h5")
+    hw.calibrate(model, calibration_pictures(), tmp_path / "norms.h5")
     return tmp_path / "norms.h5"
 
 
@@ -119,7 +122,11 @@ def test_other_norms_are_another_evaluation(model, data, norms, tmp_path):
     hw.calibrate(model, np.ones((2, 3, 8, 8), np.float32), tmp_path / "others.h5")
     with pytest.raises(BitxError, match="another evaluation, of other norms"):
         evaluate(given, [THREE], norms=tmp_path / "others.h5", **how)
-    found = evaluate(given, [THREE], norms=norms, **how)
+    # The same norms in another file are the same.
+    again = tmp_path / "again-norms.h5"
+    hw.calibrate(model, calibration_pictures(), again, batch=12)  # recorded, and changes nothing
+    assert again.read_bytes() != norms.read_bytes()
+    found = evaluate(given, [THREE], norms=again, **how)
     assert found.resumed == 1
     with Store.open(store) as opened:
         assert opened.provenance.inputs[-1].path.endswith("norms.h5")
