@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from hwmodel.evaluation import Task
     from hwmodel.preparation import PreparedTensor
 
-METHODS = ("nearest", "bias", "second-order")
+METHODS = ("nearest", "bias", "second-order", "reconstruct")
+"""Each adds to the one before."""
 
 
 @click.command(name="prepare")
@@ -49,10 +50,11 @@ METHODS = ("nearest", "bias", "second-order")
 @click.option(
     "--method",
     type=click.Choice(METHODS),
-    default="second-order",
+    default="reconstruct",
     show_default=True,
-    help="nearest: each weight by itself; bias: and the mean error goes into biases; second-order: and later"
-    " weights of a filter take over the error of earlier ones.",
+    help="nearest: each weight by itself; bias: and the mean error goes into biases; second-order: and other"
+    " weights of a filter take over the error of one; reconstruct: and a layer is fitted to its outputs in"
+    " the model as it was.",
 )
 @click.option(
     "--damping",
@@ -60,6 +62,13 @@ METHODS = ("nearest", "bias", "second-order")
     default=0.01,
     show_default=True,
     help="Of second-order: share of the mean that is added to the second moments of the inputs.",
+)
+@click.option(
+    "--sweeps",
+    type=Integer(0, 1000),
+    default=4,
+    show_default=True,
+    help="Of second-order: times, at most, that each weight moves to where it makes up for all others.",
 )
 @click.option("--include", metavar="GLOB", multiple=True, help="Only tensors named so; repeatable.")
 @click.option("--exclude", metavar="GLOB", multiple=True, help="No tensors named so; repeatable, wins.")
@@ -113,7 +122,8 @@ def command(
     for target in (output, write_policy):
         if target:
             check_target(Path(target), [str(read.resolve()) for read in made.inputs_read])
-    given = Budget(**budget, compensates=method == "second-order", corrects_bias=method != "nearest")
+    level = METHODS.index(method)
+    given = Budget(**budget, corrects_bias=level > 0, compensates=level > 1, reconstructs=level > 2)
     batches = list(_batches(made, samples, of_task=task_name is not None))
     with progress(None, "prepare") as bar:
         report = prepare_model(

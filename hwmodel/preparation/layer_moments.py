@@ -19,24 +19,34 @@ MOST_POSITIONS = 1 << 12
 
 
 class LayerMoments:
-    """Moments over all positions of all batches.
+    """Moments over all positions of all batches, of prepared inputs and of those of the model as it was.
+
+    Arrays have a part per group of filters.
 
     Parameters
     ----------
     layer : LayerNode
     filters : ndarray, shape (filters, ...)
         The layer's weights, output channel first.
+    centred : bool
+        Whether second moments are those around the means: where an offset takes over the means.
     """
 
-    def __init__(self, layer: LayerNode, filters: Array) -> None:
-        self._layer, self._shape = layer, filters.shape
+    def __init__(self, layer: LayerNode, filters: Array, *, centred: bool = False) -> None:
+        self._layer, self._filters, self._centred = layer, filters, centred
         reduction, parts = int(np.prod(filters.shape[1:])), layer.conv_groups
-        self._products = np.zeros((parts, reduction, reduction))
-        self._sums = np.zeros((parts, reduction))
-        self._count = 0
+        self._products, self._crossed = (np.zeros((parts, reduction, reduction)) for _ in range(2))
+        self._sums, self._original_sums = (np.zeros((parts, reduction)) for _ in range(2))
+        self._count, self._power = 0, 0.0
 
-    def add(self, x: Array) -> None:
+    def add(self, x: Array, original: Array | None = None) -> None:
         """Add one batch of the layer's activations, as its node reads them.
+
+        Parameters
+        ----------
+        x : ndarray
+        original : ndarray, optional
+            Those of the model as it was; left out: the same.
 
         Raises
         ------
@@ -44,31 +54,73 @@ class LayerMoments:
             If the layer is none whose inputs can be gathered.
         """
         seen = self._seen(x)
-        for part, rows in enumerate(seen):
+        before = seen if original is None else self._seen(original)
+        filters = self._in_parts(self._filters)
+        for part, (rows, others) in enumerate(zip(seen, before, strict=True)):
             wide = rows.astype(np.float64)
-            self._products[part] += wide.T @ wide
+            other = wide if original is None else others.astype(np.float64)
+            product = wide.T @ wide
+            self._products[part] += product
+            self._crossed[part] += product if original is None else other.T @ wide
             self._sums[part] += wide.sum(axis=0)
+            self._original_sums[part] += other.sum(axis=0)
+            self._power += float(np.square(other @ filters[part].T).sum())
         self._count += seen.shape[1]
 
     @property
     def second(self) -> Array:
-        """Means of products of two inputs, ``(parts, reduction, reduction)``; a part per group of filters."""
-        return self._products / max(self._count, 1)
+        """Means of products of two inputs, ``(parts, reduction, reduction)``."""
+        return self._around(self._products, self._sums)
 
-    def means(self, filters: Array) -> Array:
-        """Mean of the outputs of filters, ``(filters,)``."""
-        parts = self._in_parts(filters)
-        found: Array = np.einsum("pfr,pr->pf", parts, self._sums / max(self._count, 1)).reshape(-1)
+    def targets(self, damping: float) -> Array:
+        """Return the filters that give the outputs of the model as it was best, on prepared inputs.
+
+        By least squares, with `damping` pulling to the filters as they were; asymmetric reconstruction, as in
+        AdaRound (Nagel et al., ICML 2020).
+        """
+        second = self.second
+        missing = self._around(self._crossed, self._original_sums) - second
+        found = self._in_parts(self._filters)
+        for part, (own, other) in enumerate(zip(second, missing, strict=True)):
+            mean = float(np.diagonal(own).mean())
+            damped = own + np.eye(len(own)) * (damping * mean if mean > 0 else 1.0)
+            found[part] += np.linalg.solve(damped, (found[part] @ other).T).T
+        return found.reshape(self._filters.shape)
+
+    def missing_means(self, prepared: Array) -> Array:
+        """Mean of the outputs as they were, less that of prepared ones, ``(filters,)``."""
+        before = self._outputs(self._filters, self._original_sums)
+        return before - self._outputs(prepared, self._sums)
+
+    def relative(self, prepared: Array, *, corrected: bool) -> float:
+        """Root of the outputs' mean squared error over that of the outputs as they were.
+
+        Parameters
+        ----------
+        prepared : ndarray
+            Filters on prepared inputs.
+        corrected : bool
+            Whether an offset takes over the mean error.
+        """
+        after, before = self._in_parts(prepared), self._in_parts(self._filters)
+        own = (np.matmul(after, self._products) * after).sum()
+        error = float(own - 2 * (np.matmul(before, self._crossed) * after).sum()) + self._power
+        if corrected:
+            error -= float(np.square(self.missing_means(prepared)).sum()) * self._count
+        return float(np.sqrt(max(error, 0.0) / self._power)) if self._power > 0 else 0.0
+
+    def _outputs(self, filters: Array, sums: Array) -> Array:
+        means = sums / max(self._count, 1)
+        found: Array = np.einsum("pfr,pr->pf", self._in_parts(filters), means).reshape(-1)
         return found
 
-    def relative(self, error: Array, filters: Array) -> float:
-        """Root of the outputs' mean squared error for an error of the filters, over that of the outputs."""
-        whole = self._power(filters)
-        return float(np.sqrt(max(self._power(error), 0.0) / whole)) if whole > 0 else 0.0
-
-    def _power(self, filters: Array) -> float:
-        parts = self._in_parts(filters)
-        return float((np.matmul(parts, self.second) * parts).sum())
+    def _around(self, products: Array, left: Array) -> Array:
+        count = max(self._count, 1)
+        if not self._centred:
+            return products / count
+        means = left[:, :, None] * self._sums[:, None, :] / count**2
+        found: Array = products / count - means
+        return found
 
     def _in_parts(self, filters: Array) -> Array:
         parts, reduction = self._sums.shape
@@ -78,7 +130,7 @@ class LayerMoments:
         """Give ``(parts, positions, reduction)``."""
         layer = self._layer
         if layer.node.op_type == "Conv":
-            record = conv_of(layer.name, layer.attributes, x.shape, self._shape)
+            record = conv_of(layer.name, layer.attributes, x.shape, self._filters.shape)
             seen = windows(record, x)
             seen = seen.reshape(record.groups, seen.shape[0] // record.groups, -1)
         elif layer.node.op_type in ("Gemm", "MatMul"):

@@ -51,7 +51,8 @@ class PreparedTensor:
     relative_error : float
         Of the weights.
     output_error : float or None
-        Of the layer's outputs on the calibration samples, before the offset; None where its inputs are not
+        Of the layer's outputs on the calibration samples, offset included; against those of the model as it
+        was, or of the layer on the same inputs where it is not reconstructed. None where its inputs are not
         known.
     compensated : bool
         Whether later weights took over the error of earlier ones.
@@ -127,10 +128,13 @@ def prepare_model(
         raise OptionError("there are no calibration samples", path=path)
     with open_dump(path) as dump:
         tensors = {t.name: t for t in (selection or Selection()).choose(dump).tensors}
-        runner = StagedRunner(path, tensors=set(tensors))
         choose = budget if callable(budget) else lambda _: budget
-        work = _Work(dump, tensors, choose, Offsets(runner.proto), progress)
-        runner.together(batches, work.see)
+        budgets = {name: choose(name) for name in tensors}
+        runner = StagedRunner(path, tensors=set(tensors))
+        original = any(b is not None and b.reconstructs for b in budgets.values())
+        beside = StagedRunner(path, tensors=set(tensors)) if original else None
+        work = _Work(dump, tensors, budgets, Offsets(runner.proto), progress)
+        runner.together(batches, work.see, beside)
         work.rest()
         save(dump, out, lambda tensor: work.done.get(tensor.name))
     return work.report
@@ -156,12 +160,14 @@ def policy_of(
     return Policy(tensors, origin=origin or {})
 
 
-def _moments(layer: LayerNode, filters: Array, activations: list[Array]) -> LayerMoments | None:
+def _moments(
+    layer: LayerNode, filters: Array, activations: list[Array], others: list[Array], *, centred: bool
+) -> LayerMoments | None:
     """Add up what a layer reads; None where that can't be gathered."""
-    found = LayerMoments(layer, filters)
+    found = LayerMoments(layer, filters, centred=centred)
     try:
-        for x in activations:
-            found.add(x)
+        for at, x in enumerate(activations):
+            found.add(x, others[at] if others else None)
     except TensorError:
         return None
     return found
@@ -174,32 +180,39 @@ class _Work:
         self,
         dump: Dump,
         tensors: dict[str, Tensor],
-        choose: Chosen,
+        budgets: dict[str, Budget | None],
         offsets: Offsets,
         progress: Progress | None,
     ) -> None:
         self._dump, self._tensors, self._offsets, self._progress = dump, tensors, offsets, progress
-        self._budgets = {name: choose(name) for name in tensors}
+        self._budgets = budgets
         self.done: dict[str, Array] = {}
         self.report: list[PreparedTensor] = []
 
-    def see(self, layer: LayerNode, activations: list[Array]) -> dict[str, Array]:
+    def see(self, layer: LayerNode, activations: list[Array], originals: list[Array]) -> dict[str, Array]:
         """Prepare a layer's tensor when it is reached; one that is made of several waits for `rest`."""
         (name, *others) = layer.tensors
         budget = self._budgets[name]
         if others or name in self.done or budget is None:
             return {}
         with error_context(path=self._dump.path, tensor=name):
-            values = self._tensors[name].read()
-            filters = channel_first(self._tensors[name]).turn(values)
-            moments = _moments(layer, filters, activations)
-            wants = moments is not None and budget.corrects_bias
-            offset = self._offsets.of(layer, filters.shape) if wants else None
-            after = self._fitted(self._tensors[name], values, budget, moments, offset)
+            tensor = self._tensors[name]
+            values = tensor.read()
+            filters = channel_first(tensor).turn(values)
+            offset = self._offsets.of(layer, filters.shape) if budget.corrects_bias else None
+            moments = _moments(
+                layer,
+                filters,
+                activations,
+                originals if budget.reconstructs else [],
+                centred=offset is not None,
+            )
+            if moments is None:
+                offset = None
+            after = self._fitted(tensor, values, budget, moments, offset)
         changed = {name: after}
         if offset is not None and moments is not None:
-            moved = filters.astype(np.float64) - channel_first(self._tensors[name]).turn(after)
-            changed[offset.tensor] = offset.shifted(moments.means(moved))
+            changed[offset.tensor] = offset.shifted(moments.missing_means(channel_first(tensor).turn(after)))
         self.done |= changed
         return changed
 
@@ -224,9 +237,13 @@ class _Work:
             self._progress(len(self.report), len(self._tensors), tensor.name)
         layout = channel_first(tensor)
         filters = layout.turn(values)
+        options, wanted = budget.options, filters
         compensates = moments is not None and budget.compensates
-        hessian = moments.second if moments is not None and budget.compensates else None
-        found = bx.prepare(filters, hessian=hessian, **budget.options)
+        if moments is not None and budget.compensates:
+            options |= {"hessian": moments.second, "damping": budget.damping, "sweeps": budget.sweeps}
+            if budget.reconstructs and filters.dtype.kind in "fV":  # V: bfloat16
+                wanted = moments.targets(budget.damping).astype(filters.dtype)
+        found = bx.prepare(wanted, **options)
         error = found.values.astype(np.float64) - filters
         self.report.append(
             PreparedTensor(
@@ -234,7 +251,7 @@ class _Work:
                 int(bx.essential_bits(found.values).max()),
                 int(found.kept_rows.max()),
                 float(np.linalg.norm(error) / (np.linalg.norm(filters.astype(np.float64)) or 1)),
-                None if moments is None else moments.relative(error, filters),
+                None if moments is None else moments.relative(found.values, corrected=offset is not None),
                 compensates,
                 None if offset is None else offset.tensor,
             )
