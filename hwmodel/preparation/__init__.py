@@ -2,6 +2,7 @@
 
 from hwmodel.preparation.budget import Budget
 from hwmodel.preparation.fitting import PREPARE_UNITS, PreparedTensor
+from hwmodel.preparation.modules import prepare_module
 from hwmodel.preparation.preparation import policy_of, prepare_model
 
-__all__ = ["PREPARE_UNITS", "Budget", "PreparedTensor", "policy_of", "prepare_model"]
+__all__ = ["PREPARE_UNITS", "Budget", "PreparedTensor", "policy_of", "prepare_model", "prepare_module"]

@@ -15,7 +15,7 @@ from bitxcore.dumps import Dump, Tensor
 from bitxcore.errors import TensorError
 from bitxcore.policy import PruningOptions
 from hwmodel.preparation.budget import Budget
-from hwmodel.preparation.layer_moments import LayerMoments
+from hwmodel.preparation.layer_moments import Moments
 
 Array = npt.NDArray[Any]
 
@@ -61,7 +61,7 @@ class PreparedTensor:
 
 
 def fitted(
-    dump: Dump, tensor: Tensor, budget: Budget, moments: LayerMoments | None, offset: str | None = None
+    dump: Dump, tensor: Tensor, budget: Budget, moments: Moments | None, offset: str | None = None
 ) -> tuple[Array, PreparedTensor]:
     """Bring one tensor within its budget.
 

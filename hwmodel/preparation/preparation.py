@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,7 @@ from hwmodel.preparation.fitting import PreparedTensor, check_passes, fitted, op
 from hwmodel.preparation.kept_layers import KeptLayers, definition_of, kept_beside
 from hwmodel.preparation.layer_moments import LayerMoments
 from hwmodel.preparation.offsets import Offsets
-from hwmodel.preparation.samples import check_samples
+from hwmodel.preparation.samples import check_samples, in_model_batches
 
 Array = npt.NDArray[Any]
 Chosen = Callable[[str], Budget | None]
@@ -95,12 +96,13 @@ def prepare_model(
         check_target(target, [str(file.resolve()) for file in dump.files()])
         tensors = {t.name: t for t in selection.choose(dump).tensors}
         runner = StagedRunner(path, tensors=set(tensors))
+        batches = in_model_batches(batches, runner.inputs)
         check_samples(batches, runner.inputs, path)
         choose = budget if callable(budget) else lambda _: budget
         budgets = {name: choose(name) for name in tensors}
         defined = definition_of(dump, batches, budget, budgets, selection, ("onnxruntime",))
         with kept_beside(target, defined, restart=restart) as kept:
-            work = _Work(dump, tensors, budgets, Offsets(runner.proto), progress, kept)
+            work = _Work(dump, tensors, budgets, runner, progress, kept)
             runner.together(batches, work.see)
             work.rest()
             work.check()
@@ -144,11 +146,13 @@ class _Work:
         dump: Dump,
         tensors: dict[str, Tensor],
         budgets: dict[str, Budget | None],
-        offsets: Offsets,
+        runner: StagedRunner,
         progress: Progress | None,
         kept: KeptLayers,
     ) -> None:
-        self._dump, self._tensors, self._offsets, self._progress = dump, tensors, offsets, progress
+        self._dump, self._tensors, self._progress = dump, tensors, progress
+        self._offsets = Offsets(runner.proto)
+        self._uses = Counter(name for layer in runner.layers for name in layer.tensors)
         self._budgets, self._kept = budgets, kept
         self.done: dict[str, Array] = {}
         self.report: list[PreparedTensor] = []
@@ -158,7 +162,8 @@ class _Work:
         (name, *others) = layer.tensors
         if others or name in self.done or self._budgets[name] is None:
             return {}
-        return self._finished(name, layer, activations)
+        # A layer that shares its weights reads other inputs than the others that do.
+        return self._finished(name, layer if self._uses[name] == 1 else None, activations)
 
     def rest(self) -> None:
         """Prepare what no layer has alone, without moments."""

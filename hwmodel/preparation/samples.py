@@ -16,6 +16,25 @@ ModelInputs = Sequence[tuple[str, tuple[int | str | None, ...], np.dtype[Any]]]
 """Name, sizes and dtype of each input; sizes that are open are no numbers."""
 
 
+def in_model_batches(batches: Sequence[dict[str, Array]], inputs: ModelInputs) -> Sequence[dict[str, Array]]:
+    """Cut samples into batches of the size that a model has for all inputs; as given, if it has none."""
+    sizes = {shape[0] if shape else None for _, shape, _ in inputs}
+    (size, *others) = sizes or {None}
+    if others or not isinstance(size, int) or len({frozenset(feeds) for feeds in batches}) != 1:
+        return batches
+    shapes = {(name, x.shape[1:]) for feeds in batches for name, x in feeds.items() if x.ndim}
+    if len(shapes) != len(batches[0]) or all(len(x) == size for feeds in batches for x in feeds.values()):
+        return batches
+    joined = {name: np.concatenate([feeds[name] for feeds in batches]) for name in batches[0]}
+    count = max(map(len, joined.values()))
+    return [{name: x[start : start + size] for name, x in joined.items()} for start in range(0, count, size)]
+
+
+def spread(count: int, most: int) -> list[int]:
+    """Give the numbers of at most so many samples, evenly spread over those that there are."""
+    return sorted({at * count // most for at in range(most)}) if count > most else list(range(count))
+
+
 def check_samples(
     batches: Sequence[Mapping[str, Array]], inputs: ModelInputs | None, path: str | PathLike[str] | None
 ) -> None:
