@@ -11,22 +11,31 @@ from hwmodel.cli.values import Integer, OneOf
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from hwmodel.evaluation import Task
     from hwmodel.preparation import PreparedTensor
 
 METHODS = ("nearest", "bias", "second-order", "reconstruct")
 """Each adds to the one before."""
+BATCH = 16
+"""Samples of a module that run at a time."""
 
 
 @click.command(name="prepare")
-@click.argument("model", metavar="[MODEL.onnx]", required=False)
+@click.argument("model", metavar="[MODEL]", required=False)
 @click.option("--task", "task_name", metavar="NAME", help="A task of bitx list tasks, with its own model.")
+@click.option(
+    "--module",
+    metavar="PACKAGE.MODULE:FACTORY",
+    help="With MODEL, a state dict of PyTorch: what gives its torch.nn.Module. This runs that code.",
+)
 @click.option(
     "--calibration",
     "data",
     metavar="DIR|CSV|NPZ",
-    help="With MODEL: samples of what it will see, never those that it is scored on; as --data of evaluate.",
+    help="With MODEL: samples of what it will see, never those that it is scored on; as --data of evaluate,"
+    " of a module arrays.",
 )
 @click.option(
     "--samples",
@@ -35,7 +44,7 @@ METHODS = ("nearest", "bias", "second-order", "reconstruct")
     show_default=True,
     help="Samples that are taken, evenly spread over what is there.",
 )
-@click.option("-o", "--output", metavar="OUT.onnx", required=True, help="The prepared model.")
+@click.option("-o", "--output", metavar="OUT", required=True, help="The prepared model.")
 @click.option("--ones", type=Integer(1, 64), help="Most ones of a weight: the cycles of a group, at most.")
 @click.option("--rows", type=Integer(1, 64), help="Most non-empty rows of a group.")
 @click.option("--group", type=Integer(1, 64), default=8, show_default=True, help="Weights per group.")
@@ -73,11 +82,13 @@ METHODS = ("nearest", "bias", "second-order", "reconstruct")
 @click.option("--include", metavar="GLOB", multiple=True, help="Only tensors named so; repeatable.")
 @click.option("--exclude", metavar="GLOB", multiple=True, help="No tensors named so; repeatable, wins.")
 @click.option("--write-policy", metavar="FILE.json", help="Rows by tensor at which nothing is pruned.")
+@click.option("--restart", is_flag=True, help="Forget layers that an interrupted run has finished.")
 @picture_options
 @json_option
 def command(
     model: str | None,
     task_name: str | None,
+    module: str | None,
     data: str | None,
     samples: int,
     output: str,
@@ -89,13 +100,15 @@ def command(
     mean: tuple[float, ...] | None,
     std: tuple[float, ...] | None,
     channels: str,
+    restart: bool,
     as_json: bool,
     **budget: Any,
 ) -> None:
     """Write a model whose weights have at most so many ones, and groups so many rows.
 
-    Either MODEL.onnx with --calibration, or --task. No machine changes for it: the run-time pruner, with the
-    rows of the policy, leaves such weights bit for bit as they are, and a group costs at most ONES cycles.
+    Either MODEL.onnx with --calibration, or --task; or the state dict of a PyTorch module with --module. No
+    machine changes for it: the run-time pruner, with the rows of the policy, leaves such weights bit for bit
+    as they are, and a group costs at most ONES cycles. A run that was killed goes on where it was.
     """
     from pathlib import Path
 
@@ -103,32 +116,38 @@ def command(
     from bitxcore.files import check_target
     from hwmodel.cli import output as out
     from hwmodel.cli.progress import progress
-    from hwmodel.evaluation import task
     from hwmodel.preparation import Budget, policy_of, prepare_model
+    from hwmodel.preparation.module_files import module_of, prepare_state_dict
 
     if (model is None) == (task_name is None):
         raise click.UsageError("give either MODEL.onnx with --calibration, or --task NAME")
     if (model is None) != (data is None):
         raise click.UsageError("--calibration goes with a MODEL; a task has samples of its own")
+    if module is not None and model is None:
+        raise click.UsageError("--module goes with a MODEL, the module's state dict")
     if budget["ones"] is None and budget["rows"] is None:
         raise click.UsageError("give a budget: --ones, --rows, or both")
-    if task_name is not None:
-        made, path = task(task_name), None
-        if len(made.models) > 1:
-            raise click.UsageError(f"task {task_name} has several models; give one of them as MODEL")
-    else:
-        made = _labelled(str(model), str(data), scale, mean, std, channels)
-    path = made.model
-    for target in (output, write_policy):
-        if target:
-            check_target(Path(target), [str(read.resolve()) for read in made.inputs_read])
     level = METHODS.index(method)
     given = Budget(**budget, corrects_bias=level > 0, compensates=level > 1, reconstructs=level > 2)
-    batches = list(_batches(made, samples, of_task=task_name is not None))
+    if module is None:
+        made = _task(model, task_name, data, _scaling(scale, mean, std, channels))
+        path, read = made.model, list(made.inputs_read)
+    else:
+        path, read = Path(str(model)), [Path(str(model)), Path(str(data))]
+    for target in (output, write_policy):
+        if target:
+            check_target(Path(target), [str(file.resolve()) for file in read])
     with progress(None, "prepare") as bar:
-        report = prepare_model(
-            path, batches, output, given, selection=Selection(include, exclude), progress=bar.reach
-        )
+        shared: dict[str, Any] = {
+            "selection": Selection(include, exclude), "restart": restart, "progress": bar.reach,
+        }  # fmt: skip
+        if module is None:
+            batches = list(_batches(made, samples, of_task=task_name is not None))
+            report = prepare_model(path, batches, output, given, **shared)
+        else:
+            network = module_of(module)
+            batches = _module_batches(network, Path(str(data)), samples)
+            report = prepare_state_dict(path, network, batches, output, given, **shared)
     if write_policy:
         origin: dict[str, str | int | float] = {
             "program": "bitx prepare",
@@ -147,37 +166,81 @@ def command(
     out.say(out.written_line(written, ""))
 
 
-def _labelled(
-    model: str,
-    data: str,
-    scale: float | None,
-    mean: tuple[float, ...] | None,
-    std: tuple[float, ...] | None,
-    channels: str,
-) -> Task:
+def _scaling(
+    scale: float | None, mean: tuple[float, ...] | None, std: tuple[float, ...] | None, channels: str
+) -> dict[str, Any]:
+    given = {"scale": scale, "mean": mean, "std": std, "channels": channels}
+    return {name: value for name, value in given.items() if value is not None}
+
+
+def _task(model: str | None, task_name: str | None, data: str | None, scaling: dict[str, Any]) -> Task:
+    """Make what has a graph and samples."""
     from pathlib import Path
 
+    from bitxcore.errors import DumpError
+    from hwmodel.evaluation import task
     from hwmodel.evaluation.tasks.labelled import Labelled
     from hwmodel.operands.traces.pictures import Scaling
 
-    own = Scaling()
-    return Labelled(Path(model), Path(data), Scaling(scale, mean or own.mean, std or own.std, channels))
+    if task_name is not None:
+        made = task(task_name)
+        if len(made.models) > 1:
+            raise click.UsageError(f"task {task_name} has several models; give one of them as MODEL")
+        return made
+    path = Path(str(model))
+    if path.suffix.lower() == ".pt2":
+        raise DumpError("programs of torch.export are not read; export the module to ONNX", path=path)
+    if path.suffix.lower() != ".onnx":
+        raise DumpError(
+            "a state dict has no graph: name its module with --module, or call"
+            " hwmodel.preparation.prepare_module, or export the module to ONNX",
+            path=path,
+        )
+    return Labelled(path, Path(str(data)), Scaling(**scaling))
 
 
 def _batches(made: Task, samples: int, *, of_task: bool) -> Iterator[dict[str, Any]]:
     """Give calibration samples: a task's own, or evenly spread ones of the data."""
+    from hwmodel.preparation.samples import check_numbers, spread
+
     if of_task:
         yield from (part.feeds for part in made.calibration(samples))
         return
     parts = list(made.samples())
-    count = sum(part.count for part in parts)
-    wanted = {at * count // samples for at in range(samples)} if count > samples else set(range(count))
+    wanted = set(spread(sum(part.count for part in parts), samples))
     first = 0
     for part in parts:
         chosen = [at for at in range(part.count) if first + at in wanted]
+        for at in chosen:
+            for name, array in part.feeds.items():
+                check_numbers(name, array[at : at + 1], [first + at], made.origin(first + at, quick=False))
         first += part.count
         if chosen:
             yield {name: array[chosen] for name, array in part.feeds.items()}
+
+
+def _module_batches(network: Any, data: Path, samples: int) -> list[dict[str, Any]]:
+    """Read arrays, one per input of a module, and give evenly spread samples of them."""
+    from bitxcore.dumps import open_dump
+    from bitxcore.errors import OptionError
+    from hwmodel.evaluation.tasks.labelled import LABELS
+    from hwmodel.preparation.module_files import in_order
+    from hwmodel.preparation.samples import check_numbers, spread
+
+    if data.is_dir() or data.suffix.lower() == ".csv":
+        raise OptionError("of a module, calibration samples are arrays: a .npz, one per input", path=data)
+    with open_dump(data) as dump:
+        names = [name for name in dump if name not in LABELS] or list(dump)
+        arrays = in_order(network, {name: dump[name].read() for name in names})
+    counts = {name: len(array) if array.ndim else 0 for name, array in arrays.items()}
+    if len(set(counts.values())) != 1 or 0 in counts.values():
+        shown = ", ".join(f"{name} {count}" for name, count in counts.items()) or "no array"
+        raise OptionError(f"needs as many samples in every array, at least one: {shown}", path=data)
+    chosen = spread(next(iter(counts.values())), samples)
+    for name, array in arrays.items():
+        check_numbers(name, array[chosen], chosen, data)
+    parts = [chosen[start : start + BATCH] for start in range(0, len(chosen), BATCH)]
+    return [{name: array[part] for name, array in arrays.items()} for part in parts]
 
 
 def _print(report: list[PreparedTensor], title: str) -> None:

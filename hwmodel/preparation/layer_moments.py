@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import Any
 
 import numpy as np
@@ -18,29 +19,30 @@ MOST_POSITIONS = 1 << 12
 """Positions of a batch that count; of more, as many that are evenly spread [chosen]."""
 
 
-class LayerMoments:
+class Moments(ABC):
     """Moments over all positions of all batches, of prepared inputs and of those of the model as it was.
 
     Arrays have a part per group of filters.
 
     Parameters
     ----------
-    layer : LayerNode
     filters : ndarray, shape (filters, ...)
-        The layer's weights, output channel first.
+        A layer's weights, output channel first.
+    parts : int
+        Groups that its channels are in.
     centred : bool
         Whether second moments are those around the means: where an offset takes over the means.
     """
 
-    def __init__(self, layer: LayerNode, filters: Array, *, centred: bool = False) -> None:
-        self._layer, self._filters, self._centred = layer, filters, centred
-        reduction, parts = int(np.prod(filters.shape[1:])), layer.conv_groups
+    def __init__(self, filters: Array, parts: int, *, centred: bool = False) -> None:
+        self._filters, self._centred = filters, centred
+        reduction = int(np.prod(filters.shape[1:]))
         self._products, self._crossed = (np.zeros((parts, reduction, reduction)) for _ in range(2))
         self._sums, self._original_sums = (np.zeros((parts, reduction)) for _ in range(2))
         self._count, self._power = 0, 0.0
 
     def add(self, x: Array, original: Array | None = None) -> None:
-        """Add one batch of the layer's activations, as its node reads them.
+        """Add one batch of the layer's activations, as it reads them.
 
         Parameters
         ----------
@@ -127,19 +129,43 @@ class LayerMoments:
         return filters.reshape(parts, -1, reduction).astype(np.float64)
 
     def _seen(self, x: Array) -> Array:
-        """Give ``(parts, positions, reduction)``."""
-        layer = self._layer
-        if layer.node.op_type == "Conv":
-            record = conv_of(layer.name, layer.attributes, x.shape, self._filters.shape)
-            seen = windows(record, x)
-            seen = seen.reshape(record.groups, seen.shape[0] // record.groups, -1)
-        elif layer.node.op_type in ("Gemm", "MatMul"):
-            turned = layer.channels_last(x)
-            seen = turned.reshape(1, -1, turned.shape[-1])
-        else:
-            raise TensorError(f"inputs of {layer.node.op_type} are not gathered")
+        seen = self._read(x)
         if seen.shape[2] != self._sums.shape[1]:
             raise TensorError(f"{seen.shape[2]} inputs are read, the filters have {self._sums.shape[1]}")
         if seen.shape[1] > MOST_POSITIONS:
             seen = seen[:, np.linspace(0, seen.shape[1] - 1, MOST_POSITIONS).astype(np.int64)]
         return seen
+
+    @abstractmethod
+    def _read(self, x: Array) -> Array:
+        """Give what each position multiplies with one filter, ``(parts, positions, reduction)``."""
+
+
+class LayerMoments(Moments):
+    """Of a node of an ONNX graph.
+
+    Parameters
+    ----------
+    layer : LayerNode
+    filters : ndarray, shape (filters, ...)
+    centred : bool
+    """
+
+    def __init__(self, layer: LayerNode, filters: Array, *, centred: bool = False) -> None:
+        super().__init__(filters, layer.conv_groups, centred=centred)
+        self._layer = layer
+
+    def _read(self, x: Array) -> Array:
+        layer = self._layer
+        if layer.node.op_type == "Conv":
+            record = conv_of(layer.name, layer.attributes, x.shape, self._filters.shape)
+            return in_groups(windows(record, x), record.groups)
+        if layer.node.op_type in ("Gemm", "MatMul"):
+            turned = layer.channels_last(x)
+            return turned.reshape(1, -1, turned.shape[-1])
+        raise TensorError(f"inputs of {layer.node.op_type} are not gathered")
+
+
+def in_groups(seen: Array, groups: int) -> Array:
+    """Split windows, one group of channels after another: ``(groups, positions, reduction)``."""
+    return seen.reshape(groups, seen.shape[0] // groups, -1)

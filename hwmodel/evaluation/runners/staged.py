@@ -60,6 +60,8 @@ class StagedRunner(Runner):
     Attributes
     ----------
     layers : list of LayerNode
+    inputs : list of tuple
+        Name, sizes and dtype of each input; sizes that are open are no numbers.
     stages : int
 
     Raises
@@ -101,8 +103,8 @@ class StagedRunner(Runner):
         self._outputs = [value.name for value in proto.graph.output]
         self._constants = _constants(proto, model, {*parts.inputs_of_layers, *self._outputs})
         held = {tensor.name for tensor in proto.graph.initializer}
-        self._inputs = [item for item in graph_inputs(proto) if item[0] not in held]
-        fixed = [sizes[0] for _, sizes, _ in self._inputs if sizes and isinstance(sizes[0], int)]
+        self.inputs = [item for item in graph_inputs(proto) if item[0] not in held]
+        fixed = [sizes[0] for _, sizes, _ in self.inputs if sizes and isinstance(sizes[0], int)]
         self.batch = fixed[0] if fixed else None
 
     def together(
@@ -178,7 +180,7 @@ class StagedRunner(Runner):
 
     def _begun(self, feeds: dict[str, Array]) -> dict[str, Any]:
         """Values that are there before the first stage."""
-        wanted = {name for name, *_ in self._inputs}
+        wanted = {name for name, *_ in self.inputs}
         if wanted != set(feeds):
             raise DumpError(
                 f"takes {', '.join(sorted(wanted))}; it was given {', '.join(sorted(feeds))}", path=self.named
