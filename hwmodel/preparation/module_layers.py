@@ -133,6 +133,7 @@ class ModuleRuns:
 
         def write(layer: Any, _: Any, output: Any) -> None:
             written[id(output)] = (layer, output)
+            uses.pop(id(output), None)  # of a tensor that is gone
 
         def read(norm: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
             calls[norm] += 1
