@@ -50,21 +50,12 @@ def damped_factors(
         raise OptionError("a Hessian must be finite")
     if not isinstance(damping, (int, float)) or not 0 < damping < float("inf"):
         raise OptionError(f"damping must be a finite number above 0, got {shown(damping)}", value=damping)
-    damped = np.stack([_damped(part[np.ix_(order, order)], damping) for part in parts])
-    return damped, np.stack([_factor(part) for part in damped])
-
-
-def _damped(hessian: npt.NDArray[np.float64], damping: float) -> npt.NDArray[np.float64]:
-    mean = float(np.diagonal(hessian).mean())
-    return hessian + np.eye(len(hessian)) * (damping * mean if mean > 0 else 1.0)
-
-
-def _factor(hessian: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    from scipy.linalg import LinAlgError, cho_solve, cholesky
-
+    ordered = parts[:, order[:, None], order[None, :]]
+    mean = np.diagonal(ordered, axis1=1, axis2=2).mean(axis=1)
+    damped = ordered + np.eye(size) * np.where(mean > 0, damping * mean, 1.0)[:, None, None]
     try:
-        inverse = cho_solve((cholesky(hessian, lower=True), True), np.eye(len(hessian)))
-        factor: npt.NDArray[np.float64] = cholesky(inverse, lower=False)
-    except LinAlgError as error:
+        np.linalg.cholesky(damped)  # says whether it is one
+        lower = np.linalg.cholesky(np.linalg.inv(damped))
+    except np.linalg.LinAlgError as error:
         raise OptionError(f"a Hessian must be symmetric, and positive but for rounding: {error}") from error
-    return factor
+    return damped, np.ascontiguousarray(lower.transpose(0, 2, 1))

@@ -82,11 +82,11 @@ class Moments(ABC):
         """
         second = self.second
         missing = self._around(self._crossed, self._original_sums) - second
+        mean = np.diagonal(second, axis1=1, axis2=2).mean(axis=1)
+        damped = second + np.eye(second.shape[1]) * np.where(mean > 0, damping * mean, 1.0)[:, None, None]
         found = self._in_parts(self._filters)
-        for part, (own, other) in enumerate(zip(second, missing, strict=True)):
-            mean = float(np.diagonal(own).mean())
-            damped = own + np.eye(len(own)) * (damping * mean if mean > 0 else 1.0)
-            found[part] += np.linalg.solve(damped, (found[part] @ other).T).T
+        asked = np.matmul(found, missing).transpose(0, 2, 1)
+        found = found + np.linalg.solve(damped, asked).transpose(0, 2, 1)
         return found.reshape(self._filters.shape)
 
     def missing_means(self, prepared: Array) -> Array:
