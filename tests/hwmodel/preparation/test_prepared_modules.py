@@ -66,9 +66,7 @@ def exported(module, path):
     nodes = [
         make.make_node("Conv", ["image", "0.weight", "0.bias"], ["a"], name="0", pads=[1] * 4),
         make.make_node("Relu", ["a"], ["b"]),
-        make.make_node(
-            "Conv", ["b", "2.weight"], ["c"], name="2", strides=[2, 2], dilations=[2, 2], group=4
-        ),
+        make.make_node("Conv", ["b", "2.weight"], ["c"], name="2", strides=[2, 2], dilations=[2, 2], group=4),
         make.make_node("BatchNormalization", ["c", *norm], ["d"], epsilon=module[3].eps),
         make.make_node("Relu", ["d"], ["e"]),
         make.make_node("Flatten", ["e"], ["f"]),
@@ -121,7 +119,8 @@ def test_the_pruner_leaves_what_is_prepared(module, batches, budget):
 
 
 @pytest.mark.parametrize("layer", [
-    nn.Linear(6, 4), nn.Conv1d(6, 4, 3, padding=2), nn.Conv1d(6, 4, 4, padding="same", padding_mode="circular"),
+    nn.Linear(6, 4), nn.Conv1d(6, 4, 3, padding=2),
+    nn.Conv1d(6, 4, 4, padding="same", padding_mode="circular"),
     nn.Conv2d(6, 4, (3, 2), stride=(1, 2), dilation=(1, 2), groups=2, padding=(2, 1), padding_mode="reflect"),
     nn.Conv2d(6, 4, 3, padding="valid"), nn.Conv2d(6, 6, 3, groups=6, padding=1, padding_mode="replicate"),
     nn.Conv3d(6, 4, 2, padding=1), nn.Conv2d(6, 4, 4, padding="same", dilation=3),
@@ -243,7 +242,9 @@ def test_errors_leave_the_module_as_it_was(module, batches):
     _unchanged(module, [], OptionError, "there are no calibration samples")
     _unchanged(module, [{"image": np.ones((0, 3, 9, 9), "f4")}], OptionError, "no calibration samples")
     wrong = [{"image": np.ones((2, 4, 9, 9), "f4")}]
-    _unchanged(module, wrong, TensorError, r"does not take the samples: these are image float32 \(2, 4, 9, 9\)")
+    _unchanged(
+        module, wrong, TensorError, r"does not take the samples: these are image float32 \(2, 4, 9, 9\)"
+    )
     batches[1]["image"][3, 2, 1, 0] = np.nan
     found = _unchanged(module, batches, TensorError, r"calibration sample 35 holds a NaN at \(2, 1, 0\)")
     assert "input 'image'" in str(found)
@@ -256,13 +257,14 @@ def test_errors_leave_the_module_as_it_was(module, batches):
 
     def stop(done, total, tensor):
         if done == 2:
-            raise KeyboardInterrupt
+            raise KeyboardInterrupt("stopped")
 
-    _unchanged(module, batches, KeyboardInterrupt, "", progress=stop)
-    with pytest.raises(OptionError, match="must be a torch.nn.Module"):
+    _unchanged(module, batches, KeyboardInterrupt, "stopped", progress=stop)
+    with pytest.raises(OptionError, match="module must be a torch"):
         prepare_module(3, batches, Budget(ones=2))
 
 
+@pytest.mark.slow
 def test_the_digits_network_as_its_recipe_builds_it():
     pytest.importorskip("sklearn")
     spec = importlib.util.spec_from_file_location("digits_resnet", ROOT / "docs/recipes/digits_resnet.py")
@@ -302,7 +304,8 @@ def files(module, batches, tmp_path, monkeypatch):
     (tmp_path / "small_network.py").write_text(
         "import torch\nfrom torch import nn\n\n\ndef make():\n    return nn.Sequential(\n"
         "        nn.Conv2d(3, 8, 3, padding=1), nn.ReLU(),\n"
-        "        nn.Conv2d(8, 8, 3, stride=2, groups=4, dilation=2, bias=False), nn.BatchNorm2d(8), nn.ReLU(),\n"
+        "        nn.Conv2d(8, 8, 3, stride=2, groups=4, dilation=2, bias=False),\n"
+        "        nn.BatchNorm2d(8), nn.ReLU(),\n"
         "        nn.Flatten(), nn.Linear(72, 12), nn.ReLU(), nn.Linear(12, 5, bias=False),\n    )\n"
     )
     monkeypatch.syspath_prepend(str(tmp_path))
@@ -317,7 +320,9 @@ def test_a_state_dict_is_written_again(module, batches, files, suffix):
         pytest.importorskip("safetensors.torch").save_file(module.state_dict(), path)
     options = [path, "--module", "small_network:make", "--calibration", files / "cal.npz", "--ones", 2]
     found = json.loads(run(*options, "--rows", 5, "-o", out, "--json").stdout)
-    whole = [{"image": np.concatenate([part["image"] for part in batches])[at : at + 16]} for at in (0, 16, 32)]
+    whole = [
+        {"image": np.concatenate([part["image"] for part in batches])[at : at + 16]} for at in (0, 16, 32)
+    ]
     report = prepare_module(module, whole, Budget(ones=2, rows=5))
     assert found["tensors"] == [vars(row) for row in report]
     with bx.open_dump(path) as before, bx.open_dump(out) as after:
@@ -334,7 +339,7 @@ def test_a_state_dict_is_written_again(module, batches, files, suffix):
     (["m.pt2"], "m.pt2: programs of torch.export are not read"),
     (["m.pt", "--module", "small_network"], "module must be package.module:factory, got 'small_network'"),
     (["m.pt", "--module", "no_such_module:make"], "can't be imported: No module named 'no_such_module'"),
-    (["m.pt", "--module", "small_network:torch.nn.ReLU"], "is no state dict of ReLU, which has no '0.weight'"),
+    (["m.pt", "--module", "small_network:torch.nn.ReLU"], "no state dict of ReLU, which has no '0.weight'"),
     (["m.pt", "--module", "json:dumps.__name__"], "must give a torch.nn.Module, it gives 'dumps'"),
     (["no.pt", "--module", "small_network:make"], "no.pt: does not exist"),
 ])  # fmt: skip

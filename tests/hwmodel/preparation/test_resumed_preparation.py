@@ -48,7 +48,7 @@ def stopped(batches, out, layers, budget=BUDGET, **options):
     assert not out.exists()
 
 
-@pytest.mark.parametrize("layers", [1, 12])
+@pytest.mark.parametrize("layers", [5, pytest.param(12, marks=pytest.mark.slow)])
 def test_a_stopped_preparation_goes_on(batches, fresh, tmp_path, layers, monkeypatch):
     out = tmp_path / "p.onnx"
     stopped(batches, out, layers)
@@ -64,6 +64,7 @@ def test_a_stopped_preparation_goes_on(batches, fresh, tmp_path, layers, monkeyp
     assert [file.name for file in tmp_path.iterdir()] == ["p.onnx"]
 
 
+@pytest.mark.slow
 def test_what_a_kill_left_of_a_line_is_done_again(batches, fresh, tmp_path):
     out, journal = tmp_path / "p.onnx", tmp_path / "p.onnx.journal"
     stopped(batches, out, 3)
