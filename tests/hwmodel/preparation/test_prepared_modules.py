@@ -101,7 +101,7 @@ def test_a_module_gets_what_its_onnx_export_gets(module, batches, tmp_path, budg
         assert state["0.weight"].tobytes() == dump["0.weight"].read().tobytes()
         for mine, theirs in zip(found, wanted, strict=True):
             there = dump[mine.tensor].read()
-            assert np.mean(state[mine.tensor] == there) >= (0.97 if budget.compensates else 1)
+            assert np.mean(state[mine.tensor] == there) >= (0.99 if budget.compensates else 1)
             assert mine.output_error == pytest.approx(theirs.output_error, rel=0.02)
             if mine.offset and not budget.compensates:
                 np.testing.assert_allclose(state[mine.offset], dump[mine.offset].read(), atol=1e-5)
