@@ -98,3 +98,27 @@ def test_codes_are_prepared_less_their_zero_point(tmp_path, dtype, zero_point):
     with bx.open_dump(tmp_path / "p.onnx") as dump:
         codes = dump["w"].read().astype(int) - zero_point
     assert max(bin(abs(code)).count("1") for code in codes.reshape(-1)) == row.ones_max <= 2
+
+
+def test_weights_that_layers_share_get_the_nearest_values(tmp_path):
+    make, rng = onnx.helper, np.random.default_rng(4)
+    stored = {"shared": rng.standard_normal((12, 12)), "own": rng.standard_normal((12, 4))}
+    graph = make.make_graph(
+        [
+            make.make_node("MatMul", ["x", "shared"], ["a"], name="first"),
+            make.make_node("MatMul", ["a", "shared"], ["b"], name="second"),
+            make.make_node("MatMul", ["b", "own"], ["y"], name="third"),
+        ],
+        "shares",
+        [make.make_tensor_value_info("x", 1, ["N", 12])],
+        [make.make_tensor_value_info("y", 1, ["N", 4])],
+        [onnx.numpy_helper.from_array(value.astype("f4"), name) for name, value in stored.items()],
+    )
+    made = make.make_model(graph, opset_imports=[make.make_opsetid("", 17)], ir_version=8)
+    (tmp_path / "m.onnx").write_bytes(made.SerializeToString())
+    samples = [{"x": rng.standard_normal((32, 12)).astype("f4")}]
+    report = leaves(tmp_path / "m.onnx", samples, tmp_path, Budget(ones=2, rows=5))
+    assert [(row.tensor, row.compensated) for row in report] == [("shared", False), ("own", True)]
+    with bx.open_dump(tmp_path / "p.onnx") as dump:
+        nearest = bx.prepare(stored["shared"].astype("f4").T, ones=2, rows=5).values.T
+        assert (dump["shared"].read() == nearest).all()
