@@ -11,6 +11,7 @@ import numpy.typing as npt
 import bitxcore as bx
 from bitxcore.batch.selection import channel_first, on_turned, read_numbers
 from bitxcore.dumps import Dump, Tensor
+from bitxcore.dumps.onnx_weights.encoding import MOST_BITS
 from bitxcore.errors import TensorError
 from bitxcore.policy import PruningOptions
 from bitxcore.pruning import Pruned
@@ -29,6 +30,9 @@ PREPARE_UNITS = {
     "offset": "",
 }
 """Units of the columns of a report."""
+
+_TRIES = 4
+"""Times that codes beyond the stored type are brought back."""
 
 
 @dataclass(frozen=True)
@@ -93,7 +97,6 @@ def fitted(
     """
     stored, numbers, form = read_numbers(tensor, None)
     layout = channel_first(tensor)
-    filters = layout.turn(numbers)
     compensates = moments is not None and budget.compensates
     options, targets = budget.options, None
     if moments is not None and budget.compensates:
@@ -107,7 +110,17 @@ def fitted(
     found = on_turned(dump, tensor, numbers, prepare, form)
     values = layout.restore(found.values)
     if tensor.encoding is not None and numbers is not stored:
-        values = tensor.encoding.stored(values, stored)
+        limited, most = numbers, budget.ones
+        for _ in range(_TRIES):
+            values = tensor.encoding.stored(layout.restore(found.values), stored)
+            ends, _ = tensor.encoding.codes(values)
+            beyond = ends != layout.restore(found.values)
+            if not beyond.any():
+                break
+            # The nearest code is beyond the stored type: aim at one below its end.
+            limited = np.where(beyond, _leading(ends, most), limited).astype(numbers.dtype)
+            found, most = on_turned(dump, tensor, limited, prepare, form), 1
+    filters = layout.turn(numbers)
     error = found.values.astype(np.float64) - filters
     return values, PreparedTensor(
         tensor.name,
@@ -118,6 +131,16 @@ def fitted(
         compensates,
         offset,
     )
+
+
+def _leading(codes: Array, ones: int | None) -> Array:
+    """Keep so many leading ones of each code; all, if None."""
+    left, kept = np.abs(codes.astype(np.int64)), np.zeros(codes.shape, np.int64)
+    for bit in range(MOST_BITS, -1, -1):
+        place = np.int64(1 << bit)
+        takes = (left & place > 0) & (True if ones is None else np.bitwise_count(kept) < ones)
+        kept |= np.where(takes, place, 0)
+    return np.sign(codes) * kept
 
 
 def options_of(row: PreparedTensor, budget: Budget) -> PruningOptions:

@@ -101,7 +101,7 @@ def test_a_module_gets_what_its_onnx_export_gets(module, batches, tmp_path, budg
         assert state["0.weight"].tobytes() == dump["0.weight"].read().tobytes()
         for mine, theirs in zip(found, wanted, strict=True):
             there = dump[mine.tensor].read()
-            assert np.mean(state[mine.tensor] == there) >= (0.97 if budget.compensates else 1)
+            assert np.mean(state[mine.tensor] == there) >= (0.99 if budget.compensates else 1)
             assert mine.output_error == pytest.approx(theirs.output_error, rel=0.02)
             if mine.offset and not budget.compensates:
                 np.testing.assert_allclose(state[mine.offset], dump[mine.offset].read(), atol=1e-5)
@@ -257,13 +257,14 @@ def test_errors_leave_the_module_as_it_was(module, batches):
 
     def stop(done, total, tensor):
         if done == 2:
-            raise KeyboardInterrupt
+            raise KeyboardInterrupt("stopped")
 
-    _unchanged(module, batches, KeyboardInterrupt, "", progress=stop)
-    with pytest.raises(OptionError, match=r"must be a torch\.nn\.Module"):
+    _unchanged(module, batches, KeyboardInterrupt, "stopped", progress=stop)
+    with pytest.raises(OptionError, match="module must be a torch"):
         prepare_module(3, batches, Budget(ones=2))
 
 
+@pytest.mark.slow
 def test_the_digits_network_as_its_recipe_builds_it():
     pytest.importorskip("sklearn")
     spec = importlib.util.spec_from_file_location("digits_resnet", ROOT / "docs/recipes/digits_resnet.py")
@@ -338,8 +339,7 @@ def test_a_state_dict_is_written_again(module, batches, files, suffix):
     (["m.pt2"], "m.pt2: programs of torch.export are not read"),
     (["m.pt", "--module", "small_network"], "module must be package.module:factory, got 'small_network'"),
     (["m.pt", "--module", "no_such_module:make"], "can't be imported: No module named 'no_such_module'"),
-    (["m.pt", "--module", "small_network:torch.nn.ReLU"],
-     "is no state dict of ReLU, which has no '0.weight'"),
+    (["m.pt", "--module", "small_network:torch.nn.ReLU"], "no state dict of ReLU, which has no '0.weight'"),
     (["m.pt", "--module", "json:dumps.__name__"], "must give a torch.nn.Module, it gives 'dumps'"),
     (["no.pt", "--module", "small_network:make"], "no.pt: does not exist"),
 ])  # fmt: skip
