@@ -202,8 +202,10 @@ def float_error(before: Any, after: Any, batches: Sequence[Mapping[str, Array]])
         raise MissingExtraError("onnxruntime", "onnx") from error
     if not batches:
         raise OptionError("there are no batches to compare models on")
+    options = ort.SessionOptions()
+    options.log_severity_level = 3
     sessions = [
-        ort.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+        ort.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
         for model in (before, after)
     ]
     names = [output.name for output in before.graph.output]
