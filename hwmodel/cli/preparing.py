@@ -6,34 +6,18 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from hwmodel.cli.options import json_option, picture_options
+from hwmodel.cli.calibration_samples import batches_of, calibration_options, labelled, task_of_one_model
+from hwmodel.cli.options import json_option
 from hwmodel.cli.values import Integer, OneOf
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from hwmodel.evaluation import Task
     from hwmodel.preparation import PreparedTensor
 
 METHODS = ("nearest", "bias", "second-order")
 
 
 @click.command(name="prepare")
-@click.argument("model", metavar="[MODEL.onnx]", required=False)
-@click.option("--task", "task_name", metavar="NAME", help="A task of bitx list tasks, with its own model.")
-@click.option(
-    "--calibration",
-    "data",
-    metavar="DIR|CSV|NPZ",
-    help="With MODEL: samples of what it will see, never those that it is scored on; as --data of evaluate.",
-)
-@click.option(
-    "--samples",
-    type=Integer(1, 65536),
-    default=64,
-    show_default=True,
-    help="Samples that are taken, evenly spread over what is there.",
-)
+@calibration_options
 @click.option("-o", "--output", metavar="OUT.onnx", required=True, help="The prepared model.")
 @click.option("--ones", type=Integer(1, 64), help="Most ones of a weight: the cycles of a group, at most.")
 @click.option("--rows", type=Integer(1, 64), help="Most non-empty rows of a group.")
@@ -64,7 +48,6 @@ METHODS = ("nearest", "bias", "second-order")
 @click.option("--include", metavar="GLOB", multiple=True, help="Only tensors named so; repeatable.")
 @click.option("--exclude", metavar="GLOB", multiple=True, help="No tensors named so; repeatable, wins.")
 @click.option("--write-policy", metavar="FILE.json", help="Rows by tensor at which nothing is pruned.")
-@picture_options
 @json_option
 def command(
     model: str | None,
@@ -94,7 +77,6 @@ def command(
     from bitxcore.files import check_target
     from hwmodel.cli import output as out
     from hwmodel.cli.progress import progress
-    from hwmodel.evaluation import task
     from hwmodel.preparation import Budget, policy_of, prepare_model
 
     if (model is None) == (task_name is None):
@@ -104,17 +86,15 @@ def command(
     if budget["ones"] is None and budget["rows"] is None:
         raise click.UsageError("give a budget: --ones, --rows, or both")
     if task_name is not None:
-        made, path = task(task_name), None
-        if len(made.models) > 1:
-            raise click.UsageError(f"task {task_name} has several models; give one of them as MODEL")
+        made = task_of_one_model(task_name)
     else:
-        made = _labelled(str(model), str(data), scale, mean, std, channels)
+        made = labelled(str(model), str(data), scale, mean, std, channels)
     path = made.model
     for target in (output, write_policy):
         if target:
             check_target(Path(target), [str(read.resolve()) for read in made.inputs_read])
     given = Budget(**budget, compensates=method == "second-order", corrects_bias=method != "nearest")
-    batches = list(_batches(made, samples, of_task=task_name is not None))
+    batches = list(batches_of(made, samples, of_task=task_name is not None))
     with progress(None, "prepare") as bar:
         report = prepare_model(
             path, batches, output, given, selection=Selection(include, exclude), progress=bar.reach
@@ -135,39 +115,6 @@ def command(
     taken = sum(len(next(iter(part.values()))) for part in batches)
     _print(report, f"{path.name}: {out.counted(len(report), 'tensor')}, by {out.counted(taken, 'sample')}")
     out.say(out.written_line(written, ""))
-
-
-def _labelled(
-    model: str,
-    data: str,
-    scale: float | None,
-    mean: tuple[float, ...] | None,
-    std: tuple[float, ...] | None,
-    channels: str,
-) -> Task:
-    from pathlib import Path
-
-    from hwmodel.evaluation.tasks.labelled import Labelled
-    from hwmodel.operands.traces.pictures import Scaling
-
-    own = Scaling()
-    return Labelled(Path(model), Path(data), Scaling(scale, mean or own.mean, std or own.std, channels))
-
-
-def _batches(made: Task, samples: int, *, of_task: bool) -> Iterator[dict[str, Any]]:
-    """Give calibration samples: a task's own, or evenly spread ones of the data."""
-    if of_task:
-        yield from (part.feeds for part in made.calibration(samples))
-        return
-    parts = list(made.samples())
-    count = sum(part.count for part in parts)
-    wanted = {at * count // samples for at in range(samples)} if count > samples else set(range(count))
-    first = 0
-    for part in parts:
-        chosen = [at for at in range(part.count) if first + at in wanted]
-        first += part.count
-        if chosen:
-            yield {name: array[chosen] for name, array in part.feeds.items()}
 
 
 def _print(report: list[PreparedTensor], title: str) -> None:
