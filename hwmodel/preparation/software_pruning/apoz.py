@@ -1,7 +1,7 @@
 """Channels by the share of zeros among their activations.
 
-H. Hu, R. Peng, Y.-W. Tai, C.-K. Tang: Network Trimming: A Data-Driven Neuron Pruning Approach towards Efficient
-Deep Architectures, 2016 (arXiv 1607.03250).
+H. Hu, R. Peng, Y.-W. Tai, C.-K. Tang: Network Trimming: A Data-Driven Neuron Pruning Approach towards
+Efficient Deep Architectures, 2016 (arXiv 1607.03250).
 """
 
 from __future__ import annotations
@@ -10,9 +10,9 @@ from typing import ClassVar
 
 import numpy as np
 
+from hwmodel.preparation.software_pruning.channel_candidates import ChannelCandidate
 from hwmodel.preparation.software_pruning.software_method import (
     Array,
-    ChannelCandidate,
     ChannelRanking,
     mean_over_layers,
 )
@@ -29,7 +29,7 @@ class APoZ(ChannelRanking):
 
     def of_samples(self, x: Array) -> Array:
         """Share of positions that are zero."""
-        return np.mean(x == 0, axis=2, dtype=np.float64)
+        return np.asarray(np.mean(x == 0, axis=2, dtype=np.float64))
 
     def scores(self, channels: ChannelCandidate) -> Array | str:
         """Share that is not zero."""

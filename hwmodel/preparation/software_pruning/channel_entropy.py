@@ -11,9 +11,9 @@ from typing import ClassVar
 import numpy as np
 
 from bitxcore.errors import OptionError
+from hwmodel.preparation.software_pruning.channel_candidates import ChannelCandidate
 from hwmodel.preparation.software_pruning.software_method import (
     Array,
-    ChannelCandidate,
     ChannelRanking,
     mean_over_layers,
 )
@@ -43,7 +43,7 @@ class ChannelEntropy(ChannelRanking):
 
     def of_samples(self, x: Array) -> Array:
         """Global average of a channel."""
-        return np.mean(x, axis=2, dtype=np.float64)
+        return np.asarray(np.mean(x, axis=2, dtype=np.float64))
 
     def scores(self, channels: ChannelCandidate) -> Array | str:
         """Entropy in nats."""

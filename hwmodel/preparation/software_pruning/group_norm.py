@@ -9,9 +9,9 @@ from typing import ClassVar
 
 import numpy as np
 
+from hwmodel.preparation.software_pruning.channel_candidates import ChannelCandidate
 from hwmodel.preparation.software_pruning.software_method import (
     Array,
-    ChannelCandidate,
     ChannelRanking,
     mean_over_layers,
     per_channel,
@@ -22,8 +22,8 @@ class GroupNorm(ChannelRanking):
     """Channels with the smallest norms of what writes and what reads them go.
 
     The paper trains with the sum of these norms as a penalty; without that training they only rank. Its
-    groups are filters ``W[n, :, :, :]`` and input channels ``W[:, c, :, :]`` of every layer [paper]: a channel
-    has those of all layers that it goes through.
+    groups are filters ``W[n, :, :, :]`` and input channels ``W[:, c, :, :]`` of every layer [paper]: a
+    channel has those of all layers that it goes through.
     """
 
     name: ClassVar[str] = "group-norm"

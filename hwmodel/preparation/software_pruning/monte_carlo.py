@@ -1,10 +1,10 @@
 """Weights, or input channels, that are drawn by their importance.
 
 P. Drineas, R. Kannan, M. W. Mahoney: Fast Monte Carlo Algorithms for Matrices I: Approximating Matrix
-Multiplication, SIAM J. Comput. 36(1), 2006. The paper approximates ``A B`` by a few columns of A with the rows of
-B that they meet, drawn with replacement with probabilities by their squared norms, and each divided by its
-probability. Ours are: the criterion for single weights; draws without replacement, so that the number that
-stays is exact; and what stays is not scaled, as a mask changes no value.
+Multiplication, SIAM J. Comput. 36(1), 2006. The paper approximates ``A B`` by a few columns of A with the
+rows of B that they meet, drawn with replacement with probabilities by their squared norms, and each divided
+by its probability. Ours are: the criterion for single weights; draws without replacement, so that the number
+that stays is exact; and what stays is not scaled, as a mask changes no value.
 """
 
 from __future__ import annotations
@@ -16,9 +16,10 @@ from zlib import crc32
 
 import numpy as np
 
+from bitxcore.errors import OptionError
+from hwmodel.preparation.software_pruning.channel_candidates import ChannelCandidate
 from hwmodel.preparation.software_pruning.software_method import (
     Array,
-    ChannelCandidate,
     ChannelRanking,
     WeightChoice,
     mean_over_layers,
@@ -47,6 +48,9 @@ class MonteCarlo(WeightChoice):
     name: ClassVar[str] = "monte-carlo"
     summary: ClassVar[str] = "drawn with probabilities by the squares of weights"
     source: ClassVar[str] = _SOURCE
+
+    def __post_init__(self) -> None:
+        _check(self.seed)
 
     def masks(self, weights: Mapping[str, Array], ratio: float, scope: str) -> dict[str, Array | str]:
         """Keep what is drawn."""
@@ -77,18 +81,29 @@ class MonteCarloChannels(ChannelRanking):
     source: ClassVar[str] = _SOURCE
     scopes: ClassVar[tuple[str, ...]] = ("layer",)
 
+    def __post_init__(self) -> None:
+        _check(self.seed)
+
     def scores(self, channels: ChannelCandidate) -> Array | str:
         """Keys whose highest are the draws."""
         if not channels.readers:
             return "no layer reads it"
-        importance = mean_over_layers([np.square(per_channel(w)).sum(axis=1) for w in channels.readers.values()])
+        importance = mean_over_layers(
+            [np.square(per_channel(w)).sum(axis=1) for w in channels.readers.values()]
+        )
         return _keys(importance, channels.name, self.seed, self.expected)
+
+
+def _check(seed: int) -> None:
+    if seed < 0:
+        raise OptionError(f"seed must be from 0, got {seed}", value=seed)
 
 
 def _keys(importance: Array, name: str, seed: int, expected: bool) -> Array:
     """Give keys of which the highest k are k draws without replacement by importance.
 
-    The logarithm plus Gumbel noise: the highest key is a draw, the next one a draw among the others, and so on.
+    The logarithm plus Gumbel noise: the highest key is a draw, the next one a draw among the others, and so
+    on.
     """
     with np.errstate(divide="ignore"):
         keys: Array = np.log(importance)

@@ -10,9 +10,9 @@ from typing import ClassVar
 
 import numpy as np
 
+from hwmodel.preparation.software_pruning.channel_candidates import ChannelCandidate
 from hwmodel.preparation.software_pruning.software_method import (
     Array,
-    ChannelCandidate,
     ChannelRanking,
     mean_over_layers,
 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
+from pathlib import Path
 from typing import Any, ClassVar, get_type_hints
 
 import numpy as np
@@ -13,6 +14,8 @@ import numpy.typing as npt
 from bitxcore.checks import check_one_of
 from bitxcore.errors import OptionError
 from hwmodel.evaluation.found_by_name import FoundByName
+from hwmodel.preparation.software_pruning.channel_candidates import ChannelCandidate
+from hwmodel.preparation.software_pruning.seen_channels import see_channels
 from hwmodel.preparation.software_pruning.shares import SCOPES, kept_by_layer, kept_of_all
 
 METHODS = {
@@ -35,31 +38,40 @@ Array = npt.NDArray[Any]
 
 
 @dataclass(frozen=True, eq=False)
-class ChannelCandidate:
-    """Channels of one space: what one layer, or several that are added up, write, and what others read.
+class ChannelWork:
+    """What a method gets to choose channels by.
 
     Parameters
     ----------
-    name : str
-        Of the space.
-    count : int
-        Channels.
-    writers : dict of str to ndarray
-        Weights ``(channels, ...)`` that compute each channel, by tensor; of a depthwise layer as well.
-    readers : dict of str to ndarray
-        Weights ``(channels, ...)`` that each channel is multiplied by, by tensor.
-    gammas : dict of str to ndarray
-        Scales ``(channels,)`` of batch normalisations behind the writers, by tensor.
-    seen : list of ndarray
-        What `ChannelRanking.of_samples` gave, ``(samples, channels)`` for each value behind a writer.
+    path : pathlib.Path
+        Of the model.
+    candidates : sequence of ChannelCandidate
+    batches : sequence of dict of str to ndarray
+        Calibration samples; may be none, where the method needs none.
     """
 
-    name: str
-    count: int
-    writers: dict[str, Array]
-    readers: dict[str, Array]
-    gammas: dict[str, Array] = field(default_factory=dict)
-    seen: list[Array] = field(default_factory=list)
+    path: Path
+    candidates: Sequence[ChannelCandidate]
+    batches: Sequence[dict[str, Array]] = ()
+
+
+@dataclass(eq=False)
+class ChannelChoice:
+    """What a method chose.
+
+    Attributes
+    ----------
+    kept : dict of str to ndarray
+        Channels that stay, rising, by space.
+    reasons : dict of str to str
+        Of spaces that are left as they are.
+    replaced : dict of str to ndarray
+        Stored tensors that get other values, too.
+    """
+
+    kept: dict[str, Array] = field(default_factory=dict)
+    reasons: dict[str, str] = field(default_factory=dict)
+    replaced: dict[str, Array] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,7 +106,17 @@ class SoftwareMethod(ABC):
         return scope
 
 
-class ChannelRanking(SoftwareMethod):
+class ChannelMethod(SoftwareMethod):
+    """A method that chooses channels."""
+
+    on: ClassVar[str] = "channels"
+
+    @abstractmethod
+    def choose(self, work: ChannelWork, ratio: float, scope: str) -> ChannelChoice:
+        """Choose the channels that stay."""
+
+
+class ChannelRanking(ChannelMethod):
     """A method that scores channels; the lowest are taken away.
 
     Attributes
@@ -104,7 +126,6 @@ class ChannelRanking(SoftwareMethod):
         their space before they are, as torch-pruning does by default.
     """
 
-    on: ClassVar[str] = "channels"
     comparable: ClassVar[bool] = False
 
     @abstractmethod
@@ -118,23 +139,27 @@ class ChannelRanking(SoftwareMethod):
         """Turn activations ``(samples, channels, positions)`` into a number for each sample and channel."""
         raise NotImplementedError
 
-    def kept(
-        self, candidates: Sequence[ChannelCandidate], ratio: float, scope: str
-    ) -> tuple[dict[str, Array], dict[str, str]]:
-        """Choose the channels that stay, by space; and the reasons of spaces that are left alone."""
+    def choose(self, work: ChannelWork, ratio: float, scope: str) -> ChannelChoice:
+        """Take away the channels with the lowest scores."""
+        choice = ChannelChoice()
         found: dict[str, Array] = {}
-        reasons: dict[str, str] = {}
-        for channels in candidates:
+        if self.needs_data:
+            choice.reasons |= see_channels(work.path, work.candidates, work.batches, self.of_samples)
+        for channels in work.candidates:
+            if channels.name in choice.reasons:
+                continue
             scored = self.scores(channels)
             if isinstance(scored, str):
-                reasons[channels.name] = scored
+                choice.reasons[channels.name] = scored
             else:
                 found[channels.name] = scored
         if scope == "layer":
-            return kept_by_layer(found, ratio), reasons
+            choice.kept = kept_by_layer(found, ratio)
+            return choice
         if not self.comparable:
             found = {name: of / (of.mean() or 1.0) for name, of in found.items()}
-        return kept_of_all(found, ratio), reasons
+        choice.kept = kept_of_all(found, ratio)
+        return choice
 
 
 class WeightChoice(SoftwareMethod):
@@ -175,6 +200,18 @@ def method_names() -> list[str]:
     return _FOUND.names()
 
 
+def method_class(name: str) -> type[SoftwareMethod]:
+    """Find a method's class.
+
+    Raises
+    ------
+    OptionError
+        If there is none of that name.
+    """
+    found: type[SoftwareMethod] = _FOUND.find(name)
+    return found
+
+
 def software_method(name: str, **options: Any) -> SoftwareMethod:
     """Make a method.
 
@@ -195,7 +232,7 @@ def software_method(name: str, **options: Any) -> SoftwareMethod:
     >>> software_method("monte-carlo", seed=3).seed
     3
     """
-    found: type[SoftwareMethod] = _FOUND.find(name)
+    found = method_class(name)
     known = {item.name for item in fields(found)}
     hints = get_type_hints(found)
     for option, value in options.items():
@@ -204,5 +241,7 @@ def software_method(name: str, **options: Any) -> SoftwareMethod:
             raise OptionError(f"method {name} has no option {option!r}; {has}")
         if type(value) is not hints[option]:
             wanted = {int: "an integer", bool: "true or false"}.get(hints[option], hints[option].__name__)
-            raise OptionError(f"option {option} of method {name} must be {wanted}, got {value!r}", value=value)
+            raise OptionError(
+                f"option {option} of method {name} must be {wanted}, got {value!r}", value=value
+            )
     return found(**options)
