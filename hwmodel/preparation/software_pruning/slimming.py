@@ -15,6 +15,7 @@ from hwmodel.preparation.software_pruning.software_method import (
     Array,
     ChannelRanking,
     mean_over_layers,
+    per_channel,
 )
 
 
@@ -34,4 +35,6 @@ class Slimming(ChannelRanking):
         """Absolute scales."""
         if not channels.gammas:
             return "no batch normalisation is behind it: it may have been folded into the weights"
-        return mean_over_layers([np.abs(gamma.astype(np.float64)) for gamma in channels.gammas.values()])
+        return mean_over_layers(
+            [np.abs(per_channel(gamma)).mean(axis=1) for gamma in channels.gammas.values()]
+        )

@@ -130,7 +130,9 @@ def greedy(parts: Array, count: int) -> Array:
 def rescaled(parts: Array, kept: Array) -> Array:
     """Give the scales of the channels that stay by which their sums are nearest to those of all."""
     gone = np.setdiff1d(np.arange(parts.shape[1]), kept)
-    found: Array = 1 + np.linalg.lstsq(parts[:, kept], parts[:, gone].sum(axis=1), rcond=None)[0]
+    x = parts[:, kept]
+    # By the normal equations: outputs are many more than channels.
+    found: Array = 1 + np.linalg.lstsq(x.T @ x, x.T @ parts[:, gone].sum(axis=1), rcond=None)[0]
     return found
 
 
