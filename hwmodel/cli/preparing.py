@@ -6,43 +6,30 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from hwmodel.cli.options import json_option, picture_options
+from hwmodel.cli.calibration_samples import batches_of, calibration_options, scaling_of, task_of
+from hwmodel.cli.options import json_option
 from hwmodel.cli.values import Integer, OneOf
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
-    from hwmodel.evaluation import Task
     from hwmodel.preparation import PreparedTensor
 
 METHODS = ("nearest", "bias", "second-order", "reconstruct")
 """Each adds to the one before."""
+INSTEAD = (
+    "name its module with --module, or call hwmodel.preparation.prepare_module, or export the module to ONNX"
+)
 BATCH = 16
 """Samples of a module that run at a time."""
 
 
 @click.command(name="prepare")
-@click.argument("model", metavar="[MODEL]", required=False)
-@click.option("--task", "task_name", metavar="NAME", help="A task of bitx list tasks, with its own model.")
+@calibration_options
 @click.option(
     "--module",
     metavar="PACKAGE.MODULE:FACTORY",
     help="With MODEL, a state dict of PyTorch: what gives its torch.nn.Module. This runs that code.",
-)
-@click.option(
-    "--calibration",
-    "data",
-    metavar="DIR|CSV|NPZ",
-    help="With MODEL: samples of what it will see, never those that it is scored on; as --data of evaluate,"
-    " of a module arrays.",
-)
-@click.option(
-    "--samples",
-    type=Integer(1, 65536),
-    default=64,
-    show_default=True,
-    help="Samples that are taken, evenly spread over what is there.",
 )
 @click.option("-o", "--output", metavar="OUT", required=True, help="The prepared model.")
 @click.option("--ones", type=Integer(1, 64), help="Most ones of a weight: the cycles of a group, at most.")
@@ -83,7 +70,6 @@ BATCH = 16
 @click.option("--exclude", metavar="GLOB", multiple=True, help="No tensors named so; repeatable, wins.")
 @click.option("--write-policy", metavar="FILE.json", help="Rows by tensor at which nothing is pruned.")
 @click.option("--restart", is_flag=True, help="Forget layers that an interrupted run has finished.")
-@picture_options
 @json_option
 def command(
     model: str | None,
@@ -130,7 +116,7 @@ def command(
     level = METHODS.index(method)
     given = Budget(**budget, corrects_bias=level > 0, compensates=level > 1, reconstructs=level > 2)
     if module is None:
-        made = _task(model, task_name, data, _scaling(scale, mean, std, channels))
+        made = task_of(model, task_name, data, scaling_of(scale, mean, std, channels), INSTEAD)
         path, read = made.model, list(made.inputs_read)
     else:
         path, read = Path(str(model)), [Path(str(model)), Path(str(data))]
@@ -142,7 +128,7 @@ def command(
             "selection": Selection(include, exclude), "restart": restart, "progress": bar.reach,
         }  # fmt: skip
         if module is None:
-            batches = list(_batches(made, samples, of_task=task_name is not None))
+            batches = list(batches_of(made, samples, of_task=task_name is not None))
             report = prepare_model(path, batches, output, given, **shared)
         else:
             network = module_of(module)
@@ -164,59 +150,6 @@ def command(
     taken = sum(len(next(iter(part.values()))) for part in batches)
     _print(report, f"{path.name}: {out.counted(len(report), 'tensor')}, by {out.counted(taken, 'sample')}")
     out.say(out.written_line(written, ""))
-
-
-def _scaling(
-    scale: float | None, mean: tuple[float, ...] | None, std: tuple[float, ...] | None, channels: str
-) -> dict[str, Any]:
-    given = {"scale": scale, "mean": mean, "std": std, "channels": channels}
-    return {name: value for name, value in given.items() if value is not None}
-
-
-def _task(model: str | None, task_name: str | None, data: str | None, scaling: dict[str, Any]) -> Task:
-    """Make what has a graph and samples."""
-    from pathlib import Path
-
-    from bitxcore.errors import DumpError
-    from hwmodel.evaluation import task
-    from hwmodel.evaluation.tasks.labelled import Labelled
-    from hwmodel.operands.traces.pictures import Scaling
-
-    if task_name is not None:
-        made = task(task_name)
-        if len(made.models) > 1:
-            raise click.UsageError(f"task {task_name} has several models; give one of them as MODEL")
-        return made
-    path = Path(str(model))
-    if path.suffix.lower() == ".pt2":
-        raise DumpError("programs of torch.export are not read; export the module to ONNX", path=path)
-    if path.suffix.lower() != ".onnx":
-        raise DumpError(
-            "a state dict has no graph: name its module with --module, or call"
-            " hwmodel.preparation.prepare_module, or export the module to ONNX",
-            path=path,
-        )
-    return Labelled(path, Path(str(data)), Scaling(**scaling))
-
-
-def _batches(made: Task, samples: int, *, of_task: bool) -> Iterator[dict[str, Any]]:
-    """Give calibration samples: a task's own, or evenly spread ones of the data."""
-    from hwmodel.preparation.samples import check_numbers, spread
-
-    if of_task:
-        yield from (part.feeds for part in made.calibration(samples))
-        return
-    parts = list(made.samples())
-    wanted = set(spread(sum(part.count for part in parts), samples))
-    first = 0
-    for part in parts:
-        chosen = [at for at in range(part.count) if first + at in wanted]
-        for at in chosen:
-            for name, array in part.feeds.items():
-                check_numbers(name, array[at : at + 1], [first + at], made.origin(first + at, quick=False))
-        first += part.count
-        if chosen:
-            yield {name: array[chosen] for name, array in part.feeds.items()}
 
 
 def _module_batches(network: Any, data: Path, samples: int) -> list[dict[str, Any]]:

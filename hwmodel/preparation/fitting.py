@@ -97,6 +97,7 @@ def fitted(
     """
     stored, numbers, form = read_numbers(tensor, None)
     layout = channel_first(tensor)
+    filters = layout.turn(numbers)
     compensates = moments is not None and budget.compensates
     options, targets = budget.options, None
     if moments is not None and budget.compensates:
@@ -120,7 +121,6 @@ def fitted(
             # The nearest code is beyond the stored type: aim at one below its end.
             limited = np.where(beyond, _leading(ends, most), limited).astype(numbers.dtype)
             found, most = on_turned(dump, tensor, limited, prepare, form), 1
-    filters = layout.turn(numbers)
     error = found.values.astype(np.float64) - filters
     return values, PreparedTensor(
         tensor.name,

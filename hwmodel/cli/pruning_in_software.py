@@ -1,0 +1,172 @@
+"""``bitx software-prune``: a model without some of its channels or weights, without training."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from hwmodel.cli.calibration_samples import batches_of, calibration_options, scaling_of, task_of
+from hwmodel.cli.options import json_option
+from hwmodel.cli.values import Machine, OneOf
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from hwmodel.preparation.software_pruning import SoftwarePrunedTensor
+
+
+class Method(Machine):
+    """``name`` or ``name:option=value,...``."""
+
+    name = "method"
+
+
+@click.command(name="software-prune")
+@calibration_options
+@click.option("-o", "--output", metavar="OUT.onnx", required=True, help="The pruned model.")
+@click.option(
+    "--method",
+    type=Method(),
+    metavar="NAME[:OPTION=VALUE,...]",
+    required=True,
+    help="A method of bitx list methods, e.g. l1, apoz, magnitude, thinet:positions=20.",
+)
+@click.option(
+    "--ratio",
+    type=float,
+    required=True,
+    help="Share that is taken away, from 0 to below 1: of the channels, or of the weights.",
+)
+@click.option(
+    "--scope",
+    type=OneOf("hwmodel.preparation.software_pruning.shares:SCOPES"),
+    help="layer: the ratio holds in each layer; global: over all of them, by one threshold.  [default: the"
+    " method's]",
+)
+@click.option(
+    "--as",
+    "form",
+    type=OneOf("hwmodel.preparation.software_pruning.software_pruning:FORMS"),
+    help="removal: a smaller model; mask: zeros in the same shapes.  [default: removal of channels, masks of"
+    " weights]",
+)
+@click.option("--include", metavar="GLOB", multiple=True, help="Only tensors named so; repeatable.")
+@click.option("--exclude", metavar="GLOB", multiple=True, help="No tensors named so; repeatable, wins.")
+@click.option("--write-report", metavar="FILE.json", help="What was taken away, by tensor.")
+@json_option
+def command(
+    model: str | None,
+    task_name: str | None,
+    data: str | None,
+    samples: int,
+    output: str,
+    method: tuple[str, dict[str, Any]],
+    ratio: float,
+    scope: str | None,
+    form: str | None,
+    include: tuple[str, ...],
+    exclude: tuple[str, ...],
+    write_report: str | None,
+    scale: float | None,
+    mean: tuple[float, ...] | None,
+    std: tuple[float, ...] | None,
+    channels: str,
+    as_json: bool,
+) -> None:
+    """Write a model with fewer channels, or with zeros for weights.
+
+    Either MODEL.onnx, with --calibration for methods that look at activations, or --task. Nothing is trained:
+    what is left is as accurate as it is.
+    """
+    from pathlib import Path
+
+    from bitxcore.batch import Selection
+    from bitxcore.files import atomic_file, check_target, together
+    from hwmodel.cli import output as out
+    from hwmodel.cli.progress import progress
+    from hwmodel.preparation.software_pruning import SOFTWARE_UNITS, software_method, software_prune, total_of
+
+    if (model is None) == (task_name is None):
+        raise click.UsageError("give either MODEL.onnx or --task NAME")
+    if task_name is not None and data is not None:
+        raise click.UsageError("--calibration goes with a MODEL; a task has samples of its own")
+    chosen = software_method(method[0], **method[1])
+    if task_name is not None or data is not None:
+        made = task_of(model, task_name, data, scaling_of(scale, mean, std, channels))
+    else:
+        made = None
+        if chosen.needs_data:
+            raise click.UsageError(f"method {chosen.name} looks at activations: give --calibration or --task")
+    path = Path(str(model)) if made is None else made.model
+    read = [path] if made is None else list(made.inputs_read)
+    for target in (output, write_report):
+        if target:
+            check_target(Path(target), [str(file.resolve()) for file in read])
+    batches = []
+    if made is not None and chosen.needs_data:
+        batches = list(batches_of(made, samples, of_task=task_name is not None))
+    with together(), progress(None, "software-prune") as bar:
+        report = software_prune(
+            path,
+            output,
+            method=chosen,
+            ratio=ratio,
+            form=form,
+            scope=scope,
+            batches=batches,
+            selection=Selection(include, exclude),
+            progress=bar.reach,
+        )
+        written = [name for name in (output, write_report) if name]
+        document = {
+            "method": chosen.name,
+            "options": vars(chosen),
+            "ratio": ratio,
+            "source": chosen.source,
+            "samples": sum(len(next(iter(part.values()))) for part in batches),
+            "tensors": [vars(row) for row in report],
+            "total": vars(total_of(report)),
+            "units": SOFTWARE_UNITS,
+            "written": written,
+        }
+        if write_report:
+            with atomic_file(write_report) as temporary:
+                temporary.write_text(out.json_text(document), "utf-8")
+    if as_json:
+        out.print_json(document)
+        return
+    _print(report, total_of(report), f"{path.name}: {out.counted(len(report), 'tensor')}, by {chosen.name}")
+    out.say(out.written_line(written, ""))
+
+
+def _print(report: Sequence[SoftwarePrunedTensor], total: SoftwarePrunedTensor, title: str) -> None:
+    from hwmodel.cli import output as out
+
+    def cells(row: SoftwarePrunedTensor) -> list[str]:
+        return [
+            row.tensor,
+            f"{row.filters_before:,}",
+            f"{row.filters_after:,}",
+            f"{row.channels_before:,}",
+            f"{row.channels_after:,}",
+            f"{100 * row.weights_after / max(row.weights_before, 1):.1f}",
+            out.count(row.macs_before),
+            out.count(row.macs_after),
+        ]
+
+    whole = cells(total)
+    out.print_table(
+        ["tensor", "filters", "left", "inputs", "left", "weights\nleft %", "MACs", "left"],
+        (cells(row) for row in report),
+        title=title,
+        footer=[whole[0], "", "", "", "", *whole[5:]],
+    )
+    why: dict[str, list[str]] = {}
+    for row in report:
+        if row.reason:
+            why.setdefault(row.reason, []).append(row.tensor)
+    if why:
+        out.say("", "all filters are there of:")
+    for reason, names in why.items():
+        out.say(f"  {', '.join(names[:3])}{', …' if len(names) > 3 else ''}: {reason}")
