@@ -86,7 +86,7 @@ def error_of(before, after):
 
 
 def free(model, purpose="order"):
-    return {s.name: s for s in find_spaces(model, purpose) if not s.fixed}
+    return {s.name: s for s in find_spaces(model, purpose) if not s.fixed and s.channels > 1}
 
 
 def stored_of(model):
@@ -150,11 +150,24 @@ def squeezed(n):
     return n.conv(x, 6, 4)
 
 
+def gated(n):
+    x = n.op("Relu", n.conv("x", 3, 6))
+    s = n.op("Relu", n.conv(n.op("GlobalAveragePool", x), 6, 4, 1))
+    x = n.op("Add", n.op("Mul", n.op("HardSigmoid", n.conv(s, 4, 6, 1)), x), x)
+    x = n.op("Mul", x, n.op("Sigmoid", n.conv(x, 6, 1)))
+    return n.conv(x, 6, 4)
+
+
 def divided(n):
     x = n.conv("x", 3, 10)
     a, b = n.op("Split", x, n.numbers(4, 6), axis=1, outputs=2)
     c = n.op("Relu", n.conv(a, 4, 6))
     return n.conv(n.op("Concat", n.op("Add", c, b), n.op("Relu", a), axis=1), 10, 3)
+
+
+def swapped(n):
+    a, b = n.op("Split", n.conv("x", 3, 8), axis=1, num_outputs=2, outputs=2)
+    return n.conv(n.op("Concat", b, n.op("Relu", a), axis=1), 8, 3)
 
 
 def enlarged(n):
@@ -199,8 +212,8 @@ def regrouped(n):
 
 
 CONVOLUTIONS = [
-    residual, normalised, joined, multiplied, flattened, reshaped, squeezed, divided, enlarged, shared,
-    decomposed, regrouped,
+    residual, normalised, joined, multiplied, flattened, reshaped, squeezed, gated, divided, swapped,
+    enlarged, shared, decomposed, regrouped,
 ]  # fmt: skip
 
 
@@ -270,7 +283,7 @@ def silenced(model, gone):
 def test_channels_that_are_zero_can_go(make):
     model, rng = build(make), np.random.default_rng(4)
     spaces = {n: s for n, s in free(model).items() if not s.unremovable}
-    assert spaces or make in (encoder, decomposed)
+    assert spaces or make in (encoder, decomposed, swapped)
     kept = {n: np.sort(rng.permutation(s.channels)[: rng.integers(1, s.channels)]) for n, s in spaces.items()}
     quiet = silenced(model, {n: np.setdiff1d(np.arange(spaces[n].channels), k) for n, k in kept.items()})
     smaller = remove_channels(quiet, kept)
@@ -460,6 +473,11 @@ def test_stored_tensors_of_other_uses_are_fixed():
     squares = n.op("ReduceSumSquare", w, keepdims=0)
     model = n.model(n.op("Mul", y, squares))
     assert fixed(model)["v1"] == "ReduceSumSquare 'n4' computes from stored tensors"
+    n = Net(("N", 3, 8, 6))
+    bias = n.store(6)  # also added along the width of the pictures
+    x = n.op("Conv", n.op("Add", "x", bias), n.store(6, 3, 1, 1), bias)
+    model = n.model(n.conv(x, 6, 4))
+    assert fixed(model)["v2"] == "'w0' is read by Add 'n1', too"
 
 
 def test_bodies_of_control_flow_fix_what_they_read():
@@ -532,6 +550,15 @@ def test_only_homogeneous_operators_pass_factors(kind, reason):
     with pytest.raises(TensorError, match="can't be scaled"):
         scale_channels(model, {"v1": [1.0] * 6})
     assert [*free(model)] == ["v1"]
+
+
+def test_a_gate_lets_factors_pass():
+    spaces = free(build(gated), "scale")
+    assert {n: s.channels for n, s in spaces.items()} == {"v1": 6, "v4": 4}
+    n = Net()
+    x = n.op("Relu", n.conv("x", 3, 6))
+    model = n.model(n.conv(n.op("Mul", x, n.op("Relu", n.conv("x", 3, 6))), 6, 4))
+    assert fixed(model, "scale")["v1"] == "Mul 'n5' is not positively homogeneous"
 
 
 def test_one_number_added_to_all_channels_takes_no_factors():
@@ -623,6 +650,8 @@ def test_factors_keep_stored_numbers_normal():
 
 @pytest.mark.parametrize(("name", "order", "scale"), [
     ("digits", 7, 7), ("detector", 12, 12), ("transformer", 5, 8),
+    *(pytest.param(*one, marks=[pytest.mark.models, pytest.mark.slow])
+      for one in [("crops", 24, 7), ("minilm", 6, 0), ("ocr", 24, 2)]),
 ])  # fmt: skip
 def test_samples_stay_the_same(name, order, scale):
     from hwmodel.evaluation import task
@@ -634,7 +663,9 @@ def test_samples_stay_the_same(name, order, scale):
     spaces, scales, rng = free(model), free(model, "scale"), np.random.default_rng(0)
     assert (len(spaces), len(scales)) == (order, scale)
     turned = permute_channels(model, {n: rng.permutation(s.channels) for n, s in spaces.items()})
-    assert all(e.relative < 3e-6 for e in float_error(model, turned, [batch]).values())
+    # Text recognition ends in a softmax of large numbers.
+    most = 1e-4 if name == "ocr" else 3e-6
+    assert all(e.relative < most for e in float_error(model, turned, [batch]).values())
     factors = {n: np.exp2(rng.integers(-3, 4, s.channels)) for n, s in scales.items()}
     errors = float_error(model, scale_channels(model, factors), [batch])
     assert all(e.absolute == 0 for e in errors.values())
