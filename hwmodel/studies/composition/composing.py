@@ -15,6 +15,7 @@ from bitxcore.dumps import open_dump
 from bitxcore.errors import OptionError, TensorError
 from bitxcore.files import scratch_folder
 from bitxcore.presets import PRESETS
+from hwmodel.accelerators.bitx.selection import PACK_ZEROS_FROM
 from hwmodel.accelerators.registry import accelerator
 from hwmodel.evaluation import Estimate, Task, estimate, metric
 from hwmodel.evaluation import task as task_of
@@ -74,7 +75,8 @@ def compose(
     """Score and simulate a model, plain and software-pruned, with and without run-time pruning.
 
     Where software pruning left zeros in place (masks), BitX is shown with these in its groups, and with the
-    zeros left out when groups are gathered. Scores are of what each of the two computes with.
+    zeros left out when groups are gathered; also a prepared model with as many zeros. Scores are of what each
+    of the two computes with.
 
     Parameters
     ----------
@@ -195,10 +197,10 @@ class _Study:
         return load_network(model, input_size=sample_sizes(model, self._shapes))
 
     def rows(self, model: _Model) -> Iterator[ComposedRow]:
-        """Score and simulate one file, zeros in place, and left out where software pruning made some."""
-        zeros = share_of_zeros(model.path)
+        """Score and simulate one file, zeros in place, and left out where BitX by itself does that."""
+        sparse = model.label != PLAIN and share_of_zeros(model.path) >= PACK_ZEROS_FROM
         network = self.network(model.path)
-        for packed in (False, True) if zeros and model.label != PLAIN else (False,):
+        for packed in (False, True) if sparse else (False,):
             cycles = _bitx_cycles(network, model, packed=packed)
             for instance, rows in model.instances.items():
                 self._told(f"{model.label}, {instance}{', zeros left out' * packed}")
