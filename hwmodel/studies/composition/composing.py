@@ -65,6 +65,7 @@ def compose(
     pruned: str | os.PathLike[str],
     *,
     prepared: Sequence[PreparedModel] = (),
+    metrics: Sequence[str] = (),
     machines: Sequence[str] = SPARSE,
     activations: Distribution | str | None = None,
     quick: bool = False,
@@ -87,6 +88,8 @@ def compose(
         channels are gone.
     prepared : sequence of PreparedModel
         Models whose weights were prepared for run-time pruning.
+    metrics : sequence of str, optional
+        Names; by default the task's.
     machines : sequence of str
         Accelerators beside BitX.
     activations : Distribution or str, optional
@@ -126,14 +129,15 @@ def compose(
     chosen = sparse_machines(machines)
     told = progress or (lambda step: None)
     with scratch_folder() as folder:
-        study = _Study(made, folder, quick, seed, resamples, told)
+        names = tuple(dict.fromkeys(metrics)) or made.metrics
+        study = _Study(made, names, folder, quick, told, {"seed": seed, "resamples": resamples})
         models = [_Model(PLAIN, made.model, INSTANCES), _Model(SOFTWARE, software, INSTANCES)]
         models += [_Model(p.label, Path(p.path), {"prepared": p.rows}) for p in prepared]
         rows = with_gains([row for model in models for row in study.rows(model)])
         others, met = study.machine_rows(chosen, software, activations) if chosen else ((), "none")
         return Composition(
             task=made.title,
-            metrics=made.metrics,
+            metrics=names,
             samples=len(study.whole.outputs),
             activations=met,
             macs={m.label: study.network(m.path).macs for m in models[:2]},
@@ -183,10 +187,16 @@ class _Study:
     """Runs and simulates the models of one task."""
 
     def __init__(
-        self, task: Task, folder: Path, quick: bool, seed: int, resamples: int, progress: Progress
+        self,
+        task: Task,
+        metrics: tuple[str, ...],
+        folder: Path,
+        quick: bool,
+        progress: Progress,
+        draws: dict[str, Any],
     ) -> None:
-        self._task, self._folder, self._quick, self._told = task, folder, quick, progress
-        self._draws: dict[str, Any] = {"seed": seed, "resamples": resamples}
+        self._task, self._metrics, self._folder = task, metrics, folder
+        self._quick, self._told, self._draws = quick, progress, draws
         self._told("plain, unpruned")
         self._runner = OnnxRunner(task.model)
         self.whole = run(task, task.joined([self._runner]), quick=quick)
@@ -222,7 +232,7 @@ class _Study:
         found = self.whole
         if path != self._task.model:
             found = run(self._task, self._task.joined([OnnxRunner(path, named)]), quick=self._quick)
-        return {name: self._score(name, found) for name in self._task.metrics}
+        return {name: self._score(name, found) for name in self._metrics}
 
     def _score(self, name: str, found: Run) -> Estimate:
         scorer, view = metric(name), self._task.view

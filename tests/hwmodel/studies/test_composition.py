@@ -134,7 +134,7 @@ def test_what_is_scored_is_what_the_machine_computes_with(tmp_path):
 
 def test_pruning_that_changes_nothing_gives_products_of_one():
     digits = task("digits")
-    found = compose(digits, digits.model, machines=("eie", "cnvlutin"), quick=True, resamples=2)
+    found = compose(digits, digits.model, machines=("eie",), quick=True, resamples=2)
     assert len(found.bitx) == 6
     for name in ("mild", "wild"):
         row, alone = found.row("software-pruned", name), found.row("plain", name)
@@ -143,8 +143,8 @@ def test_pruning_that_changes_nothing_gives_products_of_one():
         changed = {"weights": "plain", "scores": alone.scores}
         none = dict.fromkeys(("product", "on_chip_product", "work_product"))
         assert replace(row, **changed, **none) == alone
-    assert {(r.accelerator, r.gain) for r in found.machines} == {("eie", 1), ("cnvlutin", 1)}
-    eie = [r for r in found.machines if r.accelerator == "eie"]
+    assert {(r.accelerator, r.gain) for r in found.machines} == {("eie", 1)}
+    eie = found.machines
     assert {(r.layers, r.not_applicable, r.common_layers) for r in eie} == {(1, 12, 1)}
     assert [(r.weights, r.rows) for r in eie] == [
         (weights, rows) for weights in ("plain", "software-pruned") for rows in (None, 10, 6)
