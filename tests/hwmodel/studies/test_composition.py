@@ -132,9 +132,8 @@ def test_what_is_scored_is_what_the_machine_computes_with(tmp_path):
     assert pruned_at_run_time(path, tmp_path / "none.onnx", None, packed=True) == path
 
 
-def test_pruning_that_changes_nothing_gives_products_of_one():
-    digits = task("digits")
-    found = compose(digits, digits.model, machines=("eie",), quick=True, resamples=2)
+def check_that_nothing_changed(found):
+    """Products are exactly 1, and each row is that of the plain model."""
     assert len(found.bitx) == 6
     for name in ("mild", "wild"):
         row, alone = found.row("software-pruned", name), found.row("plain", name)
@@ -143,13 +142,28 @@ def test_pruning_that_changes_nothing_gives_products_of_one():
         changed = {"weights": "plain", "scores": alone.scores}
         none = dict.fromkeys(("product", "on_chip_product", "work_product"))
         assert replace(row, **changed, **none) == alone
-    assert {(r.accelerator, r.gain) for r in found.machines} == {("eie", 1)}
-    eie = found.machines
-    assert {(r.layers, r.not_applicable, r.common_layers) for r in eie} == {(1, 12, 1)}
-    assert [(r.weights, r.rows) for r in eie] == [
-        (weights, rows) for weights in ("plain", "software-pruned") for rows in (None, 10, 6)
+
+
+def test_pruning_that_changes_nothing_gives_products_of_one(tmp_path, data):
+    plain = model(tmp_path / "plain.onnx", drawn(8, INPUTS), drawn(4, 8))
+    found = compose(labelled(plain, data), plain, machines=("eie",), resamples=2)
+    check_that_nothing_changed(found)
+    assert [(r.weights, r.rows, r.gain) for r in found.machines] == [
+        (weights, rows, 1) for weights in ("plain", "software-pruned") for rows in (None, 10, 6)
     ]
-    assert set(eie[0].columns()) == {*MACHINE_UNITS}
+    assert found.activations.endswith("of the plain model")
+    assert set(found.machines[0].columns()) == {*MACHINE_UNITS}
+
+
+@pytest.mark.slow
+def test_a_network_of_which_a_machine_runs_a_layer():
+    digits = task("digits")
+    found = compose(digits, digits.model, machines=("eie", "cnvlutin"), quick=True, resamples=2)
+    check_that_nothing_changed(found)
+    layers = {(r.accelerator, r.layers, r.not_applicable, r.common_layers, r.gain) for r in found.machines}
+    assert layers == {("eie", 1, 12, 1, 1), ("cnvlutin", 13, 0, 13, 1)}
+    none = compose(digits, digits.model, machines=("ese",), metrics=["top1"], quick=True, resamples=2)
+    assert none.metrics == ("top1",)
 
 
 def test_channels_that_are_gone(tmp_path, data):
