@@ -22,11 +22,13 @@ from bitxcore.dumps import save
 from hwmodel.evaluation import Task, metric, task
 from hwmodel.preparation import Budget, prepare_model
 from hwmodel.studies.composition import ComposedRow, Composition, MachineRow, PreparedModel, compose
+from hwmodel.studies.composition.weight_files import share_of_zeros
 
 PAGE = Path(__file__).parents[1] / "software-pruning.md"
 MARK = "<!-- composed -->\n"
 SLIMMED = data_folder("samples") / "digit_detector_slimmed.onnx"
 BUDGET = Budget(ones=3, rows=6)
+FEW_ZEROS = 0.01
 NEAREST = Budget(ones=3, rows=6, compensates=False, corrects_bias=False)
 
 
@@ -86,7 +88,8 @@ def prepared(made: Task, software: Path, count: int, folder: Path) -> Iterator[P
     prepare_model(made.model, batches, folder / "prepared.onnx", BUDGET)
     yield PreparedModel(path=folder / "prepared.onnx", rows=6, label="plain, prepared")
     # Making up for errors would fill zeros in.
-    prepare_model(software, batches, folder / "both.onnx", NEAREST)
+    budget = NEAREST if share_of_zeros(software) > FEW_ZEROS else BUDGET
+    prepare_model(software, batches, folder / "both.onnx", budget)
     yield PreparedModel(path=folder / "both.onnx", rows=6, label="software-pruned, prepared")
 
 
