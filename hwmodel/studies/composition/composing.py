@@ -17,7 +17,7 @@ from bitxcore.files import scratch_folder
 from bitxcore.presets import PRESETS
 from hwmodel.accelerators.bitx.selection import PACK_ZEROS_FROM
 from hwmodel.accelerators.registry import accelerator
-from hwmodel.evaluation import Estimate, Task, estimate, metric
+from hwmodel.evaluation import Estimate, ModuleTask, Task, estimate, metric
 from hwmodel.evaluation import task as task_of
 from hwmodel.evaluation.intervals import RESAMPLES
 from hwmodel.evaluation.machine_gain import sample_sizes
@@ -25,7 +25,7 @@ from hwmodel.evaluation.model_runs import Run, run
 from hwmodel.evaluation.runners import OnnxRunner
 from hwmodel.networks.loading import load_network
 from hwmodel.networks.network import Network
-from hwmodel.operands.distributions import Distribution
+from hwmodel.operands.distributions import Distribution, distribution
 from hwmodel.operands.traces.recording import trace
 from hwmodel.simulation.results import NetworkResult
 from hwmodel.simulation.run import simulate_network
@@ -77,7 +77,7 @@ def compose(
 
     Where software pruning left zeros in place (masks), BitX is shown with these in its groups, and with the
     zeros left out when groups are gathered; also a prepared model with as many zeros. Scores are of what each
-    of the two computes with.
+    of the two computes with. Cycles are of one sample, of the shapes that most samples have.
 
     Parameters
     ----------
@@ -122,6 +122,8 @@ def compose(
     1.0
     """
     made = task_of(task) if isinstance(task, str) else task
+    if isinstance(made, ModuleTask):
+        raise OptionError("a composition is of ONNX files, and the task is of a module: export it")
     if len(made.models) > 1:
         raise OptionError(f"task {made.name} runs {len(made.models)} models; a composition is of one")
     software = Path(pruned)
@@ -251,7 +253,7 @@ class _Study:
         zeros: dict[tuple[str, int | None], float] = {}
         plain = self.network(self._task.model)
         operands: dict[str, Any] = {"activations": activations}
-        met = f"drawn: {activations}"
+        met = "" if activations is None else f"drawn: {distribution(activations).label}"
         if activations is None:
             operands = {"traces": self._traced(self._task.model, "plain")}
             met = "traced on the task's first sample, of the plain model"

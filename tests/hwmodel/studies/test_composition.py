@@ -9,7 +9,7 @@ import pytest
 import bitxcore as bx
 import hwmodel as hw
 from bitxcore.errors import OptionError, TensorError
-from hwmodel.evaluation import Estimate, task
+from hwmodel.evaluation import Estimate, ModuleTask, task
 from hwmodel.evaluation.tasks.labelled import Labelled
 from hwmodel.studies.composition import (
     COMPOSED_UNITS,
@@ -185,6 +185,18 @@ def test_channels_that_are_gone(tmp_path, data):
         assert rows[3].gain == rows[0].cycles / rows[3].cycles
 
 
+def test_activations_of_a_distribution(tmp_path, data):
+    plain = model(tmp_path / "plain.onnx", drawn(8, INPUTS))
+    given = labelled(plain, data)
+    found = compose(given, plain, machines="eie", activations="relu-normal:zeros=0.5", resamples=2)
+    run = hw.simulate_network(
+        hw.accelerator("eie", **hw.accelerators.accelerator_class("eie").comparison),
+        hw.load_network(plain, sizes={"N": 1}), activations="relu-normal:zeros=0.5",
+    )  # fmt: skip
+    assert found.machines[0].cycles == run.totals[0].cycles
+    assert found.activations.startswith("drawn: relu-normal")
+
+
 def test_prepared_models_have_rows(tmp_path, data):
     weights = drawn(4, INPUTS)
     plain = model(tmp_path / "plain.onnx", weights)
@@ -231,7 +243,9 @@ def test_errors_are_of_one_line(tmp_path, data):
         compose(TwoModels(), digits)
     with pytest.raises(OptionError, match="can't be called 'plain'") as label:
         PreparedModel(path=digits, rows=6, label="plain")
-    for error in (unknown, machine, other, named, several, label):
+    with pytest.raises(OptionError, match="the task is of a module: export it") as module:
+        compose(object.__new__(ModuleTask), digits)
+    for error in (unknown, module, machine, other, named, several, label):
         assert "\n" not in str(error.value)
     found = compose(labelled(plain, data), plain, machines=(), resamples=2)
     with pytest.raises(OptionError, match="no row of plain weights, wild, zeros left out"):
