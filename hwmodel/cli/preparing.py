@@ -32,8 +32,22 @@ BATCH = 16
     help="With MODEL, a state dict of PyTorch: what gives its torch.nn.Module. This runs that code.",
 )
 @click.option("-o", "--output", metavar="OUT", required=True, help="The prepared model.")
-@click.option("--ones", type=Integer(1, 64), help="Most ones of a weight: the cycles of a group, at most.")
-@click.option("--rows", type=Integer(1, 64), help="Most non-empty rows of a group.")
+@click.option(
+    "--ones", type=ListOf(Integer(1, 64)), help="Most ones of a weight: the cycles of a group, at most."
+)
+@click.option("--rows", type=ListOf(Integer(1, 64)), help="Most non-empty rows of a group.")
+@click.option(
+    "--loss",
+    type=click.FloatRange(0, 100, min_open=True),
+    metavar="PERCENT",
+    help="Of several --ones and --rows those for each tensor that take the fewest cycles, while the model's"
+    " outputs move at most so far: root of their squared error, over that of the outputs.",
+)
+@click.option(
+    "--cycles",
+    type=click.FloatRange(0, 64, min_open=True),
+    help="Instead: those for each tensor that move the outputs least, in so many cycles per group on average.",
+)
 @click.option("--group", type=Integer(1, 64), default=8, show_default=True, help="Weights per group.")
 @click.option(
     "--grouping",
@@ -41,6 +55,12 @@ BATCH = 16
     default="flat",
     show_default=True,
     help="flat, channel or kernel, as in bitx prune.",
+)
+@click.option(
+    "--equalise", is_flag=True, help="First scale channels, so that a layer's input channels weigh alike."
+)
+@click.option(
+    "--permute", is_flag=True, help="First reorder channels, so that a group's weights are alike in size."
 )
 @click.option("--window", type=Integer(1, 64), help="Rows of the alignment window.  [default: the format's]")
 @click.option(
@@ -87,6 +107,12 @@ def command(
     std: tuple[float, ...] | None,
     channels: str,
     restart: bool,
+    ones: tuple[int, ...] | None,
+    rows: tuple[int, ...] | None,
+    loss: float | None,
+    cycles: float | None,
+    equalise: bool,
+    permute: bool,
     as_json: bool,
     **budget: Any,
 ) -> None:
@@ -111,10 +137,18 @@ def command(
         raise click.UsageError("--calibration goes with a MODEL; a task has samples of its own")
     if module is not None and model is None:
         raise click.UsageError("--module goes with a MODEL, the module's state dict")
-    if budget["ones"] is None and budget["rows"] is None:
+    if not ones and not rows:
         raise click.UsageError("give a budget: --ones, --rows, or both")
+    if loss is not None and cycles is not None:
+        raise click.UsageError("give either --loss or --cycles")
+    searches = loss is not None or cycles is not None
+    if not searches and (len(ones or ()) > 1 or len(rows or ()) > 1):
+        raise click.UsageError("several --ones or --rows need --loss or --cycles, to choose among them")
+    if module is not None and (searches or equalise or permute):
+        raise click.UsageError("--loss, --cycles, --equalise and --permute need a graph: export the module")
     level = METHODS.index(method)
-    given = Budget(**budget, corrects_bias=level > 0, compensates=level > 1, reconstructs=level > 2)
+    shares = {"corrects_bias": level > 0, "compensates": level > 1, "reconstructs": level > 2}
+    budgets = [Budget(n, m, **budget, **shares) for n in ones or (None,) for m in rows or (None,)]
     if module is None:
         made = task_of(model, task_name, data, scaling_of(scale, mean, std, channels), INSTEAD)
         path, read = made.model, list(made.inputs_read)
@@ -123,17 +157,27 @@ def command(
     for target in (output, write_policy):
         if target:
             check_target(Path(target), [str(file.resolve()) for file in read])
-    with progress(None, "prepare") as bar:
-        shared: dict[str, Any] = {
-            "selection": Selection(include, exclude), "restart": restart, "progress": bar.reach,
-        }  # fmt: skip
+    selection = Selection(include, exclude)
+    found, changes = None, []
+    with scratch_folder() as folder, progress(None, "prepare") as bar:
+        shared: dict[str, Any] = {"selection": selection, "restart": restart, "progress": bar.reach}
         if module is None:
             batches = list(batches_of(made, samples, of_task=task_name is not None))
-            report = prepare_model(path, batches, output, given, **shared)
+            source = path
+            if equalise or permute:
+                source, changes = equivalent(path, folder, batches, budgets[0], equalise, permute)
+            given: Any = budgets[0]
+            if searches:
+                limits = {"loss": None if loss is None else loss / 100, "cycles": cycles}
+                found = search_budgets(
+                    source, batches, budgets, selection=selection, progress=bar.reach, **limits
+                )
+                given = found.budgets.get
+            report = prepare_model(source, batches, output, given, **shared)
         else:
             network = module_of(module)
             batches = _module_batches(network, Path(str(data)), samples)
-            report = prepare_state_dict(path, network, batches, output, given, **shared)
+            report = prepare_state_dict(path, network, batches, output, budgets[0], **shared)
     if write_policy:
         origin: dict[str, str | int | float] = {
             "program": "bitx prepare",
