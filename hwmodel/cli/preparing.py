@@ -8,12 +8,12 @@ import click
 
 from hwmodel.cli.calibration_samples import batches_of, calibration_options, scaling_of, task_of
 from hwmodel.cli.options import json_option
-from hwmodel.cli.values import Integer, OneOf
+from hwmodel.cli.values import Integer, ListOf, OneOf
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from hwmodel.preparation import PreparedTensor
+    from hwmodel.preparation import Equivalent, PreparedTensor
 
 METHODS = ("nearest", "bias", "second-order", "reconstruct")
 """Each adds to the one before."""
@@ -46,7 +46,7 @@ BATCH = 16
 @click.option(
     "--cycles",
     type=click.FloatRange(0, 64, min_open=True),
-    help="Instead: those for each tensor that move the outputs least, in so many cycles per group on average.",
+    help="Instead: those for each tensor with which the outputs move least, in so many cycles per group.",
 )
 @click.option("--group", type=Integer(1, 64), default=8, show_default=True, help="Weights per group.")
 @click.option(
@@ -125,10 +125,10 @@ def command(
     from pathlib import Path
 
     from bitxcore.batch import Selection
-    from bitxcore.files import check_target
+    from bitxcore.files import check_target, scratch_folder
     from hwmodel.cli import output as out
     from hwmodel.cli.progress import progress
-    from hwmodel.preparation import Budget, policy_of, prepare_model
+    from hwmodel.preparation import Budget, policy_of, prepare_model, search_budgets, write_equivalent
     from hwmodel.preparation.module_files import module_of, prepare_state_dict
 
     if (model is None) == (task_name is None):
@@ -147,7 +147,7 @@ def command(
     if module is not None and (searches or equalise or permute):
         raise click.UsageError("--loss, --cycles, --equalise and --permute need a graph: export the module")
     level = METHODS.index(method)
-    shares = {"corrects_bias": level > 0, "compensates": level > 1, "reconstructs": level > 2}
+    shares: dict[str, Any] = {"corrects_bias": level > 0, "compensates": level > 1, "reconstructs": level > 2}
     budgets = [Budget(n, m, **budget, **shares) for n in ones or (None,) for m in rows or (None,)]
     if module is None:
         made = task_of(model, task_name, data, scaling_of(scale, mean, std, channels), INSTEAD)
@@ -158,14 +158,15 @@ def command(
         if target:
             check_target(Path(target), [str(file.resolve()) for file in read])
     selection = Selection(include, exclude)
-    found, changes = None, []
+    found = same = None
     with scratch_folder() as folder, progress(None, "prepare") as bar:
         shared: dict[str, Any] = {"selection": selection, "restart": restart, "progress": bar.reach}
         if module is None:
             batches = list(batches_of(made, samples, of_task=task_name is not None))
             source = path
             if equalise or permute:
-                source, changes = equivalent(path, folder, batches, budgets[0], equalise, permute)
+                source = folder / path.name
+                same = write_equivalent(path, batches, source, budgets[0], equalise=equalise, permute=permute)
             given: Any = budgets[0]
             if searches:
                 limits = {"loss": None if loss is None else loss / 100, "cycles": cycles}
@@ -184,16 +185,53 @@ def command(
             "model": output,
             "method": method,
             "samples": samples,
+            "equalised": int(equalise),
+            "permuted": int(permute),
         }
-        origin |= {"ones": given.ones} if given.ones else {}
-        policy_of(report, given, origin).save(write_policy)
+        origin |= {"ones": max(ones)} if ones else {}
+        origin |= {} if found is None else {"cycles": found.cycles, "loss": found.loss}
+        policy_of(report, budgets[0], origin).save(write_policy)
     written = [path for path in (output, write_policy) if path]
     if as_json:
-        out.print_json({"tensors": [vars(row) for row in report], "method": method, "written": written})
+        out.print_json(
+            {
+                "tensors": [vars(row) for row in report],
+                "method": method,
+                "found": found
+                and {"cycles": found.cycles, "loss": found.loss, "models_prepared": found.tried},
+                "channels": same and [vars(change) for change in same.changes],
+                "float_errors": same and {name: vars(error) for name, error in same.errors.items()},
+                "written": written,
+            }
+        )
         return
+    if same is not None:
+        _print_channels(same)
     taken = sum(len(next(iter(part.values()))) for part in batches)
     _print(report, f"{path.name}: {out.counted(len(report), 'tensor')}, by {out.counted(taken, 'sample')}")
+    if found is not None:
+        out.say(
+            f"budgets by tensor: {found.cycles:.2f} cycles per group on average; the outputs move by"
+            f" {100 * found.loss:.3g} %; {out.counted(found.tried, 'whole model')} prepared on the way"
+        )
     out.say(out.written_line(written, ""))
+
+
+def _print_channels(same: Equivalent) -> None:
+    from hwmodel.cli import output as out
+
+    done = [change for change in same.changes if change.done]
+    out.print_table(
+        ["channel space", "channels", "what was done", "shift\nbefore", "after"],
+        [
+            [c.space, out.count(c.channels), c.done, out.number(c.shift_before), out.number(c.shift_after)]
+            for c in done
+        ],
+        title=f"channels of {len(done)} of {len(same.changes)} spaces changed; bits that alignment shifts",
+        numeric=[False, True, False, True, True],
+    )
+    for name, error in same.errors.items():
+        out.say(f"output {name}: moved by {error.relative:.1e} of its largest value, in float arithmetic")
 
 
 def _module_batches(network: Any, data: Path, samples: int) -> list[dict[str, Any]]:
