@@ -64,7 +64,7 @@ class SeenChannels:
                 self._readers.setdefault(name, []).append(node)
         wanted = set(tensors)
         self._behind: dict[str, list[tuple[str, int]]] = {}
-        for layer in layer_nodes(graph, None):
+        for layer in layer_nodes(graph, wanted):
             for name in wanted.intersection(layer.tensors):
                 self._behind.setdefault(name, []).append((self._value_behind(layer), _channel_axis(layer)))
         self.batch_open = not any(

@@ -72,7 +72,7 @@ class ThiNet(ChannelMethod):
             else:
                 found.reasons[channels.name] = f"{len(channels.readers) or 'no'} layers read its channels"
 
-        def see(layer: LayerNode, activations: list[Array]) -> dict[str, Array]:
+        def see(layer: LayerNode, activations: list[Array], *_: object) -> dict[str, Array]:
             changed = {}
             for name in layer.tensors:
                 for channels in of_reader.pop(name, ()):
@@ -80,9 +80,13 @@ class ThiNet(ChannelMethod):
                         found.reasons[channels.name] = "its next layer is no plain convolution or product"
                         continue
                     with error_context(path=work.path, tensor=name):
+                        if work.progress is not None:
+                            work.progress(len(found.kept), len(work.candidates), channels.name)
                         values = _values(found, channels, name)
                         sampler = _Sampler(layer, channels, self._rng(channels))
                         parts = sampler.parts(values, activations, self.positions)
+                        if not np.isfinite(parts).all():
+                            raise TensorError("its inputs have a NaN or Inf")
                         kept = greedy(parts, taken(channels.count, ratio))
                         scales = np.zeros(channels.count)
                         scales[kept] = rescaled(parts, kept)

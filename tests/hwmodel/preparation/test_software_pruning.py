@@ -473,6 +473,44 @@ def test_values_that_are_not_finite(tmp_path):
         software_prune(tmp_path / "w.npz", tmp_path / "p.npz", method="l1", ratio=0.5)
 
 
+@pytest.mark.parametrize("method", ["l1", "thinet"])
+def test_channels_that_are_not_finite(model, batches, tmp_path, method):
+    proto = onnx.load(model)
+    values = np.full((8, 8, 3, 3), np.nan, "f4")
+    next(t for t in proto.graph.initializer if t.name == "same").CopyFrom(
+        onnx.numpy_helper.from_array(values, "same")
+    )
+    model.write_bytes(proto.SerializeToString())
+    with pytest.raises(TensorError, match=r"small\.onnx: tensor 'same': has a NaN or Inf"):
+        software_prune(model, tmp_path / "p.onnx", method=method, ratio=0.5, batches=batches)
+
+
+@pytest.mark.parametrize(("where", "method"), [("external", "thinet"), ("constants", "l1")])
+@pytest.mark.parametrize("form", ["removal", "mask"])
+def test_wherever_weights_are_stored(model, batches, tmp_path, where, method, form):
+    other = tmp_path / where / "model.onnx"
+    other.parent.mkdir()
+    proto = onnx.load(model)
+    if where == "external":
+        onnx.save(proto, other, save_as_external_data=True, location="weights.bin", size_threshold=0)
+    else:
+        constants = [
+            onnx.helper.make_node("Constant", [], [t.name], value=t) for t in proto.graph.initializer
+        ]
+        nodes = [*constants, *proto.graph.node]
+        del proto.graph.initializer[:], proto.graph.node[:]
+        proto.graph.node.extend(nodes)
+        onnx.save(proto, other)
+    found = []
+    for at, path in enumerate((model, other)):
+        out = tmp_path / f"p{at}.onnx"
+        report = software_prune(path, out, method=method, ratio=0.5, form=form, batches=batches)
+        session = ort.InferenceSession(str(out), providers=["CPUExecutionProvider"])
+        found.append((report, session.run(None, batches[0])[0]))
+    assert {row.tensor: row for row in found[0][0]} == {row.tensor: row for row in found[1][0]}
+    assert abs(found[0][1] - found[1][1]).max() < 1e-4
+
+
 def test_every_method_says_what_it_is():
     for name in method_names():
         way = software_method(name)
