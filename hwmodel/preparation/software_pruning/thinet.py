@@ -94,8 +94,8 @@ class ThiNet(ChannelMethod):
                         changed[name] = found.replaced[name] = channels.scaled(name, values, scales)
             return changed
 
-        runner = StagedRunner(work.path, tensors=set(of_reader))
-        runner.together(work.batches, see)
+        if of_reader:
+            StagedRunner(work.path, tensors=set(of_reader)).together(work.batches, see)
         for left in of_reader.values():
             found.reasons |= dict.fromkeys((c.name for c in left), "its next layer does not run by itself")
         return found
