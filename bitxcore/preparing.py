@@ -17,10 +17,11 @@ from bitxcore.groups import GroupGrid, Grouping, grid
 from bitxcore.jit import parallel, share
 from bitxcore.pruning import Pruned, prune
 from bitxcore.quantization import quantize
-from bitxcore.second_order import inverse_factors
+from bitxcore.second_order import damped_factors
 
 FORMATS = ("float32", "float16", "bfloat16")
 """Floats that can be prepared, besides integers of sign and magnitude."""
+MOST_SWEEPS = 1000
 _STEP = 64
 """Filters of one call of the kernel, at most."""
 
@@ -36,6 +37,7 @@ def prepare(
     grouping: Grouping = "flat",
     hessian: npt.ArrayLike | None = None,
     damping: float = 0.01,
+    sweeps: int = 0,
 ) -> Pruned:
     """Bring weights within a budget of ones per weight, and of rows per group.
 
@@ -59,6 +61,9 @@ def prepare(
         convolutions). Each weight's error is then made up for by the weights that follow it.
     damping : float
         Added to the diagonal of the Hessian, as a share of its mean.
+    sweeps : int
+        With a Hessian: how often at most each weight is then moved to the value, on the rows of its group,
+        that makes up best for the errors of all others.
 
     Returns
     -------
@@ -78,7 +83,7 @@ def prepare(
     `rows` most significant rows, and the highest empty ones where these are fewer. Then each weight goes to
     the nearest value on them, on a tie to the smaller one; unlike ``prune(rounding="nearest")`` also to the
     next power of two above it. The order, and the error that later weights take over, are those of GPTQ
-    (Frantar et al., ICLR 2023).
+    (Frantar et al., ICLR 2023); sweeps are the coordinate descent of QuantEase (Behdin et al., 2023).
 
     Examples
     --------
@@ -113,10 +118,13 @@ def prepare(
     order, lengths = _in_groups(whole)
     targets = source.reshape(whole.filters, whole.reduction).astype(np.float64) / scale
     laid_out = np.ascontiguousarray(targets[:, order])
-    factors = np.empty((0, 0, 0))
+    again = checked_integer(MOST_SWEEPS, "sweeps", sweeps, least=0)
+    damped = factors = np.empty((0, 0, 0))
     if hessian is not None:
-        factors = inverse_factors(hessian, whole.filters, order, damping)
-    _fit(laid_out, lengths, factors, most, wanted, cut)
+        damped, factors = damped_factors(hessian, whole.filters, order, damping)
+    elif again:
+        raise OptionError("sweeps need a Hessian", value=sweeps)
+    _fit(laid_out, lengths, damped, factors, again, most, wanted, cut)
     fitted = np.empty_like(targets)
     fitted[:, order] = laid_out
     if fixed is not None:
@@ -131,7 +139,9 @@ def prepare(
 def _fit(
     weights: npt.NDArray[np.float64],
     lengths: npt.NDArray[np.int64],
+    damped: npt.NDArray[np.float64],
     factors: npt.NDArray[np.float64],
+    sweeps: int,
     ones: int,
     rows: int,
     cut: Cut,
@@ -151,7 +161,8 @@ def _fit(
     shared = filters // len(factors) if len(factors) else 1
 
     def work(start: int, stop: int) -> None:
-        fit_filters(weights[start:stop], lengths, factors, start, shared, ones, rows, *places)
+        part = weights[start:stop]
+        fit_filters(part, lengths, factors, damped, start, shared, sweeps, ones, rows, *places)
 
     parallel(work, filters, share(filters, _STEP))
 

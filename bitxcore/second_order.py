@@ -9,10 +9,10 @@ from bitxcore.checks import shown
 from bitxcore.errors import OptionError
 
 
-def inverse_factors(
+def damped_factors(
     hessian: npt.ArrayLike, filters: int, order: npt.NDArray[np.int64], damping: float
-) -> npt.NDArray[np.float64]:
-    """Upper Cholesky factors of the inverse of each part, its inputs in the given order.
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """Damp a Hessian, its inputs in the given order.
 
     Parameters
     ----------
@@ -23,6 +23,11 @@ def inverse_factors(
     order : int64 ndarray, shape (reduction,)
     damping : float
         Added to the diagonal, as a share of its mean.
+
+    Returns
+    -------
+    damped, factors : float64 ndarray, shape (parts, reduction, reduction)
+        The factors are the upper Cholesky factors of the inverse of each part.
 
     Raises
     ------
@@ -45,18 +50,12 @@ def inverse_factors(
         raise OptionError("a Hessian must be finite")
     if not isinstance(damping, (int, float)) or not 0 < damping < float("inf"):
         raise OptionError(f"damping must be a finite number above 0, got {shown(damping)}", value=damping)
-    return np.stack([_factor(part[np.ix_(order, order)], damping) for part in parts])
-
-
-def _factor(hessian: npt.NDArray[np.float64], damping: float) -> npt.NDArray[np.float64]:
-    from scipy.linalg import LinAlgError, cho_solve, cholesky
-
-    diagonal = np.diagonal(hessian)
-    mean = float(diagonal.mean())
-    damped = hessian + np.eye(len(hessian)) * (damping * mean if mean > 0 else 1.0)
+    ordered = parts[:, order[:, None], order[None, :]]
+    mean = np.diagonal(ordered, axis1=1, axis2=2).mean(axis=1)
+    damped = ordered + np.eye(size) * np.where(mean > 0, damping * mean, 1.0)[:, None, None]
     try:
-        inverse = cho_solve((cholesky(damped, lower=True), True), np.eye(len(hessian)))
-        factor: npt.NDArray[np.float64] = cholesky(inverse, lower=False)
-    except LinAlgError as error:
+        np.linalg.cholesky(damped)  # says whether it is one
+        lower = np.linalg.cholesky(np.linalg.inv(damped))
+    except np.linalg.LinAlgError as error:
         raise OptionError(f"a Hessian must be symmetric, and positive but for rounding: {error}") from error
-    return factor
+    return damped, np.ascontiguousarray(lower.transpose(0, 2, 1))

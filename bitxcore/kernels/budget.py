@@ -100,13 +100,29 @@ def _fitted(value: float, kept: Any, ones: int, low: int, top: int, significand_
     return nearest_within(scaled, own, ones, top)
 
 
+@njit(inline="always")
+def _on_rows(value: float, kept: Any, ones: int, low: int, top: int, significand_bits: int) -> Any:
+    """Nearest value, with the sign of what it stands for."""
+    return math.copysign(np.ldexp(float(_fitted(value, kept, ones, low, top, significand_bits)), low), value)
+
+
+@njit(inline="always")
+def _add(slope: Any, factor: float, hessian: Any) -> None:
+    """Add a row of the Hessian to the slopes, `factor` times."""
+    if factor != 0.0:
+        for k in range(slope.shape[0]):
+            slope[k] += factor * hessian[k]
+
+
 @kernel
 def fit_filters(
     weights: Any,
     lengths: Any,
     factors: Any,
+    hessians: Any,
     first: int,
     shared: int,
+    sweeps: int,
     ones: int,
     rows: int,
     window: int,
@@ -119,7 +135,9 @@ def fit_filters(
 
     The rows of a group are chosen when it is reached: of the nearest values with at most `ones` ones, those
     rows that are most significant. Then each weight goes to the nearest value on them. With `factors` its
-    error is made up for by all weights that follow (GPTQ: Frantar et al., ICLR 2023).
+    error is made up for by all weights that follow (GPTQ: Frantar et al., ICLR 2023). Each sweep then moves
+    one weight after the other, on the rows of its group, to where it makes up best for the errors of all
+    others (QuantEase: Behdin et al., 2023).
 
     Parameters
     ----------
@@ -130,8 +148,12 @@ def fit_filters(
     factors : float64 array, shape (parts, reduction, reduction)
         Upper Cholesky factor of the inverse Hessian, in the order of the weights; with no parts, errors stay
         where they are.
+    hessians : float64 array, shape (parts, reduction, reduction)
+        In the same order, damped; read by sweeps only.
     first, shared : int
         Number of the first filter; filters that share a part of the factors.
+    sweeps : int
+        At most; none after one that changes nothing.
     ones, rows : int
     window : int
         Places of a group, from one above the exponent of its largest weight down; of integers all.
@@ -142,10 +164,13 @@ def fit_filters(
         are aligned, and of the highest place.
     """
     counts = np.zeros(PLACES + 1, np.int64)
+    groups = lengths.shape[0]
+    kept, low, top = np.zeros(groups, np.uint64), np.zeros(groups, np.int64), np.zeros(groups, np.int64)
     for f in range(weights.shape[0]):
         row = weights[f]
+        wanted = row.copy()
         at = 0
-        for g in range(lengths.shape[0]):
+        for g in range(groups):
             end = at + lengths[g]
             largest = 0.0
             for j in range(at, end):
@@ -153,21 +178,19 @@ def fit_filters(
             high = most_place
             if significand_bits > 0 and largest > 0.0:
                 high = max(min(math.frexp(largest)[1], most_place), normal_place)
-            low = max(high - window + 1, least_place)
-            top = high - low
-            every = (_bit(top) - np.uint64(1)) | _bit(top)
-            kept = every
-            if rows < top + 1:
+            low[g] = max(high - window + 1, least_place)
+            top[g] = high - low[g]
+            kept[g] = (_bit(top[g]) - np.uint64(1)) | _bit(top[g])
+            if rows < top[g] + 1:
                 counts[:] = 0
                 for j in range(at, end):
-                    code = _fitted(row[j], every, ones, low, top, significand_bits)
-                    for place in range(top + 1):
+                    code = _fitted(row[j], kept[g], ones, low[g], top[g], significand_bits)
+                    for place in range(top[g] + 1):
                         counts[place] += np.int64(code >> np.uint64(place)) & 1
-                kept = keep_rows(counts, rows, top)
+                kept[g] = keep_rows(counts, rows, top[g])
             for j in range(at, end):
                 value = row[j]
-                code = _fitted(value, kept, ones, low, top, significand_bits)
-                row[j] = math.copysign(np.ldexp(float(code), low), value)
+                row[j] = _on_rows(value, kept[g], ones, low[g], top[g], significand_bits)
                 error = value - row[j]
                 if factors.shape[0] > 0 and error != 0.0:
                     factor = factors[(first + f) // shared, j]
@@ -175,3 +198,23 @@ def fit_filters(
                     for later in range(j + 1, row.shape[0]):
                         row[later] -= error * factor[later]
             at = end
+        if sweeps > 0:
+            hessian = hessians[(first + f) // shared]
+            slope = np.zeros(row.shape[0])
+            for j in range(row.shape[0]):
+                _add(slope, row[j] - wanted[j], hessian[j])
+            for _ in range(sweeps):
+                changed = False
+                at = 0
+                for g in range(groups):
+                    end = at + lengths[g]
+                    for j in range(at, end):
+                        value = row[j] - slope[j] / hessian[j, j]
+                        code = _on_rows(value, kept[g], ones, low[g], top[g], significand_bits)
+                        if code != row[j]:
+                            _add(slope, code - row[j], hessian[j])
+                            row[j] = code
+                            changed = True
+                    at = end
+                if not changed:
+                    break

@@ -21,7 +21,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 def calibration_options(function: F) -> F:
     """Add ``MODEL --task --calibration --samples`` and the options of pictures."""
     options: tuple[Any, ...] = (
-        click.argument("model", metavar="[MODEL.onnx]", required=False),
+        click.argument("model", metavar="[MODEL]", required=False),
         click.option(
             "--task", "task_name", metavar="NAME", help="A task of bitx list tasks, with its own model."
         ),
@@ -46,51 +46,57 @@ def calibration_options(function: F) -> F:
     return function
 
 
-def task_of_one_model(name: str) -> Task:
-    """Make a task.
-
-    Raises
-    ------
-    click.UsageError
-        If it has several models.
-    """
-    from hwmodel.evaluation import task
-
-    made = task(name)
-    if len(made.models) > 1:
-        raise click.UsageError(f"task {name} has several models; give one of them as MODEL")
-    return made
+def scaling_of(
+    scale: float | None, mean: tuple[float, ...] | None, std: tuple[float, ...] | None, channels: str
+) -> dict[str, Any]:
+    """Keep those of the options of pictures that were given."""
+    given = {"scale": scale, "mean": mean, "std": std, "channels": channels}
+    return {name: value for name, value in given.items() if value is not None}
 
 
-def labelled(
-    model: str,
-    data: str,
-    scale: float | None,
-    mean: tuple[float, ...] | None,
-    std: tuple[float, ...] | None,
-    channels: str,
+def task_of(
+    model: str | None,
+    task_name: str | None,
+    data: str | None,
+    scaling: dict[str, Any],
+    instead: str = "export the module to ONNX",
 ) -> Task:
-    """Make the task of a user's model and data; labels are not needed."""
+    """Make what has a graph and samples."""
     from pathlib import Path
 
+    from bitxcore.errors import DumpError
+    from hwmodel.evaluation import task
     from hwmodel.evaluation.tasks.labelled import Labelled
     from hwmodel.operands.traces.pictures import Scaling
 
-    own = Scaling()
-    return Labelled(Path(model), Path(data), Scaling(scale, mean or own.mean, std or own.std, channels))
+    if task_name is not None:
+        made = task(task_name)
+        if len(made.models) > 1:
+            raise click.UsageError(f"task {task_name} has several models; give one of them as MODEL")
+        return made
+    path = Path(str(model))
+    if path.suffix.lower() == ".pt2":
+        raise DumpError("programs of torch.export are not read; export the module to ONNX", path=path)
+    if path.suffix.lower() != ".onnx":
+        raise DumpError(f"a state dict has no graph: {instead}", path=path)
+    return Labelled(path, Path(str(data)), Scaling(**scaling))
 
 
 def batches_of(made: Task, samples: int, *, of_task: bool) -> Iterator[dict[str, Any]]:
     """Give calibration samples: a task's own, or evenly spread ones of the data."""
+    from hwmodel.preparation.samples import check_numbers, spread
+
     if of_task:
         yield from (part.feeds for part in made.calibration(samples))
         return
     parts = list(made.samples())
-    count = sum(part.count for part in parts)
-    wanted = {at * count // samples for at in range(samples)} if count > samples else set(range(count))
+    wanted = set(spread(sum(part.count for part in parts), samples))
     first = 0
     for part in parts:
         chosen = [at for at in range(part.count) if first + at in wanted]
+        for at in chosen:
+            for name, array in part.feeds.items():
+                check_numbers(name, array[at : at + 1], [first + at], made.origin(first + at, quick=False))
         first += part.count
         if chosen:
             yield {name: array[chosen] for name, array in part.feeds.items()}

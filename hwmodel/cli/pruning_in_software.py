@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from hwmodel.cli.calibration_samples import batches_of, calibration_options, labelled, task_of_one_model
+from hwmodel.cli.calibration_samples import batches_of, calibration_options, scaling_of, task_of
 from hwmodel.cli.options import json_option
 from hwmodel.cli.values import Machine, OneOf
 
@@ -92,10 +92,8 @@ def command(
     if task_name is not None and data is not None:
         raise click.UsageError("--calibration goes with a MODEL; a task has samples of its own")
     chosen = software_method(method[0], **method[1])
-    if task_name is not None:
-        made = task_of_one_model(task_name)
-    elif data is not None:
-        made = labelled(str(model), data, scale, mean, std, channels)
+    if task_name is not None or data is not None:
+        made = task_of(model, task_name, data, scaling_of(scale, mean, std, channels))
     else:
         made = None
         if chosen.needs_data:

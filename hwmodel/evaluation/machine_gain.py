@@ -115,7 +115,7 @@ class MachineGains:
         self._activations: dict[str, npt.NDArray[Any]] | None = None
         self._network: Network | None = None
         try:
-            self._network = load_network(model, input_size=_input_sizes(model, shapes))
+            self._network = load_network(model, input_size=sample_sizes(model, shapes))
         except BitxError as error:
             self._reason = error.message
 
@@ -230,7 +230,7 @@ def _cast(tensor: Tensor, form: str | None) -> npt.NDArray[Any]:
     return values.astype(bx.number_format(form or "").dtype) if values.dtype.kind == "f" else values
 
 
-def _input_sizes(model: Path, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, tuple[int, ...]]:
+def sample_sizes(model: Path, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, tuple[int, ...]]:
     """One sample per run, where the model leaves the batch open; the other sizes are the samples'."""
     from hwmodel.networks.onnx import graph_inputs, read_model
 

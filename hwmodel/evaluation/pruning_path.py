@@ -5,34 +5,37 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Generic, TypeVar
 
 from bitxcore.policy import PruningOptions
 
 Names = tuple[str, ...]
 """Tensors that a layer has together; most have one."""
+Way = TypeVar("Way")
+"""How a tensor is pruned: `PruningOptions`, or whatever else tells the choices apart."""
 State = dict[str, PruningOptions]
 
 
 @dataclass(frozen=True)
-class Choice:
+class Choice(Generic[Way]):
     """One way to prune the tensors of a layer.
 
     Parameters
     ----------
-    options : PruningOptions
+    options : Way
     cycles : int
         Of the layers that the tensors are in.
     error : float
         Foretold.
     """
 
-    options: PruningOptions
+    options: Way
     cycles: int
     error: float
 
 
 @dataclass(frozen=True)
-class Step:
+class Step(Generic[Way]):
     """From one choice to the next of the same tensors.
 
     Parameters
@@ -40,16 +43,16 @@ class Step:
     slope : float
         Error per saved cycle.
     names : tuple of str
-    options : PruningOptions
+    options : Way
         Of the next choice.
     """
 
     slope: float
     names: Names
-    options: PruningOptions
+    options: Way
 
 
-def hull(choices: Sequence[Choice]) -> list[Choice]:
+def hull(choices: Sequence[Choice[Way]]) -> list[Choice[Way]]:
     """Choices on the lower convex hull, from the least error to the fewest cycles.
 
     Examples
@@ -59,7 +62,7 @@ def hull(choices: Sequence[Choice]) -> list[Choice]:
     >>> [choice.options.rows for choice in hull(ways)]
     [8, 4, 2]
     """
-    found: list[Choice] = []
+    found: list[Choice[Way]] = []
     for choice in sorted(choices, key=lambda choice: (choice.error, choice.cycles)):
         if found and choice.cycles >= found[-1].cycles:
             continue  # more error that saves nothing
@@ -69,11 +72,11 @@ def hull(choices: Sequence[Choice]) -> list[Choice]:
     return found
 
 
-def _slope(one: Choice, other: Choice) -> float:
+def _slope(one: Choice[Way], other: Choice[Way]) -> float:
     return (other.error - one.error) / (one.cycles - other.cycles)
 
 
-def path(choices: Mapping[Names, Sequence[Choice]]) -> Iterator[State]:
+def path(choices: Mapping[Names, Sequence[Choice[Way]]]) -> Iterator[dict[str, Way]]:
     """Give states from the least error on, each one step further; the step with the least slope comes first.
 
     No other state has both no more cycles and less error, nor fewer cycles and no more error.
@@ -91,7 +94,7 @@ def path(choices: Mapping[Names, Sequence[Choice]]) -> Iterator[State]:
         yield dict(state)
 
 
-def path_from(start: PruningOptions, choices: Mapping[Names, Sequence[Choice]]) -> Iterator[State]:
+def path_from(start: Way, choices: Mapping[Names, Sequence[Choice[Way]]]) -> Iterator[dict[str, Way]]:
     """Give states from one way to prune all tensors on, each one step further, as `path` does.
 
     Tensors that can't be pruned so begin with their least error.
@@ -103,7 +106,7 @@ def path_from(start: PruningOptions, choices: Mapping[Names, Sequence[Choice]]) 
     >>> [state["w"].rows for state in path_from(PruningOptions(6), {("w",): ways})]
     [6, 4]
     """
-    left: dict[Names, Sequence[Choice]] = {}
+    left: dict[Names, Sequence[Choice[Way]]] = {}
     for names, some in choices.items():
         first = next((choice for choice in some if choice.options == start), None)
         fewer = [choice for choice in some if first and choice.cycles < first.cycles]

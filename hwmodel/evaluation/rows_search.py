@@ -175,9 +175,9 @@ class _Search:
 
     # -- the choices ---------------------------------------------------------------------------
 
-    def _choices(self) -> dict[Names, list[Choice]]:
+    def _choices(self) -> dict[Names, list[Choice[PruningOptions]]]:
         """Cycles and foretold errors of every way, by the tensors that a layer has together."""
-        found: dict[Names, list[Choice]] = {}
+        found: dict[Names, list[Choice[PruningOptions]]] = {}
         before = list(self._outputs(Setting(format=self._way.format)))
         weights: dict[Names, float] = {}
         for way in self._ways():

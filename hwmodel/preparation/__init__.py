@@ -1,6 +1,21 @@
 """Weights made ready before deployment: fewer cycles on the same machine, without training."""
 
 from hwmodel.preparation.budget import Budget
-from hwmodel.preparation.preparation import PREPARE_UNITS, PreparedTensor, policy_of, prepare_model
+from hwmodel.preparation.budget_search import BudgetsFound, search_budgets
+from hwmodel.preparation.equivalent_models import Equivalent, write_equivalent
+from hwmodel.preparation.fitting import PREPARE_UNITS, PreparedTensor
+from hwmodel.preparation.modules import prepare_module
+from hwmodel.preparation.preparation import policy_of, prepare_model
 
-__all__ = ["PREPARE_UNITS", "Budget", "PreparedTensor", "policy_of", "prepare_model"]
+__all__ = [
+    "PREPARE_UNITS",
+    "Budget",
+    "BudgetsFound",
+    "Equivalent",
+    "PreparedTensor",
+    "policy_of",
+    "prepare_model",
+    "prepare_module",
+    "search_budgets",
+    "write_equivalent",
+]

@@ -26,8 +26,10 @@ class Budget:
         Whether later weights take over the error of earlier ones, by the second moments of their inputs.
     corrects_bias : bool
         Whether what is added behind a layer takes over the mean error of its outputs.
-    damping : float
-        Of the second moments, see `bitxcore.prepare`.
+    reconstructs : bool
+        Whether a layer is fitted to its outputs in the model as it was, not to its weights.
+    damping, sweeps
+        Of the compensation, see `bitxcore.prepare`.
 
     Raises
     ------
@@ -42,7 +44,9 @@ class Budget:
     window: int | None = None
     compensates: bool = True
     corrects_bias: bool = True
+    reconstructs: bool = True
     damping: float = 0.01
+    sweeps: int = 4
 
     def __post_init__(self) -> None:
         if self.ones is None and self.rows is None:
@@ -51,5 +55,5 @@ class Budget:
     @property
     def options(self) -> dict[str, Any]:
         """Of `bitxcore.prepare`, but the Hessian."""
-        names = ("ones", "rows", "group", "grouping", "window", "damping")
+        names = ("ones", "rows", "group", "grouping", "window")
         return {name: getattr(self, name) for name in names}

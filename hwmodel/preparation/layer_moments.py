@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import Any
 
 import numpy as np
@@ -18,25 +19,36 @@ MOST_POSITIONS = 1 << 12
 """Positions of a batch that count; of more, as many that are evenly spread [chosen]."""
 
 
-class LayerMoments:
-    """Moments over all positions of all batches.
+class Moments(ABC):
+    """Moments over all positions of all batches, of prepared inputs and of those of the model as it was.
+
+    Arrays have a part per group of filters.
 
     Parameters
     ----------
-    layer : LayerNode
     filters : ndarray, shape (filters, ...)
-        The layer's weights, output channel first.
+        A layer's weights, output channel first.
+    parts : int
+        Groups that its channels are in.
+    centred : bool
+        Whether second moments are those around the means: where an offset takes over the means.
     """
 
-    def __init__(self, layer: LayerNode, filters: Array) -> None:
-        self._layer, self._shape = layer, filters.shape
-        reduction, parts = int(np.prod(filters.shape[1:])), layer.conv_groups
-        self._products = np.zeros((parts, reduction, reduction))
-        self._sums = np.zeros((parts, reduction))
-        self._count = 0
+    def __init__(self, filters: Array, parts: int, *, centred: bool = False) -> None:
+        self._filters, self._centred = filters, centred
+        reduction = int(np.prod(filters.shape[1:]))
+        self._products, self._crossed = (np.zeros((parts, reduction, reduction)) for _ in range(2))
+        self._sums, self._original_sums = (np.zeros((parts, reduction)) for _ in range(2))
+        self._count, self._power = 0, 0.0
 
-    def add(self, x: Array) -> None:
-        """Add one batch of the layer's activations, as its node reads them.
+    def add(self, x: Array, original: Array | None = None) -> None:
+        """Add one batch of the layer's activations, as it reads them.
+
+        Parameters
+        ----------
+        x : ndarray
+        original : ndarray, optional
+            Those of the model as it was; left out: the same.
 
         Raises
         ------
@@ -44,50 +56,116 @@ class LayerMoments:
             If the layer is none whose inputs can be gathered.
         """
         seen = self._seen(x)
-        for part, rows in enumerate(seen):
+        before = seen if original is None else self._seen(original)
+        filters = self._in_parts(self._filters)
+        for part, (rows, others) in enumerate(zip(seen, before, strict=True)):
             wide = rows.astype(np.float64)
-            self._products[part] += wide.T @ wide
+            other = wide if original is None else others.astype(np.float64)
+            product = wide.T @ wide
+            self._products[part] += product
+            self._crossed[part] += product if original is None else other.T @ wide
             self._sums[part] += wide.sum(axis=0)
+            self._original_sums[part] += other.sum(axis=0)
+            self._power += float(np.square(other @ filters[part].T).sum())
         self._count += seen.shape[1]
 
     @property
     def second(self) -> Array:
-        """Means of products of two inputs, ``(parts, reduction, reduction)``; a part per group of filters."""
-        return self._products / max(self._count, 1)
+        """Means of products of two inputs, ``(parts, reduction, reduction)``."""
+        return self._around(self._products, self._sums)
 
-    def means(self, filters: Array) -> Array:
-        """Mean of the outputs of filters, ``(filters,)``."""
-        parts = self._in_parts(filters)
-        found: Array = np.einsum("pfr,pr->pf", parts, self._sums / max(self._count, 1)).reshape(-1)
+    def targets(self, damping: float) -> Array:
+        """Return the filters that give the outputs of the model as it was best, on prepared inputs.
+
+        By least squares, with `damping` pulling to the filters as they were; asymmetric reconstruction, as in
+        AdaRound (Nagel et al., ICML 2020).
+        """
+        second = self.second
+        missing = self._around(self._crossed, self._original_sums) - second
+        mean = np.diagonal(second, axis1=1, axis2=2).mean(axis=1)
+        damped = second + np.eye(second.shape[1]) * np.where(mean > 0, damping * mean, 1.0)[:, None, None]
+        found = self._in_parts(self._filters)
+        asked = np.matmul(found, missing).transpose(0, 2, 1)
+        found = found + np.linalg.solve(damped, asked).transpose(0, 2, 1)
+        return found.reshape(self._filters.shape)
+
+    def missing_means(self, prepared: Array) -> Array:
+        """Mean of the outputs as they were, less that of prepared ones, ``(filters,)``."""
+        before = self._outputs(self._filters, self._original_sums)
+        return before - self._outputs(prepared, self._sums)
+
+    def relative(self, prepared: Array, *, corrected: bool) -> float:
+        """Root of the outputs' mean squared error over that of the outputs as they were.
+
+        Parameters
+        ----------
+        prepared : ndarray
+            Filters on prepared inputs.
+        corrected : bool
+            Whether an offset takes over the mean error.
+        """
+        after, before = self._in_parts(prepared), self._in_parts(self._filters)
+        own = (np.matmul(after, self._products) * after).sum()
+        error = float(own - 2 * (np.matmul(before, self._crossed) * after).sum()) + self._power
+        if corrected:
+            error -= float(np.square(self.missing_means(prepared)).sum()) * self._count
+        return float(np.sqrt(max(error, 0.0) / self._power)) if self._power > 0 else 0.0
+
+    def _outputs(self, filters: Array, sums: Array) -> Array:
+        means = sums / max(self._count, 1)
+        found: Array = np.einsum("pfr,pr->pf", self._in_parts(filters), means).reshape(-1)
         return found
 
-    def relative(self, error: Array, filters: Array) -> float:
-        """Root of the outputs' mean squared error for an error of the filters, over that of the outputs."""
-        whole = self._power(filters)
-        return float(np.sqrt(max(self._power(error), 0.0) / whole)) if whole > 0 else 0.0
-
-    def _power(self, filters: Array) -> float:
-        parts = self._in_parts(filters)
-        return float((np.matmul(parts, self.second) * parts).sum())
+    def _around(self, products: Array, left: Array) -> Array:
+        count = max(self._count, 1)
+        if not self._centred:
+            return products / count
+        means = left[:, :, None] * self._sums[:, None, :] / count**2
+        found: Array = products / count - means
+        return found
 
     def _in_parts(self, filters: Array) -> Array:
         parts, reduction = self._sums.shape
         return filters.reshape(parts, -1, reduction).astype(np.float64)
 
     def _seen(self, x: Array) -> Array:
-        """Give ``(parts, positions, reduction)``."""
-        layer = self._layer
-        if layer.node.op_type == "Conv":
-            record = conv_of(layer.name, layer.attributes, x.shape, self._shape)
-            seen = windows(record, x)
-            seen = seen.reshape(record.groups, seen.shape[0] // record.groups, -1)
-        elif layer.node.op_type in ("Gemm", "MatMul"):
-            turned = layer.channels_last(x)
-            seen = turned.reshape(1, -1, turned.shape[-1])
-        else:
-            raise TensorError(f"inputs of {layer.node.op_type} are not gathered")
+        seen = self._read(x)
         if seen.shape[2] != self._sums.shape[1]:
             raise TensorError(f"{seen.shape[2]} inputs are read, the filters have {self._sums.shape[1]}")
         if seen.shape[1] > MOST_POSITIONS:
             seen = seen[:, np.linspace(0, seen.shape[1] - 1, MOST_POSITIONS).astype(np.int64)]
         return seen
+
+    @abstractmethod
+    def _read(self, x: Array) -> Array:
+        """Give what each position multiplies with one filter, ``(parts, positions, reduction)``."""
+
+
+class LayerMoments(Moments):
+    """Of a node of an ONNX graph.
+
+    Parameters
+    ----------
+    layer : LayerNode
+    filters : ndarray, shape (filters, ...)
+    centred : bool
+    """
+
+    def __init__(self, layer: LayerNode, filters: Array, *, centred: bool = False) -> None:
+        super().__init__(filters, layer.conv_groups, centred=centred)
+        self._layer = layer
+
+    def _read(self, x: Array) -> Array:
+        layer = self._layer
+        if layer.node.op_type == "Conv":
+            record = conv_of(layer.name, layer.attributes, x.shape, self._filters.shape)
+            return in_groups(windows(record, x), record.groups)
+        if layer.node.op_type in ("Gemm", "MatMul"):
+            turned = layer.channels_last(x)
+            return turned.reshape(1, -1, turned.shape[-1])
+        raise TensorError(f"inputs of {layer.node.op_type} are not gathered")
+
+
+def in_groups(seen: Array, groups: int) -> Array:
+    """Split windows, one group of channels after another: ``(groups, positions, reduction)``."""
+    return seen.reshape(groups, seen.shape[0] // groups, -1)

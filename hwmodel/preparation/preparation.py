@@ -3,69 +3,31 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import numpy.typing as npt
 
-import bitxcore as bx
 from bitxcore.batch import Selection
 from bitxcore.batch.selection import channel_first
 from bitxcore.dumps import Dump, Tensor, open_dump, save
-from bitxcore.errors import OptionError, TensorError, error_context
-from bitxcore.policy import Policy, PruningOptions
+from bitxcore.errors import TensorError, error_context
+from bitxcore.files import check_target
+from bitxcore.policy import Policy
 from bitxcore.progress import Progress
 from hwmodel.evaluation.runners import StagedRunner
 from hwmodel.evaluation.runners.layer_nodes import LayerNode
 from hwmodel.preparation.budget import Budget
+from hwmodel.preparation.fitting import PreparedTensor, check_passes, fitted, options_of
+from hwmodel.preparation.kept_layers import KeptLayers, definition_of, kept_beside
 from hwmodel.preparation.layer_moments import LayerMoments
-from hwmodel.preparation.offsets import Offset, Offsets
+from hwmodel.preparation.offsets import Offsets
+from hwmodel.preparation.samples import check_samples, in_model_batches
 
 Array = npt.NDArray[Any]
 Chosen = Callable[[str], Budget | None]
-
-PREPARE_UNITS = {
-    "tensor": "",
-    "ones_max": "1",
-    "rows_max": "1",
-    "relative_error": "1",
-    "output_error": "1",
-    "compensated": "",
-    "offset": "",
-}
-"""Units of the columns of a report."""
-
-
-@dataclass(frozen=True)
-class PreparedTensor:
-    """What was done to one weight tensor.
-
-    Attributes
-    ----------
-    tensor : str
-    ones_max, rows_max : int
-        Most ones of a weight, most non-empty rows of a group.
-    relative_error : float
-        Of the weights.
-    output_error : float or None
-        Of the layer's outputs on the calibration samples, before the offset; None where its inputs are not
-        known.
-    compensated : bool
-        Whether later weights took over the error of earlier ones.
-    offset : str or None
-        Stored vector that took over the mean error of the outputs.
-    """
-
-    tensor: str
-    ones_max: int
-    rows_max: int
-    relative_error: float
-    output_error: float | None
-    compensated: bool
-    offset: str | None
 
 
 def prepare_model(
@@ -75,12 +37,14 @@ def prepare_model(
     budget: Budget | Chosen,
     *,
     selection: Selection | None = None,
+    restart: bool = False,
     progress: Progress | None = None,
 ) -> list[PreparedTensor]:
     """Write a model whose weights the run-time pruner leaves as they are, and whose groups cost few cycles.
 
     Beyond the paper. The model runs stage by stage on all calibration samples; when a layer is reached, its
     weights are brought within the budget by what its inputs then are, those of the prepared layers before it.
+    Finished layers are kept in a journal beside `out`: after a kill, the same call goes on with the next one.
 
     Parameters
     ----------
@@ -94,6 +58,8 @@ def prepare_model(
         For all chosen tensors; or from a tensor's name to its budget, None for one that stays.
     selection : Selection, optional
         Which tensors are weights.
+    restart : bool
+        Forget layers that an interrupted call has finished.
     progress : callable, optional
         ``progress(done, total, tensor)``.
 
@@ -107,9 +73,11 @@ def prepare_model(
     DumpError
         If the model can't be read or run, or does not take the samples.
     TensorError
-        If a tensor can't be prepared.
+        If a tensor can't be prepared, or a sample holds a NaN.
     OptionError
         If there are no samples, or a parameter is out of range.
+    BitxError
+        If `out` can't be written, or its journal belongs to another preparation.
 
     Examples
     --------
@@ -122,17 +90,24 @@ def prepare_model(
     >>> len(report), max(row.ones_max for row in report), max(row.rows_max for row in report)
     (13, 2, 6)
     """
-    path = Path(model)
-    if not batches:
-        raise OptionError("there are no calibration samples", path=path)
+    path, target, selection = Path(model), Path(out), selection or Selection()
     with open_dump(path) as dump:
-        tensors = {t.name: t for t in (selection or Selection()).choose(dump).tensors}
+        check_target(target, [str(file.resolve()) for file in dump.files()])
+        tensors = {t.name: t for t in selection.choose(dump).tensors}
         runner = StagedRunner(path, tensors=set(tensors))
+        batches = in_model_batches(batches, runner.inputs)
+        check_samples(batches, runner.inputs, path)
         choose = budget if callable(budget) else lambda _: budget
-        work = _Work(dump, tensors, choose, Offsets(runner.proto), progress)
-        runner.together(batches, work.see)
-        work.rest()
-        save(dump, out, lambda tensor: work.done.get(tensor.name))
+        budgets = {name: choose(name) for name in tensors}
+        defined = definition_of(dump, batches, budget, budgets, selection, ("onnxruntime",))
+        with kept_beside(target, defined, restart=restart) as kept:
+            work = _Work(dump, tensors, budgets, runner, progress, kept)
+            original = any(b is not None and b.reconstructs for b in budgets.values())
+            beside = StagedRunner(path, tensors=set(tensors)) if original else None
+            runner.together(batches, work.see, beside)
+            work.rest()
+            work.check()
+            save(dump, target, lambda tensor: work.done.get(tensor.name))
     return work.report
 
 
@@ -149,19 +124,18 @@ def policy_of(
     origin : dict, optional
         What else to say of where it comes from.
     """
-    tensors = {
-        row.tensor: PruningOptions(max(row.rows_max, 1), budget.group, budget.grouping, budget.window)
-        for row in report
-    }
+    tensors = {row.tensor: options_of(row, budget) for row in report}
     return Policy(tensors, origin=origin or {})
 
 
-def _moments(layer: LayerNode, filters: Array, activations: list[Array]) -> LayerMoments | None:
+def _moments(
+    layer: LayerNode, filters: Array, activations: list[Array], originals: list[Array], *, centred: bool
+) -> LayerMoments | None:
     """Add up what a layer reads; None where that can't be gathered."""
-    found = LayerMoments(layer, filters)
+    found = LayerMoments(layer, filters, centred=centred)
     try:
-        for x in activations:
-            found.add(x)
+        for at, x in enumerate(activations):
+            found.add(x, originals[at] if originals else None)
     except TensorError:
         return None
     return found
@@ -174,69 +148,71 @@ class _Work:
         self,
         dump: Dump,
         tensors: dict[str, Tensor],
-        choose: Chosen,
-        offsets: Offsets,
+        budgets: dict[str, Budget | None],
+        runner: StagedRunner,
         progress: Progress | None,
+        kept: KeptLayers,
     ) -> None:
-        self._dump, self._tensors, self._offsets, self._progress = dump, tensors, offsets, progress
-        self._budgets = {name: choose(name) for name in tensors}
+        self._dump, self._tensors, self._progress = dump, tensors, progress
+        self._offsets = Offsets(runner.proto)
+        self._uses = Counter(name for layer in runner.layers for name in layer.tensors)
+        self._budgets, self._kept = budgets, kept
         self.done: dict[str, Array] = {}
         self.report: list[PreparedTensor] = []
 
-    def see(self, layer: LayerNode, activations: list[Array]) -> dict[str, Array]:
+    def see(self, layer: LayerNode, activations: list[Array], originals: list[Array]) -> dict[str, Array]:
         """Prepare a layer's tensor when it is reached; one that is made of several waits for `rest`."""
         (name, *others) = layer.tensors
-        budget = self._budgets[name]
-        if others or name in self.done or budget is None:
+        if others or name in self.done or self._budgets[name] is None:
             return {}
-        with error_context(path=self._dump.path, tensor=name):
-            values = self._tensors[name].read()
-            filters = channel_first(self._tensors[name]).turn(values)
-            moments = _moments(layer, filters, activations)
-            wants = moments is not None and budget.corrects_bias
-            offset = self._offsets.of(layer, filters.shape) if wants else None
-            after = self._fitted(self._tensors[name], values, budget, moments, offset)
-        changed = {name: after}
-        if offset is not None and moments is not None:
-            moved = filters.astype(np.float64) - channel_first(self._tensors[name]).turn(after)
-            changed[offset.tensor] = offset.shifted(moments.means(moved))
-        self.done |= changed
-        return changed
+        # A layer that shares its weights reads other inputs than the others that do.
+        return self._finished(name, layer if self._uses[name] == 1 else None, activations, originals)
 
     def rest(self) -> None:
         """Prepare what no layer has alone, without moments."""
         for name, budget in self._budgets.items():
             if name not in self.done and budget is not None:
-                tensor = self._tensors[name]
-                with error_context(path=self._dump.path, tensor=name):
-                    self.done[name] = self._fitted(tensor, tensor.read(), budget, None, None)
+                self._finished(name, None, [], [])
 
-    def _fitted(
-        self,
-        tensor: Tensor,
-        values: Array,
-        budget: Budget,
-        moments: LayerMoments | None,
-        offset: Offset | None,
-    ) -> Array:
-        """Bring one tensor within its budget, and report."""
+    def check(self) -> None:
+        """Raise if the run-time pruner changed a prepared tensor."""
+        for row in self.report:
+            if (budget := self._budgets[row.tensor]) is not None:
+                check_passes(self._dump, self._tensors[row.tensor], self.done[row.tensor], row, budget)
+
+    def _finished(
+        self, name: str, layer: LayerNode | None, activations: list[Array], originals: list[Array]
+    ) -> dict[str, Array]:
+        """Prepare a tensor, or take what an earlier run has made of it; return what changes."""
         if self._progress is not None:
-            self._progress(len(self.report), len(self._tensors), tensor.name)
-        layout = channel_first(tensor)
-        filters = layout.turn(values)
-        compensates = moments is not None and budget.compensates
-        hessian = moments.second if moments is not None and budget.compensates else None
-        found = bx.prepare(filters, hessian=hessian, **budget.options)
-        error = found.values.astype(np.float64) - filters
-        self.report.append(
-            PreparedTensor(
-                tensor.name,
-                int(bx.essential_bits(found.values).max()),
-                int(found.kept_rows.max()),
-                float(np.linalg.norm(error) / (np.linalg.norm(filters.astype(np.float64)) or 1)),
-                None if moments is None else moments.relative(error, filters),
-                compensates,
-                None if offset is None else offset.tensor,
-            )
-        )
-        return layout.restore(found.values)
+            self._progress(len(self.report), len(self._tensors), name)
+        found = self._kept.get(name, self._dump)
+        if found is None:
+            with error_context(path=self._dump.path, tensor=name):
+                found = self._prepared(name, layer, activations, originals)
+            self._kept.add(*found)
+        changed, row = found
+        self.done |= changed
+        self.report.append(row)
+        return changed
+
+    def _prepared(
+        self, name: str, layer: LayerNode | None, activations: list[Array], originals: list[Array]
+    ) -> tuple[dict[str, Array], PreparedTensor]:
+        tensor, budget = self._tensors[name], self._budgets[name]
+        assert budget is not None
+        # Moments are those of weights: integers that stand for weights are not, without their scales.
+        if layer is None or tensor.encoding is not None:
+            after, row = fitted(self._dump, tensor, budget, None)
+            return {name: after}, row
+        filters = channel_first(tensor).turn(tensor.read())
+        offset = self._offsets.of(layer, filters.shape) if budget.corrects_bias else None
+        if not budget.reconstructs:
+            originals = []
+        moments = _moments(layer, filters, activations, originals, centred=offset is not None)
+        if moments is None or offset is None:
+            after, row = fitted(self._dump, tensor, budget, moments)
+            return {name: after}, row
+        after, row = fitted(self._dump, tensor, budget, moments, offset.tensor)
+        missing = moments.missing_means(channel_first(tensor).turn(after))
+        return {name: after, offset.tensor: offset.shifted(missing)}, row

@@ -117,12 +117,23 @@ def test_it_is_idempotent_and_keeps_signs():
 
 def plain(x, hessian, ones, rows, group, damping):
     """The method on whole filters, one column after the other, without a factor."""
+    return stepped(x, hessian, ones, rows, group, damping)[0]
+
+
+def chosen_rows(x, hessian, ones, rows, group, damping):
+    """Of each filter and group: all places, and those of its rows."""
+    return list(zip(*stepped(x, hessian, ones, rows, group, damping)[1], strict=True))
+
+
+def stepped(x, hessian, ones, rows, group, damping):
     w = x.astype(np.float64).copy()
     size = w.shape[1]
     left = hessian + np.eye(size) * damping * np.diagonal(hessian).mean()
+    places = []
     for start in range(0, size, group):
         some = slice(start, min(start + group, size))
         chosen = [rows_of(row[some], ones, rows) for row in w]
+        places.append(chosen)
         for column in range(some.start, some.stop):
             inverse = np.linalg.inv(left[column:, column:])
             fitted = np.array(
@@ -131,7 +142,7 @@ def plain(x, hessian, ones, rows, group, damping):
             error = (w[:, column] - fitted) / inverse[0, 0]
             w[:, column + 1 :] -= error[:, None] * inverse[0, 1:]
             w[:, column] = fitted
-    return w
+    return w, places
 
 
 def rows_of(values, ones, rows):
@@ -174,6 +185,37 @@ def test_later_weights_take_over_the_error(rows):
     assert error(found) < error(bx.prepare(x, ones=2, rows=rows).values)
 
 
+def swept(x, w, hessian, ones, rows, sweeps, damping):
+    """One weight after the other at the minimum of the damped error, all others where they are."""
+    w = w.astype(np.float64).copy()
+    damped = hessian + np.eye(len(hessian)) * damping * np.diagonal(hessian).mean()
+    for _ in range(sweeps):
+        for f, column in np.ndindex(w.shape):
+            slope = (w[f] - x[f]) @ damped[:, column]
+            w[f, column] = nearest(w[f, column] - slope / damped[column, column], *rows[f][column // 8], ones)
+    return w
+
+
+@pytest.mark.parametrize("rows", [4, 32])
+def test_sweeps_move_one_weight_after_the_other(rows):
+    rng = np.random.default_rng(8)
+    x = rng.standard_normal((3, 19)).astype(np.float32)
+    inputs = rng.standard_normal((60, 19)) @ (np.eye(19) + 0.3 * rng.standard_normal((19, 19)))
+    hessian = inputs.T @ inputs
+    once, places = plain(x, hessian, 2, rows, 8, 0.01), chosen_rows(x, hessian, 2, rows, 8, 0.01)
+    for sweeps in (1, 2):
+        found = bx.prepare(x, ones=2, rows=rows, hessian=hessian, sweeps=sweeps).values
+        assert found.tolist() == swept(x, once, hessian, 2, places, sweeps, 0.01).tolist()
+    still = [bx.prepare(x, ones=2, rows=rows, hessian=hessian, sweeps=n).values for n in (500, 1000)]
+    assert still[0].tobytes() == still[1].tobytes()  # it ends
+    assert (bx.prune(still[0], rows=rows).values == still[0]).all()
+
+    def error(w):
+        return np.linalg.norm(inputs @ (w - x).T)
+
+    assert error(still[0]) <= error(found) < error(once)
+
+
 def test_inputs_that_are_independent_need_no_compensation():
     x = np.random.default_rng(4).standard_normal((5, 24)).astype(np.float32)
     assert (bx.prepare(x, ones=2, hessian=np.eye(24)).values == bx.prepare(x, ones=2).values).all()
@@ -213,6 +255,8 @@ def test_threads_change_nothing(monkeypatch):
     ({"ones": 3, "hessian": -np.eye(8)}, "symmetric, and positive"),
     ({"ones": 3, "hessian": np.eye(8), "damping": 0}, "damping must be a finite number above 0, got 0"),
     ({"ones": 3, "hessian": np.eye(8), "damping": "x"}, "damping must be a finite number above 0, got 'x'"),
+    ({"ones": 3, "sweeps": 2}, "sweeps need a Hessian"),
+    ({"ones": 3, "sweeps": -1, "hessian": np.eye(8)}, "sweeps must be an integer from 0 to 1000, got -1"),
     ({"ones": 3, "hessian": [["a"]]}, "a Hessian must be an array of numbers"),
 ])  # fmt: skip
 def test_what_is_refused(options, text):

@@ -24,8 +24,11 @@ Compute = Callable[[LayerNode, list[Array | None]], Array]
 """From a layer and all inputs of its node, None where one is left out, to the node's output."""
 
 
-See = Callable[[LayerNode, list[Array]], dict[str, Array]]
-"""From a layer and the activations of all batches to stored tensors that take the place of the model's."""
+See = Callable[[LayerNode, list[Array], list[Array]], dict[str, Array]]
+"""From a layer and the activations of all batches to stored tensors that take the place of the model's.
+
+The third are those of the model as it was, if it runs beside; none else.
+"""
 
 
 class StagedRunner(Runner):
@@ -57,6 +60,8 @@ class StagedRunner(Runner):
     Attributes
     ----------
     layers : list of LayerNode
+    inputs : list of tuple
+        Name, sizes and dtype of each input; sizes that are open are no numbers.
     stages : int
 
     Raises
@@ -98,11 +103,13 @@ class StagedRunner(Runner):
         self._outputs = [value.name for value in proto.graph.output]
         self._constants = _constants(proto, model, {*parts.inputs_of_layers, *self._outputs})
         held = {tensor.name for tensor in proto.graph.initializer}
-        self._inputs = [item for item in graph_inputs(proto) if item[0] not in held]
-        fixed = [sizes[0] for _, sizes, _ in self._inputs if sizes and isinstance(sizes[0], int)]
+        self.inputs = [item for item in graph_inputs(proto) if item[0] not in held]
+        fixed = [sizes[0] for _, sizes, _ in self.inputs if sizes and isinstance(sizes[0], int)]
         self.batch = fixed[0] if fixed else None
 
-    def together(self, batches: Sequence[dict[str, Array]], see: See) -> list[list[Array]]:
+    def together(
+        self, batches: Sequence[dict[str, Array]], see: See, beside: StagedRunner | None = None
+    ) -> list[list[Array]]:
         """Run batches stage by stage, all of them in each; what a layer reads is seen before it runs.
 
         Stored tensors that `see` returns take the place of the model's in this layer's stage and all later
@@ -113,25 +120,37 @@ class StagedRunner(Runner):
         batches : sequence of dict of str to ndarray
             As of `outputs`; all values that a later stage reads are held.
         see : callable
-            ``see(layer, activations)`` gets those of all batches, and gives stored tensors by name.
+            ``see(layer, activations, others)`` gets those of all batches, and gives stored tensors by name.
+        beside : StagedRunner, optional
+            Of the same model and tensors, which stays as it is: its activations are the others.
 
         Returns
         -------
         list of list of ndarray
             Outputs of each batch.
         """
-        held: list[dict[str, Any]] = [self._begun(feeds) for feeds in batches]
-        for stage in self._stages:
+        held = [self._begun(feeds) for feeds in batches]
+        others = [] if beside is None else [beside._begun(feeds) for feeds in batches]
+        for at, stage in enumerate(self._stages):
             for layer in stage.part.layers:
                 name = layer.node.input[layer.place]
-                for tensor, array in see(layer, [values[name] for values in held]).items():
+                found = see(layer, [values[name] for values in held], [values[name] for values in others])
+                for tensor, array in found.items():
                     store_tensor(self.proto, tensor, array)
-            for values, feeds in zip(held, batches, strict=True):
-                given = {_edge(layer): values[layer.node.input[layer.place]] for layer in stage.part.layers}
-                values |= self._run(stage, values | given, feeds)
-                for name in stage.part.last:
-                    values.pop(name, None)
+            self._advance(stage, held, batches)
+            if beside is not None:
+                beside._advance(beside._stages[at], others, batches)
         return [[values[name] for name in self._outputs] for values in held]
+
+    def _advance(
+        self, stage: _Stage, held: list[dict[str, Any]], batches: Sequence[dict[str, Array]]
+    ) -> None:
+        """Run a stage on all batches; values that nobody reads after it are dropped."""
+        for values, feeds in zip(held, batches, strict=True):
+            given = {_edge(layer): values[layer.node.input[layer.place]] for layer in stage.part.layers}
+            values |= self._run(stage, values | given, feeds)
+            for name in stage.part.last:
+                values.pop(name, None)
 
     @property
     def stages(self) -> int:
@@ -161,7 +180,7 @@ class StagedRunner(Runner):
 
     def _begun(self, feeds: dict[str, Array]) -> dict[str, Any]:
         """Values that are there before the first stage."""
-        wanted = {name for name, *_ in self._inputs}
+        wanted = {name for name, *_ in self.inputs}
         if wanted != set(feeds):
             raise DumpError(
                 f"takes {', '.join(sorted(wanted))}; it was given {', '.join(sorted(feeds))}", path=self.named

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
 
 import numpy as np
 
 from bitxcore.errors import MissingExtraError, TensorError
 from hwmodel.evaluation.runners.runner import Array, Runner
+
+T = TypeVar("T")
 
 
 class TorchRunner(Runner):
@@ -36,14 +38,21 @@ class TorchRunner(Runner):
 
     def outputs(self, feeds: dict[str, Array]) -> list[Array]:
         """Run one batch."""
+        return self.run(feeds, self._arrays)
+
+    def run(self, feeds: dict[str, Array], read: Callable[[Any], T]) -> T:
+        """Run one batch; `read` makes the result of what the module gives.
+
+        Raises
+        ------
+        TensorError
+            If the module does not take the samples, or `read` what it gives.
+        """
         modes = [(part, part.training) for part in self._module.modules()]
         self._module.eval()
         try:
             with self._torch.no_grad():
-                found = self._module(*map(self._tensor, feeds.values()))
-                several = found.values() if isinstance(found, Mapping) else found
-                parts = [found] if isinstance(found, self._torch.Tensor) else list(several)
-                return [part.detach().to("cpu").float().numpy() for part in parts]
+                return read(self._module(*map(self._tensor, feeds.values())))
         except Exception as error:  # whatever a module raises that does not take these samples
             shown = ", ".join(f"{name} {array.dtype} {array.shape}" for name, array in feeds.items())
             said = " ".join(str(error).split())[:200]
@@ -51,6 +60,11 @@ class TorchRunner(Runner):
         finally:
             for part, mode in modes:
                 part.training = mode
+
+    def _arrays(self, found: Any) -> list[Array]:
+        several = found.values() if isinstance(found, Mapping) else found
+        parts = [found] if isinstance(found, self._torch.Tensor) else list(several)
+        return [part.detach().to("cpu").float().numpy() for part in parts]
 
     def _tensor(self, array: Array) -> Any:
         """Make an input: on the module's device, floats in its dtype."""

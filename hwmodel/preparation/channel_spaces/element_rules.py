@@ -44,6 +44,8 @@ def _binary(f: Follower) -> None:
     activations = [value for _, value in inputs if not value.tensor]
     if not activations:
         raise Refused("computes from stored tensors")
+    if f.scales and f.node.op_type == "Mul" and len(activations) == 2 and _gated(f, activations):
+        return
     kind, rank = f.node.op_type, max(value.rank for _, value in inputs)
     axes: list[Labels | None] = []
     dims: list[int | None] = []
@@ -57,6 +59,25 @@ def _binary(f: Follower) -> None:
             for labels in value.followed:
                 f.fix(labels, f"{f.what} is not positively homogeneous")
     f.give(axes, dims=dims)
+
+
+def _gated(f: Follower, activations: list[Followed]) -> bool:
+    """Pass the factors of one activation on where those of its partner are fixed, to 1."""
+    loose = [v for v in activations if any(not f.ledger.are_fixed(labels) for labels in v.followed)]
+    if len(loose) != 1:
+        return False
+    x, gate = loose[0], next(value for value in activations if value is not loose[0])
+    if gate.rank > x.rank:
+        return False
+    dims = list(x.dims)
+    for axis in range(-gate.rank, 0):
+        labels, length = x.axes[axis], gate.dims[axis]
+        if labels is not None and length not in (1, len(labels)):
+            return False
+        if labels is None and dims[axis] == 1:
+            dims[axis] = length
+    f.give(x.axes, dims=dims)
+    return True
 
 
 def _passes_factors(kind: str, inputs: list[tuple[int, Followed]]) -> bool:

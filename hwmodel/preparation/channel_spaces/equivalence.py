@@ -13,7 +13,7 @@ from bitxcore.errors import MissingExtraError, OptionError
 from bitxcore.groups import Grouping
 from hwmodel.preparation.channel_spaces.permuting import permute_channels
 from hwmodel.preparation.channel_spaces.reading_layers import (
-    Reader,
+    ReadingLayer,
     levels_of,
     neighbours,
     reader_of,
@@ -109,7 +109,7 @@ def equalised(
     stored = StoredTensors(proto)
     factors: dict[str, Floats] = {}
 
-    def choose(space: ChannelSpace, readers: list[Reader]) -> tuple[str, float]:
+    def choose(space: ChannelSpace, readers: list[ReadingLayer]) -> tuple[str, float]:
         best, least = None, shift_of(readers, group, grouping)
         lowest, highest = room_of(space, stored)
         for levels in levels_of(space, readers):
@@ -160,7 +160,7 @@ def permuted(proto: Any, group: int | None = 8, grouping: Grouping = "flat") -> 
     stored = StoredTensors(proto)
     orders: dict[str, npt.NDArray[np.int64]] = {}
 
-    def choose(space: ChannelSpace, readers: list[Reader]) -> tuple[str, float]:
+    def choose(space: ChannelSpace, readers: list[ReadingLayer]) -> tuple[str, float]:
         best, least = None, shift_of(readers, group, grouping)
         candidates = [np.argsort(-levels, kind="stable") for levels in levels_of(space, readers)]
         candidates.append(neighbours(space, readers, group or 1))
@@ -202,8 +202,10 @@ def float_error(before: Any, after: Any, batches: Sequence[Mapping[str, Array]])
         raise MissingExtraError("onnxruntime", "onnx") from error
     if not batches:
         raise OptionError("there are no batches to compare models on")
+    options = ort.SessionOptions()
+    options.log_severity_level = 3
     sessions = [
-        ort.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+        ort.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
         for model in (before, after)
     ]
     names = [output.name for output in before.graph.output]
@@ -217,7 +219,7 @@ def float_error(before: Any, after: Any, batches: Sequence[Mapping[str, Array]])
     return {n: OutputError(apart[n], apart[n] / largest[n] if largest[n] else apart[n]) for n in names}
 
 
-Choice = Callable[[ChannelSpace, list[Reader]], tuple[str, float]]
+Choice = Callable[[ChannelSpace, list[ReadingLayer]], tuple[str, float]]
 
 
 def _changes(

@@ -9,6 +9,7 @@ import numpy as np
 
 from bitxcore.dumps.onnx_weights.bodies import bodies_of, read_by
 from hwmodel.networks.onnx.graph import attributes_of, name_of
+from hwmodel.preparation.channel_spaces.known_sizes import Sizes, sizes_made
 from hwmodel.preparation.channel_spaces.ledger import (
     Attributes,
     Counted,
@@ -22,6 +23,10 @@ from hwmodel.preparation.channel_spaces.stored_tensors import StoredTensors
 
 Purpose = Literal["order", "scale"]
 """Channels that change places or go away together; or those that have one factor together."""
+
+
+_MOST_SIZES = 64
+"""Of a stored list that may be one of sizes."""
 
 
 class Refused(Exception):  # noqa: N818
@@ -58,6 +63,7 @@ class Follower:
             if (shape := _shape(value)) is not None
         }
         self._values: dict[str, Followed] = {}
+        self._sizes: dict[str, Sizes] = {}
         self._held: set[int] = set()
         self._else: dict[str, str] = {}
         self.node: Any = None
@@ -87,11 +93,15 @@ class Follower:
     def _step(self, rules: dict[str, Rule]) -> None:
         self._held = set()
         self.attributes = attributes_of(self.node)
+        made = sizes_made(self.node, self.attributes, self._known_sizes, self._known_dims)
+        if made is not None:
+            self._sizes[self.node.output[0]] = made
         rule = rules.get(self.node.op_type) if self.node.domain in ("", "ai.onnx") else None
         try:
             if rule is None or bodies_of(self.node):
                 raise Refused("is not followed")
-            if not all(self._value(name).ranked for name in self.node.input if name):
+            unranked = [name for name in self.node.input if name and not self._value(name).ranked]
+            if unranked and self.node.op_type != "Reshape":
                 raise Refused("has an input of unknown rank")
             rule(self)
         except Refused as refused:
@@ -106,6 +116,19 @@ class Follower:
                 passed = self._values.get(self.node.output[0])
                 if passed is None or passed.tensor != tensor:
                     self._else.setdefault(tensor, f"{tensor!r} is read by {self.what}, too")
+
+    def _known_sizes(self, name: str) -> Sizes | None:
+        if name in self._sizes or name not in self.stored:
+            return self._sizes.get(name)
+        shape = self.stored.shape(name)
+        if len(shape) > 1 or (shape and shape[0] > _MOST_SIZES):
+            return None
+        values = self.stored.read(name)
+        return [int(n) for n in values.reshape(-1)] if values.dtype.kind in "iu" else None
+
+    def _known_dims(self, name: str) -> tuple[int | None, ...] | None:
+        value = self._value(name)
+        return value.dims if value.ranked else None
 
     def _end(self, value: Followed, reason: str) -> None:
         for labels in value.followed:
@@ -202,7 +225,12 @@ class Follower:
         self.ledger.counted.append(Counted(self.index, where, index, labels))
 
     def give(
-        self, axes: Sequence[Labels | None], place: int = 0, *, dims: Sequence[int | None] | None = None
+        self,
+        axes: Sequence[Labels | None],
+        place: int = 0,
+        *,
+        dims: Sequence[int | None] | None = None,
+        why: str = "",
     ) -> None:
         """Set an output of the node by the labels of its axes, and known lengths of the others."""
         if place >= len(self.node.output) or not self.node.output[place]:
@@ -212,7 +240,8 @@ class Follower:
         known = known if len(known) == len(axes) else (None,) * len(axes)
         given = known if dims is None else [k if n is None else n for n, k in zip(dims, known, strict=True)]
         lengths = tuple(n if a is None else len(a) for n, a in zip(given, axes, strict=True))
-        why = next((v.why for v in self._inputs() if v.why and not v.tensor), f"{self.what} made them")
+        others = (v.why for v in self._inputs() if v.why and not (v.tensor or self._held))
+        why = why or next(others, f"{self.what} made them")
         self._values[name] = Followed(name, tuple(axes), lengths, why)
 
     def _inputs(self) -> list[Followed]:
@@ -228,6 +257,14 @@ class Follower:
         axes = [None if a in cut else a for a in axes]
         source = tuple(None if a is None else value.source[a] for a in axes)
         self._values[name] = Followed(name, (None,) * len(dims), dims, value.why, value.tensor, source)
+
+    def sizes(self, place: int) -> Sizes | None:
+        """Return an input's list of sizes, as far as they are known."""
+        return self._known_sizes(self.node.input[place]) if self.has(place) else None
+
+    def is_stored(self, place: int) -> bool:
+        """Whether an input is a stored tensor as it is."""
+        return self.has(place) and self.node.input[place] in self.stored
 
     def known_dims(self) -> tuple[int | None, ...] | None:
         """Return the output's dims as inferred; None where its rank is not known."""

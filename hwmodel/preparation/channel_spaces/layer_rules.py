@@ -87,8 +87,14 @@ def _gemm(f: Follower) -> None:
 
 def _matmul(f: Follower) -> None:
     left, right = f.input(0), f.input(1)
-    if bool(left.tensor) == bool(right.tensor):
-        raise Refused("multiplies two activations" if not left.tensor else "computes from stored tensors")
+    if left.tensor and right.tensor:
+        raise Refused("computes from stored tensors")
+    if not left.tensor and not right.tensor:
+        reason = f"{f.what} multiplies two activations"
+        for labels in (*left.followed, *right.followed):
+            f.fix(labels, reason)
+        f.give([None] * max(left.rank, right.rank), why=reason)
+        return
     place = 1 if right.tensor else 0
     w, x = (right, left) if place else (left, right)
     reads, makes = (0, 1) if place else (1, 0)

@@ -105,6 +105,11 @@ class Ledger:
         """Index into `names` for each label as it was made."""
         return [self._origin[label] for label in labels.tolist()]
 
+    def are_fixed(self, labels: Labels) -> bool:
+        """Whether all of these channels are known to be fixed by now."""
+        fixed = {label for some, _ in self.fixed for label in some.tolist()}
+        return {self._root(label) for label in labels.tolist()} <= {self._root(label) for label in fixed}
+
     def stored_under(self, tensor: str) -> list[Labels]:
         """Labels of all axes of a tensor that hold channels."""
         return [labels for (name, _), labels in self._by_axis.items() if name == tensor]

@@ -44,7 +44,7 @@ def mean_shift(weights: Array, group: int | None, grouping: Grouping) -> tuple[f
 
 
 @dataclass(frozen=True, eq=False)
-class Reader:
+class ReadingLayer:
     """Weights that read a space, ``(filters, input channels, kernel...)``, and the channel of each input."""
 
     weights: Array
@@ -57,33 +57,33 @@ class Reader:
         found: npt.NDArray[np.int64] = inside[np.argsort(self.channels[inside], kind="stable")]
         return found.reshape(int(self.channels.max()) + 1, -1)
 
-    def scaled(self, factors: Floats) -> Reader:
+    def scaled(self, factors: Floats) -> ReadingLayer:
         """Return weights multiplied by a factor for each channel."""
         along = np.where(self.channels >= 0, factors[self.channels], 1.0)
         shape = [-1 if axis == 1 else 1 for axis in range(self.weights.ndim)]
-        return Reader(self.weights * along.reshape(shape), self.channels)
+        return ReadingLayer(self.weights * along.reshape(shape), self.channels)
 
-    def reordered(self, order: npt.NDArray[np.int64]) -> Reader:
+    def reordered(self, order: npt.NDArray[np.int64]) -> ReadingLayer:
         """Return weights with channels in another order."""
         move = np.arange(len(self.channels))
         move[self.places] = self.places[order]
-        return Reader(self.weights[:, move], self.channels)
+        return ReadingLayer(self.weights[:, move], self.channels)
 
 
-def reader_of(holder: Holder, stored: StoredTensors) -> Reader:
+def reader_of(holder: Holder, stored: StoredTensors) -> ReadingLayer:
     """Return the weights of a holder that is a ``"consumer"``."""
     assert holder.filter_axis is not None
     values = stored.read(holder.tensor)
-    return Reader(np.moveaxis(values, (holder.filter_axis, holder.axis), (0, 1)), holder.channels)
+    return ReadingLayer(np.moveaxis(values, (holder.filter_axis, holder.axis), (0, 1)), holder.channels)
 
 
-def shift_of(readers: list[Reader], group: int | None, grouping: Grouping) -> float:
+def shift_of(readers: list[ReadingLayer], group: int | None, grouping: Grouping) -> float:
     """Mean shift over all weights that read a space."""
     found = [mean_shift(reader.weights, group, grouping) for reader in readers]
     return sum(mean * count for mean, count in found) / max(sum(count for _, count in found), 1)
 
 
-def levels_of(space: ChannelSpace, readers: list[Reader]) -> list[Floats]:
+def levels_of(space: ChannelSpace, readers: list[ReadingLayer]) -> list[Floats]:
     """Sizes of the weights for each channel, as logarithms to base 2; -inf where all are zero."""
     squares, largest = np.zeros(space.channels), np.zeros(space.channels)
     logs, counts = np.zeros(space.channels), np.zeros(space.channels)
@@ -124,7 +124,7 @@ def room_of(space: ChannelSpace, stored: StoredTensors) -> tuple[Floats, Floats]
     return lowest, highest
 
 
-def neighbours(space: ChannelSpace, readers: list[Reader], group: int) -> npt.NDArray[np.int64]:
+def neighbours(space: ChannelSpace, readers: list[ReadingLayer], group: int) -> npt.NDArray[np.int64]:
     """Order channels group by group: the largest that is left, and those most like it in all filters."""
     rows = []
     for reader in readers:

@@ -111,39 +111,46 @@ def _reshape(f: Follower) -> None:
     if x.tensor:
         _reshape_stored(f)
         return
-    wanted = None
-    try:
-        wanted = None if not f.has(1) else f.constant(1).tolist()
-    except Refused:
-        wanted = None  # computed when the network runs: what inference knows of it is used
+    zero_is_none = bool(f.attributes.get("allowzero", 0))
+    wanted = f.sizes(1)
     out = f.known_dims()
-    if wanted is not None and (out is None or len(out) != len(wanted)):
-        out = (None,) * len(wanted)
-    if out is None:
+    if wanted is None and (out is None or not x.ranked):
         raise Refused("gives an unknown number of axes")
-    dims = list(out)
-    for at, length in enumerate(wanted or ()):
-        if length > 0:
-            dims[at] = int(length)
-        elif length == 0 and at < x.rank and not f.attributes.get("allowzero", 0):
+    if wanted is None:
+        wanted = [None] * len(out or ())
+    # The length of an axis of the same value, at the same place, is what a 0 stands for.
+    same = [0 if size == (x.name, at) and not zero_is_none else size for at, size in enumerate(wanted)]
+    numbers = [size if isinstance(size, int) else None for size in same]
+    inferred = out is not None and len(out) == len(numbers)
+    dims: list[int | None] = list(out or ()) if inferred else [None] * len(numbers)
+    for at, length in enumerate(numbers):
+        if length is not None and length > 0:
+            dims[at] = length
+        elif length == 0 and at < x.rank and not zero_is_none:
             dims[at] = x.dims[at]
-    axes = _reshaped(f, dims, wanted)
-    f.give(axes, dims=[n if axes[at] is None else None for at, n in enumerate(dims)])
+    axes = _reshaped(f, dims, numbers)
+    lost = x.followed and any(labels is None for labels in axes)
+    why = f"{f.what} moves them" if lost else ""
+    f.give(axes, dims=[n if axes[at] is None else None for at, n in enumerate(dims)], why=why)
     for at, labels in enumerate(axes):
-        if labels is None:
+        length = numbers[at]
+        if labels is None or length in (-1, 0):
             continue
-        if wanted is None:
-            f.keep(labels, "takes its sizes from other nodes")
-        elif wanted[at] > 0:
+        if length is not None and f.is_stored(1):
             f.count(1, labels, at)
+        else:
+            f.keep(labels, "takes its sizes from other nodes")
 
 
-def _reshaped(f: Follower, dims: list[int | None], wanted: list[int] | None) -> list[Labels | None]:
+def _reshaped(f: Follower, dims: list[int | None], wanted: list[int | None]) -> list[Labels | None]:
     """Follow channels of the first input to axes of those lengths."""
     x = f.input(0)
     labelled = [axis for axis in range(x.rank) if x.axes[axis] is not None]
-    if not labelled:
-        return [None] * len(dims)
+    same = 0  # axes at the front that stay
+    while same < min(x.rank, len(dims)) and _stays(f, same, dims, wanted):
+        same += 1
+    if max(labelled, default=-1) < same:
+        return [*x.axes[:same], *[None] * (len(dims) - same)]
     for i in range(labelled[0], -1, -1):
         block = x.dims[i:]
         if None in block:
@@ -151,7 +158,7 @@ def _reshaped(f: Follower, dims: list[int | None], wanted: list[int] | None) -> 
         size = prod(n for n in block if n is not None)
         for j in range(len(dims), -1, -1):
             tail = dims[j:]
-            at_first = _first_place_matches(f, i, j, dims, wanted)
+            at_first = i == j <= same
             if at_first and tail.count(None) == 1 and size % (prod(n for n in tail if n) or 1) == 0:
                 rest = size // (prod(n for n in tail if n) or 1)
                 tail = [rest if n is None else n for n in tail]
@@ -159,23 +166,15 @@ def _reshaped(f: Follower, dims: list[int | None], wanted: list[int] | None) -> 
             if None not in tail and prod(n for n in tail if n is not None) == size:
                 return [*[None] * j, *_block(f, range(i, x.rank), [n for n in tail if n is not None])]
     for labels in x.followed:
-        f.fix(labels, f"{f.what} moves them in a way that is not known")
+        f.fix(labels, f"{f.what} moves them to sizes that are not known")
     return [None] * len(dims)
 
 
-def _first_place_matches(
-    f: Follower, i: int, j: int, dims: list[int | None], wanted: list[int] | None
-) -> bool:
-    """Whether the axes in front of two blocks are the same, so that the blocks are, too."""
-    x = f.input(0)
-    if i != j:
-        return False
-    if f.attributes.get("allowzero", 0):
-        wanted = None
-    return all(
-        (x.dims[at] is not None and x.dims[at] == dims[at]) or (wanted is not None and wanted[at] == 0)
-        for at in range(i)
-    )
+def _stays(f: Follower, at: int, dims: list[int | None], wanted: list[int | None]) -> bool:
+    """Whether an axis has the same length before and behind."""
+    length = f.input(0).dims[at]
+    copied = wanted[at] == 0 and not f.attributes.get("allowzero", 0)
+    return copied or (length is not None and length == dims[at])
 
 
 def _reshape_stored(f: Follower) -> None:
@@ -267,7 +266,10 @@ def _slice(f: Follower) -> None:
         starts, ends, given = None, None, f.constant(3)
         if any(labels is not None for labels in x.axes):
             starts, ends = _or_none(f, 1), _or_none(f, 2)
-    axes = list(range(x.rank)) if given is None else [int(a) % x.rank for a in given]
+    if given is None:
+        count = len(starts) if starts is not None else f.input(1).dims[0]
+        given = range(x.rank if count is None else count)
+    axes = [int(a) % x.rank for a in given]
     if x.tensor:
         f.view(range(x.rank), axes)
         return

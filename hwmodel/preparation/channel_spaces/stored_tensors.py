@@ -57,16 +57,18 @@ class StoredTensors:
         return np.asarray(value, np.float32 if "float" in kind else np.int64)
 
     def write(self, name: str, values: Array) -> None:
-        """Replace the values of a tensor; its shape may change."""
+        """Replace the values of a tensor; its shape may change, its name and comment stay."""
         import onnx
 
         proto = onnx.numpy_helper.from_array(np.ascontiguousarray(values).reshape(values.shape), name)
         if name in self._protos:
+            proto.doc_string = self._protos[name].doc_string
             self._protos[name].CopyFrom(proto)
             # Old files list stored tensors among the inputs, with their shapes.
             for value in [v for v in self._graph.input if v.name == name]:
-                self._graph.input.remove(value)
+                value.CopyFrom(onnx.helper.make_tensor_value_info(name, proto.data_type, values.shape))
         else:
+            proto.doc_string = getattr(attributes_of(self._nodes[name]).get("value"), "doc_string", "")
             del self._nodes[name].attribute[:]
             self._nodes[name].attribute.append(onnx.helper.make_attribute("value", proto))
 

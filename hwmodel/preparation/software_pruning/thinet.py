@@ -72,7 +72,7 @@ class ThiNet(ChannelMethod):
             else:
                 found.reasons[channels.name] = f"{len(channels.readers) or 'no'} layers read its channels"
 
-        def see(layer: LayerNode, activations: list[Array], *_: object) -> dict[str, Array]:
+        def see(layer: LayerNode, activations: list[Array], _: list[Array]) -> dict[str, Array]:
             changed = {}
             for name in layer.tensors:
                 for channels in of_reader.pop(name, ()):

@@ -13,7 +13,7 @@ HEADINGS = ("network", "setting", "quantity", "unit", "published", "ours", "rati
 NUMERIC = (False, False, False, False, True, True, True, False, False)
 
 CONTRADICTIONS = "Contradictions"
-OWN = ": accuracy of our networks"
+OWN = ": our networks"
 """Ending of a sheet whose lines are of other networks and data than the paper's."""
 
 HEAD = """# The BitX paper, reproduced

@@ -13,10 +13,11 @@ import hwmodel as hw
 from bitxcore.data import data_folder
 from bitxcore.errors import MissingExtraError, OptionError
 from bitxcore.store import Store
-from hwmodel.evaluation import Setting, evaluate, task
+from hwmodel.evaluation import Estimate, Setting, evaluate, task
+from hwmodel.studies.composition import ComposedRow, Composition
 from hwmodel.studies.published import printed, printed_numbers
 from hwmodel.studies.reproduction import COLUMNS, PLACES, Line, Mark, page, reproduce
-from hwmodel.studies.reproduction.places import accuracy, figure_7, figures_9_and_10, table_6
+from hwmodel.studies.reproduction.places import accuracy, composed, figure_7, figures_9_and_10, table_6
 from hwmodel.studies.reproduction.reproduction import SECTIONS, places_called
 from hwmodel.studies.reproduction.simulations import (
     ONE_OVER_STD,
@@ -215,6 +216,57 @@ def test_a_network_that_is_not_installed_has_a_line(monkeypatch):
     found = list(accuracy.lines(Simulations(places=["Table 6"])))
     assert [(x.ours, x.published) for x in found] == [(None, None)]
     assert "pip install" in found[0].why
+
+
+def test_our_detector_beside_table_6(monkeypatch):
+    """Changes of the score are against what the paper's are; speed-ups are of cycles of both files."""
+    scores = {
+        ("plain", "unpruned"): 0.9, ("plain", "mild"): 0.91, ("plain", "wild"): 0.88,
+        ("software-pruned", "unpruned"): 0.89, ("software-pruned", "mild"): 0.895,
+        ("software-pruned", "wild"): 0.85,
+    }  # fmt: skip
+    found = Composition(
+        task="", metrics=("map50",), samples=100, activations="", macs={}, machines=(),
+        bitx=tuple(
+            ComposedRow(
+                weights=weights, instance=instance, rows=None, packed=False, zeros=0.0,
+                scores={"map50": Estimate(value, 0, 1, value - 0.9, value - 0.92, value - 0.88, 1.0)},
+                cycles=1, on_chip_cycles=1, work_cycles=1, gain=1.0, on_chip_gain=1.0, work_gain=1.0,
+            )
+            for (weights, instance), value in scores.items()
+        ),
+    )  # fmt: skip
+    monkeypatch.setattr(composed, "compose", lambda *_, **__: found)
+    lines = list(composed.lines(Simulations(quick=True)))
+    assert {(x.mark, x.alike, x.network, x.ratio) for x in lines} == {
+        (Mark.CHOSEN, False, "ours: detector", None)
+    }
+    changes = [x for x in lines if x.quantity.startswith("mAP change")]
+    assert [x.published for x in changes] == [0.06, -0.31, -0.13, 0.07, -1.64]
+    assert [x.ours for x in changes] == pytest.approx([1, -2, -1, 0.5, -5])
+    assert ["against the slimmed" in x.quantity for x in changes] == [False, False, False, True, False]
+    assert "95 % interval -1.00 to 3.00" in changes[0].weights
+    speeds = {(x.published, x.quantity.rpartition(", ")[2]): x.ours for x in lines if x not in changes}
+    assert {published for published, _ in speeds} == {2.75, 4.98, 2.35, 7.22, 14.76}
+    runs = [
+        hw.simulate_network(machine(6), hw.load_network(data_folder("samples") / name, sizes={"N": 1}))
+        for name in (composed.PLAIN, composed.SLIMMED)
+    ]
+    plain, slimmed = (run.totals[0] for run in runs)
+    assert speeds[14.76, "barrier"] == plain.on_chip_unpruned_cycles / slimmed.on_chip_cycles
+    assert speeds[2.35, "work"] == plain.unpruned_work_cycles / slimmed.unpruned_work_cycles
+    assert speeds[2.35, "multiply-accumulates"] == plain.macs / slimmed.macs
+    assert len(speeds) == 2 * 5 + 1
+
+
+def test_a_detector_that_can_not_be_scored_has_a_line(monkeypatch):
+    def missing(*_, **__):
+        raise MissingExtraError("scikit-learn", "evaluation")
+
+    monkeypatch.setattr(composed, "compose", missing)
+    (line,) = composed.lines(Simulations())
+    assert (line.ours, line.published, line.place) == (None, None, "Table 6")
+    assert "pip install" in line.why
 
 
 def doubled(folder, monkeypatch):
