@@ -167,7 +167,7 @@ def methods() -> Rows:
     return [
         {
             "method": m.name,
-            "takes away": m.on,
+            "takes_away": m.on,
             "by": m.summary,
             "scope": " or ".join(m.scopes),
             "samples": "needed" if m.needs_data else "",

@@ -167,6 +167,6 @@ def _print(report: Sequence[SoftwarePrunedTensor], total: SoftwarePrunedTensor, 
         if row.reason:
             why.setdefault(row.reason, []).append(row.tensor)
     if why:
-        out.say("", "all filters are there of:")
+        out.say("all filters are there of:")
     for reason, names in why.items():
         out.say(f"  {', '.join(names[:3])}{', …' if len(names) > 3 else ''}: {reason}")

@@ -93,6 +93,7 @@ class StagedRunner(Runner):
             if any(bodies(node) for node in proto.graph.node):
                 proto = decide_branches(model, proto, {})
             graph = Graph(model, proto)
+            proto = graph.model  # whose nodes the stages hold: what `together` stores must reach them
             self.layers = layer_nodes(graph, tensors)
         except BitxError as error:
             error.path = self.named

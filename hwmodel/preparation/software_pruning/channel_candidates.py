@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from bitxcore.batch.selection import channel_first
 from bitxcore.dumps import Tensor
+from bitxcore.errors import TensorError
 
 Array = npt.NDArray[Any]
 
@@ -113,4 +114,10 @@ class ChannelCandidate:
         return channel_first(self.tensors[tensor]).turn(values)
 
     def _by_channel(self, role: str) -> dict[str, Array]:
-        return {held.tensor: held.by_channel(self.tensors[held.tensor].read()) for held in self.of_role(role)}
+        found = {}
+        for held in self.of_role(role):
+            values = self.tensors[held.tensor].read()
+            if not np.isfinite(values.astype(np.float64)).all():
+                raise TensorError("has a NaN or Inf, which can't be scored", tensor=held.tensor)
+            found[held.tensor] = held.by_channel(values)
+        return found

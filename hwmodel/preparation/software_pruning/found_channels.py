@@ -9,9 +9,12 @@ import numpy as np
 
 from bitxcore.batch.selection import LEFT_OUT_BY_NAME, Chosen
 from bitxcore.dumps import Dump
+from bitxcore.dumps.onnx import MAX_BYTES
+from bitxcore.errors import DumpError
 from bitxcore.files import atomic_file
 from hwmodel.preparation.channel_spaces.removal import remove_channels
 from hwmodel.preparation.channel_spaces.spaces import Holder, find_spaces
+from hwmodel.preparation.channel_spaces.stored_tensors import StoredTensors
 from hwmodel.preparation.software_pruning.channel_candidates import ChannelCandidate, StoredChannels
 from hwmodel.preparation.software_pruning.software_method import ChannelChoice
 
@@ -38,7 +41,7 @@ def find_candidates(dump: Dump, chosen: Chosen) -> tuple[list[ChannelCandidate],
         writers = [held.tensor for held in stored if held.role == "writer"]
         if not writers:
             continue
-        reason = space.fixed or space.unremovable or _unwanted(stored, weights, chosen.left_out)
+        reason = space.fixed or space.unremovable or _unwanted(stored, weights, chosen.left_out, dump)
         if reason:
             reasons |= dict.fromkeys(writers, reason)
         else:
@@ -54,14 +57,15 @@ def written_without(dump: Dump, out: Path, choice: ChannelChoice) -> None:
     BitxError
         If they can't be removed, or the model can't be written.
     """
-    import onnx
-
     proto = _read(dump.path)
-    for tensor in proto.graph.initializer:
-        if tensor.name in choice.replaced:
-            tensor.CopyFrom(onnx.numpy_helper.from_array(choice.replaced[tensor.name], tensor.name))
-        tensor.ClearField("doc_string")  # `read_model` notes the name there
+    stored = StoredTensors(proto)
+    for name, values in choice.replaced.items():
+        stored.write(name, values)
     smaller = remove_channels(proto, choice.kept)
+    for tensor in smaller.graph.initializer:
+        tensor.ClearField("doc_string")  # `read_model` notes the name there
+    if smaller.ByteSize() > MAX_BYTES:
+        raise DumpError("without the channels it is larger than 2 GiB, which no ONNX file can be", path=out)
     with atomic_file(out, inputs=dump.files()) as temporary:
         temporary.write_bytes(smaller.SerializeToString(deterministic=True))
 
@@ -96,7 +100,9 @@ def _role(holder: Holder, dump: Dump, gammas: set[str]) -> str:
     return "offset" if holder.role == "offset" else "other"
 
 
-def _unwanted(stored: tuple[StoredChannels, ...], weights: set[str], left_out: dict[str, str]) -> str:
+def _unwanted(
+    stored: tuple[StoredChannels, ...], weights: set[str], left_out: dict[str, str], tensors: Dump
+) -> str:
     """Say why a selection leaves channels alone; empty if it does not."""
     excluded, _ = LEFT_OUT_BY_NAME
     for held in stored:
@@ -105,4 +111,6 @@ def _unwanted(stored: tuple[StoredChannels, ...], weights: set[str], left_out: d
             return why or "no weights write them"
         if held.role in ("writer", "reader") and why == excluded:
             return f"{held.tensor} is excluded"
+        if held.role != "other" and held.tensor not in tensors:
+            return f"{held.tensor} can't be read"
     return ""

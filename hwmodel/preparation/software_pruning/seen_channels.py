@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from bitxcore.errors import BitxError, DumpError
+from bitxcore.errors import BitxError, DumpError, TensorError
 from hwmodel.evaluation.runners.layer_nodes import SPATIAL, LayerNode, layer_nodes
 from hwmodel.networks.onnx import decide_branches, graph_inputs, read_model, run_graph
 from hwmodel.networks.onnx.bodies import bodies
@@ -64,7 +64,7 @@ class SeenChannels:
                 self._readers.setdefault(name, []).append(node)
         wanted = set(tensors)
         self._behind: dict[str, list[tuple[str, int]]] = {}
-        for layer in layer_nodes(graph, None):
+        for layer in layer_nodes(graph, wanted):
             for name in wanted.intersection(layer.tensors):
                 self._behind.setdefault(name, []).append((self._value_behind(layer), _channel_axis(layer)))
         self.batch_open = not any(
@@ -102,6 +102,8 @@ class SeenChannels:
         ------
         DumpError
             If the model does not take the samples.
+        TensorError
+            If activations have a NaN or Inf.
         """
         import onnx
 
@@ -114,14 +116,20 @@ class SeenChannels:
             for name, x in zip(names, self._values(names, feeds), strict=True):
                 turned = np.moveaxis(x, axes[name], 1)
                 found[name].append(reduce(turned.reshape(*turned.shape[:2], -1)))
-        return {name: np.concatenate(parts) for name, parts in found.items()}
+        joined = {name: np.concatenate(parts) for name, parts in found.items()}
+        for name, x in joined.items():
+            if not np.isfinite(x).all():
+                raise TensorError(f"activations {name!r} of the samples have a NaN or Inf", path=self._path)
+        return joined
 
     def _parts(self, batches: Sequence[Mapping[str, Array]]) -> Iterator[dict[str, Array]]:
         for feeds in batches:
-            count = min(len(x) for x in feeds.values())
-            step = MOST_SAMPLES if self.batch_open else count
-            for start in range(0, count, step):
-                yield {name: x[start : start + step] for name, x in feeds.items()}
+            counts = {x.shape[:1] for x in feeds.values()}
+            if not self.batch_open or len(counts) > 1 or () in counts:
+                yield dict(feeds)
+                continue
+            for start in range(0, counts.pop()[0], MOST_SAMPLES):
+                yield {name: x[start : start + MOST_SAMPLES] for name, x in feeds.items()}
 
     def _values(self, names: list[str], feeds: dict[str, Array]) -> list[Array]:
         try:

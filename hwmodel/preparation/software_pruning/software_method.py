@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from bitxcore.checks import check_one_of
 from bitxcore.errors import OptionError
+from bitxcore.progress import Progress
 from hwmodel.evaluation.found_by_name import FoundByName
 from hwmodel.preparation.software_pruning.channel_candidates import ChannelCandidate
 from hwmodel.preparation.software_pruning.seen_channels import see_channels
@@ -48,11 +49,14 @@ class ChannelWork:
     candidates : sequence of ChannelCandidate
     batches : sequence of dict of str to ndarray
         Calibration samples; may be none, where the method needs none.
+    progress : callable, optional
+        ``progress(done, total, space)``.
     """
 
     path: Path
     candidates: Sequence[ChannelCandidate]
     batches: Sequence[dict[str, Array]] = ()
+    progress: Progress | None = None
 
 
 @dataclass(eq=False)

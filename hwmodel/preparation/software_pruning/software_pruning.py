@@ -14,7 +14,7 @@ from bitxcore.batch import Selection, grouped
 from bitxcore.batch.selection import Chosen, channel_first
 from bitxcore.checks import check_one_of
 from bitxcore.dumps import Dump, Tensor, open_dump, save
-from bitxcore.errors import DumpError, OptionError, TensorError
+from bitxcore.errors import DumpError, OptionError, TensorError, error_context
 from bitxcore.progress import Progress
 from hwmodel.preparation.software_pruning.channel_candidates import ChannelCandidate
 from hwmodel.preparation.software_pruning.found_channels import find_candidates, written_without
@@ -125,7 +125,8 @@ def software_prune(
                 )
             candidates, reasons = find_candidates(dump, chosen)
             _need_some(candidates, reasons, path)
-            choice = way.choose(ChannelWork(path, candidates, batches), ratio, scope)
+            with error_context(path=path):
+                choice = way.choose(ChannelWork(path, candidates, batches, progress), ratio, scope)
             reasons |= _by_tensor(candidates, choice.reasons)
             _need_some(choice.kept, reasons, path)
             stays = _channel_masks(chosen, candidates, choice)
@@ -161,7 +162,9 @@ def _turned(tensor: Tensor, stays: Array | None) -> Array:
 
 def _need_some(found: Collection[object], reasons: Mapping[str, str], path: Path) -> None:
     if not found:
-        counted = "; ".join(f"{len(names)} x {why}" for why, names in grouped(dict(reasons)).items())
+        most = list(grouped(dict(reasons)).items())
+        counted = "; ".join(f"{len(names)} x {why}" for why, names in most[:3])
+        counted += f"; and {len(most) - 3} other reasons" if len(most) > 3 else ""
         raise TensorError(f"has nothing to prune ({counted or 'no channels are followed'})", path=path)
 
 

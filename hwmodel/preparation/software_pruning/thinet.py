@@ -80,9 +80,13 @@ class ThiNet(ChannelMethod):
                         found.reasons[channels.name] = "its next layer is no plain convolution or product"
                         continue
                     with error_context(path=work.path, tensor=name):
+                        if work.progress is not None:
+                            work.progress(len(found.kept), len(work.candidates), channels.name)
                         values = _values(found, channels, name)
                         sampler = _Sampler(layer, channels, self._rng(channels))
                         parts = sampler.parts(values, activations, self.positions)
+                        if not np.isfinite(parts).all():
+                            raise TensorError("its inputs have a NaN or Inf")
                         kept = greedy(parts, taken(channels.count, ratio))
                         scales = np.zeros(channels.count)
                         scales[kept] = rescaled(parts, kept)
@@ -90,8 +94,8 @@ class ThiNet(ChannelMethod):
                         changed[name] = found.replaced[name] = channels.scaled(name, values, scales)
             return changed
 
-        runner = StagedRunner(work.path, tensors=set(of_reader))
-        runner.together(work.batches, see)
+        if of_reader:
+            StagedRunner(work.path, tensors=set(of_reader)).together(work.batches, see)
         for left in of_reader.values():
             found.reasons |= dict.fromkeys((c.name for c in left), "its next layer does not run by itself")
         return found

@@ -30,13 +30,15 @@ WIDTHS = (80, 60, 40)
 COMMANDS = {
     "inspect": ["inspect", SAMPLE, "--preset", "wild", "--rows"],
     "prune": ["prune", SAMPLE, "-o", "{out}/p.onnx"],
+    "software-prune": ["software-prune", SAMPLE, "-o", "{out}/s.onnx", "--method", "l1", "--ratio", "0.25"],
     "simulate": ["simulate", SAMPLE, "--size", "N=1"],
     "simulate -a all": ["simulate", SAMPLE, "--size", "N=1", "-a", "all", "--published"],
     "simulate --explain": ["simulate", SAMPLE, "--size", "N=1", "-a", "bitx", "--explain", "--published"],
     "sweep": ["sweep", SAMPLE, "--size", "N=1", "-a", "bitx:dram=none", "-j", "1", "--vary", "rows=4:6",
               "--vary", "lane_fifo_depth=0,1", "--vary", "processing_elements=256,512"],
     "reproduce": ["reproduce", "--only", "Contradictions"],
-    **{f"list {what}": ["list", what] for what in ("formats", "criteria", "readers", "networks", "samples")},
+    **{f"list {what}": ["list", what]
+       for what in ("formats", "criteria", "readers", "networks", "samples", "methods")},
 }  # fmt: skip
 
 

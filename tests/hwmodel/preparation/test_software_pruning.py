@@ -325,6 +325,18 @@ def test_draws_follow_the_squares_of_the_weights(model, tmp_path):
     assert (expected == (stored_in(tmp_path / "m.onnx")["same"] != 0)).all()
 
 
+def test_draws_of_channels_follow_the_squared_norms(model, tmp_path):
+    found = []
+    for seed in range(25):
+        way = software_method("monte-carlo-channels", seed=seed)
+        software_prune(model, tmp_path / "p.onnx", method=way, ratio=0.5, form="mask")
+        found.append(kept_of(tmp_path / "p.onnx", "out"))
+    norms = np.square(stored_in(model)["out"]).sum(axis=1)
+    drawn = np.bincount(np.concatenate(found), minlength=6)
+    assert drawn[norms.argmax()] > drawn[norms.argmin()]
+    assert len({tuple(kept) for kept in found}) > 3
+
+
 # -- counts --------------------------------------------------------------------------------------
 
 
@@ -462,6 +474,13 @@ def test_samples_that_do_not_fit(model, tmp_path):
             software_prune(model, tmp_path / "p.onnx", method=method, ratio=0.5, batches=wrong)
 
 
+def test_activations_that_are_not_finite(model, tmp_path):
+    huge = [{"image": np.full((2, 3, 6, 6), 3e38, "f4")}]
+    for method in ("entropy", "thinet"):
+        with pytest.raises(TensorError, match=r"small\.onnx: .* have a NaN or Inf"):
+            software_prune(model, tmp_path / "p.onnx", method=method, ratio=0.5, batches=huge)
+
+
 def test_values_that_are_not_finite(tmp_path):
     np.savez(tmp_path / "w.npz", a=np.array([[1, np.nan], [2, 3]], "f4"))
     with pytest.raises(TensorError, match="tensor 'a': value nan at flat index 1 must be finite"):
@@ -471,6 +490,45 @@ def test_values_that_are_not_finite(tmp_path):
     assert (report[0].weights_after, report[0].macs_after) == (8, None)
     with pytest.raises(BitxError, match="this is no ONNX"):
         software_prune(tmp_path / "w.npz", tmp_path / "p.npz", method="l1", ratio=0.5)
+
+
+@pytest.mark.parametrize("method", ["l1", "thinet"])
+def test_channels_that_are_not_finite(model, batches, tmp_path, method):
+    proto = onnx.load(model)
+    values = np.full((8, 8, 3, 3), np.nan, "f4")
+    next(t for t in proto.graph.initializer if t.name == "same").CopyFrom(
+        onnx.numpy_helper.from_array(values, "same")
+    )
+    model.write_bytes(proto.SerializeToString())
+    with pytest.raises(TensorError, match=r"small\.onnx: tensor 'same': has a NaN or Inf"):
+        software_prune(model, tmp_path / "p.onnx", method=method, ratio=0.5, batches=batches)
+
+
+@pytest.mark.parametrize("method", ["l1", "thinet"])
+@pytest.mark.parametrize("where", ["external", "constants"])
+@pytest.mark.parametrize("form", ["removal", "mask"])
+def test_wherever_weights_are_stored(model, batches, tmp_path, where, method, form):
+    other = tmp_path / where / "model.onnx"
+    other.parent.mkdir()
+    proto = onnx.load(model)
+    if where == "external":
+        onnx.save(proto, other, save_as_external_data=True, location="weights.bin", size_threshold=0)
+    else:
+        constants = [
+            onnx.helper.make_node("Constant", [], [t.name], value=t) for t in proto.graph.initializer
+        ]
+        nodes = [*constants, *proto.graph.node]
+        del proto.graph.initializer[:], proto.graph.node[:]
+        proto.graph.node.extend(nodes)
+        onnx.save(proto, other)
+    found = []
+    for at, path in enumerate((model, other)):
+        out = tmp_path / f"p{at}.onnx"
+        report = software_prune(path, out, method=method, ratio=0.5, form=form, batches=batches)
+        session = ort.InferenceSession(str(out), providers=["CPUExecutionProvider"])
+        found.append((report, session.run(None, batches[0])[0]))
+    assert {row.tensor: row for row in found[0][0]} == {row.tensor: row for row in found[1][0]}
+    assert abs(found[0][1] - found[1][1]).max() < 1e-4
 
 
 def test_every_method_says_what_it_is():
@@ -498,6 +556,40 @@ def test_digits(tmp_path, method):
     smaller = hw.load_network(tmp_path / "p.onnx", sizes={"N": 1})
     assert smaller.macs == total_of(report).macs_after < 0.75 * total_of(report).macs_before
     assert values(tmp_path / "p.onnx", batches, ("logits",))["logits"].shape == (32, 10)
+
+
+def test_few_of_the_weights_matter_to_digits(tmp_path):
+    digits = task("digits")
+    parts = list(digits.samples())
+    labels = np.concatenate([part.labels for part in parts])
+    feeds = [part.feeds for part in parts]
+    software_prune(digits.model, tmp_path / "p.onnx", method="magnitude", ratio=0.3, scope="global")
+    before, after = (
+        values(path, feeds, ("logits",))["logits"] for path in (digits.model, tmp_path / "p.onnx")
+    )
+    assert (after.argmax(axis=1) == labels).mean() >= (before.argmax(axis=1) == labels).mean() - 0.01
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "method"), [
+    ("detector", "l1"), ("detector", "entropy"), ("detector", "thinet"), ("transformer", "group-norm"),
+    pytest.param("crops", "slimming", marks=pytest.mark.models),
+    pytest.param("crops", "apoz", marks=pytest.mark.models),
+])  # fmt: skip
+def test_masks_of_real_networks_are_removals(tmp_path, name, method):
+    made = task(name)
+    batches = [part.feeds for part in made.calibration(8)]
+    options = {"method": method, "ratio": 0.3, "batches": batches}
+    report = software_prune(made.model, tmp_path / "mask.onnx", form="mask", **options)
+    assert software_prune(made.model, tmp_path / "less.onnx", **options) == report
+    assert (tmp_path / "less.onnx").stat().st_size < 0.95 * (tmp_path / "mask.onnx").stat().st_size
+    smaller = hw.load_network(tmp_path / "less.onnx", sizes={"N": 1})
+    macs = {row.tensor: row.macs_after for row in report}
+    assert {e.weight: e.layer.macs for e in smaller.layers if e.weight in macs} == macs
+    names = [value.name for value in onnx.load(made.model).graph.output]
+    masked, less = (values(tmp_path / f"{form}.onnx", batches[:1], names) for form in ("mask", "less"))
+    for output in names:
+        assert abs(masked[output] - less[output]).max() <= 1e-4 * abs(masked[output]).max()
 
 
 # -- on the command line -------------------------------------------------------------------------
