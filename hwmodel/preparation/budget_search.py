@@ -117,7 +117,7 @@ def search_budgets(
     >>> from hwmodel.evaluation import task
     >>> digits = task("digits")
     >>> batches = [part.feeds for part in digits.calibration(64)]
-    >>> found = search_budgets(digits.model, batches, [Budget(ones=n) for n in (1, 2, 3)], cycles=2)
+    >>> found = search_budgets(digits.model, batches, [Budget(1, sweeps=0), Budget(3, sweeps=0)], cycles=2)
     >>> len(found.budgets), found.cycles <= 2, found.loss < 0.2
     (13, True, True)
     """
