@@ -10,6 +10,7 @@ from hypothesis import settings
 # Processes of pytest-xdist share the cores already; tests of threads set their number themselves.
 if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("BITX_THREADS", "1")
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 # First calls compile kernels and load PyTorch; that says nothing about the case.
 settings.register_profile("hwmodel", deadline=None)

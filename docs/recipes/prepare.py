@@ -298,7 +298,7 @@ def measured(name: str) -> str:
     whole = rows["unpruned"]
     lines = [
         f"### {name}\n\n{subject.task.title}; prepared on {SAMPLES[name]} others.\n",
-        f"| weights | {heads} | cycles of a group | ones of a weight | cycles | gain on chip | bits |",
+        f"| weights | {heads} | cycles per group | ones per weight | cycles | gain on chip | bits |",
         "|---|" + "---:|" * 7,
     ]
     for label, row in rows.items():
