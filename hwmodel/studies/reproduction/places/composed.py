@@ -35,8 +35,8 @@ WHY_MACS = (
     f" {ANOTHER}"
 )
 WHY_MAP = (
-    "Groups of 8 inputs, which the machine takes; a change above 0 is a gain. The slimmed detector was trained"
-    f" for longer than the plain one: what it gains is not by slimming alone. {ANOTHER}"
+    "Groups of 8 inputs, which the machine takes; a change above 0 is a gain. The slimmed detector was"
+    f" trained for longer than the plain one: what it gains is not by slimming alone. {ANOTHER}"
 )
 
 
