@@ -34,7 +34,10 @@ WHY_MACS = (
     "Multiply-accumulates of the plain detector over those of the slimmed one, whose channels training chose."
     f" {ANOTHER}"
 )
-WHY_MAP = f"Groups of 8 inputs, which the machine takes; a change above 0 is a gain. {ANOTHER}"
+WHY_MAP = (
+    "Groups of 8 inputs, which the machine takes; a change above 0 is a gain. The slimmed detector was"
+    f" trained for longer than the plain one: what it gains is not by slimming alone. {ANOTHER}"
+)
 
 
 def lines(simulations: Simulations) -> Iterator[Line]:
