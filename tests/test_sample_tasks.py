@@ -1,4 +1,4 @@
-"""The sample detector and the sample transformer are what their recipes say, and reach their figures."""
+"""The sample detectors and the sample transformer are what their recipes say, and reach their figures."""
 
 from __future__ import annotations
 
@@ -32,7 +32,9 @@ from hwmodel.evaluation.detections import decode_centres
 ROOT = Path(__file__).parents[1]
 SAMPLES = ROOT / "data" / "samples"
 RECIPES = ROOT / "docs" / "recipes"
-NAMES = ("digit_detector", "pydoc_transformer")
+DETECTORS = ("digit_detector", "digit_detector_slimmed")
+NAMES = (*DETECTORS, "pydoc_transformer")
+SCRIPTS = {name: name for name in NAMES} | {"digit_detector_slimmed": "slimming"}
 ROUNDED = 0.5001e-4  # figures are recorded with four digits
 
 
@@ -40,8 +42,8 @@ ROUNDED = 0.5001e-4  # figures are recorded with four digits
 def recipes() -> Iterator[dict[str, ModuleType]]:
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(str(RECIPES))
-        yield {name: importlib.import_module(name) for name in NAMES}
-    for name in (*NAMES, "onnx_graph"):
+        yield {name: importlib.import_module(script) for name, script in SCRIPTS.items()}
+    for name in (*SCRIPTS.values(), "marked_parts", "onnx_graph"):
         del sys.modules[name]
 
 
@@ -65,10 +67,11 @@ def bits(recipe: ModuleType, windows: TextWindows) -> float:
     return float(recipe.bits_per_character(logits, windows))
 
 
-def test_detector_finds_digits_as_recorded(recipes: dict[str, ModuleType]) -> None:
-    recorded = properties(sample("digit_detector"))
+@pytest.mark.parametrize("name", DETECTORS)
+def test_detector_finds_digits_as_recorded(name: str, recipes: dict[str, ModuleType]) -> None:
+    recorded = properties(sample(name))
     scenes = digit_scenes("held_out", int(recorded["quick_scenes"]))
-    (found,) = recipes["digit_detector"].precisions(sample("digit_detector").read_bytes(), scenes)
+    (found,) = recipes["digit_detector"].precisions(sample(name).read_bytes(), scenes)
     assert found == pytest.approx(float(recorded["quick_map_50"]), abs=ROUNDED)
     assert found > 0.85
 
@@ -81,18 +84,27 @@ def test_transformer_predicts_text_as_recorded(recipes: dict[str, ModuleType]) -
 
 @pytest.mark.slow
 def test_whole_figures_are_the_recorded_ones(recipes: dict[str, ModuleType]) -> None:
-    recorded, detector = properties(sample("digit_detector")), recipes["digit_detector"]
-    scenes = digit_scenes("held_out", int(recorded["held_out_scenes"]))
-    overlaps = [0.5 + 0.05 * i for i in range(10)]
-    found = detector.precisions(sample("digit_detector").read_bytes(), scenes, overlaps)
-    assert found[0] == pytest.approx(float(recorded["held_out_map_50"]), abs=ROUNDED)
-    assert found[0] > 0.85
-    assert np.mean(found) == pytest.approx(float(recorded["held_out_map_50_95"]), abs=ROUNDED)
+    for name in DETECTORS:
+        recorded = properties(sample(name))
+        scenes = digit_scenes("held_out", int(recorded["held_out_scenes"]))
+        overlaps = [0.5 + 0.05 * i for i in range(10)]
+        found = recipes["digit_detector"].precisions(sample(name).read_bytes(), scenes, overlaps)
+        assert found[0] == pytest.approx(float(recorded["held_out_map_50"]), abs=ROUNDED)
+        assert found[0] > 0.85
+        assert np.mean(found) == pytest.approx(float(recorded["held_out_map_50_95"]), abs=ROUNDED)
     recorded, windows = properties(sample("pydoc_transformer")), held_out()
     bits_found = bits(recipes["pydoc_transformer"], windows)
     assert windows.scored.sum() == int(recorded["held_out_characters"])
     assert bits_found == pytest.approx(float(recorded["held_out_bits_per_character"]), abs=ROUNDED)
     assert bits_found < 2.2
+
+
+def test_the_slimmed_detector_takes_a_third_of_the_cycles(recipes: dict[str, ModuleType]) -> None:
+    plain, slimmed = (recipes["digit_detector_slimmed"].cycles(sample(name)).totals[0] for name in DETECTORS)
+    assert plain.on_chip_unpruned_cycles > 3 * slimmed.on_chip_unpruned_cycles
+    assert plain.unpruned_cycles > 3 * slimmed.unpruned_cycles
+    lost = [float(properties(sample(name))["held_out_map_50"]) for name in DETECTORS]
+    assert lost[0] - lost[1] < 0.01
 
 
 def test_targets_of_the_detector_decode_to_the_truth(recipes: dict[str, ModuleType]) -> None:
@@ -138,7 +150,7 @@ def test_files_are_networks_and_dumps(name: str) -> None:
     with bx.open_dump(sample(name)) as dump:
         tensors = set(dump)
     weighted = [layer for layer in network if layer.parameters]
-    assert len(weighted) == {"digit_detector": 22, "pydoc_transformer": 25}[name]
+    assert len(weighted) == {"pydoc_transformer": 25}.get(name, 22)
     own = {f"{layer.name}.weight" for layer in weighted}
     assert own - tensors == ({"head.weight"} if name == "pydoc_transformer" else set())  # tied
     result = hw.simulate_network(hw.accelerator("bitx"), network)
@@ -170,13 +182,16 @@ def test_the_page_says_the_same(name: str) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_the_scripts_train_the_same_twice(name: str, tmp_path: Path) -> None:
+    if name == "digit_detector_slimmed":
+        pytest.importorskip("torch_pruning")
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     for folder in ("a", "b"):
         command = [
             sys.executable,
-            str(RECIPES / f"{name}.py"),
+            str(RECIPES / f"{SCRIPTS[name]}.py"),
             "--steps",
             "3",
+            *(["--fine-steps", "3"] if name == "digit_detector_slimmed" else []),
             "--output",
             str(tmp_path / folder),
         ]

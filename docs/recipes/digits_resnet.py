@@ -11,7 +11,7 @@ from __future__ import annotations
 import argparse
 import json
 import platform
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -29,12 +29,15 @@ if TYPE_CHECKING:
 SEED = 2021
 EPOCHS = 60
 BATCH = 64
+RATE = 0.01
 TEST_SHARE = 0.2
 OPSET = 17
 IR_VERSION = 8
 
 Images = npt.NDArray[np.float32]
 Labels = npt.NDArray[np.int64]
+See = Callable[[list[str], "torch.Tensor"], None]
+Addend = Callable[["torch.nn.ModuleDict"], "torch.Tensor"]
 
 
 def _split(seed: int) -> tuple[Images, Images, Labels, Labels]:
@@ -115,11 +118,15 @@ def _blocks(model: torch.nn.ModuleDict) -> Iterator[tuple[str, list[str], bool]]
             yield f"{stage}.{block}", sorted(set(parts) - {"shortcut"}), "shortcut" in parts
 
 
-def forward(model: torch.nn.ModuleDict, x: torch.Tensor) -> torch.Tensor:
-    """Logits ``(n, 10)`` of images ``(n, 1, 8, 8)``."""
+def forward(model: torch.nn.ModuleDict, x: torch.Tensor, see: See = lambda *_: None) -> torch.Tensor:
+    """Logits ``(n, 10)`` of images ``(n, 1, 8, 8)``.
+
+    ``see(names, activations)`` is called after each ReLU, with the convolutions whose sum it takes.
+    """
     from torch.nn.functional import relu
 
     x = relu(model["stem"](x))
+    see(["stem"], x)
     for block, convs, has_shortcut in _blocks(model):
         parts = model.get_submodule(block)
         y = x
@@ -127,7 +134,9 @@ def forward(model: torch.nn.ModuleDict, x: torch.Tensor) -> torch.Tensor:
             y = parts[name](y)
             if name != convs[-1]:
                 y = relu(y)
+                see([f"{block}.{name}"], y)
         x = relu(y + (parts["shortcut"](x) if has_shortcut else x))
+        see([f"{block}.{name}" for name in (convs[-1], *["shortcut"] * has_shortcut)], x)
     return model["head"](x.mean(dim=(2, 3)))
 
 
@@ -141,27 +150,49 @@ def _shifted(x: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
     return padded[torch.arange(len(x))[:, None, None], 0, rows, columns][:, None]
 
 
-def train(seed: int, epochs: int) -> torch.nn.ModuleDict:
-    """Train on `train_split`: AdamW, one cycle, label smoothing, shifts by one pixel."""
+def train(seed: int, epochs: int, more: Addend | None = None) -> torch.nn.ModuleDict:
+    """Train a new model on `train_split`; see `fit`."""
     import torch
 
     torch.set_num_threads(1)
     torch.use_deterministic_algorithms(True)
     torch.manual_seed(seed)
+    return fit(build(), seed, epochs, more=more)
+
+
+def fit(
+    model: torch.nn.ModuleDict,
+    seed: int,
+    epochs: int,
+    *,
+    rate: float = RATE,
+    more: Addend | None = None,
+    after: Callable[[], None] | None = None,
+) -> torch.nn.ModuleDict:
+    """Train a model in place on `train_split`: AdamW, one cycle, label smoothing, shifts by one pixel.
+
+    ``more(model)`` is added to the loss, `after` is called after each step.
+    """
+    import torch
+
     generator = torch.Generator().manual_seed(seed)
     x, y = (torch.from_numpy(a) for a in train_split(seed))
-    model = build()
-    optimizer = torch.optim.AdamW(model.parameters(), lr=0.01, weight_decay=0.01)
+    model.train()
+    optimizer = torch.optim.AdamW(model.parameters(), lr=rate, weight_decay=0.01)
     steps = epochs * (-(-len(x) // BATCH))
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=0.01, total_steps=steps)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=rate, total_steps=steps)
     for _ in range(epochs):
         for batch in torch.randperm(len(x), generator=generator).split(BATCH):
             logits = forward(model, _shifted(x[batch], generator))
             loss = torch.nn.functional.cross_entropy(logits, y[batch], label_smoothing=0.05)
+            if more is not None:
+                loss = loss + more(model)
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
             schedule.step()
+            if after is not None:
+                after()
     return model.eval()
 
 

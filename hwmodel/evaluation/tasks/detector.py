@@ -22,11 +22,12 @@ class Detector(Task):
 
     name: ClassVar[str] = "detector"
     summary: ClassVar[str] = f"the sample detector on {SCENES} scenes of digits that it has not seen: boxes"
+    sample: ClassVar[str] = "digit_detector.onnx"
 
     def __init__(self) -> None:
         self.metrics = ("map50", "map")
-        self.title = f"objects: data/samples/digit_detector.onnx on {SCENES} held-out scenes"
-        self.model = data_folder("samples") / "digit_detector.onnx"
+        self.title = f"objects: data/samples/{self.sample} on {SCENES} held-out scenes"
+        self.model = data_folder("samples") / self.sample
 
     def samples(self, quick: bool = False) -> Iterator[Samples]:
         """Give the held-out scenes, those of `docs/recipes/digit_detector.py`.

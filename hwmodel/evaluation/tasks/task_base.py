@@ -18,6 +18,7 @@ from hwmodel.evaluation.runners import Runner
 TASKS = {
     "crops": "hwmodel.evaluation.tasks.crops:Crops",
     "detector": "hwmodel.evaluation.tasks.detector:Detector",
+    "detector-slimmed": "hwmodel.evaluation.tasks.detector_slimmed:DetectorSlimmed",
     "digits": "hwmodel.evaluation.tasks.digits:Digits",
     "minilm": "hwmodel.evaluation.tasks.minilm:MiniLM",
     "ocr": "hwmodel.evaluation.tasks.ocr:Ocr",

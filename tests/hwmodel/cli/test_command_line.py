@@ -237,7 +237,12 @@ def test_assumptions_are_listed(bitx):
 
 def test_list_samples_gives_paths_that_open(bitx):
     rows = bitx.json("list", "samples")["samples"]
-    assert [row["sample"] for row in rows] == ["digit_detector", "digits_resnet", "pydoc_transformer"]
+    assert [row["sample"] for row in rows] == [
+        "digit_detector",
+        "digit_detector_slimmed",
+        "digits_resnet",
+        "pydoc_transformer",
+    ]
     for row in rows:
         assert os.path.getsize(row["path"]) == row["size_bytes"]
         assert json.loads(run("inspect", row["path"], "--json").stdout)["dumps"][0]["container"] == "onnx"

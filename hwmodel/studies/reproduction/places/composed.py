@@ -36,7 +36,7 @@ WHY_MACS = (
 )
 WHY_MAP = (
     "Groups of 8 inputs, which the machine takes; a change above 0 is a gain. The slimmed detector was"
-    f" trained for longer than the plain one: what it gains is not by slimming alone. {ANOTHER}"
+    f" trained for longer than the plain one. {ANOTHER}"
 )
 
 
