@@ -171,7 +171,8 @@ def test_tasks_and_metrics_are_listed(bitx):
     rows = {row["metric"]: row for row in bitx.json("list", "metrics")["metrics"]}
     assert rows["agreement"]["against"] == "the unpruned model"
     assert rows["cer"]["better"] == "less"
-    assert "task must be one of crops, detector, detector-slimmed, digits" in bitx.error("evaluate", "--task", "nope")
+    said = bitx.error("evaluate", "--task", "nope")
+    assert "task must be one of crops, detector, detector-slimmed, digits" in said
 
 
 def test_what_happens_at_run_time_is_on_the_grid(bitx, model, arrays):
