@@ -7,7 +7,7 @@ BITX = $(VENV)/bin/bitx
 SAMPLE = data/samples/digits_resnet.onnx
 OUT = out
 
-.PHONY: help run test slow lint bench fuzz validation reproduce reproduce-quick accuracy clean
+.PHONY: help run test slow lint bench fuzz validation reproduce reproduce-quick accuracy prepare software-pruning clean
 help:
 	@echo 'make run    inspect, prune, simulate and compare the sample network; results in $(OUT)/'
 	@echo 'make test   lint, type check, and the tests: minutes, on two cores'
@@ -19,6 +19,8 @@ help:
 	@echo 'make reproduce   write docs/reproduction.md: every number of the BitX paper, ours beside it'
 	@echo 'make reproduce-quick  the same on a fifth of the data, on the screen'
 	@echo 'make accuracy    measure every task at every number of rows for docs/accuracy.md; an hour or two'
+	@echo 'make prepare     prepare and score the models of all tasks for docs/prepare.md; an hour or two'
+	@echo 'make software-pruning  train, prune and compose for docs/software-pruning.md; half an hour'
 	@echo 'make clean  remove what these made, $(VENV) included'
 
 # The fallback is for systems whose Python comes without ensurepip.
@@ -84,6 +86,14 @@ reproduce-quick: $(VENV)/test.stamp
 accuracy: $(VENV)/test.stamp
 	$(PY) -m pip install --editable '.[report]'
 	$(PY) docs/recipes/accuracy.py --write
+
+prepare: $(VENV)/test.stamp
+	OPENBLAS_NUM_THREADS=1 $(PY) docs/recipes/prepare.py --write
+
+software-pruning: $(VENV)/test.stamp
+	$(PY) docs/recipes/trained_pruning.py --write
+	$(PY) docs/recipes/slimming.py --write
+	$(PY) docs/recipes/composition.py --write
 
 clean:
 	rm -rf $(VENV) $(OUT) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache .benchmarks
