@@ -12,7 +12,9 @@ from bitxcore.errors import TensorError
 from hwmodel.networks.layers import Conv, Layer, Linear
 
 
-def windows(layer: Layer, activations: npt.NDArray[Any]) -> npt.NDArray[Any]:
+def windows(
+    layer: Layer, activations: npt.NDArray[Any], chosen: npt.NDArray[np.int64] | None = None
+) -> npt.NDArray[Any]:
     """Gather the activations that each position multiplies with one filter.
 
     Parameters
@@ -20,6 +22,8 @@ def windows(layer: Layer, activations: npt.NDArray[Any]) -> npt.NDArray[Any]:
     layer : Conv or Linear
     activations : ndarray
         The layer's input, batch first.
+    chosen : int64 ndarray, optional
+        Only these positions, of each convolution group; no others are gathered.
 
     Returns
     -------
@@ -39,7 +43,8 @@ def windows(layer: Layer, activations: npt.NDArray[Any]) -> npt.NDArray[Any]:
     [[0, 1, 3, 4], [1, 2, 4, 5], [3, 4, 6, 7], [4, 5, 7, 8]]
     """
     if isinstance(layer, Linear):
-        return activations.reshape(layer.positions, layer.in_features)
+        rows = activations.reshape(layer.positions, layer.in_features)
+        return rows if chosen is None else rows[chosen]
     if not isinstance(layer, Conv):
         raise TensorError(f"{layer.operation} reads no windows of its input", layer=layer.name)
     assert isinstance(layer.in_size, tuple)
@@ -58,4 +63,8 @@ def windows(layer: Layer, activations: npt.NDArray[Any]) -> npt.NDArray[Any]:
     out = tuple(range(3, 3 + n))
     kernel = tuple(range(3 + n, 3 + 2 * n))
     turned = seen.transpose(1, 0, *out, 2, *kernel)
-    return turned.reshape(layer.groups * layer.batch * prod(layer.out_size), layer.channels, *layer.kernel)
+    if chosen is not None:
+        places: tuple[Any, ...] = np.unravel_index(chosen, (layer.batch, *layer.out_size))
+        turned = turned[(slice(None), *places)]
+    positions = turned.size // (layer.channels * prod(layer.kernel))
+    return turned.reshape(positions, layer.channels, *layer.kernel)

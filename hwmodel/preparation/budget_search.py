@@ -2,19 +2,19 @@
 
 1. Every tensor is fitted to every budget by the inputs that its layer has in the model as it was, which says
    how far the layer's outputs move, and what its groups cost.
-2. Each tensor alone, at its smallest budget, takes its place in the model: how far the model's outputs then
-   move says how much an error of this layer's outputs matters.
+2. Each tensor alone, at the budget in the middle, takes its place in the model: how far the model's outputs
+   then move says how much an error of this layer's outputs matters.
 3. The two together foretell the squared error of the model's outputs. Errors of several tensors add up.
 4. From the least error on, the step that costs least error per saved cycle is taken next (`pruning_path`).
 5. The state that is furthest along this path and within the loss is found by preparing whole models, each at
-   the state that the last one's error foretells.
+   the state that the last one's error foretells. One budget for all tensors is tried as well.
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -171,12 +171,18 @@ class _Search:
         self._costs = {(n, fit.budget): fit.cycles for n, some in self._fits.items() for fit in some}
         self._errors = {(n, c.options): c.error for (n,), some in choices.items() for c in some}
         self._path_of_states = list(pruning_path.path(choices))
+        same = [dict.fromkeys(self._tensors, budget) for budget in self._budgets]
+        self._one_for_all = sorted(same, key=lambda state: (self._cycles(state), -self._foretold(state)))
 
     def of_cycles(self, cycles: float) -> BudgetsFound:
         """Take the least error within so many cycles."""
+        one_for_all = [state for state in self._one_for_all if self._cycles(state) <= cycles]
         for state in self._path_of_states:
             if self._cycles(state) <= cycles:
-                return BudgetsFound(state, self._cycles(state), self._loss(state), self._tried)
+                # Errors foretold are no errors: one budget for all may still be better.
+                tried = [state, *one_for_all[-1:]] if state not in one_for_all else [state]
+                best = min((self._tried_out(each) for each in tried), key=lambda found: found.loss)
+                return replace(best, tried=self._tried)
         least = self._cycles(self._path_of_states[-1])
         raise OptionError(
             f"no budgets take {cycles:g} cycles per group; the least is {least:.3g}", value=cycles
@@ -192,18 +198,21 @@ class _Search:
             # Never the same again, and nearer by a quarter at least, should errors not add up.
             quarter = max((bad - good) // 4, 1)
             at = min(max(wished, good + quarter), bad - quarter)
-            found = self._loss(states[at])
-            if found <= loss:
-                good, best = at, BudgetsFound(states[at], self._cycles(states[at]), found, self._tried)
+            found = self._tried_out(states[at])
+            if found.loss <= loss:
+                good, best = at, found
             else:
                 bad = at
             if foretold[at] > 0:
-                scale = found**2 / foretold[at]
+                scale = found.loss**2 / foretold[at]
+        fewer = [s for s in self._one_for_all if best is None or self._cycles(s) < best.cycles]
+        if fewer and (found := self._tried_out(fewer[-1])).loss <= loss:
+            best = found
         if best is None:
             raise OptionError(
                 f"no budgets were found that move the outputs by {100 * loss:g} % at most", value=loss
             )
-        return best
+        return replace(best, tried=self._tried)
 
     # -- the model as it was -----------------------------------------------------------------------
 
@@ -249,13 +258,14 @@ class _Search:
         found: dict[pruning_path.Names, list[pruning_path.Choice[Budget]]] = {}
         for name, fits in self._fits.items():
             self._step(name)
-            worst = max(fits, key=lambda fit: fit.error)
+            # In the middle: the largest error may be one after which outputs move no further.
+            middle = sorted(fits, key=lambda fit: fit.error)[len(fits) // 2]
             weight = 0.0
-            if worst.error > 0:
-                kept = np.load(worst.file).view(self._tensors[name].dtype)
+            if middle.error > 0:
+                kept = np.load(middle.file).view(self._tensors[name].dtype)
                 probe = self._folder / "probe.onnx"
                 self._save({name: kept}, probe)
-                weight = self._moved(probe) / worst.error
+                weight = self._moved(probe) / middle.error
             found[(name,)] = [pruning_path.Choice(fit.budget, fit.cycles, weight * fit.error) for fit in fits]
         return found
 
@@ -265,14 +275,14 @@ class _Search:
 
     # -- whole models ------------------------------------------------------------------------------
 
-    def _loss(self, state: Mapping[str, Budget]) -> float:
+    def _tried_out(self, state: dict[str, Budget]) -> BudgetsFound:
         """Prepare a model, and see how far its outputs move."""
         self._step("a whole model")
         self._tried += 1
         made = self._folder / "made.onnx"
         made.unlink(missing_ok=True)
         prepare_model(self._path, self._batches, made, state.get, selection=self._selection)
-        return float(np.sqrt(self._moved(made)))
+        return BudgetsFound(state, self._cycles(state), float(np.sqrt(self._moved(made))), self._tried)
 
     def _moved(self, model: Path) -> float:
         """Squared error of the outputs, over that of the outputs; all outputs count alike."""

@@ -132,13 +132,15 @@ class Moments(ABC):
         seen = self._read(x)
         if seen.shape[2] != self._sums.shape[1]:
             raise TensorError(f"{seen.shape[2]} inputs are read, the filters have {self._sums.shape[1]}")
-        if seen.shape[1] > MOST_POSITIONS:
-            seen = seen[:, np.linspace(0, seen.shape[1] - 1, MOST_POSITIONS).astype(np.int64)]
-        return seen
+        chosen = spread(seen.shape[1])
+        return seen if chosen is None else seen[:, chosen]
 
     @abstractmethod
     def _read(self, x: Array) -> Array:
-        """Give what each position multiplies with one filter, ``(parts, positions, reduction)``."""
+        """Give what each position multiplies with one filter, ``(parts, positions, reduction)``.
+
+        Of all positions, or of those of `spread`.
+        """
 
 
 class LayerMoments(Moments):
@@ -159,11 +161,18 @@ class LayerMoments(Moments):
         layer = self._layer
         if layer.node.op_type == "Conv":
             record = conv_of(layer.name, layer.attributes, x.shape, self._filters.shape)
-            return in_groups(windows(record, x), record.groups)
+            return in_groups(windows(record, x, spread(record.positions)), record.groups)
         if layer.node.op_type in ("Gemm", "MatMul"):
             turned = layer.channels_last(x)
             return turned.reshape(1, -1, turned.shape[-1])
         raise TensorError(f"inputs of {layer.node.op_type} are not gathered")
+
+
+def spread(positions: int) -> npt.NDArray[np.int64] | None:
+    """Choose positions that count, of a batch; None: all."""
+    if positions <= MOST_POSITIONS:
+        return None
+    return np.linspace(0, positions - 1, MOST_POSITIONS).astype(np.int64)
 
 
 def in_groups(seen: Array, groups: int) -> Array:

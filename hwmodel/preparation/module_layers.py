@@ -15,7 +15,7 @@ from bitxcore.errors import TensorError
 from hwmodel.evaluation.runners.torch_runner import TorchRunner
 from hwmodel.networks.layers import Conv
 from hwmodel.operands.im2col import windows
-from hwmodel.preparation.layer_moments import Moments, in_groups
+from hwmodel.preparation.layer_moments import Moments, in_groups, spread
 
 Array = npt.NDArray[Any]
 
@@ -61,7 +61,7 @@ class ModuleMoments(Moments):
             groups=layer.groups,
             batch=len(padded),
         )
-        return in_groups(windows(record, padded), layer.groups)
+        return in_groups(windows(record, padded, spread(record.positions)), layer.groups)
 
 
 class ModuleRuns:
