@@ -13,6 +13,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -35,6 +36,7 @@ from hwmodel.networks.onnx.convolutions import conv_of
 from hwmodel.preparation.budget import Budget
 from hwmodel.preparation.fitting import fitted
 from hwmodel.preparation.layer_moments import LayerMoments
+from hwmodel.preparation.offsets import Offset, Offsets
 from hwmodel.preparation.preparation import prepare_model
 from hwmodel.preparation.samples import check_samples, in_model_batches
 
@@ -132,12 +134,11 @@ def search_budgets(
 
 @dataclass
 class _Fit:
-    """A tensor at one budget: what its groups cost, the squared error of its layer's outputs, its values."""
+    """A tensor at one budget: what its groups cost, and the squared error of its layer's outputs."""
 
     budget: Budget
     cycles: int
     error: float
-    file: Path
 
 
 class _Search:
@@ -158,16 +159,20 @@ class _Search:
         check_samples(self._batches, runner.inputs, path)
         self._samples = sum(len(next(iter(feeds.values()))) for feeds in self._batches)
         self._budgets, self._progress = list(budgets), progress
-        self._steps = 2 * len(self._tensors) + PREPARED
+        self._steps = len(self._tensors) + PREPARED
         self._done = self._tried = 0
         self._groups = 0
         self._fits: dict[str, list[_Fit]] = {}
-        runner.together(self._batches, self._fit)
-        for name in self._tensors.keys() - self._fits.keys():
-            self._fit_tensor(self._tensors[name], None, 1)
+        self._offsets = Offsets(runner.proto)
+        self._uses = Counter(name for layer in runner.layers for name in layer.tensors)
+        self._weights: dict[str, float] = {}
         self._probed = list(_first(self._batches, PROBED))
         self._outputs = self._run(path)
-        choices = self._weighed()
+        runner.together(self._batches, self._fit)
+        for name, tensor in self._tensors.items():
+            if name not in self._fits:
+                self._fit_tensor(tensor, None, None, 1)
+        choices = self._choices()
         self._costs = {(n, fit.budget): fit.cycles for n, some in self._fits.items() for fit in some}
         self._errors = {(n, c.options): c.error for (n,), some in choices.items() for c in some}
         self._path_of_states = list(pruning_path.path(choices))
@@ -219,55 +224,59 @@ class _Search:
     def _fit(self, layer: LayerNode, activations: list[Array], _: list[Array]) -> dict[str, Array]:
         """Fit a layer's tensor to all budgets; the model stays as it is."""
         (name, *others) = layer.tensors
-        if not others and name not in self._fits and self._tensors[name].encoding is None:
-            tensor = self._tensors[name]
-            filters = channel_first(tensor).turn(tensor.read())
-            moments: LayerMoments | None = LayerMoments(layer, filters)
-            assert moments is not None
-            with error_context(path=self._path, tensor=name):
-                try:
-                    for x in activations:
-                        moments.add(x)
-                except TensorError:
-                    moments = None
-            self._fit_tensor(tensor, moments, _positions(layer, filters, activations, self._samples))
+        if others or name in self._fits or self._uses[name] > 1 or self._tensors[name].encoding is not None:
+            return {}
+        tensor = self._tensors[name]
+        filters = channel_first(tensor).turn(tensor.read())
+        corrects = any(budget.corrects_bias for budget in self._budgets)
+        offset = self._offsets.of(layer, filters.shape) if corrects else None
+        moments: LayerMoments | None = LayerMoments(layer, filters, centred=offset is not None)
+        with error_context(path=self._path, tensor=name):
+            try:
+                for x in activations:
+                    moments.add(x)  # type: ignore[union-attr]
+            except TensorError:
+                moments = None
+        positions = _positions(layer, filters, activations, self._samples)
+        self._fit_tensor(tensor, moments, None if moments is None else offset, positions)
         return {}
 
-    def _fit_tensor(self, tensor: Tensor, moments: LayerMoments | None, positions: float) -> None:
+    def _fit_tensor(
+        self, tensor: Tensor, moments: LayerMoments | None, offset: Offset | None, positions: float
+    ) -> None:
         self._step(tensor.name)
+        layout = channel_first(tensor)
         fits = []
-        for at, budget in enumerate(self._budgets):
-            values, row = fitted(self._dump, tensor, budget, moments)
-            ones = weight_ones(
-                channel_first(tensor).turn(values),
-                rows=64,
-                window=64,
-                group=budget.group,
-                grouping=budget.grouping,
-            )
-            file = self._folder / f"{len(self._fits)}-{at}.npy"
-            np.save(file, values.view(f"u{values.itemsize}"))
+        for budget in self._budgets:
+            name = None if offset is None else offset.tensor
+            values, row = fitted(self._dump, tensor, budget, moments, name)
+            filters = layout.turn(values)
+            ones = weight_ones(filters, rows=64, window=64, group=budget.group, grouping=budget.grouping)
+            changed = {tensor.name: values}
+            if offset is not None and moments is not None:
+                changed[offset.tensor] = offset.shifted(moments.missing_means(filters))
             error = row.output_error if row.output_error is not None else row.relative_error
             cost = round(UNIT * ones.before.largest * ones.groups * positions)
-            fits.append(_Fit(budget, cost, error**2, file))
+            fits.append((_Fit(budget, cost, error**2), changed))
         self._groups += round(ones.groups * positions)
-        self._fits[tensor.name] = fits
+        self._fits[tensor.name] = [fit for fit, _ in fits]
+        # In the middle: the largest error may be one after which outputs move no further.
+        middle, changed = sorted(fits, key=lambda fit: fit[0].error)[len(fits) // 2]
+        weight = 0.0
+        if middle.error > 0:
+            probe = self._folder / "probe.onnx"
+            self._save(changed, probe)
+            weight = self._moved(probe) / middle.error
+        self._weights[tensor.name] = weight
 
-    def _weighed(self) -> dict[pruning_path.Names, list[pruning_path.Choice[Budget]]]:
-        """Foretell what each tensor does to the model's outputs."""
-        found: dict[pruning_path.Names, list[pruning_path.Choice[Budget]]] = {}
-        for name, fits in self._fits.items():
-            self._step(name)
-            # In the middle: the largest error may be one after which outputs move no further.
-            middle = sorted(fits, key=lambda fit: fit.error)[len(fits) // 2]
-            weight = 0.0
-            if middle.error > 0:
-                kept = np.load(middle.file).view(self._tensors[name].dtype)
-                probe = self._folder / "probe.onnx"
-                self._save({name: kept}, probe)
-                weight = self._moved(probe) / middle.error
-            found[(name,)] = [pruning_path.Choice(fit.budget, fit.cycles, weight * fit.error) for fit in fits]
-        return found
+    def _choices(self) -> dict[pruning_path.Names, list[pruning_path.Choice[Budget]]]:
+        """Foretell what each tensor does to the model's outputs, at each budget."""
+        return {
+            (name,): [
+                pruning_path.Choice(fit.budget, fit.cycles, self._weights[name] * fit.error) for fit in fits
+            ]
+            for name, fits in self._fits.items()
+        }
 
     def _save(self, changed: Mapping[str, Array], out: Path) -> None:
         out.unlink(missing_ok=True)
