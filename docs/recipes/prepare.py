@@ -201,7 +201,27 @@ def prepared(subject: Subject, folder: Path, budget: Any, changed: bool = False)
     return paths
 
 
+FEWER = ("ocr", "pages")
+"""Tasks whose larger models get fewer rows."""
+FEW = {
+    "unpruned", "truncated, 10 rows", "truncated, 6 rows", "truncated, 4 rows", "2 ones, nearest",
+    "2 ones, reconstructed", "3 ones, reconstructed", "4 ones, reconstructed", "2 cycles, budgets by tensor",
+}  # fmt: skip
+
+
 def rows_of(subject: Subject, folder: Path) -> Iterator[tuple[str, Any]]:
+    """Give the label of each row that a task has, and how to make it."""
+    for label, make in all_rows_of(subject, folder):
+        if subject.task.name not in FEWER or label in FEW:
+            yield label, make
+
+
+def bits_of(subject: Subject) -> dict[str, Any]:
+    """Give what is compared at equal bits."""
+    return {} if subject.task.name in FEWER else AT_BITS
+
+
+def all_rows_of(subject: Subject, folder: Path) -> Iterator[tuple[str, Any]]:
     """Give the label of each row, and how to make it: paths, rows of the pruner, budget."""
     models = list(subject.task.models)
     plain = Budget(rows=6)
@@ -262,7 +282,7 @@ def measured_rows(subject: Subject) -> dict[str, dict[str, Any]]:
                 total, on_chip = subject.machine(paths, rows)
                 row = {"scores": subject.scores(paths), "cycles": cycles, "ones": ones, "bits": bits}
                 keep(label, row | {"machine": total, "on_chip": on_chip})
-        for label, way in AT_BITS.items():
+        for label, way in bits_of(subject).items():
             if label in found:
                 continue
             if isinstance(way, Budget):
@@ -312,8 +332,9 @@ def measured(name: str) -> str:
             ]
             cells += [f"{whole['on_chip'] / row['on_chip']:.2f}", f"{row['bits']:.2f}"]
             lines.append(f"| {label} | {' | '.join(cells)} |")
-    lines += ["", f"| at equal bits | {heads} | bits |", "|---|---:|---:|---:|"]
-    for label in AT_BITS:
+    if bits_of(subject):
+        lines += ["", f"| at equal bits | {heads} | bits |", "|---|---:|---:|---:|"]
+    for label in bits_of(subject):
         lines.append(
             f"| {label} | {' | '.join(cells_of(subject, rows[label]))} | {rows[label]['bits']:.2f} |"
         )
