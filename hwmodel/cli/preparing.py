@@ -154,6 +154,8 @@ def command(
         path, read = made.model, list(made.inputs_read)
     else:
         path, read = Path(str(model)), [Path(str(model)), Path(str(data))]
+    if write_policy and Path(write_policy).resolve() == Path(output).resolve():
+        raise click.UsageError("--output and --write-policy name the same file")
     for target in (output, write_policy):
         if target:
             check_target(Path(target), [str(file.resolve()) for file in read])
@@ -188,7 +190,7 @@ def command(
             "equalised": int(equalise),
             "permuted": int(permute),
         }
-        origin |= {"ones": max(ones)} if ones else {}
+        origin |= {"ones": " ".join(f"{row.tensor}={row.ones_max}" for row in report)} if ones else {}
         origin |= {} if found is None else {"cycles": found.cycles, "loss": found.loss}
         policy_of(report, budgets[0], origin).save(write_policy)
     written = [path for path in (output, write_policy) if path]

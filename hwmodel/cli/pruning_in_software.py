@@ -100,6 +100,8 @@ def command(
             raise click.UsageError(f"method {chosen.name} looks at activations: give --calibration or --task")
     path = Path(str(model)) if made is None else made.model
     read = [path] if made is None else list(made.inputs_read)
+    if write_report and Path(write_report).resolve() == Path(output).resolve():
+        raise click.UsageError("--output and --write-report name the same file")
     for target in (output, write_report):
         if target:
             check_target(Path(target), [str(file.resolve()) for file in read])

@@ -6,16 +6,18 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from textwrap import shorten
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from bitxcore.errors import DumpError
+from bitxcore.errors import BitxError, DumpError, MissingExtraError, TensorError
 from bitxcore.files import atomic_file
 from hwmodel.networks.onnx import read_model
 from hwmodel.preparation.budget import Budget
 from hwmodel.preparation.channel_spaces import OutputError, SpaceChange, equalised, float_error, permuted
+from hwmodel.preparation.samples import check_samples, in_model_batches, inputs_of
 
 Array = npt.NDArray[Any]
 
@@ -83,6 +85,7 @@ def write_equivalent(
     before = read_model(path)
     if any(t.data_location == onnx.TensorProto.EXTERNAL for t in before.graph.initializer):
         raise DumpError("its channels can't be changed: its tensors lie in other files", path=path)
+    _check_numbers(before, path)
     after, changes = before, []
     for wanted, change in ((equalise, equalised), (permute, permuted)):
         if wanted:
@@ -90,5 +93,26 @@ def write_equivalent(
             changes += more
     with atomic_file(Path(out)) as file:
         file.write_bytes(after.SerializeToString())
-    feeds = [{name: np.asarray(x) for name, x in part.items()} for part in batches]
-    return Equivalent(changes, float_error(before, after, feeds))
+    inputs = inputs_of(before)
+    feeds = in_model_batches([{name: np.asarray(x) for name, x in part.items()} for part in batches], inputs)
+    check_samples(feeds, inputs, path)
+    try:
+        return Equivalent(changes, float_error(before, after, feeds))
+    except (BitxError, MissingExtraError):
+        raise
+    except Exception as error:  # ONNX Runtime's errors share no base but Exception.
+        text = shorten(str(error), 200, placeholder=" …")
+        raise DumpError(f"does not run on the samples: {text}", path=path) from error
+
+
+def _check_numbers(model: Any, path: Path) -> None:
+    """Raise at the first stored value that is none, before channels move."""
+    import onnx
+
+    for tensor in model.graph.initializer:
+        x = np.asarray(onnx.numpy_helper.to_array(tensor))
+        if x.dtype.kind in "fV" and not (finite := np.isfinite(x.astype(np.float64))).all():
+            at = int(np.argmin(finite.reshape(-1)))
+            raise TensorError(
+                "must be finite", path=path, tensor=tensor.name, index=at, value=x.reshape(-1)[at]
+            )

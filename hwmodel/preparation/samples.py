@@ -10,14 +10,24 @@ import numpy as np
 import numpy.typing as npt
 
 from bitxcore.errors import DumpError, OptionError, TensorError
+from hwmodel.networks.onnx import graph_inputs
 
 Array = npt.NDArray[Any]
 ModelInputs = Sequence[tuple[str, tuple[int | str | None, ...], np.dtype[Any]]]
 """Name, sizes and dtype of each input; sizes that are open are no numbers."""
 
 
+def inputs_of(model: Any) -> ModelInputs:
+    """Give the inputs of an ONNX model that it holds no values for."""
+    held = {tensor.name for tensor in model.graph.initializer}
+    return [item for item in graph_inputs(model) if item[0] not in held]
+
+
 def in_model_batches(batches: Sequence[dict[str, Array]], inputs: ModelInputs) -> Sequence[dict[str, Array]]:
-    """Cut samples into batches of the size that a model has for all inputs; as given, if it has none."""
+    """Cut samples into batches of the size that a model has for all inputs; as given, if it has none.
+
+    Samples that fill no batch are left out, if others do.
+    """
     sizes = {shape[0] if shape else None for _, shape, _ in inputs}
     (size, *others) = sizes or {None}
     if others or not isinstance(size, int) or len({frozenset(feeds) for feeds in batches}) != 1:
@@ -27,7 +37,8 @@ def in_model_batches(batches: Sequence[dict[str, Array]], inputs: ModelInputs) -
         return batches
     joined = {name: np.concatenate([feeds[name] for feeds in batches]) for name in batches[0]}
     count = max(map(len, joined.values()))
-    return [{name: x[start : start + size] for name, x in joined.items()} for start in range(0, count, size)]
+    starts = range(0, count - size + 1 if count >= size else count, size)
+    return [{name: x[start : start + size] for name, x in joined.items()} for start in starts]
 
 
 def spread(count: int, most: int) -> list[int]:

@@ -92,11 +92,12 @@ def layer_nodes(graph: Graph, tensors: Collection[str] | None = None) -> list[La
     found = []
     for node in graph.nodes:
         for inner in _inside(node):
-            if inner.op_type in CONVERTERS:
+            if inner.op_type in CONVERTERS and (name := _chosen_in(inner, tensors)) is not None:
                 raise TensorError(
                     f"{inner.op_type} {name_of(inner)!r} is inside of {node.op_type} {name_of(node)!r}: a"
                     " graph can't be cut within a body of control flow",
                     path=graph.path,
+                    tensor=name or None,
                 )
         if node.domain not in STANDARD or all(name in graph.constant for name in node.input):
             continue
@@ -112,6 +113,15 @@ def layer_nodes(graph: Graph, tensors: Collection[str] | None = None) -> list[La
                 raise TensorError(f"{node.op_type} {name_of(node)!r}: {reason}", path=graph.path)
             found.append(LayerNode(name_of(node), node, operand.place, names, attributes))
     return found
+
+
+def _chosen_in(inner: Any, tensors: Collection[str] | None) -> str | None:
+    """Give which of the tensors a layer in a body reads, empty if all are meant; None if it reads none."""
+    if tensors is None:
+        return ""
+    # A body's own tensors are named with the path to it.
+    found = (t for t in tensors if any(t == name or t.endswith(f"/{name}") for name in inner.input if name))
+    return next(found, None)
 
 
 def _inside(node: Any) -> list[Any]:

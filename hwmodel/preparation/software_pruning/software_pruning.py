@@ -16,6 +16,8 @@ from bitxcore.checks import check_one_of
 from bitxcore.dumps import Dump, Tensor, open_dump, save
 from bitxcore.errors import DumpError, OptionError, TensorError, error_context
 from bitxcore.progress import Progress
+from hwmodel.networks.onnx import read_model
+from hwmodel.preparation.samples import in_model_batches, inputs_of
 from hwmodel.preparation.software_pruning.channel_candidates import ChannelCandidate
 from hwmodel.preparation.software_pruning.found_channels import find_candidates, written_without
 from hwmodel.preparation.software_pruning.pruned_tensors import SoftwarePrunedTensor, macs_by_tensor
@@ -109,6 +111,8 @@ def software_prune(
             f"method {way.name} looks at activations, and there are no calibration samples",
             path=path,
         )
+    if way.needs_data:
+        batches = in_model_batches([dict(part) for part in batches], inputs_of(read_model(path)))
     with open_dump(path) as dump:
         chosen = (selection or Selection()).choose(dump)
         if isinstance(way, WeightChoice):

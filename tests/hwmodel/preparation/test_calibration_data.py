@@ -105,7 +105,8 @@ def test_a_model_of_a_fixed_batch_gets_samples_in_batches_of_it(tmp_path):
         assert one.output_error == pytest.approx(other.output_error, rel=0.05)
     with bx.open_dump(tmp_path / "p.onnx") as one, bx.open_dump(tmp_path / "q.onnx") as other:
         assert all(one[row.tensor].read().tobytes() == other[row.tensor].read().tobytes() for row in whole)
+    prepare_model(fixed(tmp_path / "m.onnx", 5), given, tmp_path / "q.onnx", NEAREST)  # two are left out
     with pytest.raises(
-        DumpError, match=r"these are image float32 \(2, 1, 8, 8\), it takes image float32 \(5"
+        DumpError, match=r"these are image float32 \(12, 1, 8, 8\), it takes image float32 \(13"
     ):
-        prepare_model(fixed(tmp_path / "m.onnx", 5), given, tmp_path / "q.onnx", NEAREST)
+        prepare_model(fixed(tmp_path / "m.onnx", 13), given, tmp_path / "q.onnx", NEAREST)
