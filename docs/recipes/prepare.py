@@ -72,6 +72,11 @@ class CropsOfOthers(Crops):
 
     name: ClassVar[str] = "crops"
 
+    def __init__(self) -> None:
+        super().__init__()
+        count = len(self._of(range(CROPS), 0))
+        self.title = f"photographs: EfficientNet-Lite0 on {count} crops, those of every other photograph"
+
     def samples(self, quick: bool = False) -> Iterator[Samples]:
         """Give those of the task's crops that show the first photograph, the third, ..."""
         del quick
@@ -339,7 +344,7 @@ def measured(name: str) -> str:
                 f"{row['machine']:,}",
             ]
             cells += [f"{whole['on_chip'] / row['on_chip']:.2f}", f"{row['bits']:.2f}"]
-            lines.append(f"| {label} | {' | '.join(cells)} |")
+            lines.append(f"| {label.replace('1 ones', '1 one')} | {' | '.join(cells)} |")
     if bits_of(subject):
         lines += ["", f"| at equal bits | {heads} | bits |", "|---|---:|---:|---:|"]
     for label in bits_of(subject):
