@@ -229,11 +229,6 @@ def rows_of(subject: Subject, folder: Path) -> Iterator[tuple[str, Any]]:
             yield label, make
 
 
-def bits_of(subject: Subject) -> dict[str, Any]:
-    """Give what is compared at equal bits."""
-    return {} if subject.task.name in FEWER else AT_BITS
-
-
 def all_rows_of(subject: Subject, folder: Path) -> Iterator[tuple[str, Any]]:
     """Give the label of each row, and how to make it: paths, rows of the pruner, budget."""
     models = list(subject.task.models)
@@ -295,7 +290,7 @@ def measured_rows(subject: Subject) -> dict[str, dict[str, Any]]:
                 total, on_chip = subject.machine(paths, rows)
                 row = {"scores": subject.scores(paths), "cycles": cycles, "ones": ones, "bits": bits}
                 keep(label, row | {"machine": total, "on_chip": on_chip})
-        for label, way in bits_of(subject).items():
+        for label, way in AT_BITS.items():
             if label in found:
                 continue
             if isinstance(way, Budget):
@@ -345,9 +340,8 @@ def measured(name: str) -> str:
             ]
             cells += [f"{whole['on_chip'] / row['on_chip']:.2f}", f"{row['bits']:.2f}"]
             lines.append(f"| {label.replace('1 ones', '1 one')} | {' | '.join(cells)} |")
-    if bits_of(subject):
-        lines += ["", f"| at equal bits | {heads} | bits |", "|---|---:|---:|---:|"]
-    for label in bits_of(subject):
+    lines += ["", f"| at equal bits | {heads} | bits |", "|---|---:|---:|---:|"]
+    for label in AT_BITS:
         lines.append(
             f"| {label} | {' | '.join(cells_of(subject, rows[label]))} | {rows[label]['bits']:.2f} |"
         )
