@@ -11,6 +11,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
+from marked_parts import write_part
 
 import hwmodel as hw
 from hwmodel.evaluation import Evaluation, Setting, Task, evaluate, metric, task
@@ -79,9 +80,7 @@ def main() -> None:
     if not given.write:
         print(text)
         return
-    before, _, rest = PAGE.read_text(encoding="utf-8").partition(MARK)
-    after = rest.partition(MARK)[2]
-    PAGE.write_text(before + MARK + "\n" + text + "\n\n" + MARK + after, encoding="utf-8")
+    write_part(PAGE, MARK, text)
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
+from marked_parts import write_part
 
 import bitxcore as bx
 from bitxcore.batch import Selection
@@ -192,13 +193,13 @@ def main() -> None:
     parser.add_argument("--resamples", type=int, default=2)
     parser.add_argument("--write", action="store_true")
     given = parser.parse_args()
+    if given.write and set(given.cases.split(",")) != set(CASES):
+        parser.error("--write writes all cases")
     text = "\n\n".join(measured(CASES[name], given.resamples) for name in given.cases.split(","))
     print(text)
     if not given.write:
         return
-    before, _, rest = PAGE.read_text(encoding="utf-8").partition(MARK)
-    after = rest.partition(MARK)[2]
-    PAGE.write_text(before + MARK + "\n" + text + "\n\n" + MARK + after, encoding="utf-8")
+    write_part(PAGE, MARK, text)
 
 
 if __name__ == "__main__":

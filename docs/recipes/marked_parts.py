@@ -1,4 +1,4 @@
-"""Write the measured parts of docs/software-pruning.md, each between two marks of its own."""
+"""Write the measured parts of a page, each between two marks of its own."""
 
 from __future__ import annotations
 

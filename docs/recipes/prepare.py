@@ -19,6 +19,7 @@ from typing import Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 from integer_baselines import Integers, write_integers
+from marked_parts import write_part
 
 import bitxcore as bx
 import hwmodel as hw
@@ -354,14 +355,14 @@ def main() -> None:
     parser.add_argument("--tasks", default=",".join(SAMPLES))
     parser.add_argument("--write", action="store_true")
     given = parser.parse_args()
+    if given.write and set(given.tasks.split(",")) != set(SAMPLES):
+        parser.error("--write writes all tasks; what is measured is kept, so measure the others first")
     np.seterr(all="raise", under="ignore")
     STORE.mkdir(parents=True, exist_ok=True)
     text = "\n\n".join(measured(name) for name in given.tasks.split(","))
     if not given.write:
         return
-    before, _, rest = PAGE.read_text(encoding="utf-8").partition(MARK)
-    after = rest.partition(MARK)[2]
-    PAGE.write_text(before + MARK + "\n" + text + "\n\n" + MARK + after, encoding="utf-8")
+    write_part(PAGE, MARK, text)
 
 
 if __name__ == "__main__":

@@ -12,8 +12,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from bitxcore.errors import BitxError, DumpError, MissingExtraError, TensorError
+from bitxcore.engine import locate_nonfinite
+from bitxcore.errors import BitxError, DumpError, MissingExtraError, error_context
 from bitxcore.files import atomic_file
+from bitxcore.formats import format_of
 from hwmodel.networks.onnx import read_model
 from hwmodel.preparation.budget import Budget
 from hwmodel.preparation.channel_spaces import OutputError, SpaceChange, equalised, float_error, permuted
@@ -111,8 +113,6 @@ def _check_numbers(model: Any, path: Path) -> None:
 
     for tensor in model.graph.initializer:
         x = np.asarray(onnx.numpy_helper.to_array(tensor))
-        if x.dtype.kind in "fV" and not (finite := np.isfinite(x.astype(np.float64))).all():
-            at = int(np.argmin(finite.reshape(-1)))
-            raise TensorError(
-                "must be finite", path=path, tensor=tensor.name, index=at, value=x.reshape(-1)[at]
-            )
+        if x.dtype.kind in "fV" and not np.isfinite(x).all():  # V: bfloat16
+            with error_context(path=path, tensor=tensor.name):
+                raise locate_nonfinite(np.ascontiguousarray(x), format_of(x.dtype, None))

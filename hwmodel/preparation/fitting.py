@@ -100,14 +100,15 @@ def fitted(
     filters = layout.turn(numbers)
     compensates = moments is not None and budget.compensates
     options, targets = budget.options, None
-    if moments is not None and not np.isfinite(moments.second).all():
+    second = None if moments is None else moments.second
+    if second is not None and not np.isfinite(second).all():
         raise TensorError(
             "what its layer reads on the calibration samples is no number, or too large",
             path=dump.path,
             tensor=tensor.name,
         )
     if moments is not None and budget.compensates:
-        options |= {"hessian": moments.second, "damping": budget.damping, "sweeps": budget.sweeps}
+        options |= {"hessian": second, "damping": budget.damping, "sweeps": budget.sweeps}
         if budget.reconstructs and np.isfinite(filters).all():  # else the error is of the tensor itself
             targets = moments.targets(budget.damping).astype(filters.dtype)
 
