@@ -1,0 +1,1 @@
+from .cycles_figure import cycles_by_layer as cycles_by_layer
