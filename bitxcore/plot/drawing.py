@@ -167,7 +167,7 @@ def _series(chart: Chart, mark: ChartMark) -> list[tuple[str | None, str, list[d
     if axis is None or axis.kind == "quantitative":
         return [(None, SERIES_COLOURS[0], rows)]
     names = values_of(axis, rows)
-    return [
+    found = [
         (
             printable(str(name)),
             SERIES_COLOURS[i % len(SERIES_COLOURS)],
@@ -175,6 +175,8 @@ def _series(chart: Chart, mark: ChartMark) -> list[tuple[str | None, str, list[d
         )
         for i, name in enumerate(names)
     ]
+    # Series that another mark draws keep their colour, and are no entry of this one's legend.
+    return [series for series in found if series[2]] or found
 
 
 # -- marks -------------------------------------------------------------------------------------
@@ -201,15 +203,30 @@ def _bars(ax: Axes, chart: Chart, mark: ChartMark) -> None:
 
 def _lines(ax: Axes, chart: Chart, mark: ChartMark) -> None:
     style: Any = "steps-post" if mark.shape == "step" else "default"
+    shades = _shades(ax, chart, mark)
     for name, colour, rows in _series(chart, mark):
         key: Callable[[dict[str, Any]], Any] = lambda row: "" if mark.line is None else str(row[mark.line])  # noqa: E731
         for _, group in groupby(sorted(rows, key=key), key):
             points = sorted(group, key=lambda row: _along(mark.x, chart, [row])[0])
             ax.plot(
                 _along(mark.x, chart, points), _along(mark.y, chart, points),
-                color=colour, label=name, linewidth=1.2, drawstyle=style,
+                color=colour if shades is None else shades(points[0]),
+                label=name, linewidth=1.2 if shades is None else 0.5, drawstyle=style,
             )  # fmt: skip
             name = None  # one entry of the legend per series
+
+
+def _shades(ax: Axes, chart: Chart, mark: ChartMark) -> Callable[[dict[str, Any]], Any] | None:
+    """Colour lines by a quantity, the same along each line, and add a bar that tells it."""
+    axis = mark.colour
+    if axis is None or axis.kind != "quantitative":
+        return None
+    values = [row[axis.column] for row in chart.rows(mark) if row[axis.column] is not None]
+    colours = _matplotlib("colors")
+    scale = (colours.LogNorm if axis.log else colours.Normalize)(min(values), max(values))
+    shades = _matplotlib("cm").ScalarMappable(scale, _MAP)
+    ax.figure.colorbar(shades, ax=ax).set_label(printable(axis.label), fontsize=_TEXT_POINTS)
+    return lambda row: "#999999" if row[axis.column] is None else shades.to_rgba(row[axis.column])
 
 
 def _points(ax: Axes, chart: Chart, mark: ChartMark) -> None:

@@ -1,1 +1,11 @@
+from .comparison_figure import energy_over_baseline as energy_over_baseline
+from .comparison_figure import speedup_over_baseline as speedup_over_baseline
+from .comparison_figure import speedup_per_area as speedup_per_area
 from .cycles_figure import cycles_by_layer as cycles_by_layer
+from .energy_figure import energy_by_layer as energy_by_layer
+from .machines_figure import area_by_accelerator as area_by_accelerator
+from .machines_figure import cycles_by_accelerator as cycles_by_accelerator
+from .machines_figure import energy_by_accelerator as energy_by_accelerator
+from .machines_figure import traffic_by_accelerator as traffic_by_accelerator
+from .roofline_figure import roofline as roofline
+from .traffic_figure import traffic_by_layer as traffic_by_layer
