@@ -167,7 +167,7 @@ def _series(chart: Chart, mark: ChartMark) -> list[tuple[str | None, str, list[d
     if axis is None or axis.kind == "quantitative":
         return [(None, SERIES_COLOURS[0], rows)]
     names = values_of(axis, rows)
-    found = [
+    found: list[tuple[str | None, str, list[dict[str, Any]]]] = [
         (
             printable(str(name)),
             SERIES_COLOURS[i % len(SERIES_COLOURS)],

@@ -8,4 +8,8 @@ from .machines_figure import cycles_by_accelerator as cycles_by_accelerator
 from .machines_figure import energy_by_accelerator as energy_by_accelerator
 from .machines_figure import traffic_by_accelerator as traffic_by_accelerator
 from .roofline_figure import roofline as roofline
+from .sweep_figure import sweep_area as sweep_area
+from .sweep_figure import sweep_coordinates as sweep_coordinates
+from .sweep_figure import sweep_energy as sweep_energy
+from .sweep_figure import sweep_option as sweep_option
 from .traffic_figure import traffic_by_layer as traffic_by_layer
