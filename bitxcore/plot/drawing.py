@@ -96,8 +96,9 @@ def draw(chart: Chart, ax: Axes | None = None) -> Axes:
     ax.tick_params(labelsize=_SMALL_POINTS)
     ax.spines[["top", "right"]].set_visible(False)
     handles, labels = ax.get_legend_handles_labels()
-    if len(labels) > 1:
-        ax.legend(handles, labels, fontsize=_SMALL_POINTS, frameon=False)
+    entries = dict(zip(labels, handles, strict=True))  # a series that two marks draw is told once
+    if len(entries) > 1:
+        ax.legend(entries.values(), entries, fontsize=_SMALL_POINTS, frameon=False)
     return ax
 
 
@@ -140,7 +141,7 @@ def _set_axes(ax: Axes, chart: Chart) -> None:
             (ax.set_xscale if its is ax.xaxis else ax.set_yscale)("log")
         elif axis.percent:
             its.set_major_formatter(ticker.PercentFormatter(1.0))
-        else:
+        elif axis.unit not in ("", "1") or max(map(abs, its.get_view_interval())) >= 1000:
             its.set_major_formatter(ticker.EngFormatter(sep=""))
     if mark.x.kind == "nominal":
         ax.tick_params(axis="x", rotation=90)

@@ -102,7 +102,7 @@ def times(ratio: float) -> str:
     >>> times(1.4792), times(213.4), times(0.0123)
     ('1.48', '213', '0.0123')
     """
-    return f"{ratio:,.0f}" if ratio >= 100 else f"{ratio:.3g}"
+    return f"{ratio:,.0f}" if ratio >= 100 else _digits(ratio)
 
 
 def count_of(number: int, noun: str) -> str:
