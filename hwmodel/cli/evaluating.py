@@ -10,12 +10,14 @@ from click.core import ParameterSource
 from hwmodel.cli.evaluation_report import (
     GRID,
     evaluation_document,
+    evaluation_rows,
     print_evaluation,
     print_rows_found,
     value_text,
 )
-from hwmodel.cli.options import json_option, picture_options, refuse_beside_policy
+from hwmodel.cli.options import picture_options, refuse_beside_policy
 from hwmodel.cli.values import AutoRows, Format, IntegerOr, ListOf, OneOf, RowsOrAuto
+from hwmodel.cli.view import current_view, result_options
 
 if TYPE_CHECKING:
     from bitxcore.progress import Progress
@@ -36,8 +38,8 @@ if TYPE_CHECKING:
     type=RowsOrAuto(),
     default="10,8,6,4",
     show_default=True,
-    help="Rows to keep of a group; none: all, which rounds to --format only; auto:LOSS: those of each tensor"
-    " by which the fewest cycles lose at most LOSS points (percent of a score that is no share).",
+    help="Rows to keep per group. none: all, which rounds to --format only. auto:LOSS: rows for each tensor"
+    " such that the fewest cycles lose at most LOSS points (percent of a score that is no share).",
 )
 @click.option(
     "--policy",
@@ -101,7 +103,7 @@ if TYPE_CHECKING:
     type=ListOf(IntegerOr("none")),
     default="none",
     show_default=True,
-    help="Rows to keep of a group of activations (input channels at one position), pruned while the model"
+    help="Rows to keep per group of activations (input channels at one position), pruned while the model"
     " runs; none: activations stay as they are.",
 )
 @click.option(
@@ -126,7 +128,7 @@ if TYPE_CHECKING:
     help="Write all scores to an HDF5 store, and go on there if the evaluation was interrupted.",
 )
 @click.option("--restart", is_flag=True, help="Forget what an interrupted evaluation has finished.")
-@json_option
+@result_options
 @click.pass_context
 def command(
     context: click.Context,
@@ -227,6 +229,8 @@ def command(
     if rows_found is not None and write_policy is not None:
         rows_found.policy.save(write_policy)
     seconds = perf_counter() - start
+    if current_view().write(evaluation_rows(found)):
+        return
     if as_json:
         parameters |= {"include": include, "exclude": exclude, "quick": quick, "seed": seed}
         out.print_json(evaluation_document(found, parameters, [output, write_policy], rows_found))
@@ -237,7 +241,7 @@ def command(
     resumed = f"; {found.resumed:,} had been finished before" if found.resumed else ""
     out.say(f"{out.counted(len(found.points) - found.resumed, 'point')} in {seconds:,.1f} s{resumed}")
     written = [output, write_policy] if output or write_policy else []
-    out.say(out.written_line(written, "-o STORE.h5 keeps all scores and intervals"))
+    out.finish(written, "-o STORE.h5 keeps all scores and intervals")
 
 
 def _labelled(
@@ -274,6 +278,7 @@ def _check_written(
     for path in (output, write_policy):
         if path:
             check_target(Path(path), read)
+    current_view().check(read)
 
 
 def _searched(

@@ -156,12 +156,12 @@ def picture_options(function: F) -> F:
         click.option(
             "--mean",
             type=Numbers(),
-            help="Of pictures: then subtracted; one number, or one a channel.  [default: 0]",
+            help="Of pictures: then subtracted; one number, or one per channel.  [default: 0]",
         ),
         click.option(
             "--std",
             type=Numbers(),
-            help="Of pictures: then divided by; one number, or one a channel.  [default: 1]",
+            help="Of pictures: then divided by; one number, or one per channel.  [default: 1]",
         ),
         click.option(
             "--channels",
@@ -245,6 +245,3 @@ def refuse_beside_policy(options: Iterable[str]) -> None:
     if given:
         named = " and ".join(f"--{name.replace('_', '-')}" for name in given)
         raise click.UsageError(f"--policy says how each tensor is pruned: {named} can't be given besides")
-
-
-json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document, no tables.")

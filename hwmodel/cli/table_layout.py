@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-__all__ = ["at_words", "lines_of_table"]
+__all__ = ["at_words", "lines_of_table", "natural_width"]
 
 _BETWEEN = 2  # blank columns between two of a table
 _LEFT = 1
@@ -67,6 +67,11 @@ def lines_of_table(
     for part, widths in _parts(columns, keys, width):
         yield from _lines(part, widths, rule)
     yield "", False
+
+
+def natural_width(columns: Iterable[Iterable[str]]) -> int:
+    """Columns of a terminal that a table takes unbroken, from the lines of headings and the cells of each."""
+    return _total([max(map(_cell_width, own), default=0) for own in columns])
 
 
 @dataclass
