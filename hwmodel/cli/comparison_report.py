@@ -46,7 +46,9 @@ def show(
     _print_table(net, result)
     out.say_notes(_remarks(net, result))
     if published is not None:
+        out.say("")
         _print_averages(result, beside)
+        out.say("")
         report.print_published(published)
     out.finish([output], "-o STORE.h5 keeps these results")
 
@@ -143,8 +145,8 @@ def _remarks(net: Network, result: ComparisonResult) -> list[out.Note]:
         notes.append(
             out.Note(
                 "energy and area",
-                f"energy and area: cost basis {c['cost_basis']}; --json and the store's table costs give every"
-                " figure with its source. Ratios can be trusted, absolute energies to a factor of two.",
+                f"energy and area: cost basis {c['cost_basis']}; --json and the store's table costs give"
+                " every figure with its source. Ratios can be trusted, absolute energies to a factor of two.",
             )
         )
     return [*notes, *run_notes(result.run), ASSUMPTIONS]

@@ -76,9 +76,7 @@ def print_evaluation(found: Evaluation, all_metrics: bool) -> None:
     if any(m.against == "unpruned" for m in (first, *others)):
         names = ", ".join(m.name for m in (first, *others) if m.against == "unpruned")
         notes.append(
-            out.Note(
-                "columns", f"{names}: held against what the unpruned model gives; agreement, not accuracy"
-            )
+            out.Note("columns", f"{names}: compared with what the unpruned model gives, not with labels")
         )
     notes += [out.Note("kept ones", line) for line in _ones_lines(found)]
     reasons: dict[str, list[str]] = {}

@@ -139,7 +139,7 @@ def _print_ones(inspected: list[Inspected], total: dict[str, Any], rows: int) ->
             out.Shown("ones_largest_mean", "most per\ngroup", out.number),
             out.Shown("pruned_ones_largest_mean", "most,\npruned", out.number),
             out.Shown("sparsity_increment", "zero\nbits", out.times),
-            out.Shown("window_limited_groups", "window-\nlimited", out.count),
+            out.Shown("window_limited_groups", "window\nlimited", out.count),
         ),
         [i.columns() for i in inspected],
         title=f"pruned to {rows} rows per group",

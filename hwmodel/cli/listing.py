@@ -207,7 +207,7 @@ def command(what: str, assumptions: bool, as_json: bool) -> None:
             _print_accelerator(row, assumptions)
     elif rows:
         columns = [
-            out.Shown(name, name.replace("_", " "), *_shown(value), more=(what, name) in _MORE)
+            out.Shown(name, name.replace("_", "\n"), *_shown(name, value), more=(what, name) in _MORE)
             for name, value in rows[0].items()
         ]
         out.print_rows(columns, rows)
@@ -218,14 +218,16 @@ _MORE = {
     ("networks", "source"),
     ("methods", "scope"),
     ("methods", "source"),
+    ("metrics", "unit"),
     ("metrics", "against"),
     ("readers", "reader"),
 }
 """Columns that are left out of narrow tables."""
 
 
-def _shown(value: Any) -> tuple[Callable[[Any], str], bool]:
-    return (out.count, False) if isinstance(value, int) else (str, True)
+def _shown(name: str, value: Any) -> tuple[Callable[[Any], str], bool]:
+    """Say how a column is written, and whether it is text that may be broken, which paths are not."""
+    return (out.count, False) if isinstance(value, int) else (str, name != "path")
 
 
 def _common_options() -> dict[str, Any]:

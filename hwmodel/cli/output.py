@@ -40,7 +40,7 @@ class Shown:
     more : bool
         Whether it is left out where the table is too wide, unless ``--wide`` is given.
     if_any : bool
-        Whether it is left out if no row has a value.
+        Whether it is left out if no row has a value other than 0.
     """
 
     name: str
@@ -89,7 +89,7 @@ def print_rows(
     from hwmodel.cli.view import current_view
 
     found = list(rows)
-    used = [c for c in columns if not c.if_any or any(row.get(c.name) is not None for row in found)]
+    used = [c for c in columns if not c.if_any or any(row.get(c.name) not in (None, 0) for row in found)]
     cells = {c: [c.show(row.get(c.name)) for row in found] for c in used}
     last = None if footer is None else {c: c.show(footer[c.name]) if c.name in footer else "" for c in used}
     view, width = current_view(), terminal_width()
@@ -253,7 +253,8 @@ class Note(NamedTuple):
         What it is about, by which notes are counted.
     text : str
     brief : str, optional
-        What of it is always printed, because it changes what the numbers mean; by default nothing.
+        What of it is always printed, because it changes what the numbers mean; by default nothing. The
+        whole text is printed if it fits the line.
     """
 
     kind: str
@@ -261,7 +262,8 @@ class Note(NamedTuple):
     brief: str | None = None
 
 
-_FEW = 2  # notes that are printed in full if each takes one line
+_FEW = 2  # notes without a brief form that are printed, if each fits a line
+_LINE = 80
 
 
 def say_notes(notes: Iterable[Note]) -> None:
@@ -269,21 +271,23 @@ def say_notes(notes: Iterable[Note]) -> None:
     from hwmodel.cli.view import current_view
 
     found = list(notes)
-    folded = [note for note in found if note.brief is None]
-    if current_view().notes or (
-        len(folded) <= _FEW and all(len(note.text) <= (terminal_width() or _LINE) for note in folded)
-    ):
-        folded = []
-    full = current_view().notes
-    shown = [note.text if full or note.brief is None else note.brief for note in found if note not in folded]
-    say(*dict.fromkeys(shown))
-    if folded:
-        kinds = Counter(note.kind for note in folded)
+    if current_view().notes:
+        say(*dict.fromkeys(note.text for note in found))
+        return
+    width = terminal_width()
+    rest = [note for note in found if note.brief is None]
+    if len(rest) <= _FEW and all(len(note.text) <= (width or _LINE) for note in rest):
+        rest = []
+    briefly = [
+        note.text if note.brief is None or width is None or len(note.text) <= width else note.brief
+        for note in found
+        if note not in rest
+    ]
+    say(*dict.fromkeys(briefly))
+    if rest:
+        kinds = Counter(note.kind for note in rest)
         told = ", ".join(f"{kind} ({count})" for kind, count in kinds.items())
-        say(f"--notes shows {counted(len(folded), 'more note')}: {told}")
-
-
-_LINE = 80
+        say(f"--notes shows {counted(len(rest), 'more note')}: {told}")
 
 
 # -- rows --------------------------------------------------------------------------------------

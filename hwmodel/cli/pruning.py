@@ -172,7 +172,7 @@ def _print(dump: Dump, chosen: Chosen, pruned: list[PrunedTensor]) -> None:
             out.Shown("zeros_before", "zeros\nbefore", out.count, more=True),
             out.Shown("zeros_after", "zeros\nafter", out.count),
             out.Shown("packed_bits_per_weight", "packed\nbits", out.number),
-            out.Shown("window_limited_groups", "window-\nlimited", out.count, more=True),
+            out.Shown("window_limited_groups", "window\nlimited", out.count, more=True),
         ),
         [row.columns() for row in pruned],
         title=f"{dump.path}, pruned",

@@ -16,6 +16,7 @@ __all__ = ["at_words", "lines_of_table", "natural_width"]
 _BETWEEN = 2  # blank columns between two of a table
 _LEFT = 1
 _NARROW = 12  # text is not made narrower than this
+_LINES = 3  # that a cell may take, roughly, before a table becomes several
 _LONGEST_NUMBER = 26  # 64 bits with commas; longer runs of digits are names
 
 _HANGING = 2  # of prose: indent of all lines but the first
@@ -109,7 +110,7 @@ def _parts(columns: list[_Column], keys: int, width: int | None) -> Iterator[tup
         yield columns, natural
         return
     # One table, if no text needs many lines for that.
-    if widths := _narrowed(columns, width, lambda own: own // 2):
+    if widths := _narrowed(columns, width, lambda own: own // _LINES):
         yield columns, widths
         return
     while keys > 1 and _total([column.least for column in columns[:keys]]) > width // 2:

@@ -66,8 +66,8 @@ def comparison_findings(rows: Iterable[Mapping[str, Any]], totals: Iterable[Mapp
     >>> for sentence in comparison_findings(rows, totals):
     ...     print(sentence)
     unpu is fastest of 3 machines: 3.00x DaDianNao.
-    bitx is number 2 of 3: 1.50x DaDianNao.
-    The largest share of cycles: bitx 75% computing.
+    bitx ranks 2 of 3 at 1.50x DaDianNao.
+    The largest cause of cycles: computing (bitx 75%).
     """
     found = list(rows)
     timed = [row for row in found if _value(row, "cycles") is not None]
@@ -160,9 +160,9 @@ def _standing(own: Rows, ranked: Rows) -> list[str]:
             rank = 1 + sum(other["cycles"] < row["cycles"] for other in ranked)
             ties = sum(other["cycles"] == row["cycles"] for other in ranked) - 1
             gain = _gain(row, ranked)
-            ratio = "" if gain is None else f": {gain:.2f}x {BASELINE_TITLE}"
-            shared = f", as fast as {_counted(ties, 'other')}" if ties else ""
-            said.append(f"{row['accelerator']} is number {rank} of {len(ranked)}{shared}{ratio}")
+            ratio = "" if gain is None else f" at {gain:.2f}x {BASELINE_TITLE}"
+            shared = f", with {_counted(ties, 'other')}," if ties else ""
+            said.append(f"{row['accelerator']} ranks {rank} of {len(ranked)}{shared}{ratio}")
     return ([f"{'; '.join(said)}."] if said else []) + absent
 
 
@@ -174,8 +174,8 @@ def _spent(told: Rows, totals: Mapping[str, Mapping[str, Any]]) -> str:
         largest = None if total is None else _largest(total)
         if largest is not None:
             causes.setdefault(largest[0], []).append(f"{row['accelerator']} {largest[1]:.0%}")
-    parts = [f"{', '.join(shares)} {words}" for words, shares in causes.items()]
-    return f"The largest share of cycles: {'; '.join(parts)}." if parts else ""
+    parts = [f"{words} ({', '.join(shares)})" for words, shares in causes.items()]
+    return f"The largest cause of cycles: {'; '.join(parts)}." if parts else ""
 
 
 def _largest(total: Mapping[str, Any]) -> tuple[str, float] | None:

@@ -37,8 +37,8 @@ def test_every_machine_is_in_the_table(bitx, sample, out, field):
 
 
 def test_text(bitx, sample):
-    text = bitx("simulate", sample, "--size", "N=1", "-a", "all", "--published").stdout
-    assert "equal for all: 4,096 MACs a cycle at 16 bit, 1,000 MHz, cost_basis=aladdin" in text
+    text = bitx("simulate", sample, "--size", "N=1", "-a", "all", "--published", "--notes").stdout
+    assert "equal for all: 4,096 MACs per cycle at 16 bit, 1,000 MHz, cost_basis=aladdin" in text
     for name in hw.accelerator_names():
         assert f"\n {name} " in text
     assert "stand-in activations" in text
@@ -47,6 +47,10 @@ def test_text(bitx, sample):
     assert "DaDianNao: 6.7% of its multipliers are at work while it computes" in text
     assert "why stripes differs" in text
     assert "1.92 (1.3–4.51)" in text
+    assert (
+        text.splitlines()[0] == "cambricon_s is fastest of 25 machines that run 13 layers: 1.66x DaDianNao."
+    )
+    assert "bitx ranks 22 of 25 at 0.79x DaDianNao; bitx(format=fixed16) ranks 8 of 25 at" in text
     assert text.splitlines()[-1] == "nothing written; -o STORE.h5 keeps these results"
 
 

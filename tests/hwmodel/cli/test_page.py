@@ -1,4 +1,4 @@
-"""The console blocks of docs/command-line.md and docs/accuracy.md show what the commands print."""
+"""The console blocks of docs/command-line.md and docs/accuracy.md show what 80 columns show."""
 
 import re
 import shlex
@@ -15,6 +15,7 @@ BLOCKS = re.findall(r"^```console\n\$ (bitx [^\n]*)\n(.*?)^```$", PAGE, re.MULTI
 def test_console(bitx, tmp_path, monkeypatch, command, shown):
     (tmp_path / "data").symlink_to(ROOT / "data")
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "80")
     check(bitx, command, shown)
 
 
@@ -36,6 +37,7 @@ def test_the_page_of_accuracy_in_order(bitx, tmp_path, monkeypatch):
     """Its Python makes the data that its commands read."""
     (tmp_path / "data").symlink_to(ROOT / "data")
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "80")
     page = (ROOT / "docs" / "accuracy.md").read_text("utf-8")
     names = {"__name__": "__main__"}
     commands = 0
