@@ -151,11 +151,9 @@ def _standing(own: Rows, ranked: Rows) -> list[str]:
     for row in own:
         if row not in ranked:
             reason = _value(row, "reason")
-            absent.append(
-                f"{row['accelerator']} takes no part: {reason}."
-                if reason is not None
-                else f"{row['accelerator']} is not ranked: it runs {_value(row, 'layers') or 0:.0f} layers."
-            )
+            layers = _counted(_value(row, "layers") or 0, "layer")
+            why = f"is not ranked: it runs {layers}" if reason is None else f"takes no part: {reason}"
+            absent.append(f"{row['accelerator']} {why}.")
         elif len(ranked) > 1:
             rank = 1 + sum(other["cycles"] < row["cycles"] for other in ranked)
             ties = sum(other["cycles"] == row["cycles"] for other in ranked) - 1
