@@ -207,10 +207,12 @@ def command(what: str, assumptions: bool, as_json: bool) -> None:
             _print_accelerator(row, assumptions)
     elif rows:
         columns = [
-            out.Shown(name, name.replace("_", "\n"), *_shown(name, value), more=(what, name) in _MORE)
+            out.Shown(name, name.replace("_", "\n"), *_shown(value), more=(what, name) in _MORE)
             for name, value in rows[0].items()
+            if name != "path"
         ]
         out.print_rows(columns, rows)
+        out.say(*(row["path"] for row in rows if "path" in row))  # whole, to be copied
         out.finish_columns()
 
 
@@ -225,9 +227,9 @@ _MORE = {
 """Columns that are left out of narrow tables."""
 
 
-def _shown(name: str, value: Any) -> tuple[Callable[[Any], str], bool]:
-    """Say how a column is written, and whether it is text that may be broken, which paths are not."""
-    return (out.count, False) if isinstance(value, int) else (str, name != "path")
+def _shown(value: Any) -> tuple[Callable[[Any], str], bool]:
+    """Say how a column is written, and whether it is text."""
+    return (out.count, False) if isinstance(value, int) else (str, True)
 
 
 def _common_options() -> dict[str, Any]:

@@ -20,7 +20,7 @@ RUNS: dict[str, list[list[str]]] = {
     "inspect": [["m.onnx", "--preset", "wild", "--rows"], ["m.onnx", "--wide", "--notes"]],
     "prune": [["m.onnx", "-o", "p.onnx", "--store", "p.h5"]],
     "prepare": [
-        ["--task", "digits", "--ones", "1,2", "--cycles", "1.7", "--method", "nearest", "--samples", "4",
+        ["--task", "digits", "--ones", "1,2", "--cycles", "1.7", "--method", "nearest", "--samples", "4", "--include", "head*",
          "--equalise", "--permute", "-o", "q.onnx"],
     ],
     "software-prune": [["m.onnx", "--method", "l1", "--ratio", "0.25", "-o", "s.onnx"]],
