@@ -37,6 +37,7 @@ def show(
         document = report.document(net, result.run, result.machines, parameters, output, published)
         document["comparison"] = {
             "conditions": dict(result.conditions),
+            "findings": findings(result),
             "rows": [asdict(row) for row in result.rows],
             "published_averages": [asdict(b.figure) | {"ours": b.ours, "ratio": b.ratio} for b in beside],
         }

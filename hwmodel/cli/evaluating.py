@@ -30,8 +30,8 @@ if TYPE_CHECKING:
 @click.option(
     "--data",
     metavar="DIR|CSV|NPZ",
-    help="With MODEL: a folder of pictures for each class, in order of the names; a table of path and class"
-    " number; or arrays, one for each input, and labels.",
+    help="With MODEL: a folder that has a folder of pictures per class, in order of their names; a"
+    " table of path and class number; or an array per input, and labels.",
 )
 @click.option(
     "--rows",
@@ -46,15 +46,17 @@ if TYPE_CHECKING:
     "policies",
     multiple=True,
     metavar="FILE.json",
-    help="Rows by tensor, as --write-policy writes them; repeatable. Without --rows, only these are run.",
+    help="Rows by tensor, as --write-policy writes them. Repeatable. Without --rows, only policies are run.",
 )
-@click.option("--write-policy", metavar="FILE.json", help="With --rows auto:LOSS: what was found.")
+@click.option(
+    "--write-policy", metavar="FILE.json", help="With --rows auto:LOSS: write the rows that were found."
+)
 @click.option(
     "--group",
     type=ListOf(IntegerOr("whole", 4096)),
     default="8",
     show_default=True,
-    help="Weights per group, 64 at most on machines; whole: whole kernels, with --grouping kernel.",
+    help="Weights per group, at most 64 on machines. whole: whole kernels, with --grouping kernel.",
 )
 @click.option(
     "--grouping",
@@ -68,14 +70,14 @@ if TYPE_CHECKING:
     type=ListOf(IntegerOr("default", 64)),
     default="default",
     show_default=True,
-    help="Rows of the alignment window; default: the format's.",
+    help="Rows of the alignment window. default: the format's.",
 )
 @click.option(
     "--format",
     type=ListOf(Format(), words=("own",)),
     default="own",
     show_default=True,
-    help="Numbers of the weights, to which they are rounded first: own, float32, float16, bfloat16, fixed16,"
+    help="Number format to which weights are rounded first: own, float32, float16, bfloat16, fixed16,"
     " fixed8, ….",
 )
 @click.option(
@@ -83,13 +85,14 @@ if TYPE_CHECKING:
     type=ListOf(OneOf("hwmodel.evaluation.settings:CRITERIA")),
     default="topn",
     show_default=True,
-    help="topn (the method), msb (plain truncation), calibrated (by --norms), or products: rows chosen at"
-    " run time, for each output position, by weights times the powers of two of its activations (slow).",
+    help="How rows are chosen. topn: the method. msb: plain truncation. calibrated: by --norms."
+    " products: at run time, for each output position, by weights times the powers of two of its"
+    " activations (slow).",
 )
 @click.option(
     "--norms",
     metavar="NORMS.h5",
-    help="Of the criterion calibrated: norms of what the weights meet, from bitx trace --norms.",
+    help="With --criterion calibrated: norms of the weights' inputs, from bitx trace --norms.",
 )
 @click.option(
     "--rounding",
@@ -103,8 +106,8 @@ if TYPE_CHECKING:
     type=ListOf(IntegerOr("none")),
     default="none",
     show_default=True,
-    help="Rows to keep per group of activations (input channels at one position), pruned while the model"
-    " runs; none: activations stay as they are.",
+    help="Rows to keep per group of activations (input channels at one position), pruned while the"
+    " model runs. none: activations stay as they are.",
 )
 @click.option(
     "--scored", metavar="OUTPUT", help="With MODEL: the output that is scored.  [default: the first]"
@@ -114,20 +117,27 @@ if TYPE_CHECKING:
     "metrics",
     multiple=True,
     metavar="NAME",
-    help="A metric of bitx list metrics, the most telling one first; repeatable.  [default: the task's]",
+    help="A metric of bitx list metrics, the most telling one first. Repeatable.  [default: the task's]",
 )
-@click.option("--include", metavar="GLOB", multiple=True, help="Prune only tensors named so; repeatable.")
-@click.option("--exclude", metavar="GLOB", multiple=True, help="Prune no tensors named so; repeatable, wins.")
+@click.option(
+    "--include", metavar="GLOB", multiple=True, help="Prune only tensors with such names. Repeatable."
+)
+@click.option(
+    "--exclude",
+    metavar="GLOB",
+    multiple=True,
+    help="Leave tensors with such names as they are. Repeatable; wins over --include.",
+)
 @picture_options
-@click.option("--quick", is_flag=True, help="A fifth of the samples.")
-@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of the intervals.")
+@click.option("--quick", is_flag=True, help="Use a fifth of the samples.")
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Seed of the intervals.")
 @click.option(
     "-o",
     "--output",
     metavar="STORE.h5",
-    help="Write all scores to an HDF5 store, and go on there if the evaluation was interrupted.",
+    help="Write all scores to an HDF5 store. An interrupted evaluation continues there.",
 )
-@click.option("--restart", is_flag=True, help="Forget what an interrupted evaluation has finished.")
+@click.option("--restart", is_flag=True, help="Begin anew: drop what an interrupted evaluation has finished.")
 @result_options
 @click.pass_context
 def command(
@@ -156,9 +166,9 @@ def command(
 ) -> None:
     """Run a model with pruned weights over a data set, and score it beside the cycles that pruning saves.
 
-    Either MODEL.onnx with --data, or --task. Every combination of the values given for rows, group, grouping,
-    window, format, criterion, rounding and activation-rows is run; values are a,b,c or ranges
-    low:high[:step], ends included.
+    Give MODEL.onnx with --data, or --task. --rows, --group, --grouping, --window, --format, --criterion,
+    --rounding and --activation-rows take several values: a,b,c or ranges low:high[:step] with both ends.
+    Every combination is run.
     """
     from time import perf_counter
 

@@ -43,8 +43,9 @@ def command(
 ) -> None:
     """Show how many bits of each weight tensor are essential.
 
-    Sparsities: zero values among all; 0 bits in the significands of the non-zero values. Rows: non-empty
-    bit rows per group after alignment. --preset also counts the ones per weight before and after pruning.
+    Zero values: share of all values. Zero bits: share of the bits in the significands of non-zero values.
+    Rows: non-empty bit rows per group after alignment. --preset also counts the ones per weight before and
+    after pruning.
     """
     from bitxcore.batch import Selection, inspect_dump
     from bitxcore.dumps import open_dump

@@ -189,7 +189,9 @@ LISTS = {
 @click.command(name="list")
 @click.argument("what", type=click.Choice(list(LISTS)))
 @click.option(
-    "--assumptions", is_flag=True, help="Of accelerators: what was chosen or guessed, and the source."
+    "--assumptions",
+    is_flag=True,
+    help="Of accelerators: also print the source, and what was chosen or guessed.",
 )
 @result_options
 def command(what: str, assumptions: bool, as_json: bool) -> None:

@@ -29,7 +29,8 @@ BATCH = 16
 @click.option(
     "--module",
     metavar="PACKAGE.MODULE:FACTORY",
-    help="With MODEL, a state dict of PyTorch: what gives its torch.nn.Module. This runs that code.",
+    help="With MODEL, a state dict of PyTorch: the function that makes its torch.nn.Module. This runs"
+    " that code.",
 )
 @click.option("-o", "--output", metavar="OUT", required=True, help="The prepared model.")
 @click.option("--ones", type=ListOf(Integer(1, 64)), help="Most ones per weight: the most cycles per group.")
@@ -55,10 +56,14 @@ BATCH = 16
     help="flat, channel or kernel, as in bitx prune.",
 )
 @click.option(
-    "--equalise", is_flag=True, help="First scale channels, so that a layer's input channels weigh alike."
+    "--equalise",
+    is_flag=True,
+    help="First scale channels, so that the input channels of a layer have weights of similar size.",
 )
 @click.option(
-    "--permute", is_flag=True, help="First reorder channels, so that a group's weights are alike in size."
+    "--permute",
+    is_flag=True,
+    help="First reorder channels, so that the weights of a group have similar sizes.",
 )
 @click.option("--window", type=Integer(1, 64), help="Rows of the alignment window.  [default: the format's]")
 @click.option(
@@ -75,19 +80,32 @@ BATCH = 16
     type=click.FloatRange(0, 1, min_open=True),
     default=0.01,
     show_default=True,
-    help="Of second-order: share of the mean that is added to the second moments of the inputs.",
+    help="For second-order: share of their mean that is added to the second moments of the inputs.",
 )
 @click.option(
     "--sweeps",
     type=Integer(0, 1000),
     default=4,
     show_default=True,
-    help="Of second-order: how often each weight may move to make up for the error of the others.",
+    help="For second-order: how often each weight may move to make up for the error of the others.",
 )
-@click.option("--include", metavar="GLOB", multiple=True, help="Only tensors named so; repeatable.")
-@click.option("--exclude", metavar="GLOB", multiple=True, help="No tensors named so; repeatable, wins.")
-@click.option("--write-policy", metavar="FILE.json", help="Rows by tensor at which nothing is pruned.")
-@click.option("--restart", is_flag=True, help="Forget layers that an interrupted run has finished.")
+@click.option(
+    "--include", metavar="GLOB", multiple=True, help="Prepare only tensors with such names. Repeatable."
+)
+@click.option(
+    "--exclude",
+    metavar="GLOB",
+    multiple=True,
+    help="Leave tensors with such names as they are. Repeatable; wins over --include.",
+)
+@click.option(
+    "--write-policy",
+    metavar="FILE.json",
+    help="Write a policy: the rows of each tensor at which nothing is pruned.",
+)
+@click.option(
+    "--restart", is_flag=True, help="Begin anew: drop the layers that an interrupted run has finished."
+)
 @result_options
 def command(
     model: str | None,
@@ -114,11 +132,11 @@ def command(
     as_json: bool,
     **budget: Any,
 ) -> None:
-    """Write a model whose weights have at most so many ones, and groups so many rows.
+    """Write a model whose weights have few ones, in few rows per group.
 
-    Either MODEL.onnx with --calibration, or --task; or the state dict of a PyTorch module with --module. No
-    machine changes for it: the run-time pruner, with the rows of the policy, leaves such weights bit for bit
-    as they are, and a group costs at most ONES cycles. A run that was killed goes on where it was.
+    Give MODEL.onnx with --calibration, or --task, or the state dict of a PyTorch module with --module. With
+    the rows of the policy, the run-time pruner leaves such weights bit for bit as they are. A group costs at
+    most ONES cycles. An interrupted run continues when the same command is given again.
     """
     from pathlib import Path
 

@@ -34,7 +34,7 @@ NOT_BY_POLICY = "the policy does not prune it"
     "--output",
     metavar="OUT",
     required=True,
-    help="The pruned dump: of DUMP's own kind, or a .npz or .safetensors.",
+    help="The pruned dump: a file of DUMP's own kind, a .npz or a .safetensors.",
 )
 @click.option(
     "--rows",
@@ -48,14 +48,21 @@ NOT_BY_POLICY = "the policy does not prune it"
     type=OneOf("bitxcore.criteria:CRITERIA"),
     default="topn",
     show_default=True,
-    help="topn (the method), threshold, energy, msb or calibrated; see bitx list criteria.",
+    help="How rows are chosen: topn (the method), threshold, energy, msb or calibrated (see bitx list"
+    " criteria).",
 )
-@click.option("--threshold", type=click.FloatRange(0, 1), help="Of the criterion threshold.")
-@click.option("--budget", type=click.FloatRange(0, 1), help="Of the criterion energy: relative error.")
+@click.option(
+    "--threshold",
+    type=click.FloatRange(0, 1),
+    help="With --criterion threshold: the least share of the greatest significance.",
+)
+@click.option(
+    "--budget", type=click.FloatRange(0, 1), help="With --criterion energy: the largest relative error."
+)
 @click.option(
     "--norms",
     metavar="NORMS.h5",
-    help="Of the criterion calibrated: norms of what the weights meet, from bitx trace --norms.",
+    help="With --criterion calibrated: norms of the weights' inputs, from bitx trace --norms.",
 )
 @click.option(
     "--rounding",
@@ -69,7 +76,11 @@ NOT_BY_POLICY = "the policy does not prune it"
 @selection_options
 @layout_option
 @click.option("--store", metavar="STORE.h5", help="Write the table and histograms to an HDF5 store.")
-@click.option("--masks", is_flag=True, help="Also store row masks, exponents and kept rows of every group.")
+@click.option(
+    "--masks",
+    is_flag=True,
+    help="With --store: also write row masks, exponents and kept rows of every group.",
+)
 @result_options
 def command(
     dump: str,
@@ -87,8 +98,8 @@ def command(
 ) -> None:
     """Prune the weights of a dump; all else in it stays as it is.
 
-    OUT appears whole or not at all, and so do OUT and STORE.h5 together. The error is relative: the norm of
-    the difference over the norm of the tensor.
+    OUT and STORE.h5 appear whole and together, or not at all. The relative error is the norm of the
+    difference over the norm of the tensor.
     """
     from bitxcore.batch import POLICY_OPTIONS, Selection, check_policy, prune_dump
     from bitxcore.dumps import open_dump

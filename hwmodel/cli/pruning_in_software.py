@@ -36,24 +36,31 @@ class Method(Machine):
     "--ratio",
     type=float,
     required=True,
-    help="Share that is taken away, from 0 to below 1: of the channels, or of the weights.",
+    help="Share of the channels, or of the weights, that is taken away: from 0 to below 1.",
 )
 @click.option(
     "--scope",
     type=OneOf("hwmodel.preparation.software_pruning.shares:SCOPES"),
-    help="layer: the ratio holds in each layer; global: over all of them, by one threshold.  [default: the"
-    " method's]",
+    help="layer: the ratio holds in each layer. global: it holds over all layers, by one threshold."
+    " [default: the method's]",
 )
 @click.option(
     "--as",
     "form",
     type=OneOf("hwmodel.preparation.software_pruning.software_pruning:FORMS"),
-    help="removal: a smaller model; mask: zeros in the same shapes.  [default: removal of channels, masks of"
-    " weights]",
+    help="removal: a smaller model. mask: zeros in the same shapes.  [default: removal of channels,"
+    " mask of weights]",
 )
-@click.option("--include", metavar="GLOB", multiple=True, help="Only tensors named so; repeatable.")
-@click.option("--exclude", metavar="GLOB", multiple=True, help="No tensors named so; repeatable, wins.")
-@click.option("--write-report", metavar="FILE.json", help="What was taken away, by tensor.")
+@click.option(
+    "--include", metavar="GLOB", multiple=True, help="Prune only tensors with such names. Repeatable."
+)
+@click.option(
+    "--exclude",
+    metavar="GLOB",
+    multiple=True,
+    help="Leave tensors with such names as they are. Repeatable; wins over --include.",
+)
+@click.option("--write-report", metavar="FILE.json", help="Write what was taken away, by tensor.")
 @result_options
 def command(
     model: str | None,
@@ -76,8 +83,8 @@ def command(
 ) -> None:
     """Write a model with fewer channels, or with zeros for weights.
 
-    Either MODEL.onnx, with --calibration for methods that look at activations, or --task. Nothing is trained:
-    what is left is as accurate as it is.
+    Give MODEL.onnx or --task. Methods that look at activations need --calibration with MODEL. Nothing is
+    trained: the model may lose accuracy.
     """
     from pathlib import Path
 

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     "--write",
     "page",
     metavar="PAGE.md",
-    help="Write all lines as a page, docs/reproduction.md; without --only, --quick, --no-accuracy.",
+    help="Write all lines as a page, docs/reproduction.md; not with --only, --quick or --no-accuracy.",
 )
 @click.option(
     "--accuracy/--no-accuracy",
@@ -36,15 +36,17 @@ if TYPE_CHECKING:
     show_default=True,
     help="Run trained networks beside the tables of accuracies.",
 )
-@click.option("--quick", is_flag=True, help="Accuracies on a fifth of the data, fewer sizes of groups.")
+@click.option(
+    "--quick", is_flag=True, help="Use a fifth of the data for accuracies, and fewer sizes of groups."
+)
 @result_options
 def command(
     places: tuple[str, ...], output: str | None, page: str | None, accuracy: bool, quick: bool, as_json: bool
 ) -> None:
     """Compute the numbers of the BitX paper.
 
-    Each line has what is published, ours, their ratio, on which weights, and why they differ. All of it
-    takes some half an hour, most of it for accuracies; --quick a few minutes.
+    Each line has the published number, ours, their ratio, the weights, and why the two differ. All lines take
+    about half an hour, most of it for accuracies; --quick takes a few minutes.
     """
     from contextlib import nullcontext
 

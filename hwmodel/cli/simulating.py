@@ -35,36 +35,42 @@ Given = tuple[tuple[str, dict[str, Any]], ...]
     "accelerators",
     type=Machine(),
     multiple=True,
-    help="NAME or NAME:OPTION=VALUE,...; repeatable (see bitx list accelerators). all: a comparison of every"
+    help="NAME or NAME:OPTION=VALUE,... (see bitx list accelerators). Repeatable. all: compare every"
     " machine at equal peak, clock and memory.  [default: bitx and dadiannao]",
 )
 @click.option("--rows", type=Integer(1), help="Of bitx: rows kept per group.")
 @click.option("--group", type=Integer(1, 64), help="Of bitx: weights per group.")
 @click.option("--format", type=Format(), help="Of bitx: number format of the weights, e.g. fixed16.")
-@click.option("--preset", type=OneOf("bitxcore.presets:PRESETS"), help="Of bitx: mild or wild, as its paper.")
-@click.option("--fifo-depth", type=Depth(), help="Of bitx: groups a PE may be ahead; inf: any number.")
-@click.option("--lane-fifo-depth", type=Depth(), help="Of bitx: groups a lane may be ahead; inf: any number.")
+@click.option(
+    "--preset", type=OneOf("bitxcore.presets:PRESETS"), help="Of bitx: the paper's settings mild or wild."
+)
+@click.option(
+    "--fifo-depth", type=Depth(), help="Of bitx: how many groups a PE may be ahead. inf: any number."
+)
+@click.option(
+    "--lane-fifo-depth", type=Depth(), help="Of bitx: how many groups a lane may be ahead. inf: any number."
+)
 @policy_option
 @workload_options
 @click.option(
     "--published",
     "beside_published",
     is_flag=True,
-    help="Also run the network on one PE of BitX; print its area and power beside the paper's Table 7."
-    " With -a all: published averages beside ours, too.",
+    help="Also run the network on one PE of BitX, and print its area and power beside the paper's"
+    " Table 7. With -a all, also print published averages beside ours.",
 )
 @click.option(
     "--explain",
     "explained",
     is_flag=True,
-    help="Also say where the time goes, and simulate which change of a parameter would help most.",
+    help="Also say where the time goes, and simulate which change of a parameter helps most.",
 )
 @click.option("--summary", is_flag=True, help="Print no tables of layers.")
 @click.option(
     "--top",
     type=Integer(1),
     metavar="K",
-    help="Print only the K layers with most cycles, and the others in one line.",
+    help="Print only the K layers with most cycles, and the others as one line.",
 )
 @click.option("-o", "--output", metavar="STORE.h5", help="Write the results to an HDF5 store.")
 @result_options

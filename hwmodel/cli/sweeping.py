@@ -26,27 +26,28 @@ OWN = ("positions", "exclude", "input_size", "sizes", "inputs")
     multiple=True,
     required=True,
     metavar="OPTION=VALUES",
-    help="Option of the machine and its values: a,b,c, or ranges low:high[:step], ends included; repeatable.",
+    help="An option of the machine and its values: a,b,c, or ranges low:high[:step] with both ends."
+    " Repeatable.",
 )
 @click.option(
     "-a",
     "--accelerator",
     type=Machine(),
     default="bitx",
-    help="NAME or NAME:OPTION=VALUE,... for options that keep one value.  [default: bitx]",
+    help="The machine: NAME, or NAME:OPTION=VALUE,... for options that keep one value.  [default: bitx]",
 )
-@click.option("--sample", type=Integer(1), help="Visit that many points, drawn at random, not all.")
-@click.option("--seed", type=Integer(), default=0, show_default=True, help="Of the drawing.")
-@click.option("-j", "--jobs", type=Integer(1), help="Processes.  [default: all cores]")
+@click.option("--sample", type=Integer(1), help="Visit only so many points, drawn at random.")
+@click.option("--seed", type=Integer(), default=0, show_default=True, help="Seed of --sample.")
+@click.option("-j", "--jobs", type=Integer(1), help="Number of processes.  [default: all cores]")
 @policy_option
 @workload_options
 @click.option(
     "-o",
     "--output",
     metavar="STORE.h5",
-    help="Write the points to an HDF5 store, and go on there if the sweep was interrupted.",
+    help="Write the points to an HDF5 store. An interrupted sweep continues there.",
 )
-@click.option("--restart", is_flag=True, help="Forget what an interrupted sweep has finished.")
+@click.option("--restart", is_flag=True, help="Begin anew: drop what an interrupted sweep has finished.")
 @result_options
 def command(
     model: str,
@@ -63,8 +64,8 @@ def command(
 ) -> None:
     """Simulate one machine at every combination of option values, and print its Pareto front.
 
-    MODEL as in bitx simulate. All cores work. A sweep with -o that was interrupted, in whatever way, goes on
-    where it was when the same command is given again.
+    MODEL is that of bitx simulate. An interrupted sweep with -o continues when the same command is given
+    again.
     """
     from time import perf_counter
 

@@ -28,20 +28,20 @@ MIB = 1 << 20
     type=FedInput(),
     multiple=True,
     required=True,
-    help="A picture (.png, .jpg) or an array (.npy, .npz or another dump); with the input's name where there"
-    " are several, or one file with an array for each. NAME=VALUE for one number.",
+    help="A picture (.png, .jpg) or an array (.npy, .npz or another dump). Of several inputs, give"
+    " NAME=FILE for each, or one file with an array for each. NAME=VALUE gives one number.",
 )
 @click.option(
     "-o",
     "--output",
     metavar="TRACES.h5",
     required=True,
-    help="The traces, which bitx simulate --traces reads; or the norms, of bitx prune --norms.",
+    help="The traces, for bitx simulate --traces; or the norms, for bitx prune --norms.",
 )
 @click.option(
     "--norms",
     is_flag=True,
-    help="Write the root mean square of every input channel of every weight tensor, and no activations.",
+    help="Write no activations, but the root mean square of every input channel of every weight tensor.",
 )
 @click.option(
     "--batch",
@@ -56,13 +56,13 @@ MIB = 1 << 20
     type=Integer(1),
     default=256,
     show_default=True,
-    help="MiB of activations to hold at once; the model runs as often as that takes.",
+    help="MiB of activations that are held at once. The model runs as often as that takes.",
 )
 @click.option(
     "--timeout",
     type=click.FloatRange(0, min_open=True),
     metavar="SECONDS",
-    help="Stop a run that takes longer, with an error; nothing is then written.  [default: no limit]",
+    help="Stop a run that takes longer, with an error. Nothing is then written.  [default: no limit]",
 )
 @result_options
 def command(
@@ -81,7 +81,7 @@ def command(
     timeout: float | None,
     as_json: bool,
 ) -> None:
-    """Run an ONNX model and record the input of every layer, or with --norms only how large it is.
+    """Run an ONNX model and record the inputs of every layer, or with --norms only their norms.
 
     Pictures are resized to the model's input size, and their channels become (channel x scale - mean) / std.
     TRACES.h5 appears whole or not at all. Norms need samples of what the model will see, never those that it

@@ -139,7 +139,8 @@ _OPTIONS: tuple[Any, ...] = (
         "--csv",
         "csv_file",
         metavar="FILE.csv",
-        help="Also write the rows of the result, with all columns in SI units. -: print them, and no tables.",
+        help="Also write the rows of the result, with all columns, in SI units. -: print the rows and"
+        " nothing else.",
     ),
     click.option(
         "--wide",
@@ -147,7 +148,7 @@ _OPTIONS: tuple[Any, ...] = (
         help="Show all columns. A table wider than the terminal, or than COLUMNS, is printed in parts."
         "  [default: the main columns, or all if they fit; all in a pipe without COLUMNS]",
     ),
-    click.option("--notes", is_flag=True, help="Print every note in full, not only their number."),
+    click.option("--notes", is_flag=True, help="Print all notes in full, not only how many there are."),
 )
 
 

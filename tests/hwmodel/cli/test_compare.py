@@ -1,10 +1,13 @@
 """``bitx simulate -a all``: one table of every machine."""
 
+import csv
+
 import pytest
 
 import hwmodel as hw
 from bitxcore.store import Store
 from hwmodel.studies.comparison import COMPARISON_COLUMNS, conditions, contenders, entries
+from hwmodel.studies.comparison.findings import findings
 from hwmodel.studies.published import averages
 
 
@@ -15,8 +18,9 @@ def field():
 
 def test_every_machine_is_in_the_table(bitx, sample, out, field):
     document = bitx.json(
-        "simulate", sample, "--size", "N=1", "-a", "all", "-o", out / "run.h5", "--published"
-    )
+        "simulate", sample, "--size", "N=1", "-a", "all", "-o", out / "run.h5", "--published", "--csv",
+        out / "run.csv",
+    )  # fmt: skip
     rows = document["comparison"]["rows"]
     assert [row["accelerator"] for row in rows] == [c.name for c in field]
     assert all(set(row) == {c.name for c in COMPARISON_COLUMNS} and row["reason"] is None for row in rows)
@@ -31,6 +35,11 @@ def test_every_machine_is_in_the_table(bitx, sample, out, field):
     stripes = next(b for b in beside if b["accelerator"] == "stripes")
     assert stripes["ours"] == pytest.approx(result.row("stripes").speedup_on_chip)
     assert stripes["ratio"] == pytest.approx(stripes["ours"] / 1.92)
+    assert document["comparison"]["findings"] == findings(result)
+    with open(out / "run.csv", encoding="utf-8", newline="") as file:
+        lines = list(csv.DictReader(file))
+    assert [line["accelerator"] for line in lines] == [c.name for c in field]
+    assert set(lines[0]) == {c.name for c in COMPARISON_COLUMNS}
     with Store.open(out / "run.h5") as store:
         assert list(store.table("comparison")["accelerator"]) == [c.name for c in field]
         assert store.table("simulation")["cycles"].size == len(field) * len(network)

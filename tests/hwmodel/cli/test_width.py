@@ -44,7 +44,6 @@ RUNS: dict[str, list[list[str]]] = {
 """Arguments with which each command is run; a new command needs an entry here."""
 
 
-
 def too_wide(text: str) -> list[str]:
     """Lines that are wider; one with a path that no line has room for may be."""
     return [
