@@ -406,7 +406,6 @@ def test_wheel_runs_alone(python: Path, install, built: tuple[Path, Path], tmp_p
     install(interpreter, built[1], "onnx")
     assert python_code(readme_example())
     assert "stem.weight" in bitx("inspect", sample)
-    bitx("simulate", sample, "--size", "N=1", "-o", "run.h5")
     assert doctor()["extras"]["onnx"]["is_installed"]
 
     if python.resolve() != Path(sys.executable).resolve():
@@ -414,9 +413,29 @@ def test_wheel_runs_alone(python: Path, install, built: tuple[Path, Path], tmp_p
     install(interpreter, built[1], "report")
     assert doctor()["extras"]["report"]["is_installed"]
     python_code("import altair, jinja2, matplotlib, hwmodel; hwmodel.report")
+    bitx("simulate", sample, "--size", "N=1", "-o", "run.h5")
     if "  report " in bitx("--help"):
         bitx("report", "run.h5", "-o", "report.html")
         assert (work / "report.html").read_text("utf-8").lstrip().lower().startswith("<!doctype html>")
+
+
+@pytest.mark.slow
+@needs_git
+@pytest.mark.skipif(not BY_PIP, reason="needs pip's network: make release-check")
+def test_wheel_runs_with_the_oldest_dependencies(built: tuple[Path, Path], tmp_path: Path) -> None:
+    """What `dependencies` allows at least, with the newest Python that is there."""
+    python = next(path for path in reversed(interpreters().values()) if path is not None)
+    bounds = (Requirement(text) for text in PROJECT["dependencies"])
+    oldest = [f"{needed.name}{needed.specifier}".replace(">=", "==") for needed in bounds]
+    run(python, "-m", "venv", tmp_path / "venv", cwd=tmp_path)
+    here = tmp_path / "venv" / "bin"
+    options = ("-q", "--disable-pip-version-check", "--only-binary", ":all:")
+    run(here / "python", "-m", "pip", "install", *options, built[1], *oldest, cwd=tmp_path)
+    environment = {"BITX_CACHE_DIR": str(tmp_path / "cache")}
+    found = json.loads(run(here / "bitx", "doctor", "--json", cwd=tmp_path, **environment))
+    assert found["works"], found["problems"]
+    assert {f"{name}=={found['versions'][name]}" for name in ("scipy", "h5py")} <= set(oldest)
+    run(here / "bitx", "simulate", "resnet50", "--weights", "synthetic", cwd=tmp_path, **environment)
 
 
 @pytest.mark.slow

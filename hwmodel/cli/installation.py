@@ -25,8 +25,8 @@ GIB = 1 << 30
 
 _FEATURES = {"x86": ("avx2", "fma", "f16c", "bmi2", "avx512f", "avx512bw"), "arm": ("neon", "sve", "sve2")}
 
-_SLOWING = ("DISABLE_JIT", "CPU_NAME", "CPU_FEATURES", "ENABLE_AVX", "OPT", "DEBUG", "BOUNDSCHECK")
-"""Settings of Numba (``NUMBA_…``) with which kernels are slower, or no kernels at all."""
+_SLOWING = ("CPU_NAME", "CPU_FEATURES", "ENABLE_AVX", "OPT", "DEBUG", "BOUNDSCHECK")
+"""Settings of Numba (``NUMBA_…``) with which kernels are slower."""
 
 
 @dataclass(frozen=True)
@@ -171,10 +171,13 @@ def _look_at_settings() -> Found:
     """Environment variables that this project and Numba read."""
     found = {name: os.environ[name] for name in sorted(os.environ) if name.startswith(("BITX_", "NUMBA_"))}
     slowing = [f"NUMBA_{name}" for name in _SLOWING if f"NUMBA_{name}" in found]
-    return {"set": found}, [
+    problems = [
         Problem(f"{name}={found[name]} can make the kernels slow: unset it, unless you need it")
         for name in slowing
     ]
+    if found.get("NUMBA_DISABLE_JIT", "0") not in ("", "0"):
+        problems.append(Problem("NUMBA_DISABLE_JIT keeps kernels from being compiled: unset it", True))
+    return {"set": found}, problems
 
 
 # -- folders -----------------------------------------------------------------------------------

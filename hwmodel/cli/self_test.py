@@ -103,7 +103,7 @@ CHECKS: dict[Callable[[], None], tuple[str, str]] = {
     ),
     prunes: (
         "kernels equal the definition",
-        "delete the cache folder and try again; if that changes nothing, report it with this output",
+        "repair what else is broken, then delete the cache folder; if that changes nothing, report it",
     ),
     keeps_results: (
         "HDF5 keeps results",

@@ -6,7 +6,7 @@ import json
 import os
 import platform
 import re
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import pytest
@@ -139,10 +139,22 @@ def test_more_threads_than_cores_is_a_note(monkeypatch) -> None:
 
 
 def test_settings_that_make_kernels_slow_are_a_note(monkeypatch) -> None:
-    monkeypatch.setenv("NUMBA_DISABLE_JIT", "1")
+    monkeypatch.setenv("NUMBA_CPU_NAME", "generic")
+    monkeypatch.setenv("NUMBA_DISABLE_JIT", "0")
     (problem,) = look("settings").problems
-    assert problem.text.startswith("NUMBA_DISABLE_JIT=1 can make the kernels slow: unset it")
+    assert problem.text.startswith("NUMBA_CPU_NAME=generic can make the kernels slow: unset it")
     assert not problem.is_broken
+
+
+def test_a_checkout_that_is_not_installed_is_a_note(monkeypatch) -> None:
+    def missing(name):
+        raise PackageNotFoundError(name)
+
+    monkeypatch.setattr(installed_extras, "metadata", missing)
+    (problem,) = look("extras").problems
+    assert problem.text.endswith("its extras are unknown: pip install --editable .")
+    assert not problem.is_broken
+    assert "known  no" in shown(look("extras"))
 
 
 def test_cache_that_can_not_be_written_is_a_note(monkeypatch) -> None:
@@ -193,6 +205,13 @@ def test_numba_that_does_not_compile(bitx, monkeypatch) -> None:
     (text,) = failing(bitx, monkeypatch, "self_test")
     assert "no LLVM" in text
     assert "pip install --upgrade numba llvmlite" in text
+
+
+def test_kernels_that_are_not_compiled(bitx, monkeypatch) -> None:
+    monkeypatch.setenv("NUMBA_DISABLE_JIT", "1")
+    assert failing(bitx, monkeypatch, "settings") == [
+        "NUMBA_DISABLE_JIT keeps kernels from being compiled: unset it"
+    ]
 
 
 def test_threads_that_are_no_number(bitx, monkeypatch) -> None:
