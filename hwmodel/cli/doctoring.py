@@ -7,8 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from hwmodel.cli.options import json_option
-
 if TYPE_CHECKING:
     from hwmodel.cli.installation import Examined
 
@@ -17,7 +15,7 @@ _LABEL = 30
 
 
 @click.command(name="doctor")
-@json_option
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 @click.pass_context
 def command(ctx: click.Context, as_json: bool) -> None:
     """Check the installation, and show what a bug report needs.
