@@ -435,6 +435,7 @@ def _tradeoff(table: Table, column: str) -> Chart | None:
                 ChartAxis("cycles", "time", unit="cycles", zero=False),
                 ChartAxis(column, title, unit=unit, zero=False),
                 colour=ChartAxis("shown", "shown", "nominal", order=[_OTHERS, _FRONT]),
+                told=[f"option_{option}" for option in options],
             )
         ],
     )
