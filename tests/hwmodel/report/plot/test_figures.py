@@ -27,6 +27,7 @@ FIGURES = (
     "energy_figure",
     "evaluation_figure",
     "machines_figure",
+    "option_figure",
     "reproduction_figure",
     "roofline_figure",
     "sweep_figure",
