@@ -81,6 +81,8 @@ class ChartMark:
         Column of labels beside points.
     beside : bool
         Bars of several colours stand side by side, not on each other.
+    told : sequence of str
+        Further columns that an interactive figure tells when a mark is pointed at.
     """
 
     shape: Shape
@@ -91,6 +93,7 @@ class ChartMark:
     only: str | None = None
     text: str | None = None
     beside: bool = False
+    told: Sequence[str] = ()
 
 
 @dataclass(frozen=True)

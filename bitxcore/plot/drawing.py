@@ -170,7 +170,7 @@ def _series(chart: Chart, mark: ChartMark) -> list[tuple[str | None, str, list[d
     names = values_of(axis, rows)
     found: list[tuple[str | None, str, list[dict[str, Any]]]] = [
         (
-            printable(str(name)),
+            _short(name),
             SERIES_COLOURS[i % len(SERIES_COLOURS)],
             [r for r in rows if r[axis.column] == name],
         )

@@ -12,14 +12,8 @@ from bitxcore.tables import Table
 _LONGEST_NAME = 40
 _MOST_NAMES = 3
 _PREFIXES = (
-    (1e12, "T"),
-    (1e9, "G"),
-    (1e6, "M"),
-    (1e3, "k"),
-    (1.0, ""),
-    (1e-3, "m"),
-    (1e-6, "µ"),
-    (1e-9, "n"),
+    *((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"), (1.0, "")),
+    *((1e-3, "m"), (1e-6, "µ"), (1e-9, "n"), (1e-12, "p")),
 )
 _PREFIXED = frozenset({"J", "B", "W", "s", "B/s", "MAC/s", "bit"})
 

@@ -55,7 +55,7 @@ def _altair() -> Any:
 def _layer(alt: Any, chart: Chart, mark: ChartMark) -> Any:
     rows = chart.rows(mark)
     used = {axis.column for axis in (mark.x, mark.y, mark.colour) if axis is not None}
-    used |= {column for column in (mark.line, mark.text) if column is not None}
+    used |= {column for column in (mark.line, mark.text, *mark.told) if column is not None}
     values = [
         {k: printable(v) if isinstance(v, str) else v for k, v in row.items() if k in used} for row in rows
     ]
@@ -64,9 +64,12 @@ def _layer(alt: Any, chart: Chart, mark: ChartMark) -> Any:
         "x": alt.X(mark.x.column, **_channel(alt, mark.x, rows), axis=_axis(alt, mark.x)),
         "y": alt.Y(mark.y.column, **_channel(alt, mark.y, rows), axis=_axis(alt, mark.y)),
         "tooltip": [
-            alt.Tooltip(axis.column, type=axis.kind, title=axis.label, **_tooltip_format(axis))
-            for axis in (mark.y, mark.x, mark.colour)
-            if axis is not None
+            *(alt.Tooltip(name, type="nominal", title=name.replace("_", " ")) for name in mark.told),
+            *(
+                alt.Tooltip(axis.column, type=axis.kind, title=axis.label, **_tooltip_format(axis))
+                for axis in (mark.y, mark.x, mark.colour)
+                if axis is not None
+            ),
         ],
     }
     if mark.colour is not None:

@@ -11,11 +11,11 @@ from .machines_figure import area_by_accelerator as area_by_accelerator
 from .machines_figure import cycles_by_accelerator as cycles_by_accelerator
 from .machines_figure import energy_by_accelerator as energy_by_accelerator
 from .machines_figure import traffic_by_accelerator as traffic_by_accelerator
+from .option_figure import sweep_option as sweep_option
 from .reproduction_figure import published_and_ours as published_and_ours
 from .reproduction_figure import ratio_to_published as ratio_to_published
 from .roofline_figure import roofline as roofline
 from .sweep_figure import sweep_area as sweep_area
 from .sweep_figure import sweep_coordinates as sweep_coordinates
 from .sweep_figure import sweep_energy as sweep_energy
-from .sweep_figure import sweep_option as sweep_option
 from .traffic_figure import traffic_by_layer as traffic_by_layer

@@ -276,7 +276,7 @@ def _by_cycles(
     marks = [ChartMark("step", x, y, colour=shown, only="is_front")] if front else []
     if any(row["is_interval"] for row in rows):
         marks.append(ChartMark("line", x, y, colour=shown, line="number", only="is_interval"))
-    marks.append(ChartMark("point", x, y, colour=shown, only="is_score"))
+    marks.append(ChartMark("point", x, y, colour=shown, only="is_score", told=("setting",)))
     without = len(points) - len(timed)
     see = [*_speed_sentences(timed, metric, table.units[metric])]
     if front:
@@ -350,7 +350,7 @@ def _by_rows(table: Table, points: list[dict[str, Any]], metric: str, name: str)
     marks = [
         ChartMark("line", x, y, colour=shown, line="way", only="is_score"),
         ChartMark("line", x, y, colour=shown, line="number", only="is_interval"),
-        ChartMark("point", x, y, colour=shown, only="is_score"),
+        ChartMark("point", x, y, colour=shown, only="is_score", told=("setting",)),
     ]
     if not any(row["is_interval"] for row in rows):
         del marks[1]

@@ -25,6 +25,7 @@ _MARKS = {
 """Where the reading behind our number comes from, by `mark`."""
 
 _EQUAL = "equal"
+_TOLD = ("place", "network", "setting", "quantity", "unit")
 _CONTRADICTIONS = "Contradictions"
 
 
@@ -186,7 +187,7 @@ def _numbers(tables: Tables) -> Chart | None:
         data=table_of("published_and_ours", data, _UNITS | {"is_line": "", "is_diagonal": ""}),
         marks=[
             ChartMark("line", x, y, colour=reading, only="is_diagonal"),
-            ChartMark("point", x, y, colour=reading, only="is_line"),
+            ChartMark("point", x, y, colour=reading, only="is_line", told=_TOLD),
         ],
     )
 
@@ -223,6 +224,7 @@ def _ratios(tables: Tables) -> Chart | None:
                     "nominal",
                     order=[reading for reading in readings if reading in drawn],
                 ),
+                told=_TOLD,
             )
         ],
     )

@@ -135,7 +135,7 @@ def _chart(name: str, accelerator: str, rows: list[dict[str, Any]], total: dict[
         data=table_of(name, data, _UNITS),
         marks=[
             ChartMark("line", x, y, colour=shown, only="is_roof"),
-            ChartMark("point", x, y, colour=shown, only="is_layer"),
+            ChartMark("point", x, y, colour=shown, only="is_layer", told=("layer",)),
         ],
     )
 
