@@ -391,6 +391,8 @@ def test_wheel_runs_alone(python: Path, install, built: tuple[Path, Path], tmp_p
         if row["sample"] == "digits_resnet"
     )
     assert sample.is_relative_to(folder)
+    code = "from bitxcore.data import sample_path; print(sample_path('digits_resnet'))"
+    assert Path(python_code(code).strip()).samefile(sample)
     simulated = json.loads(bitx("simulate", "resnet50", "--weights", "synthetic", "--json"))
     assert simulated
     assert not doctor()["extras"]["onnx"]["is_installed"]
