@@ -16,7 +16,7 @@ __all__ = ["at_words", "lines_of_table", "natural_width"]
 _BETWEEN = 2  # blank columns between two of a table
 _LEFT = 1
 _NARROW = 12  # text is not made narrower than this
-_LINES = 3  # that a cell may take, roughly, before a table becomes several
+_LINES = 4  # that a cell may take, roughly, before a table becomes several
 _LONGEST_NUMBER = 26  # 64 bits with commas; longer runs of digits are names
 
 _HANGING = 2  # of prose: indent of all lines but the first

@@ -147,13 +147,14 @@ def _fastest(ranked: Rows, left_out: int, layers: int) -> str:
 
 def _standing(own: Rows, ranked: Rows) -> list[str]:
     """Give the rank and the gain of each of BitX's variants."""
-    said, absent = [], []
+    said: list[str] = []
+    absent: dict[str, list[str]] = {}
     for row in own:
         if row not in ranked:
             reason = _value(row, "reason")
             layers = _counted(_value(row, "layers") or 0, "layer")
-            why = f"is not ranked: it runs {layers}" if reason is None else f"takes no part: {reason}"
-            absent.append(f"{row['accelerator']} {why}.")
+            why = f"not ranked, for running {layers} only" if reason is None else f"not compared: {reason}"
+            absent.setdefault(why, []).append(str(row["accelerator"]))
         elif len(ranked) > 1:
             rank = 1 + sum(other["cycles"] < row["cycles"] for other in ranked)
             ties = sum(other["cycles"] == row["cycles"] for other in ranked) - 1
@@ -161,7 +162,10 @@ def _standing(own: Rows, ranked: Rows) -> list[str]:
             ratio = "" if gain is None else f" at {gain:.2f}x {BASELINE_TITLE}"
             shared = f", with {_counted(ties, 'other')}," if ties else ""
             said.append(f"{row['accelerator']} ranks {rank} of {len(ranked)}{shared}{ratio}")
-    return ([f"{'; '.join(said)}."] if said else []) + absent
+    missing = [
+        f"{_listed(names)} {'is' if len(names) == 1 else 'are'} {why}." for why, names in absent.items()
+    ]
+    return ([f"{'; '.join(said)}."] if said else []) + missing
 
 
 def _spent(told: Rows, totals: Mapping[str, Mapping[str, Any]]) -> str:

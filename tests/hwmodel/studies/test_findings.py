@@ -83,8 +83,10 @@ def test_who_takes_no_part():
     rows = [row("dadiannao", 100), row("bitx", 0) | absent]
     assert comparison_findings(rows, []) == [
         "dadiannao is the only machine: 100 cycles.",
-        "bitx takes no part: needs weights, which are not given.",
+        "bitx is not compared: needs weights, which are not given.",
     ]
+    both = comparison_findings([*rows, row("bitx(format=fixed16)", 0) | absent], [])
+    assert both[1] == "bitx and bitx(format=fixed16) are not compared: needs weights, which are not given."
     assert comparison_findings([row("bitx", 0) | absent], []) == ["No machine has a result for this network."]
     assert comparison_findings([], []) == ["No machine has a result for this network."]
 
@@ -93,7 +95,7 @@ def test_bitx_runs_fewer_layers():
     said = comparison_findings([row("dadiannao", 100), row("bitx", 10, 2.0, layers=1)], [])
     assert said == [
         "dadiannao is the only machine of those that run 3 layers: 100 cycles.",
-        "bitx is not ranked: it runs 1 layer.",
+        "bitx is not ranked, for running 1 layer only.",
     ]
 
 
