@@ -33,7 +33,8 @@ exclude_patterns = ["_build", "README.md", "example-accelerator/*.egg-info", "ga
 nitpicky = True
 suppress_warnings = ["config.cache"]
 
-# Pages are read in a browser of the repository too: they hold plain Markdown, and only index pages directives.
+# Pages are read in a browser of the repository, too. So they hold plain Markdown; only index pages have
+# directives.
 myst_enable_extensions = ["colon_fence", "dollarmath"]
 myst_heading_anchors = 4
 

@@ -27,6 +27,7 @@ COMMANDS = {
     "sweep": "hwmodel.cli.sweeping",
     "evaluate": "hwmodel.cli.evaluating",
     "reproduce": "hwmodel.cli.reproducing",
+    "report": "hwmodel.cli.reporting",
     "list": "hwmodel.cli.listing",
     "warmup": "hwmodel.cli.warming",
     "doctor": "hwmodel.cli.doctoring",
