@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields
 from typing import Any
 
-__all__ = ["MOST_LINES", "brief", "printable", "record_repr", "table_repr"]
+__all__ = ["MOST_LINES", "brief", "cell_text", "printable", "record_repr", "table_repr"]
 
 MOST_LINES = 20
 """Of a repr."""
@@ -116,7 +116,7 @@ def table_repr(head: str, rows: Iterable[Mapping[str, Any]], *tail: str) -> str:
     """
     listed = list(rows)
     names = [name for name in (listed[0] if listed else ()) if any(row[name] is not None for row in listed)]
-    cells = [[_cell(row[name]) for name in names] for row in listed]
+    cells = [[cell_text(row[name]) for name in names] for row in listed]
     widths = [max(map(len, column)) for column in zip(names, *cells, strict=True)]
     text = [all(isinstance(row[name], (str, type(None))) for row in listed) for name in names]
     lines = [
@@ -129,7 +129,14 @@ def table_repr(head: str, rows: Iterable[Mapping[str, Any]], *tail: str) -> str:
     return "\n".join(_fitted(head, lines, tail))
 
 
-def _cell(value: Any) -> str:
+def cell_text(value: Any) -> str:
+    """Write one value of a table: a dash for None, thousands apart, four digits of fractions.
+
+    Examples
+    --------
+    >>> [cell_text(value) for value in (None, 1234567, 0.123456, "conv1")]
+    ['-', '1,234,567', '0.1235', 'conv1']
+    """
     if value is None:
         return "-"
     if isinstance(value, str):

@@ -1,6 +1,7 @@
 from . import accelerators as accelerators
 from . import costs as costs
 from . import evaluation as evaluation
+from . import report as report
 from .accelerators.base import Accelerator as Accelerator
 from .accelerators.changes import Change as Change
 from .accelerators.on_chip import OnChip as OnChip
@@ -40,6 +41,7 @@ from .operands.traces.recording import TraceResult as TraceResult
 from .operands.traces.recording import trace as trace
 from .operands.workload import Workload as Workload
 from .operands.workload import profile_precisions as profile_precisions
+from .report import plot as plot
 from .simulation.results import LayerResult as LayerResult
 from .simulation.results import NetworkResult as NetworkResult
 from .simulation.results import NetworkTotal as NetworkTotal
@@ -55,3 +57,5 @@ from .studies.explaining import Explanation as Explanation
 from .studies.explaining import explain as explain
 from .studies.sweeps import Sweep as Sweep
 from .studies.sweeps import sweep as sweep
+
+__version__: str

@@ -20,6 +20,7 @@ from bitxcore.store.disk import Opened
 from bitxcore.store.elements import reading
 from bitxcore.store.seal import check_seal
 from bitxcore.store.text import escape_name, unescape_name
+from bitxcore.tables import Table, Tables, plain_columns
 
 BLOCK_ROWS = 1 << 16
 _SIGNATURE = b"\x89HDF\r\n\x1a\n"
@@ -156,6 +157,20 @@ class Store(Closing):
                 part = slice(start, min(start + rows, total))
                 block = {k: elements.read_column(d, self.path, part) for k, d in columns.items()}
             yield block
+
+    def read_tables(self) -> Tables:
+        """Read all tables into memory, with their units and attributes; arrays of tensors stay in the file.
+
+        Returns
+        -------
+        bitxcore.tables.Tables
+            Its `tensors` are read when asked for, while the store is open.
+        """
+        tables = (
+            Table(name, plain_columns(self.table(name)), self.units(name), self.attrs(name))
+            for name in self.tables
+        )
+        return Tables(tables, self.tensors)
 
     def units(self, name: str) -> dict[str, str]:
         """Units of a table's columns."""

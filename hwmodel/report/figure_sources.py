@@ -1,0 +1,85 @@
+"""Where figures take their tables from: a store, its path, or a result in memory."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import Any, Protocol, TypeAlias, runtime_checkable
+
+from bitxcore.errors import OptionError
+from bitxcore.plot.chart import Chart
+from bitxcore.tables import Tables
+
+
+@runtime_checkable
+class HasTables(Protocol):
+    """A result: `tables` gives what a store of it would hold."""
+
+    def tables(self) -> Tables:
+        """Give the tables."""
+
+
+Source: TypeAlias = "Tables | HasTables | str | os.PathLike[str] | Any"
+
+
+def tables_of(source: Source) -> Tables:
+    """Give the tables of a store, of the path of one, or of a result.
+
+    Parameters
+    ----------
+    source : Tables, Store, str, path-like, or a result with a method `tables`
+
+    Raises
+    ------
+    DumpError
+        If the store can't be read.
+    OptionError
+        If the source is something else.
+    """
+    from bitxcore.store import Store
+
+    if isinstance(source, Tables):
+        return source
+    if isinstance(source, Store):
+        return source.read_tables()
+    if isinstance(source, str | os.PathLike):
+        with Store.open(source) as store:
+            tables = store.read_tables()
+            return Tables(tables.values(), {name: store.tensors[name] for name in store.tensors})
+    if isinstance(source, HasTables):
+        return source.tables()
+    raise OptionError(f"source must be a store, its path, or a result, got {type(source).__name__}")
+
+
+def by_accelerator(tables: Tables, name: str = "simulation") -> dict[str, list[dict[str, Any]]]:
+    """Group the rows of a table by accelerator, in the order of the store; nothing if it is not there.
+
+    Parameters
+    ----------
+    tables : Tables
+    name : str
+        Of a table with a column ``accelerator``.
+    """
+    found: dict[str, list[dict[str, Any]]] = {}
+    for row in tables[name].rows() if name in tables else ():
+        found.setdefault(row["accelerator"], []).append(row)
+    return found
+
+
+def chosen(charts: Sequence[Chart], column: str, value: str | None) -> Chart:
+    """Choose the chart whose data has `value` in `column`; by default the first.
+
+    Raises
+    ------
+    OptionError
+        If there is none.
+    """
+    if not charts:
+        raise OptionError("source has no table that this figure is made from")
+    if value is None:
+        return charts[0]
+    for chart in charts:
+        if value in chart.data.columns.get(column, ()):
+            return chart
+    have = ", ".join(dict.fromkeys(str(value) for c in charts for value in c.data.columns.get(column, ())))
+    raise OptionError(f"{column} must be one of {have}, got {value!r}", value=value)
