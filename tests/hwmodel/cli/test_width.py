@@ -70,7 +70,12 @@ def test_every_command_is_run():
 
 
 @pytest.mark.parametrize(
-    ("name", "args"), [(name, args) for name, runs in RUNS.items() for args in runs], ids=lambda x: str(x)
+    ("name", "args"),
+    [
+        pytest.param(name, args, id=f"{name} {' '.join(args)}", marks=[pytest.mark.slow] * (name == "doctor"))
+        for name, runs in RUNS.items()
+        for args in runs
+    ],
 )
 def test_output_fits(narrow, monkeypatch, name, args):
     if name == "warmup":
