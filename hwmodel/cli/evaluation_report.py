@@ -152,10 +152,9 @@ def _held_lines(found: Evaluation) -> list[str]:
     lines = []
     for way, within, unsure in held:
         of = "" if len(held) == 1 else f" ({way.way})"
-        line = f"within {loss} of unpruned in {scorer.name}{of}: {_rows(within)}"
+        lines.append(f"within {loss} of unpruned in {scorer.name}{of}: {_rows(within)}")
         if scorer.against == "labels":
-            line += f"; no loss that the samples can tell (p ≥ {SURE}): {_rows(unsure)}"
-        lines.append(line)
+            lines.append(f"no significant loss in {scorer.name}{of}, p ≥ {SURE}: {_rows(unsure)}")
     return lines
 
 

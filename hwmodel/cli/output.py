@@ -91,24 +91,19 @@ def print_rows(
     found = list(rows)
     used = [c for c in columns if not c.if_any or any(row.get(c.name) not in (None, 0) for row in found)]
     cells = {c: [c.show(row.get(c.name)) for row in found] for c in used}
-    last = None if footer is None else {c: c.show(footer[c.name]) if c.name in footer else "" for c in used}
-    view, width = current_view(), terminal_width()
+    last = {c: "" if footer is None or c.name not in footer else c.show(footer[c.name]) for c in used}
+    width, view = terminal_width(), current_view()
     if width is not None and not view.wide:
-        texts = [[*cells[c], *([last[c]] if last else [])] for c in used]
-        if (
-            natural_width(
-                [[*c.heading.split("\n"), *map(printable, own)] for c, own in zip(used, texts, strict=True)]
-            )
-            > width
-        ):
-            view.left_out += [" ".join(c.heading.split("\n")).replace("- ", "") for c in used if c.more]
+        texts = [[*c.heading.split("\n"), *map(printable, [*cells[c], last[c]])] for c in used]
+        if natural_width(texts) > width:
+            view.left_out += [c.heading.replace("-\n", "").replace("\n", " ") for c in used if c.more]
             used = [c for c in used if not c.more]
     print_table(
         [c.heading for c in used],
         zip(*(cells[c] for c in used), strict=True),
         title=title,
         numeric=[not c.text for c in used],
-        footer=None if last is None else [last[c] for c in used],
+        footer=None if footer is None else [last[c] for c in used],
         keys=keys,
     )
 

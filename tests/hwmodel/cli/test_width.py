@@ -40,6 +40,7 @@ RUNS: dict[str, list[list[str]]] = {
     "reproduce": [["--only", "Contradictions"]],
     "list": [*([what] for what in LISTS), ["accelerators", "--assumptions"], ["networks", "--wide"]],
     "warmup": [[]],
+    "doctor": [[]],
 }  # fmt: skip
 """Arguments with which each command is run; a new command needs an entry here."""
 
@@ -69,7 +70,12 @@ def test_every_command_is_run():
 
 
 @pytest.mark.parametrize(
-    ("name", "args"), [(name, args) for name, runs in RUNS.items() for args in runs], ids=lambda x: str(x)
+    ("name", "args"),
+    [
+        pytest.param(name, args, id=f"{name} {' '.join(args)}", marks=[pytest.mark.slow] * (name == "doctor"))
+        for name, runs in RUNS.items()
+        for args in runs
+    ],
 )
 def test_output_fits(narrow, monkeypatch, name, args):
     if name == "warmup":
@@ -107,10 +113,10 @@ def test_a_comparison_fits(narrow, capsys):
 def test_help_fits(narrow, name):
     text = narrow(*name.split(), "--help").output
     assert not too_wide(text)
-    if name not in ("", "warmup"):
+    if name not in ("", "warmup", "doctor"):
         command = group.get_command(None, name)
         options = {option for parameter in command.params for option in parameter.opts}
-        assert {"--json", "--csv", "--wide", "--notes"} <= options or name in ("report", "doctor")
+        assert {"--json", "--csv", "--wide", "--notes"} <= options
 
 
 def test_wide_shows_what_was_left_out(narrow, monkeypatch):
