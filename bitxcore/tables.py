@@ -103,7 +103,7 @@ class Table:
         Examples
         --------
         >>> frame = Table("t", {"cycles": [3, 5]}, {"cycles": "cycles"}).to_pandas()
-        >>> frame.cycles.sum(), frame.attrs["units"]
+        >>> int(frame.cycles.sum()), frame.attrs["units"]
         (8, {'cycles': 'cycles'})
         """
         try:
@@ -259,11 +259,14 @@ class TabularResult:
 
         Examples
         --------
-        >>> import hwmodel as hw
-        >>> run = hw.simulate_network("dadiannao", "resnet20-cifar10")
-        >>> frame = run.to_pandas()
-        >>> len(frame), frame.attrs["units"]["energy_j"]
-        (20, 'J')
+        >>> class Found(TabularResult):
+        ...     _main_table = "energy"
+        ...
+        ...     def tables(self):
+        ...         return Tables([Table("energy", {"energy_j": [0.5, 0.7]}, {"energy_j": "J"})])
+        >>> frame = Found().to_pandas()
+        >>> len(frame), frame.attrs["units"]
+        (2, {'energy_j': 'J'})
         """
         return self._table(table).to_pandas()
 
@@ -284,9 +287,12 @@ class TabularResult:
 
         Examples
         --------
-        >>> import hwmodel as hw
-        >>> run = hw.simulate_network("dadiannao", "resnet20-cifar10")
-        >>> run.to_xarray("networks").energy_j.attrs["units"]
+        >>> class Found(TabularResult):
+        ...     _main_table = "energy"
+        ...
+        ...     def tables(self):
+        ...         return Tables([Table("energy", {"energy_j": [0.5, 0.7]}, {"energy_j": "J"})])
+        >>> Found().to_xarray().energy_j.attrs["units"]
         'J'
         """
         return self._table(table).to_xarray()

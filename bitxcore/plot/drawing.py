@@ -42,7 +42,7 @@ def new_axes(*, columns: Literal[1, 2] = 1, height_m: float | None = None) -> Ax
     Examples
     --------
     >>> ax = new_axes(columns=2)
-    >>> [round(inches * 0.0254, 4) for inches in ax.figure.get_size_inches()]
+    >>> [round(float(inches) * 0.0254, 4) for inches in ax.figure.get_size_inches()]
     [0.178, 0.0525]
     """
     if columns not in _WIDTHS_M:

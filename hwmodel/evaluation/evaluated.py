@@ -151,7 +151,7 @@ class Evaluation(TabularResult):
 
         Examples
         --------
-        >>> list(Evaluation("digits", ("accuracy",), {"accuracy": "labels"}).tables())
+        >>> list(Evaluation("digits", ("top1",), {"top1": "labels"}).tables())
         ['evaluation']
         """
         collector = TableCollector()

@@ -44,7 +44,7 @@ def sampled(points: Sequence[dict[str, Any]], most: int) -> tuple[list[dict[str,
     >>> points = [{"point": i, "cycles": i, "on_front": i == 7} for i in range(9)]
     >>> drawn, told = sampled(points, 4)
     >>> [row["point"] for row in drawn], told[:28]
-    ([0, 4, 7, 8], 'Drawn are 4 of 9 points: the')
+    ([0, 3, 7, 8], 'Drawn are 4 of 9 points: the')
     """
     if len(points) <= most:
         return list(points), ""

@@ -20,6 +20,8 @@ _TOTALS = {
     "dram_bytes": "DRAM traffic",
     "area_mm2": "area",
 }
+_FEW_MACHINES = 3
+"""Of so many, each has a colour; of more, each has a row."""
 _MOST_LAYERS = MOST_BARS // 2  # each has two bars
 
 
@@ -146,6 +148,10 @@ def _totals(pairs: dict[str, tuple[_Rows, _Rows]]) -> Chart | None:
     ]
     if not rows:
         return None
+    quantities = [w for w in _TOTALS.values() if any(row["quantity"] == w for row in rows)]
+    by_quantity = ChartAxis("quantity", "quantity", "nominal", order=quantities)
+    by_machine = ChartAxis("accelerator", "accelerator", "nominal")
+    few = len({row["accelerator"] for row in rows}) <= _FEW_MACHINES
     units = {"accelerator": "", "quantity": "", "unit": "", "before": "as in unit", "after": "as in unit"}
     return Chart(
         name="change_of_totals",
@@ -156,14 +162,10 @@ def _totals(pairs: dict[str, tuple[_Rows, _Rows]]) -> Chart | None:
             ChartMark(
                 "bar",
                 ChartAxis("ratio", "after over before"),
-                ChartAxis("accelerator", "accelerator", "nominal"),
-                colour=ChartAxis(
-                    "quantity",
-                    "quantity",
-                    "nominal",
-                    order=[w for w in _TOTALS.values() if any(row["quantity"] == w for row in rows)],
-                ),
+                by_quantity if few else by_machine,
+                colour=by_machine if few else by_quantity,
                 beside=True,
+                told=("before", "after", "unit"),
             )
         ],
     )

@@ -16,9 +16,20 @@ if TYPE_CHECKING:
 
 _LAYER = ChartAxis("layer", "layer", "nominal")
 CYCLES_AXIS = ChartAxis("cycles", "time", unit="cycles")
-CAUSE_AXIS = ChartAxis(
-    "cause", "cause", "nominal", order=[name.removesuffix("_cycles").replace("_", " ") for name in CAUSES]
-)
+
+
+def cause_words(column: str) -> str:
+    """Name a cause as figures do.
+
+    Examples
+    --------
+    >>> cause_words("weight_wait_cycles"), cause_words("fifo_full_cycles")
+    ('weight wait', 'FIFO full')
+    """
+    return column.removesuffix("_cycles").replace("_", " ").replace("fifo", "FIFO")
+
+
+CAUSE_AXIS = ChartAxis("cause", "cause", "nominal", order=[cause_words(name) for name in CAUSES])
 
 
 def charts(tables: Tables) -> list[Chart]:
@@ -67,11 +78,6 @@ def cycles_by_layer(source: Source, accelerator: str | None = None, *, ax: Axes 
     from bitxcore.plot.drawing import draw
 
     return draw(chosen(charts(tables_of(source)), "accelerator", accelerator), ax)
-
-
-def cause_words(column: str) -> str:
-    """Name a cause as figures do: ``"fill_cycles"`` is ``"fill"``."""
-    return column.removesuffix("_cycles").replace("_", " ")
 
 
 def causes_of_row(row: dict[str, Any]) -> list[tuple[str, float | None]]:
