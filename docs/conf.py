@@ -22,26 +22,23 @@ extensions = [
     "repository_links",
     "myst_parser",
     "sphinx.ext.autodoc",
-    "sphinx.ext.autosummary",
+    "sphinx.ext.githubpages",  # .nojekyll: folders that begin with _ are served
     "numpydoc",
     "sphinx_copybutton",
     "sphinx_gallery.gen_gallery",
 ]
 source_suffix = {".md": "markdown", ".rst": "restructuredtext"}
 root_doc = "index"
-exclude_patterns = ["_build", "README.md", "example-accelerator/*.egg-info", "gallery/*.rst"]
+exclude_patterns = ["README.md", "gallery", "example-accelerator/*.egg-info"]
 nitpicky = True
 suppress_warnings = ["config.cache"]
 
 # Pages are read in a browser of the repository too: they hold plain Markdown, and only index pages directives.
-myst_enable_extensions = ["colon_fence", "dollarmath"]
 myst_heading_anchors = 4
 
 autodoc_typehints = "signature"
 autodoc_typehints_format = "short"
 autodoc_member_order = "bysource"
-autosummary_generate = False
-autosummary_ignore_module_all = False
 numpydoc_show_class_members = False
 python_use_unqualified_type_names = True
 python_maximum_signature_line_length = 88
