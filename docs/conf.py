@@ -31,6 +31,7 @@ source_suffix = {".md": "markdown", ".rst": "restructuredtext"}
 root_doc = "index"
 exclude_patterns = ["README.md", "gallery", "example-accelerator/*.egg-info"]
 nitpicky = True
+default_role = "py:obj"  # of docstrings; Markdown has none
 suppress_warnings = ["config.cache"]
 
 # Pages are read in a browser of the repository too: they hold plain Markdown, and only index pages directives.
@@ -48,6 +49,7 @@ sphinx_gallery_conf = {
     "examples_dirs": "gallery",
     "gallery_dirs": "examples",
     "filename_pattern": r"\.py$",
+    "within_subsection_order": "FileNameSortKey",
     "backreferences_dir": None,
     "download_all_examples": False,
     "show_signature": False,
@@ -60,6 +62,8 @@ sphinx_gallery_conf = {
 }
 
 html_theme = "furo"
+pygments_style = "default"
+pygments_dark_style = "monokai"
 html_title = f"BitX {release}"
 html_static_path = ["_static"]
 html_css_files = ["site.css"]
