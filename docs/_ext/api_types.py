@@ -58,8 +58,8 @@ def signature(
 def resolve(
     app: Sphinx, env: BuildEnvironment, node: pending_xref, contnode: nodes.TextElement
 ) -> nodes.Node | None:
-    """Link a type to its page by its last part; types without a page stay text."""
-    if node.get("refdomain") != "py" or node.get("reftype") not in ("class", "exc"):
+    """Link a name to its page by its last part; types and parameters, which have no page, stay text."""
+    if node.get("refdomain") != "py" or node.get("reftype") not in ("class", "exc", "obj"):
         return None
     last = node["reftarget"].rpartition(".")[2]
     pages = {public.described_as for public in public_names() if public.name == last}

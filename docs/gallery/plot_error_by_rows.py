@@ -40,7 +40,7 @@ for (name, number_format), marker in zip(formats.items(), "os^", strict=True):
     ax.semilogy(numbers, errors, marker=marker, label=name)
 ax.set_xlabel("rows kept per group of 8 weights")
 ax.set_ylabel("relative error of the weights")
-ax.set_title("Two more rows halve the error three times over")
+ax.set_title("Each two rows more divide the error by about four")
 ax.grid(alpha=0.3)
 ax.legend()
 plt.show()
