@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
+from base64 import b64encode
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
+from hashlib import sha256
 from importlib import import_module
 from itertools import pairwise
 from pathlib import Path
@@ -95,22 +99,26 @@ def write_report(
     (True, ['run.h5'])
     """
     runs = read_runs(stores)
-    template, libraries = _template(), _libraries()
-    shown = [_run(run, number) for number, run in enumerate(runs, 1)]
-    changes = _changes(runs)
-    blocks = [block for run in shown for section in run["sections"] for block in section["blocks"]]
-    blocks += [block for change in changes for block in change["blocks"]]
-    text = template.render(
-        title=printable(title) if title else f"BitX report: {', '.join(named(run.name) for run in runs)}",
-        runs=shown,
-        changes=changes,
-        findings=_summary(shown),
-        figures=_json({block.identifier: block.content() for block in blocks}),
-        libraries=libraries,
-        table_rows=_TABLE_ROWS,
-        **_files(),
-    )
+    # The output is opened first, so that a bad path costs no time.
     with atomic_file(path, inputs=[run.path for run in runs]) as temporary:
+        template, libraries = _template(), _libraries()
+        script = _file("report.js")
+        shown = [_run(run, number) for number, run in enumerate(runs, 1)]
+        changes = _changes(runs)
+        blocks = [block for run in shown for section in run["sections"] for block in section["blocks"]]
+        blocks += [block for change in changes for block in change["blocks"]]
+        text = template.render(
+            title=printable(title) if title else f"BitX report: {', '.join(named(run.name) for run in runs)}",
+            runs=shown,
+            changes=changes,
+            findings=_summary(shown),
+            figures=_json({block.identifier: block.content() for block in blocks}),
+            libraries=libraries,
+            js=script,
+            css=_file("report.css"),
+            script_sources=" ".join(map(_source_hash, (libraries, script))),
+            table_rows=_TABLE_ROWS,
+        )
         temporary.write_text(text, "utf-8")
     return WrittenReport(
         Path(path),
@@ -137,7 +145,7 @@ def _run(run: StoredRun, number: int) -> dict[str, Any]:
         "name": printable(run.name),
         "identifier": f"run{number}",
         "title": run.title,
-        "findings": [printable(sentence) for sentence in findings_of(run.kind, run.tables)],
+        "findings": [printable(sentence) for sentence in findings_of(run.kind, run.tables, run.provenance.parameters)],
         "facts": _facts(run),
         "inputs": [
             (printable(str(found.path)), found.sha256[:12], found.size_bytes)
@@ -171,7 +179,10 @@ def _first_accelerators(run: StoredRun) -> list[str]:
 
 def _facts(run: StoredRun) -> list[tuple[str, str]]:
     found = run.provenance
-    command = " ".join(found.command_line)
+    program, *rest = found.command_line or ("",)
+    if Path(program).name in ("bitx", "__main__.py"):
+        program = "bitx"
+    command = shlex.join([program, *rest]) if program else ""
     what = found.parameters.get("workload")
     network = what.get("network") if isinstance(what, dict) else found.parameters.get("network")
     return [
@@ -260,6 +271,7 @@ def _template() -> Any:
     return environment.get_template("report.html.j2")
 
 
+@cache
 def _libraries() -> str:
     """Return Vega, Vega-Lite and Vega-Embed as one script."""
     try:
@@ -270,9 +282,13 @@ def _libraries() -> str:
     return bundle.replace("</script", "<\\/script")
 
 
-def _files() -> dict[str, str]:
-    folder = Path(__file__).with_name("templates")
-    return {name: (folder / f"report.{name}").read_text("utf-8") for name in ("css", "js")}
+def _file(name: str) -> str:
+    return (Path(__file__).with_name("templates") / name).read_text("utf-8")
+
+
+def _source_hash(script: str) -> str:
+    """Name a script as a content security policy does: no other one runs, whatever a store holds."""
+    return f"'sha256-{b64encode(sha256(script.encode()).digest()).decode()}'"
 
 
 def _json(document: Any) -> str:
