@@ -81,7 +81,7 @@ class Table:
         Examples
         --------
         >>> frame = Table("t", {"cycles": [3, 5]}, {"cycles": "cycles"}).to_pandas()
-        >>> frame.cycles.sum(), frame.attrs["units"]
+        >>> int(frame.cycles.sum()), frame.attrs["units"]
         (8, {'cycles': 'cycles'})
         """
         try:

@@ -153,7 +153,7 @@ def settle(ax: Axes) -> None:
 
 
 def _room(ax: Axes) -> tuple[float, float]:
-    """Give, in points, how far what is drawn begins left of `ax`, and the space from there to its right edge."""
+    """Give how far what is drawn begins left of `ax`, and from there to its right edge, in points."""
     figure: Any = ax.get_figure(root=True)
     inside, whole = ax.get_window_extent(), ax.get_tightbbox()
     left = max(1.0, inside.x0 if whole is None else min(whole.x0, inside.x0))
@@ -208,7 +208,7 @@ def label_points(ax: Axes, x: Sequence[float], y: Sequence[float], names: Sequen
 
     settle(ax)
     inside = ax.get_window_extent()
-    at = ax.transData.transform([*zip(x, y, strict=True)]) if names else []
+    at: Any = ax.transData.transform([*zip(x, y, strict=True)]) if names else []
     dots = [Bbox.from_bounds(px - 3, py - 3, 6, 6) for px, py in at]
     taken: list[Any] = []
     for i, (name, across, up) in enumerate(zip(names, x, y, strict=True)):

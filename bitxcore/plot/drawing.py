@@ -57,7 +57,7 @@ def new_axes(*, columns: Literal[1, 2] = 1, height_m: float | None = None) -> Ax
     Examples
     --------
     >>> ax = new_axes(columns=2)
-    >>> [round(inches * 0.0254, 4) for inches in ax.figure.get_size_inches()]
+    >>> [round(float(inches) * 0.0254, 4) for inches in ax.figure.get_size_inches()]
     [0.178, 0.0525]
     """
     if columns not in _WIDTHS_M:
@@ -132,8 +132,8 @@ def draw(chart: Chart, ax: Axes | None = None) -> Axes:
     >>> data = Table("t", {"layer": ["a", "b"], "cycles": [3, 5]}, {"layer": "", "cycles": "cycles"})
     >>> mark = ChartMark("bar", ChartAxis("cycles", "cycles"), ChartAxis("layer", "layer", "nominal"))
     >>> ax = draw(Chart("cycles", "Cycles", "b takes most.", data, [mark]))
-    >>> [bar.get_width() for bar in ax.patches], ax.get_title(loc="left")
-    ([np.float64(3.0), np.float64(5.0)], 'Cycles')
+    >>> [float(bar.get_width()) for bar in ax.patches], ax.get_title(loc="left")
+    ([3.0, 5.0], 'Cycles')
     """
     ax = new_axes(height_m=_height(chart)) if ax is None else ax
     legend: list[tuple[Any, str]] = []
@@ -273,8 +273,8 @@ def _lines(ax: Axes, chart: Chart, mark: ChartMark, legend: _Legend) -> None:
             x, y = zip(*sorted(places, key=lambda place: place[0]), strict=True)
             (drawn,) = ax.plot(
                 x, y, color=part.colour,
-                linewidth=1.2 if len(lines) <= 8 else 0.7, drawstyle=style, linestyle=part.dashes, alpha=clear,
-                marker="o" if len(x) == 1 else None, markersize=3,
+                linewidth=1.2 if len(lines) <= 8 else 0.7, drawstyle=style, linestyle=part.dashes,
+                alpha=clear, marker="o" if len(x) == 1 else None, markersize=3,
             )  # fmt: skip
             if part.name is not None and not i:
                 legend.append((drawn, part.name))

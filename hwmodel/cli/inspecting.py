@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import ExitStack, nullcontext
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -70,6 +71,7 @@ def command(
                             choice.tensors,
                             layout=layout,
                             progress=lambda t: bar.advance(t.nbytes, t.name),
+                            errors=writer is not None,
                             **options,
                         )
                     )
@@ -185,17 +187,25 @@ def _document(
 
 def _store(writer: Any, dumps: list[Dump], found: list[list[Inspected]]) -> None:
     """Write tables and arrays; of several dumps, tensors are named ``path/tensor``."""
-    from bitxcore.batch import INSPECT_UNITS
+    from bitxcore.batch import ERROR_UNITS, INSPECT_UNITS
 
-    rows = []
+    rows, errors = [], []
     for dump, inspected in zip(dumps, found, strict=True):
         for i in inspected:
             name = i.tensor if len(dumps) == 1 else f"{dump.path}/{i.tensor}"
             rows.append({"dump": str(dump.path), **i.columns(), "tensor": name})
             histogram = i.statistics.nonempty_rows_histogram
-            arrays = {"ones_per_row": i.statistics.row_ones, "nonempty_rows_histogram": histogram}
-            writer.write_tensor_arrays(name, arrays, {"ones_per_row": "1", "nonempty_rows_histogram": "1"})
+            arrays: dict[str, Any] = {
+                "ones_per_row": i.statistics.row_ones,
+                "nonempty_rows_histogram": histogram,
+            }
+            if i.statistics.ones is not None:
+                arrays["ones_histogram"] = i.statistics.ones.before_histogram
+                arrays["pruned_ones_histogram"] = i.statistics.ones.after_histogram
+            writer.write_tensor_arrays(name, arrays, dict.fromkeys(arrays, "1"))
+            errors += [{"tensor": name, **asdict(error)} for error in i.errors]
     dtypes = {"nonempty_rows_max": "i8", "nonempty_rows_mean": "f8", "bit_sparsity": "f8"}
     dtypes |= {"essential_bits_per_nonzero": "f8", "sparsity_increment": "f8", "window_limited_groups": "i8"}
     dtypes |= {f"{of}ones_{which}mean": "f8" for of in ("", "pruned_") for which in ("", "largest_")}
     writer.write_table("statistics", rows, units={"dump": "", **INSPECT_UNITS}, dtypes=dtypes)
+    writer.write_table("errors", errors, units=ERROR_UNITS)
