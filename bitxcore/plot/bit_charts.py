@@ -459,7 +459,7 @@ def error_by_rows_chart(
     found = row_errors(x, wanted, **options)
     units = {"rows": "1", "relative_error": "1", "values_used": "1", "label": "", "is_default": ""}
     label = [f"{e.relative_error:.2%} at {e.rows} rows" if e.rows == default else None for e in found]
-    columns = {
+    columns: dict[str, list[Any]] = {
         "rows": [e.rows for e in found],
         "relative_error": [e.relative_error for e in found],
         "values_used": [e.values_used for e in found],
