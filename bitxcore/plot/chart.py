@@ -89,6 +89,8 @@ class ChartMark:
         Column of labels: beside points, inside cells.
     beside : bool
         Bars of several colours stand side by side, not on each other.
+    told : sequence of str
+        Further columns that an interactive figure tells when a mark is pointed at.
     """
 
     shape: Shape
@@ -99,6 +101,7 @@ class ChartMark:
     only: str | None = None
     text: str | None = None
     beside: bool = False
+    told: Sequence[str] = ()
 
 
 @dataclass(frozen=True)

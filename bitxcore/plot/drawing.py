@@ -263,6 +263,7 @@ def _bars(ax: Axes, chart: Chart, mark: ChartMark, legend: _Legend) -> None:
 
 def _lines(ax: Axes, chart: Chart, mark: ChartMark, legend: _Legend) -> None:
     style: Any = "steps-post" if mark.shape == "step" else "default"
+    shades = _shades(ax, chart, mark)
     for part in _series(chart, mark):
         key: Callable[[dict[str, Any]], Any] = lambda row: "" if mark.line is None else str(row[mark.line])  # noqa: E731
         lines = [list(group) for _, group in groupby(sorted(part.rows, key=key), key)]
@@ -272,12 +273,27 @@ def _lines(ax: Axes, chart: Chart, mark: ChartMark, legend: _Legend) -> None:
             places = zip(_along(mark.x, chart, group), _along(mark.y, chart, group), strict=True)
             x, y = zip(*sorted(places, key=lambda place: place[0]), strict=True)
             (drawn,) = ax.plot(
-                x, y, color=part.colour,
+                x, y, color=part.colour if shades is None else shades(group[0]),
                 linewidth=1.2 if len(lines) <= 8 else 0.7, drawstyle=style, linestyle=part.dashes,
                 alpha=clear, marker="o" if len(x) == 1 else None, markersize=3,
             )  # fmt: skip
             if part.name is not None and not i:
                 legend.append((drawn, part.name))
+
+
+def _shades(ax: Axes, chart: Chart, mark: ChartMark) -> Callable[[dict[str, Any]], Any] | None:
+    """Colour lines by a quantity, the same along each line, and add a bar that tells it."""
+    axis = mark.colour
+    if axis is None or axis.kind != "quantitative":
+        return None
+    values = [row[axis.column] for row in chart.rows(mark) if row[axis.column] is not None]
+    if not values:
+        return None
+    colours = _matplotlib("colors")
+    scale = (colours.LogNorm if axis.log else colours.Normalize)(min(values), max(values))
+    shades = _matplotlib("cm").ScalarMappable(scale, _MAP)
+    _colour_bar(ax, shades, axis)
+    return lambda row: "#999999" if row[axis.column] is None else shades.to_rgba(row[axis.column])
 
 
 def _points(ax: Axes, chart: Chart, mark: ChartMark, legend: _Legend) -> None:
@@ -288,7 +304,15 @@ def _points(ax: Axes, chart: Chart, mark: ChartMark, legend: _Legend) -> None:
             drawn = ax.scatter(x, y, c=[float("nan") if c is None else c for c in colours], cmap=_MAP, s=12)
             _colour_bar(ax, drawn, mark.colour)
             continue
-        drawn = ax.scatter(x, y, color=part.colour, s=14, zorder=3, linewidths=0.4, edgecolors="white")
+        drawn = ax.scatter(
+            x,
+            y,
+            color=part.colour if shades is None else shades(group[0]),
+            s=14,
+            zorder=3,
+            linewidths=0.4,
+            edgecolors="white",
+        )
         if part.name is not None:
             legend.append((drawn, part.name))
 

@@ -1,0 +1,299 @@
+"""Pages of the API reference: one per public name, and a table of the names of each subject.
+
+The names are those in `__all__` of the public modules, so that a new one appears by itself. Each object is
+described once, under the first name that it has here; other names of it lead there.
+"""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import importlib.util
+import inspect
+import shutil
+from collections.abc import Iterator, Sequence
+from functools import cache
+from pathlib import Path
+from types import ModuleType
+from typing import Any, NamedTuple
+
+from sphinx.application import Sphinx
+
+TITLES = {
+    "bitxcore": "bitxcore",
+    "bitxcore.dumps": "Files of weights",
+    "bitxcore.batch": "Pruning files",
+    "bitxcore.store": "Stores",
+    "bitxcore.torch": "PyTorch",
+    "bitxcore.plot": "Figures of weights",
+    "hwmodel": "hwmodel",
+    "hwmodel.accelerators": "Machines",
+    "hwmodel.costs": "Energy and area",
+    "hwmodel.dram": "DRAM",
+    "hwmodel.evaluation": "Accuracy",
+    "hwmodel.evaluation.tasks": "Tasks",
+    "hwmodel.evaluation.metrics": "Metrics",
+    "hwmodel.preparation": "Preparing weights",
+    "hwmodel.preparation.software_pruning": "Software pruning",
+    "hwmodel.studies.composition": "Software pruning on machines",
+    "hwmodel.published": "Published figures",
+    "hwmodel.reproduction": "The BitX paper",
+    "hwmodel.validation": "Other papers",
+    "hwmodel.report": "Reports",
+    "hwmodel.plot": "Figures of runs",
+}
+"""Public modules in the order of the reference; public submodules that are not here come after them."""
+
+SUBJECTS = {
+    "bitxcore": {
+        "Pruning": ("pruning", "packed", "preparing", "policy", "presets"),
+        "Bits": ("bits", "summary", "weight_ones", "groups"),
+        "Number formats": ("formats", "quantization"),
+        "Files of weights": ("dumps",),
+        "Errors": ("errors",),
+    },
+    "hwmodel": {
+        "Networks and layers": ("networks",),
+        "Operands: weights and activations": ("operands",),
+        "Machines": ("accelerators",),
+        "Simulation": ("simulation",),
+        "Comparison, explanation, sweeps": ("studies",),
+    },
+}
+"""Headings for the names of a large module, by the part of the package in which they are defined."""
+
+
+class PublicName(NamedTuple):
+    """A name of a public module."""
+
+    module: str
+    name: str
+    value: object
+    described_as: str
+    """The name under which the value is described: this one, or one that came before."""
+
+    @property
+    def full(self) -> str:
+        return f"{self.module}.{self.name}"
+
+
+@cache
+def public_modules() -> dict[str, ModuleType]:
+    """Return the public modules by the name under which they are used."""
+    found: dict[str, ModuleType] = {}
+
+    def add(name: str) -> None:
+        package, _, last = name.rpartition(".")
+        # hw.published is an attribute; its module has another name.
+        public = package in found and last in found[package].__all__
+        module = getattr(found[package], last) if public else importlib.import_module(name)
+        if name in found or any(module is other for other in found.values()):
+            return
+        found[name] = module
+        for child in module.__all__:
+            if inspect.ismodule(getattr(module, child)):
+                also = f"{name}.{child}"
+                later.append(also)
+
+    later: list[str] = []
+    for name in TITLES:
+        if optional(name):
+            add(name)
+    for name in later:
+        add(name)
+    return found
+
+
+def optional(name: str) -> bool:
+    """Whether a module of `TITLES` is there."""
+    package, _, last = name.rpartition(".")
+    if not package or last in importlib.import_module(package).__dir__():
+        return True
+    return importlib.util.find_spec(name) is not None
+
+
+@cache
+def public_names() -> list[PublicName]:
+    """Return every public name, modules aside, in the order of the reference."""
+    first: dict[int, str] = {}
+    names = []
+    for module, loaded in public_modules().items():
+        for name in loaded.__all__:
+            value = getattr(loaded, name)
+            if inspect.ismodule(value):
+                continue
+            # Two constants may be one object, and yet two names.
+            key = id(value) if callable(value) else id(names)
+            described = first.setdefault(key, f"{module}.{name}") if callable(value) else f"{module}.{name}"
+            names.append(PublicName(module, name, value, described))
+    return names
+
+
+def subject_of(public: PublicName) -> str:
+    """Return the heading under which a name stands on its module's page."""
+    package = public.module
+    source = getattr(public.value, "__module__", None) or ""
+    if not callable(public.value):
+        source = defining_module(package, public.name) or ""
+    part = source.removeprefix(package + ".").split(".")[0]
+    for heading, parts in SUBJECTS.get(package, {}).items():
+        if part in parts:
+            return heading
+    return "Others" if package in SUBJECTS else ""
+
+
+def defining_module(package: str, name: str) -> str | None:
+    """Return the module under a package that assigns a name, for a constant does not tell."""
+    module = public_modules()[package]
+    top = Path(module.__file__ or "").parent
+    for path in sorted(top.rglob("*.py")) if hasattr(module, "__path__") else [Path(module.__file__ or "")]:
+        if documented(path, name) is not None:
+            return ".".join([module.__name__, *path.relative_to(top).with_suffix("").parts])
+    return None
+
+
+def documented(path: Path, name: str) -> str | None:
+    """Return the text below the assignment of a constant; nothing if it is not assigned there."""
+    body = ast.parse(path.read_text("utf-8")).body
+    for i, node in enumerate(body):
+        targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
+        if any(isinstance(t, ast.Name) and t.id == name for t in targets):
+            after = body[i + 1] if i + 1 < len(body) else None
+            if isinstance(after, ast.Expr) and isinstance(after.value, ast.Constant):
+                return inspect.cleandoc(str(after.value.value))
+            return ""
+    return None
+
+
+def constant_text(public: PublicName) -> str:
+    """Return what the source says of a constant."""
+    module = public_modules()[public.module]
+    top = Path(module.__file__ or "").parent
+    for path in sorted(top.rglob("*.py")):
+        found = documented(path, public.name)
+        if found is not None:
+            return found
+    return ""
+
+
+def stops(cls: type, described: set[type]) -> Sequence[str]:
+    """Return the bases whose members are not shown again: public ones, and those of other projects."""
+    return [
+        base.__name__
+        for base in cls.__mro__[1:]
+        if base in described or not base.__module__.startswith(("bitxcore", "hwmodel"))
+    ]
+
+
+def page(public: PublicName, described: set[type]) -> str:
+    """Return the page of one name."""
+    # The lists of names lead here: hundreds of pages in the navigation of every page would help nobody.
+    lines = [":orphan:", "", public.full, "=" * len(public.full), ""]
+    value = public.value
+    if inspect.isclass(value):
+        lines += [f".. autoclass:: {public.full}", "   :members:", "   :show-inheritance:"]
+        lines += [f"   :inherited-members: {','.join(stops(value, described))}"]
+    elif inspect.isroutine(value):
+        lines += [f".. autofunction:: {public.full}"]
+    else:
+        text = constant_text(public) if not callable(value) else inspect.getdoc(value) or ""
+        lines += [f".. py:data:: {public.full}", ""]
+        lines += ["   " + line for line in text.splitlines()]
+        if hasattr(value, "__iter__") and not callable(value):
+            lines += ["", f"   {'Keys' if hasattr(value, 'keys') else 'Values'}: {members(value)}"]
+    lines += ["", f"In :doc:`{public.module}-names`."]
+    return "\n".join(lines) + "\n"
+
+
+def summary(public: PublicName) -> str:
+    """Return the first line of what is said of a name."""
+    if callable(public.value):
+        text = inspect.getdoc(public.value) or ""
+    else:
+        text = constant_text(public) or f"Values: {members(public.value)}"
+    return " ".join(text.partition("\n\n")[0].split())
+
+
+def members(value: Any) -> str:
+    """Return the keys or members of a constant."""
+    return ", ".join(
+        f"``{key!r}``" for key in (value if not isinstance(value, set | frozenset) else sorted(value))
+    )
+
+
+def table(names: Sequence[PublicName]) -> Iterator[str]:
+    """Return a table of names, a line each."""
+    yield ".. list-table::"
+    yield "   :class: names"
+    yield "   :widths: 35 65"
+    yield ""
+    for public in names:
+        yield f"   * - :py:obj:`{public.name} <{public.described_as}>`"
+        yield f"     - {summary(public)}"
+    yield ""
+
+
+def module_page(module: str, names: Sequence[PublicName]) -> str:
+    """Return the page of a public module."""
+    title = TITLES.get(module, module)
+    lines = [title, "=" * len(title), "", f".. py:module:: {module}", "", introduction(module), ""]
+    lines += [f"``{imported(module)}``", ""]
+    headings = [*SUBJECTS.get(module, {}), "Others", ""]
+    for heading in headings:
+        below = [public for public in names if subject_of(public) == heading]
+        if below:
+            lines += [heading, "-" * len(heading), ""] if heading else []
+            lines += table(below)
+    return "\n".join(lines) + "\n"
+
+
+def introduction(module: str) -> str:
+    """Return the first sentence of a module."""
+    return " ".join((inspect.getdoc(public_modules()[module]) or "").partition("\n\n")[0].split())
+
+
+def imported(module: str) -> str:
+    """Return how a module is imported, or reached."""
+    short = {"bitxcore": "bx", "hwmodel": "hw"}
+    package, _, last = module.partition(".")
+    if not last:
+        return f"import {module} as {short[module]}"
+    if last in public_modules()[package].__all__:
+        return f"{short[package]}.{last}"
+    return f"import {module}"
+
+
+def write(app: Sphinx) -> None:
+    """Write all pages, and touch none that is as it was."""
+    folder = Path(app.srcdir) / "reference" / "api"
+    names = public_names()
+    described = {public.value for public in names if inspect.isclass(public.value)}
+    pages = {
+        f"{public.full}.rst": page(public, described)
+        for public in names
+        if public.described_as == public.full
+    }
+    modules = list(public_modules())
+    for module in modules:
+        pages[f"{module}-names.rst"] = module_page(module, [p for p in names if p.module == module])
+    title = "Python"
+    lines = [title, "=" * len(title), "", "Every public name of the two packages, by module.", ""]
+    lines += [".. list-table::", "   :class: names", "   :widths: 45 55", ""]
+    for module in modules:
+        lines += [f"   * - :doc:`{module} <{module}-names>`", f"     - {introduction(module)}"]
+    lines += ["", ".. toctree::", "   :hidden:", "", *(f"   {module}-names" for module in modules)]
+    pages["index.rst"] = "\n".join(lines) + "\n"
+    folder.mkdir(parents=True, exist_ok=True)
+    for old in folder.iterdir():
+        if old.name not in pages:
+            shutil.rmtree(old) if old.is_dir() else old.unlink()
+    for name, text in pages.items():
+        path = folder / name
+        if not path.exists() or path.read_text("utf-8") != text:
+            path.write_text(text, "utf-8")
+
+
+def setup(app: Sphinx) -> dict[str, bool]:
+    """Install the hook."""
+    app.connect("builder-inited", write)
+    return {"parallel_read_safe": True}
