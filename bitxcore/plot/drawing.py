@@ -307,7 +307,7 @@ def _points(ax: Axes, chart: Chart, mark: ChartMark, legend: _Legend) -> None:
         drawn = ax.scatter(
             x,
             y,
-            color=part.colour if shades is None else shades(group[0]),
+            color=part.colour,
             s=14,
             zorder=3,
             linewidths=0.4,
