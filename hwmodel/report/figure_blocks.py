@@ -12,7 +12,6 @@ from bitxcore.showing import printable
 from bitxcore.tables import Table
 from hwmodel.report.vega import plain, specification
 
-
 STATIC_ROWS = 40
 """Rows of a table that a page shows without its script."""
 

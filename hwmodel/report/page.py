@@ -25,14 +25,16 @@ from hwmodel.report.report_findings import MOST_FINDINGS, findings_of
 from hwmodel.report.stored_runs import StoredRun, read_runs
 
 SECTIONS: tuple[tuple[str, tuple[str, ...]], ...] = (
-    ("Does it still work", ("evaluation_figure",)),
-    ("All machines side by side", ("comparison_figure", "machines_figure")),
+    ("Accuracy against rows and cycles", ("evaluation_figure",)),
+    ("Machines side by side", ("comparison_figure", "machines_figure")),
+    ("Bits and errors", ("bit_rows_figure", "row_errors_figure", "kept_rows_figure", "kept_ones_figure")),
     ("Cycles by layer", ("cycles_figure",)),
     ("Energy by layer", ("energy_figure",)),
     ("Rooflines", ("roofline_figure",)),
     ("DRAM traffic by layer", ("traffic_figure",)),
-    ("The sweep", ("sweep_figure", "option_figure")),
-    ("Published beside ours", ("reproduction_figure",)),
+    ("Bits of the weights", ("bit_rows_figure", "kept_rows_figure", "kept_ones_figure", "row_errors_figure")),
+    ("Space of the sweep", ("sweep_figure", "option_figure")),
+    ("Published numbers and ours", ("reproduction_figure",)),
 )
 """Sections of a run, in order, and the figures of each: modules of `hwmodel.report.plot`."""
 
@@ -145,7 +147,9 @@ def _run(run: StoredRun, number: int) -> dict[str, Any]:
         "name": printable(run.name),
         "identifier": f"run{number}",
         "title": run.title,
-        "findings": [printable(sentence) for sentence in findings_of(run.kind, run.tables, run.provenance.parameters)],
+        "findings": [
+            printable(sentence) for sentence in findings_of(run.kind, run.tables, run.provenance.parameters)
+        ],
         "facts": _facts(run),
         "inputs": [
             (printable(str(found.path)), found.sha256[:12], found.size_bytes)

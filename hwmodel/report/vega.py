@@ -11,7 +11,7 @@ import re
 from math import isfinite
 from typing import Any
 
-from bitxcore.plot.chart import SERIES_COLOURS, Chart, ChartAxis, ChartMark, values_of
+from bitxcore.plot.chart import SERIES_COLOURS, Chart, ChartAxis, ChartMark, series_colours, values_of
 from bitxcore.showing import printable
 
 DATA_NAME = "rows"
@@ -160,10 +160,7 @@ def _colour(chart: Chart, axis: ChartAxis) -> Spec:
     alike = [mark for mark in chart.marks if mark.colour is not None and mark.colour.column == axis.column]
     rows = [row for mark in alike for row in chart.rows(mark)]
     used = {row[axis.column] for row in rows}
-    palette = getattr(axis, "colours", None) or SERIES_COLOURS
-    colours = {
-        name: palette[i % len(palette)] for i, name in enumerate(values_of(axis, rows)) if name in used
-    }
+    colours = {name: colour for name, colour in series_colours(axis, rows).items() if name in used}
     scale = {"domain": [plain(name) for name in colours], "range": list(colours.values())}
     return found | {"type": "nominal", "scale": scale}
 
@@ -171,12 +168,17 @@ def _colour(chart: Chart, axis: ChartAxis) -> Spec:
 def _tooltips(chart: Chart, mark: ChartMark) -> list[Spec]:
     axes = [axis for axis in (mark.y, mark.x, mark.colour) if axis is not None]
     found = [
-        {"field": _field(axis.column), "type": axis.kind, "title": printable(axis.label), **_number_format(axis)}
+        {
+            "field": _field(axis.column),
+            "type": axis.kind,
+            "title": printable(axis.label),
+            **_number_format(axis),
+        }
         for place, axis in enumerate(axes)
         if axis.column not in [other.column for other in axes[:place]]
     ]
     known = {axis.column for axis in axes}
-    also = [mark.text, mark.line, *getattr(mark, "told", ())]
+    also = [mark.text, mark.line, *mark.told]
     return found + [
         {"field": _field(name), "type": "nominal", "title": printable(name.replace("_", " "))}
         for name in dict.fromkeys(also)

@@ -5,6 +5,7 @@
   const figures = JSON.parse(source.textContent);
   const mostRows = Number(source.dataset.tableRows);
   const root = document.documentElement;
+  const NARROW = 560;
   const drawn = new Map(); // figure element -> {view, width, choice}
 
   const decode = (columns, shown) => {
@@ -23,15 +24,16 @@
     return rows;
   };
 
-  const colours = () => {
-    const style = getComputedStyle(root);
-    return (name) => style.getPropertyValue(name).trim();
+  // Pictures name the page's colours, so that they change with the theme, also on paper.
+  const of = (name) => `var(${name})`;
+  const inLight = (svg) => {
+    const style = getComputedStyle(document.querySelector(".as-light"));
+    return svg.replace(/var\((--[a-z-]+)\)/g, (_, name) => style.getPropertyValue(name).trim());
   };
 
   const config = (width) => {
-    const of = colours();
     const font = "system-ui, 'Segoe UI', Roboto, 'DejaVu Sans', sans-serif";
-    const narrow = width < 560;
+    const narrow = width < NARROW;
     return {
       background: "transparent",
       font,
@@ -53,6 +55,14 @@
     };
   };
 
+  // Names along a phone's edge need the room of the axis title, which the heading says anyway.
+  const fitNarrow = (spec) => {
+    for (const { encoding } of spec.layer) {
+      if (encoding.y && encoding.y.type !== "quantitative") encoding.y.title = null;
+      if (encoding.x && encoding.x.type === "quantitative" && encoding.x.axis) encoding.x.axis.tickCount = 4;
+    }
+  };
+
   const chosen = (element) => {
     const select = element.querySelector("select");
     return figures[element.dataset.figure][select ? Number(select.value) : 0];
@@ -66,6 +76,7 @@
     drawn.set(element, { width, view: null });
     if (old && old.view) old.view.finalize();
     const spec = structuredClone(chart.spec);
+    if (width < NARROW) fitNarrow(spec);
     spec.data = { values: decode(chart.columns, true) };
     spec.width = width;
     const result = await vegaEmbed(place, spec, {
@@ -186,16 +197,15 @@
         if (button.dataset.save === "csv") return save(`${chart.name}.csv`, csv(chart), "text/csv");
         if (!drawn.get(element)?.view) await draw(element);
         const svg = await drawn.get(element).view.toSVG();
-        return save(`${chart.name}.svg`, svg, "image/svg+xml");
+        return save(`${chart.name}.svg`, inLight(svg), "image/svg+xml");
       });
     }
   }
 
   const redraw = () => {
     for (const [element, { width }] of drawn) {
-      if (element.querySelector(".picture").clientWidth !== width || redraw.all) ask(element);
+      if (element.querySelector(".picture").clientWidth !== width) ask(element);
     }
-    redraw.all = false;
   };
   let waiting;
   addEventListener("resize", () => {
@@ -208,10 +218,24 @@
   const setTheme = (name) => {
     root.dataset.theme = name;
     button.textContent = name === "dark" ? "Light colours" : "Dark colours";
-    redraw.all = true;
-    redraw();
   };
+  button.hidden = false;
   button.addEventListener("click", () => setTheme(root.dataset.theme === "dark" ? "light" : "dark"));
   dark.addEventListener("change", () => setTheme(dark.matches ? "dark" : "light"));
   setTheme(dark.matches ? "dark" : "light");
+
+  const contents = document.getElementById("contents");
+  if (matchMedia("(max-width: 900px)").matches) contents.open = false;
+  // What is far below is drawn when nothing else is to be done: a print has every picture then.
+  addEventListener("load", () => {
+    const idle = window.requestIdleCallback || ((then) => setTimeout(then, 500));
+    const rest = [...document.querySelectorAll("figure[data-figure]")];
+    const next = () => {
+      const element = rest.find((figure) => !drawn.has(figure) && !queue.includes(figure));
+      if (!element) return;
+      ask(element);
+      idle(next, { timeout: 2000 });
+    };
+    idle(next, { timeout: 2000 });
+  });
 })();
