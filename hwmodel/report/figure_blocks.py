@@ -75,7 +75,7 @@ def _head(name: str, unit: str) -> str:
 def _cell(value: Any) -> tuple[bool, str]:
     value = plain(value)
     if value is None or isinstance(value, bool | str):
-        return False, {None: "–", True: "true", False: "false"}.get(value, value)
+        return False, "–" if value is None else str(value).lower() if isinstance(value, bool) else value
     return True, f"{value:,}" if isinstance(value, int) else f"{value:.6g}"
 
 

@@ -136,6 +136,7 @@ def write_report(
 def _run(run: StoredRun, number: int) -> dict[str, Any]:
     """Arrange one run for the template."""
     first = _first_accelerators(run)
+    findings = findings_of(run.kind, run.tables, run.provenance.parameters)
     sections = []
     for place, (heading, modules) in enumerate(SECTIONS):
         blocks: list[FigureBlock] = []
@@ -147,9 +148,7 @@ def _run(run: StoredRun, number: int) -> dict[str, Any]:
         "name": printable(run.name),
         "identifier": f"run{number}",
         "title": run.title,
-        "findings": [
-            printable(sentence) for sentence in findings_of(run.kind, run.tables, run.provenance.parameters)
-        ],
+        "findings": [printable(sentence) for sentence in findings],
         "facts": _facts(run),
         "inputs": [
             (printable(str(found.path)), found.sha256[:12], found.size_bytes)

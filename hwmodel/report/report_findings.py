@@ -77,9 +77,8 @@ def _largest_layer(tables: Tables, total: Mapping[str, Any]) -> str:
     most = max(rows, key=lambda row: row["cycles"])
     part = share(most["cycles"], fsum(row["cycles"] for row in rows))
     bound = f", bound by {named(most['bound_by'])}" if most.get("bound_by") else ""
-    return (
-        f"{named(most['layer'])} takes most of its cycles: {part} of {count_of(len(rows), 'layer')}{bound}."
-    )
+    of = count_of(len(rows), "layer")
+    return f"Of {of}, {named(most['layer'])} takes most of its cycles: {part}{bound}."
 
 
 def _sweep(tables: Tables, _: Mapping[str, Any]) -> list[str]:
@@ -120,9 +119,8 @@ def _evaluation(tables: Tables, parameters: Mapping[str, Any]) -> list[str]:
     good = [row for row in policies if row[f"{metric}_difference"] >= -loss]
     if good:
         best = max(good, key=lambda row: row["speedup_over_unpruned"])
-        said.append(
-            f"The fastest choice of rows by tensor that loses no more: {best[metric]:.4g}{_gain(best)}."
-        )
+        chosen = f"{best[metric]:.4g}{_gain(best)}"
+        said.append(f"The fastest choice of rows by tensor that loses no more: {chosen}.")
     return said
 
 
@@ -157,17 +155,14 @@ def _pruning(tables: Tables, _: Mapping[str, Any]) -> list[str]:
     if not values or not groups:
         return ["No tensor has values."]
     kept = fsum((row["kept_rows_mean"] or 0) * row["groups"] for row in rows) / groups
-    said = [
-        f"{count_of(len(rows), 'tensor')} of {quantity(int(values), 'values')}: {kept:.3g} rows per group are kept."
-    ]
-    if errors := [
-        (row["relative_error"], row.get("norm")) for row in rows if row["relative_error"] is not None
-    ]:
-        whole = _whole_error(errors)
-        most = max(
-            (row for row in rows if row["relative_error"] is not None), key=lambda r: r["relative_error"]
+    what = f"{count_of(len(rows), 'tensor')} of {quantity(int(values), 'values')}"
+    said = [f"{what}: {kept:.3g} rows per group are kept."]
+    if known := [row for row in rows if row["relative_error"] is not None]:
+        whole = _whole_error([(row["relative_error"], row.get("norm")) for row in known])
+        most = max(known, key=lambda row: row["relative_error"])
+        over = (
+            "Relative errors differ" if whole is None else f"The relative error of all weights is {whole:.2%}"
         )
-        over = f"The relative error of all weights is {whole:.2%}" if whole is not None else "Relative errors"
         said.append(f"{over}; the largest is {most['relative_error']:.2%}, of {named(most['tensor'])}.")
     if bits := fsum(row.get("packed_bits") or 0 for row in rows):
         said.append(f"Packed, a weight takes {bits / values:.3g} bits.")
@@ -194,14 +189,12 @@ def _statistics(tables: Tables, _: Mapping[str, Any]) -> list[str]:
     known = [row for row in rows if row["bit_sparsity"] is not None]
     if weight := fsum(nonzero[id(row)] for row in known):
         bits = fsum(row["bit_sparsity"] * nonzero[id(row)] for row in known) / weight
-        said.append(
-            f"{share(bits, 1)} of the bits of non-zero weights are 0, of the weights {share(zeros, 1)}."
-        )
+        words = f"{share(bits, 1)} of the bits of non-zero weights are zero"
+        said.append(f"{words}, and {share(zeros, 1)} of the weights.")
     if ones := [row for row in known if row["essential_bits_per_nonzero"] is not None]:
         most = max(ones, key=lambda row: row["essential_bits_per_nonzero"])
-        said.append(
-            f"{named(most['tensor'])} has most ones per non-zero weight: {most['essential_bits_per_nonzero']:.3g}."
-        )
+        count = f"{most['essential_bits_per_nonzero']:.3g}"
+        said.append(f"{named(most['tensor'])} has most ones per non-zero weight: {count}.")
     largest = [row for row in rows if row.get("ones_largest_mean") and row.get("pruned_ones_largest_mean")]
     groups = sum(row.get("groups") or 0 for row in largest)
     if groups:
@@ -215,9 +208,7 @@ def _statistics(tables: Tables, _: Mapping[str, Any]) -> list[str]:
         groups = fsum(row["groups"] for row in full)
         mean = fsum(row["nonempty_rows_mean"] * row["groups"] for row in full) / groups if groups else 0.0
         most_rows = max(row["nonempty_rows_max"] or 0 for row in full)
-        said.append(
-            f"A group has {mean:.3g} bit rows that are not empty on average, and at most {most_rows}."
-        )
+        said.append(f"A group has {mean:.3g} non-empty bit rows on average, and at most {most_rows}.")
     return said
 
 
