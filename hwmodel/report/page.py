@@ -27,18 +27,21 @@ from hwmodel.report.stored_runs import StoredRun, read_runs
 SECTIONS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("Accuracy against rows and cycles", ("evaluation_figure",)),
     ("Machines side by side", ("comparison_figure", "machines_figure")),
-    ("Bits and errors", ("bit_rows_figure", "row_errors_figure", "kept_rows_figure", "kept_ones_figure")),
     ("Cycles by layer", ("cycles_figure",)),
     ("Energy by layer", ("energy_figure",)),
     ("Rooflines", ("roofline_figure",)),
     ("DRAM traffic by layer", ("traffic_figure",)),
-    ("Bits of the weights", ("bit_rows_figure", "kept_rows_figure", "kept_ones_figure", "row_errors_figure")),
+    ("Bits and errors", ("bit_rows_figure", "row_errors_figure", "kept_rows_figure", "kept_ones_figure")),
     ("Space of the sweep", ("sweep_figure", "option_figure")),
     ("Published numbers and ours", ("reproduction_figure",)),
 )
 """Sections of a run, in order, and the figures of each: modules of `hwmodel.report.plot`."""
 
 _TABLE_ROWS = 200
+_WITHOUT_TOTALS = (
+    "Runs of this kind have no totals to compare. Their findings and figures follow, one run after the other."
+)
+_WITHOUT_MACHINE = "No machine is in both runs, so their totals are not compared."
 _SUBJECT, _BASELINE = "bitx", "dadiannao"
 
 
@@ -249,6 +252,7 @@ def _changes(runs: Sequence[StoredRun]) -> list[dict[str, Any]]:
                 "before": printable(before.name),
                 "after": printable(after.name),
                 "blocks": blocks,
+                "none": _WITHOUT_TOTALS if "networks" not in after.tables else _WITHOUT_MACHINE,
                 "parameters": [(name, old.get(name, "–"), new.get(name, "–")) for name in names],
             }
         )

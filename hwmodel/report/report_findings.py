@@ -106,7 +106,7 @@ def _evaluation(tables: Tables, parameters: Mapping[str, Any]) -> list[str]:
     given = parameters.get("loss")
     loss = given if isinstance(given, int | float) and not isinstance(given, bool) else ALLOWED_LOSS
     pruned = [row for row in rows if row["rows"] is not None]
-    said = [f"Unpruned, {named(metric)} is {base[metric]:.4g} on {count_of(base['samples'], 'sample')}."]
+    said = []
     kept = [row for row in pruned if row[f"{metric}_difference"] >= -loss]
     within = f"whose {named(metric)} is at most {loss:g} below the unpruned model's"
     if kept:
@@ -121,6 +121,7 @@ def _evaluation(tables: Tables, parameters: Mapping[str, Any]) -> list[str]:
         best = max(good, key=lambda row: row["speedup_over_unpruned"])
         chosen = f"{best[metric]:.4g}{_gain(best)}"
         said.append(f"The fastest choice of rows by tensor that loses no more: {chosen}.")
+    said.append(f"Unpruned, {named(metric)} is {base[metric]:.4g} on {count_of(base['samples'], 'sample')}.")
     return said
 
 

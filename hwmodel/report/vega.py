@@ -18,10 +18,14 @@ DATA_NAME = "rows"
 """What a specification calls its data."""
 
 _ROW_PIXELS = 18
+_WIDE_ROW_PIXELS = 28
+_FEW_ROWS = 6
 _BESIDE_PIXELS = 9
 _PLAIN_PIXELS = 300
 _POINT_PIXELS = 50
 _MOST_POINTS_ON_LINES = 200
+_MOST_DESCRIBED = 600  # marks with words of their own; the picture as a whole has some anyway
+_SHORT_NAME = 4
 
 Spec = dict[str, Any]
 
@@ -42,13 +46,15 @@ def specification(chart: Chart, *, with_data: bool = False) -> Spec:
     >>> bars = ChartMark("bar", ChartAxis("cycles", "cycles"), ChartAxis("layer", "layer", "nominal"))
     >>> found = specification(Chart("c", "Cycles", "b has most.", data, [bars]))
     >>> found["layer"][0]["mark"]["type"], found["height"]
-    ('bar', 36)
+    ('bar', 56)
     """
     first = chart.marks[0]
     names, step = None, _ROW_PIXELS
     if first.y.kind != "quantitative":
         rows = [row for mark in chart.marks for row in chart.rows(mark)]
         names = values_of(first.y, rows)
+        if len(names) <= _FEW_ROWS:
+            step = _WIDE_ROW_PIXELS
         if first.beside and first.colour is not None:
             step = max(step, 6 + _BESIDE_PIXELS * len(values_of(first.colour, rows)))
     data: Spec = {"name": DATA_NAME}
@@ -93,8 +99,11 @@ def _layers(chart: Chart, mark: ChartMark) -> list[Spec]:
         side = "yOffset" if mark.y.kind != "quantitative" else "xOffset"
         order = [plain(value) for value in values_of(mark.colour, rows)]
         encoding[side] = {"field": _field(mark.colour.column), "type": "nominal", "sort": order}
-    found = [{"transform": transform, "mark": _mark(mark, len(rows)), "encoding": encoding}]
-    if mark.shape != "rule":
+    found: list[Spec] = [{"transform": transform, "mark": _mark(mark, len(rows)), "encoding": encoding}]
+    many = len(rows) > _MOST_DESCRIBED
+    if many:
+        found[0]["mark"] |= {"aria": False}
+    if mark.shape != "rule" and not (many and mark.line is not None):
         encoding["tooltip"] = _tooltips(chart, mark)
     if mark.text is not None:
         words = {name: encoding[name] for name in ("x", "y")}
@@ -146,7 +155,10 @@ def _position(mark: ChartMark, axis: ChartAxis, rows: list[dict[str, Any]]) -> S
             found["stack"] = None
     else:
         found["sort"] = [plain(value) for value in values_of(axis, rows)]
+        names = [str(value) for value in found["sort"]]
         found["axis"] = {"labelOverlap": axis.kind == "ordinal"}
+        if axis is mark.x and max(map(len, names), default=0) <= _SHORT_NAME:
+            found["axis"]["labelAngle"] = 0
     return found
 
 
@@ -155,7 +167,7 @@ def _colour(chart: Chart, axis: ChartAxis) -> Spec:
     found: Spec = {"field": _field(axis.column), "type": axis.kind, "title": printable(axis.label)}
     if axis.kind == "quantitative":
         found["scale"] = {"scheme": "viridis", "type": "log" if axis.log else "linear"}
-        found["legend"] = {"format": ".0%" if axis.percent else "~s"}
+        found["legend"] = {"format": ".0%" if axis.percent else "~s", "tickCount": 4}
         return found
     alike = [mark for mark in chart.marks if mark.colour is not None and mark.colour.column == axis.column]
     rows = [row for mark in alike for row in chart.rows(mark)]

@@ -42,8 +42,8 @@
         labelColor: of("--text"), titleColor: of("--soft"), gridColor: of("--line"), domainColor: of("--soft"),
         tickColor: of("--soft"), labelFontSize: narrow ? 11 : 12, titleFontSize: 12, titleFontWeight: 500,
       },
-      axisY: { labelLimit: narrow ? 110 : 280 },
-      axisX: { labelLimit: 140 },
+      axisY: { labelLimit: narrow ? 120 : 280 },
+      axisX: { labelLimit: 200 },
       legend: {
         orient: "top", direction: "horizontal", columns: Math.max(1, Math.floor(width / (narrow ? 150 : 165))),
         labelColor: of("--text"), titleColor: of("--soft"), labelFontSize: 12, titleFontSize: 12,
@@ -55,11 +55,16 @@
     };
   };
 
-  // Names along a phone's edge need the room of the axis title, which the heading says anyway.
-  const fitNarrow = (spec) => {
+  // Names along an edge need the room of the axis title, which the heading says anyway.
+  const MIDDLE_CUT =
+    "length(toString(datum.label)) > 17 ? slice(datum.label, 0, 6) + '…' + slice(datum.label, -10) : datum.label";
+  const fit = (spec, narrow) => {
     for (const { encoding } of spec.layer) {
-      if (encoding.y && encoding.y.type !== "quantitative") encoding.y.title = null;
-      if (encoding.x && encoding.x.type === "quantitative" && encoding.x.axis) encoding.x.axis.tickCount = 4;
+      if (encoding.y && encoding.y.type !== "quantitative") {
+        encoding.y.title = null;
+        if (narrow) encoding.y.axis.labelExpr = MIDDLE_CUT;
+      }
+      if (narrow && encoding.x && encoding.x.type === "quantitative" && encoding.x.axis) encoding.x.axis.tickCount = 4;
     }
   };
 
@@ -76,7 +81,7 @@
     drawn.set(element, { width, view: null });
     if (old && old.view) old.view.finalize();
     const spec = structuredClone(chart.spec);
-    if (width < NARROW) fitNarrow(spec);
+    fit(spec, width < NARROW);
     spec.data = { values: decode(chart.columns, true) };
     spec.width = width;
     const result = await vegaEmbed(place, spec, {
