@@ -115,9 +115,10 @@ def many_stores(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[Path
     machines, small, points = (folder / f"{name}.h5" for name in ("machines", "small", "points"))
     hw.compare("resnet50", weights="synthetic", store=machines)
     hw.compare(DIGITS, accelerators=["dadiannao", "bitx", "stripes"], store=small)
-    varied = {"rows": [2, 3, 4, 5, 6, 7, 8, 9], "lane_fifo_depth": [0, 1, 2, 4, 8], "fifo_depth": [0, 1, 2, 4, 8],
-              "compute_units": [2, 4, 8, 16, 32]}  # fmt: skip
-    hw.sweep(DIGITS, varied, accelerator="bitx", options={"dram": None}, store=points)
+    depths = [0, 1, 2, 4, 8]
+    varied = {"rows": [2, 3, 4, 5, 6, 7, 8, 9], "lane_fifo_depth": depths, "fifo_depth": depths}
+    varied["compute_units"] = [2, 4, 8, 16, 32]
+    hw.sweep(DIGITS, varied, accelerator="bitx", options={"dram": None}, store=points, jobs=1)
     return {"machines": [machines], "several": [small, machines], "sweep": [points]}
 
 
