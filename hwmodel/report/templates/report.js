@@ -45,9 +45,11 @@
       axisY: { labelLimit: narrow ? 120 : 280 },
       axisX: { labelLimit: 200 },
       legend: {
-        orient: "top", direction: "horizontal", columns: Math.max(1, Math.floor(width / (narrow ? 150 : 165))),
+        orient: "top", direction: "horizontal",
+        columns: Math.max(1, Math.floor((narrow ? width + 40 : width) / (narrow ? 170 : 165))),
+        layout: { top: { anchor: "start", bounds: "full", direction: "horizontal" } },
         labelColor: of("--text"), titleColor: of("--soft"), labelFontSize: 12, titleFontSize: 12,
-        titleFontWeight: 500, gradientLength: Math.min(240, width - 60), labelLimit: 220,
+        titleFontWeight: 500, gradientLength: Math.min(240, width - 130), labelLimit: narrow ? 130 : 220,
       },
       text: { color: of("--text"), fontSize: 11 },
       rule: { color: of("--soft") },
