@@ -48,7 +48,7 @@
         labelColor: of("--text"), titleColor: of("--soft"), gridColor: of("--line"), domainColor: of("--soft"),
         tickColor: of("--soft"), labelFontSize: narrow ? 11 : 12, titleFontSize: 12, titleFontWeight: 500,
       },
-      axisY: { labelLimit: narrow ? 120 : 280 },
+      axisY: { labelLimit: narrow ? 140 : 280 },
       axisX: { labelLimit: 200 },
       legend: {
         orient: "top", direction: "horizontal",
@@ -64,7 +64,7 @@
 
   // Names along an edge need the room of the axis title, which the heading says anyway.
   const MIDDLE_CUT =
-    "length(toString(datum.label)) > 17 ? slice(datum.label, 0, 6) + '…' + slice(datum.label, -10) : datum.label";
+    "length(toString(datum.label)) > 20 ? slice(datum.label, 0, 7) + '…' + slice(datum.label, -12) : datum.label";
   const fit = (spec, narrow) => {
     for (const { encoding } of spec.layer) {
       if (encoding.y && encoding.y.type !== "quantitative") {
