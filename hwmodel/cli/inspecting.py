@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import ExitStack, nullcontext
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -72,6 +73,7 @@ def command(
                             choice.tensors,
                             layout=layout,
                             progress=lambda t: bar.advance(t.nbytes, t.name),
+                            errors=writer is not None,
                             **options,
                         )
                     )
@@ -201,17 +203,25 @@ def _name(dumps: list[Dump], dump: Dump, row: Inspected) -> str:
 
 
 def _store(writer: Any, dumps: list[Dump], found: list[list[Inspected]]) -> None:
-    """Write the table and the arrays of each tensor."""
-    from bitxcore.batch import INSPECT_UNITS
+    """Write the tables, and the arrays of each tensor."""
+    from bitxcore.batch import ERROR_UNITS, INSPECT_UNITS
 
+    errors = []
     for dump, inspected in zip(dumps, found, strict=True):
         for i in inspected:
-            histogram = i.statistics.nonempty_rows_histogram
-            arrays = {"ones_per_row": i.statistics.row_ones, "nonempty_rows_histogram": histogram}
-            units = {"ones_per_row": "1", "nonempty_rows_histogram": "1"}
-            writer.write_tensor_arrays(_name(dumps, dump, i), arrays, units)
+            name = _name(dumps, dump, i)
+            arrays: dict[str, Any] = {
+                "ones_per_row": i.statistics.row_ones,
+                "nonempty_rows_histogram": i.statistics.nonempty_rows_histogram,
+            }
+            if i.statistics.ones is not None:
+                arrays["ones_histogram"] = i.statistics.ones.before_histogram
+                arrays["pruned_ones_histogram"] = i.statistics.ones.after_histogram
+            writer.write_tensor_arrays(name, arrays, dict.fromkeys(arrays, "1"))
+            errors += [{"tensor": name, **asdict(error)} for error in i.errors]
     rows = _rows(dumps, found)
     dtypes = {"nonempty_rows_max": "i8", "nonempty_rows_mean": "f8", "bit_sparsity": "f8"}
     dtypes |= {"essential_bits_per_nonzero": "f8", "sparsity_increment": "f8", "window_limited_groups": "i8"}
     dtypes |= {f"{of}ones_{which}mean": "f8" for of in ("", "pruned_") for which in ("", "largest_")}
     writer.write_table("statistics", rows, units={"dump": "", **INSPECT_UNITS}, dtypes=dtypes)
+    writer.write_table("errors", errors, units=ERROR_UNITS)

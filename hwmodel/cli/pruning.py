@@ -228,6 +228,9 @@ def _arrays(writer: Any, masks: bool) -> Any:
     def write(row: PrunedTensor, pruned: Any) -> None:
         arrays: dict[str, Any] = {"kept_rows_histogram": row.kept_rows_histogram}
         units = {"kept_rows_histogram": "1"}
+        for name in ("ones_histogram", "pruned_ones_histogram"):
+            if getattr(row, name) is not None:
+                arrays[name], units[name] = getattr(row, name), "1"
         if masks:
             arrays |= {name: getattr(pruned, name) for name in ("row_masks", "exponents", "kept_rows")}
             units |= {"row_masks": "", "exponents": "1", "kept_rows": "1"}

@@ -125,7 +125,8 @@ def _colour(axis: ChartAxis, rows: list[dict[str, Any]]) -> Spec:
         found["legend"] = {"format": ".0%" if axis.percent else "~s"}
         return found
     names = [_shown(value) for value in values_of(axis, rows)]
-    colours = [SERIES_COLOURS[i % len(SERIES_COLOURS)] for i in range(len(names))]
+    palette = axis.colours or SERIES_COLOURS
+    colours = [palette[i % len(palette)] for i in range(len(names))]
     return found | {"type": "nominal", "scale": {"domain": names, "range": colours}}
 
 
