@@ -34,7 +34,7 @@ nitpicky = True
 default_role = "py:obj"  # of docstrings; Markdown has none
 suppress_warnings = ["config.cache"]
 
-# Pages are read in a browser of the repository too: they hold plain Markdown, and only index pages directives.
+# Pages are read in a browser of the repository too: plain Markdown, and directives in index pages only.
 myst_heading_anchors = 4
 
 autodoc_typehints = "signature"

@@ -1,7 +1,7 @@
 """The tutorials, run from top to bottom: what is printed is what the pages show.
 
-A block of ``text`` is what the Python block above it prints; a console block has the lines that matter, and ``...``
-for others.
+A block of ``text`` is what the Python block above it prints; a console block has the lines that matter, and
+``...`` for others.
 """
 
 from __future__ import annotations
@@ -45,9 +45,7 @@ def run(page: Path) -> Iterator[tuple[str, str]]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
-def test_a_tutorial_shows_what_happens(
-    page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_tutorial_shows_what_happens(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "data").symlink_to(ROOT / "data")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("sys.argv", ["bitx"])

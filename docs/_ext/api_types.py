@@ -67,7 +67,9 @@ def resolve(
         return contnode
     (full,) = pages
     target = f"reference/api/{full}"
-    return make_refnode(app.builder, node["refdoc"], target, full, contnode) if node.get("refdoc") else contnode
+    return (
+        make_refnode(app.builder, node["refdoc"], target, full, contnode) if node.get("refdoc") else contnode
+    )
 
 
 def setup(app: Sphinx) -> dict[str, bool]:

@@ -1,7 +1,7 @@
 """Pages from outside docs/: a page that is nothing but an include of one, and links that lead to it.
 
-Such a page is ```` ```{include} ../../CONTRIBUTING.md ```` alone. The file's own links are relative to the file;
-they are written anew, relative to the page. Links of all pages to the file lead to the page.
+Such a page is ```` ```{include} ../../CONTRIBUTING.md ```` alone. The file's own links are relative to the
+file; they are written anew, relative to the page. Links of all pages to the file lead to the page.
 """
 
 from __future__ import annotations
