@@ -7,7 +7,7 @@ BITX = $(VENV)/bin/bitx
 SAMPLE = data/samples/digits_resnet.onnx
 OUT = out
 
-.PHONY: help run test slow lint docs bench fuzz validation reproduce reproduce-quick accuracy prepare software-pruning clean
+.PHONY: help run test slow lint docs bench fuzz validation reproduce reproduce-quick accuracy prepare software-pruning wheel release-check clean
 help:
 	@echo 'make run    inspect, prune, simulate and compare the sample network; results in $(OUT)/'
 	@echo 'make test   lint, type check, and the tests: minutes, on two cores'
@@ -22,6 +22,8 @@ help:
 	@echo 'make accuracy    measure every task at every number of rows for docs/accuracy.md; an hour or two'
 	@echo 'make prepare     prepare and score the models of all tasks for docs/prepare.md; an hour or two'
 	@echo 'make software-pruning  train, prune and compose for docs/software-pruning.md; half an hour'
+	@echo 'make wheel       build the wheel and the source distribution of the commit in dist/'
+	@echo 'make release-check  install the wheel with each Python that is there, and run it; minutes'
 	@echo 'make clean  remove what these made, $(VENV) included'
 
 # The fallback is for systems whose Python comes without ensurepip.
@@ -105,6 +107,14 @@ software-pruning: $(VENV)/test.stamp
 	$(PY) docs/recipes/trained_pruning.py --write
 	$(PY) docs/recipes/slimming.py --write
 	$(PY) docs/recipes/composition.py --write
+
+# The same bytes wherever and whenever a commit is built.
+wheel: $(VENV)/test.stamp
+	$(PY) .ci/release.py dist
+
+# With Python 3.11, 3.12 and 3.13, as far as they are there; packages come by pip.
+release-check: $(VENV)/test.stamp
+	BITX_RELEASE_CHECK=1 $(PY) -m pytest tests/test_releasing.py -m "slow or not slow" -n 2 --dist load
 
 clean:
 	rm -rf $(VENV) $(OUT) docs/reference/api docs/examples build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache .benchmarks

@@ -28,3 +28,5 @@ from .summary import Statistics as Statistics
 from .summary import statistics as statistics
 from .weight_ones import WeightOnes as WeightOnes
 from .weight_ones import weight_ones as weight_ones
+
+__version__: str

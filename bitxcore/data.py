@@ -5,7 +5,7 @@ from __future__ import annotations
 from importlib.util import find_spec
 from pathlib import Path
 
-from bitxcore.errors import BitxError
+from bitxcore.errors import BitxError, OptionError
 
 
 def data_folder(name: str) -> Path:
@@ -29,3 +29,30 @@ def data_folder(name: str) -> Path:
         if (folder := place / name).is_dir():
             return folder
     raise BitxError(f"the data of this package are not installed: there is no folder bitxdata/{name}")
+
+
+def sample_path(name: str) -> Path:
+    """Path of a sample file that comes with the package, wherever that is installed.
+
+    Parameters
+    ----------
+    name : str
+        As ``bitx list samples`` shows it, or the name of the file: ``"three.png"``.
+
+    Raises
+    ------
+    OptionError
+        If there is no such sample; all names follow.
+
+    Examples
+    --------
+    >>> sample_path("digits_resnet").name
+    'digits_resnet.onnx'
+    """
+    files = sorted(path for path in data_folder("samples").iterdir() if path.suffix != ".md")
+    for path in files:
+        if name in (path.stem, path.name):
+            return path
+    raise OptionError(
+        f"sample must be one of {', '.join(path.stem for path in files)}, got {name!r}", value=name
+    )

@@ -8,12 +8,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from html import escape
-from typing import Any
+from typing import Any, ClassVar
 
-from bitxcore.errors import MissingExtraError
+from bitxcore.errors import MissingExtraError, OptionError
 from bitxcore.showing import cell_text, printable
 
-__all__ = ["Table", "TableCollector", "Tables", "plain_columns"]
+__all__ = ["Table", "TableCollector", "Tables", "TabularResult", "plain_columns"]
 
 _MOST_HTML_ROWS = 60
 
@@ -70,6 +70,28 @@ class Table:
         columns = {name: [row[name] for row in kept] for name in self.columns}
         return Table(self.name, columns, self.units, self.attrs)
 
+    def with_columns(self, names: Iterable[str]) -> Table:
+        """Return the table of some of its columns: those of `names` in which there is a value.
+
+        Parameters
+        ----------
+        names : iterable of str
+            Names that the table does not have are left out.
+
+        Examples
+        --------
+        >>> table = Table("t", {"a": [1], "b": [None], "c": [3]}, {"a": "1", "b": "1", "c": "1"})
+        >>> table.with_columns(["c", "b"]).columns
+        {'c': [3]}
+        """
+        kept = [n for n in names if any(value is not None for value in self.columns.get(n, ()))]
+        return Table(
+            self.name,
+            {name: self.columns[name] for name in kept},
+            {name: self.units[name] for name in kept},
+            self.attrs,
+        )
+
     def to_pandas(self) -> Any:
         """Return a `pandas.DataFrame`; its ``attrs["units"]`` has the unit of every column.
 
@@ -81,7 +103,7 @@ class Table:
         Examples
         --------
         >>> frame = Table("t", {"cycles": [3, 5]}, {"cycles": "cycles"}).to_pandas()
-        >>> frame.cycles.sum(), frame.attrs["units"]
+        >>> int(frame.cycles.sum()), frame.attrs["units"]
         (8, {'cycles': 'cycles'})
         """
         try:
@@ -202,6 +224,91 @@ class TableCollector:
     def tables(self) -> Tables:
         """Return what was taken."""
         return Tables(self._tables, self._tensors)
+
+
+class TabularResult:
+    """A result that gives its tables as its store would hold them.
+
+    A class that derives from this one has a method `tables`, the name of its main table, and what notebooks
+    show: a table, and columns of it.
+    """
+
+    _main_table: ClassVar[str]
+
+    def _shown(self) -> tuple[str, Iterable[str]]:
+        raise NotImplementedError
+
+    def tables(self) -> Tables:
+        """Return the tables that a store of this result holds."""
+        raise NotImplementedError
+
+    def to_pandas(self, table: str | None = None) -> Any:
+        """Return a table as a `pandas.DataFrame`, with the units of its columns in ``attrs["units"]``.
+
+        Parameters
+        ----------
+        table : str, optional
+            A name of `tables`; by default the main one.
+
+        Raises
+        ------
+        MissingExtraError
+            If pandas is not installed.
+        OptionError
+            If there is no table of that name.
+
+        Examples
+        --------
+        >>> class Found(TabularResult):
+        ...     _main_table = "energy"
+        ...
+        ...     def tables(self):
+        ...         return Tables([Table("energy", {"energy_j": [0.5, 0.7]}, {"energy_j": "J"})])
+        >>> frame = Found().to_pandas()
+        >>> len(frame), frame.attrs["units"]
+        (2, {'energy_j': 'J'})
+        """
+        return self._table(table).to_pandas()
+
+    def to_xarray(self, table: str | None = None) -> Any:
+        """Return a table as an `xarray.Dataset`: the dimension is ``row``, units are in ``attrs["units"]``.
+
+        Parameters
+        ----------
+        table : str, optional
+            A name of `tables`; by default the main one.
+
+        Raises
+        ------
+        MissingExtraError
+            If xarray is not installed.
+        OptionError
+            If there is no table of that name.
+
+        Examples
+        --------
+        >>> class Found(TabularResult):
+        ...     _main_table = "energy"
+        ...
+        ...     def tables(self):
+        ...         return Tables([Table("energy", {"energy_j": [0.5, 0.7]}, {"energy_j": "J"})])
+        >>> Found().to_xarray().energy_j.attrs["units"]
+        'J'
+        """
+        return self._table(table).to_xarray()
+
+    def _table(self, name: str | None) -> Table:
+        tables = self.tables()
+        name = self._main_table if name is None else name
+        if name not in tables:
+            raise OptionError(f"table must be one of {', '.join(tables)}, got {name!r}", value=name)
+        return tables[name]
+
+    def _repr_html_(self) -> str:
+        """Show the result in a notebook: its first line, and the columns that tell most."""
+        head = escape(repr(self).partition("\n")[0])
+        table, columns = self._shown()
+        return f"<p>{head}</p>{self.tables()[table].with_columns(columns)._repr_html_()}"
 
 
 def plain_columns(columns: Mapping[str, Any]) -> dict[str, list[Any]]:

@@ -7,7 +7,7 @@ perfectly balanced machine their mean (BitX, ICPP 2021, sections 3.4 and 4).
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -55,12 +55,16 @@ class WeightOnes:
     weights, groups : int
     window_limited_groups : int
         As in `Pruned`: a wider window could change them.
+    before_histogram, after_histogram : tuple of int
+        Entry n: the weights with n ones.
 
     Examples
     --------
     >>> found = weight_ones(np.array([[1.75, 0.25, -0.5, 0.0078125]], np.float32), rows=2, group=4)
     >>> found.before, found.after
     (Ones(mean=1.5, largest=3.0), Ones(mean=0.75, largest=2.0))
+    >>> found.before_histogram[:4], found.after_histogram[:4]
+    ((0, 3, 0, 1), (2, 1, 1, 0))
     """
 
     before: Ones
@@ -69,6 +73,8 @@ class WeightOnes:
     weights: int
     groups: int
     window_limited_groups: int
+    before_histogram: tuple[int, ...] = field(default=(), repr=False)
+    after_histogram: tuple[int, ...] = field(default=(), repr=False)
 
     @property
     def sparsity_increment(self) -> float:
@@ -133,6 +139,7 @@ def weight_ones(
     if width := fixed_width(format):  # one scale for the whole tensor
         source, format = quantize(source, width).codes, f"int{width}"  # noqa: A001
     sums, largest, bits, limited = np.zeros(2, np.int64), np.zeros(2, np.int64), 0, 0
+    histograms = np.zeros((2, 65), np.int64)
     for start, block in _blocks(source, cut):
         try:
             pruned = prune(
@@ -147,10 +154,12 @@ def weight_ones(
         for at, values in enumerate((block, pruned.values)):
             ones = essential_bits(values, format)
             sums[at] += int(ones.sum(dtype=np.int64))
+            histograms[at] += np.bincount(ones.reshape(-1), minlength=65)
             largest[at] += int(_largest(ones, cut).sum(dtype=np.int64))
     groups = cut.filters * cut.groups
     before, after = (Ones(int(s) / source.size, int(m) / groups) for s, m in zip(sums, largest, strict=True))
-    return WeightOnes(before, after, bits, source.size, groups, limited)
+    counts = [tuple(histogram[: bits + 1].tolist()) for histogram in histograms]
+    return WeightOnes(before, after, bits, source.size, groups, limited, *counts)
 
 
 def _blocks(x: npt.NDArray[Any], cut: GroupGrid) -> Iterator[tuple[int, npt.NDArray[Any]]]:

@@ -34,7 +34,8 @@ nitpicky = True
 default_role = "py:obj"  # of docstrings; Markdown has none
 suppress_warnings = ["config.cache"]
 
-# Pages are read in a browser of the repository too: plain Markdown, and directives in index pages only.
+# Pages are read in a browser of the repository, too. So they hold plain Markdown; only index pages have
+# directives.
 myst_heading_anchors = 4
 
 autodoc_typehints = "signature"

@@ -6,4 +6,13 @@ loaded when first used, so that importing this package costs nothing.
 
 import lazy_loader  # type: ignore[import-untyped]
 
-__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
+_load, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
+
+
+def __getattr__(name: str) -> object:
+    """Load a public name; ``__version__`` is that of the installed package, bitxcore's too."""
+    if name != "__version__":
+        return _load(name)
+    import bitxcore
+
+    return bitxcore.__version__

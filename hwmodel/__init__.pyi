@@ -57,3 +57,5 @@ from .studies.explaining import Explanation as Explanation
 from .studies.explaining import explain as explain
 from .studies.sweeps import Sweep as Sweep
 from .studies.sweeps import sweep as sweep
+
+__version__: str

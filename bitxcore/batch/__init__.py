@@ -10,21 +10,26 @@ from bitxcore.batch.prune_dumps import (
     prune_dump,
     prune_totals,
 )
+from bitxcore.batch.row_errors import ERROR_UNITS, RowError, errors_of_interest, row_errors
 from bitxcore.batch.selection import Chosen, Selection, grouped
 
 __all__ = [
+    "ERROR_UNITS",
     "INSPECT_UNITS",
     "POLICY_OPTIONS",
     "PRUNE_UNITS",
     "Chosen",
     "Inspected",
     "PrunedTensor",
+    "RowError",
     "Selection",
     "check_norms",
     "check_policy",
+    "errors_of_interest",
     "grouped",
     "inspect_dump",
     "inspect_totals",
     "prune_dump",
     "prune_totals",
+    "row_errors",
 ]

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
 import numpy as np
 
+from bitxcore.batch.row_errors import RowError, errors_of_interest, row_errors
 from bitxcore.batch.selection import Selection, on_turned, read_numbers, shape_text, share_of
 from bitxcore.dumps import Dump, Tensor, TensorProgress
+from bitxcore.engine import Array
 from bitxcore.errors import error_context
 from bitxcore.summary import Statistics, statistics
 from bitxcore.weight_ones import WeightOnes
@@ -53,12 +55,15 @@ class Inspected:
         As stored.
     dtype : numpy.dtype
     statistics : Statistics
+    errors : tuple of RowError
+        Where they were asked for.
     """
 
     tensor: str
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
     statistics: Statistics
+    errors: tuple[RowError, ...] = field(default=(), repr=False)
 
     def columns(self) -> dict[str, Any]:
         """Return one table row: a value, or None, for each name in `INSPECT_UNITS`."""
@@ -88,6 +93,7 @@ def inspect_dump(
     *,
     layout: str | None = None,
     progress: TensorProgress | None = None,
+    errors: bool = False,
     **options: Any,
 ) -> Iterator[Inspected]:
     """Count the bits of a dump's weights, tensor by tensor.
@@ -102,6 +108,9 @@ def inspect_dump(
         container tells.
     progress : callable, optional
         Called with each tensor after it.
+    errors : bool
+        Whether to compute the error of pruning at 1 to 12 rows per group and at ``rows``, of a sample of
+        large tensors (`row_errors`). Where integers stand for weights, of these less their zero point.
     **options
         ``group``, ``window``, ``format``, ``grouping``, ``nonfinite``, ``rows`` of `statistics`.
 
@@ -124,10 +133,20 @@ def inspect_dump(
         with error_context(path=dump.path, tensor=tensor.name):
             _, numbers, own = read_numbers(tensor, form)
         how = options | {"format": own}
-        found = on_turned(dump, tensor, numbers, partial(statistics, **how), own, layout)
+        work = partial(_counted, errors=errors, options=how)
+        found, at = on_turned(dump, tensor, numbers, work, own, layout)
         if progress:
             progress(tensor)
-        yield Inspected(tensor.name, tensor.shape, tensor.dtype, found)
+        yield Inspected(tensor.name, tensor.shape, tensor.dtype, found, at)
+
+
+def _counted(x: Array, *, errors: bool, options: dict[str, Any]) -> tuple[Statistics, tuple[RowError, ...]]:
+    found = statistics(x, **options)
+    if not errors:
+        return found, ()
+    rows = errors_of_interest(found.window, options.get("rows"))
+    own = {name: value for name, value in options.items() if name != "rows"}
+    return found, tuple(row_errors(x, rows, **own))
 
 
 def _of_ones(found: list[WeightOnes]) -> dict[str, Any]:

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import math
 import os
-import sys
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from bitxcore.batch.euclidean import euclidean_norm, relative_norms, value_blocks
 from bitxcore.batch.selection import (
     LEFT_OUT_BY_NAME,
     Chosen,
@@ -23,6 +23,7 @@ from bitxcore.batch.selection import (
     shape_text,
     share_of,
 )
+from bitxcore.bits import essential_bits
 from bitxcore.dumps import Dump, Tensor, TensorProgress, save
 from bitxcore.engine import MAX_WINDOW
 from bitxcore.errors import OptionError, TensorError, error_context
@@ -31,8 +32,7 @@ from bitxcore.groups import MAX_GROUP
 from bitxcore.packed import pack
 from bitxcore.policy import Policy, as_policy
 from bitxcore.pruning import Pruned, prune
-
-_BLOCK_VALUES = 1 << 16
+from bitxcore.quantization import quantize
 
 POLICY_OPTIONS = {"rows", "group", "grouping", "window", "rounding", "criterion", "threshold", "budget"}
 """Parameters of `prune` that a policy sets."""
@@ -91,6 +91,9 @@ class PrunedTensor:
     window : int
     scale : float or None
         ``fixed<N>`` only.
+    ones_histogram, pruned_ones_histogram : tuple of int, optional
+        Entry n: the weights with n ones in their significand, before pruning and after. None if a group was
+        left untouched for a NaN or Inf, which have no ones to count.
     """
 
     tensor: str
@@ -111,6 +114,8 @@ class PrunedTensor:
     packed_bits: int | None
     window: int
     scale: float | None
+    ones_histogram: tuple[int, ...] | None = field(default=None, repr=False, kw_only=True)
+    pruned_ones_histogram: tuple[int, ...] | None = field(default=None, repr=False, kw_only=True)
 
     @property
     def kept_rows_mean(self) -> float:
@@ -213,7 +218,7 @@ def prune_dump(
         check_norms(dump, tensors, norms)
     rows: list[PrunedTensor] = []
 
-    def replace(tensor: Tensor) -> npt.NDArray[Any] | None:
+    def pruned_values(tensor: Tensor) -> npt.NDArray[Any] | None:
         if tensor.name not in chosen:
             return None
         own = options if policy is None else _by_policy(policy, tensor.name, options)
@@ -227,12 +232,13 @@ def prune_dump(
         values = channel_first(tensor, layout).restore(pruned.values)
         if tensor.encoding is not None and numbers is not stored:
             values = tensor.encoding.stored(values, stored)
-        rows.append(pruned_row(tensor, stored, values, pruned))
+        ones = _ones_histograms(numbers, pruned)
+        rows.append(replace(pruned_row(tensor, stored, values, pruned), **ones))
         if each:
             each(rows[-1], pruned)
         return values
 
-    save(dump, out, replace, progress=progress)
+    save(dump, out, pruned_values, progress=progress)
     return rows
 
 
@@ -285,21 +291,21 @@ def pruned_row(tensor: Tensor, before: npt.NDArray[Any], after: npt.NDArray[Any]
     changed = zeros_before = zeros_after = 0
     see = tensor.encoding.weights if tensor.encoding else None
     finite = not p.nonfinite_groups and see is None  # then no block needs a look for NaN
-    for old, new in _blocks(before, after, see):
+    for old, new in value_blocks(before, after, see):
         zeros_before += old.size - int(np.count_nonzero(old))
         zeros_after += new.size - int(np.count_nonzero(new))
         if finite:
             difference = old - new
             changed += int(np.count_nonzero(difference))
-            norms.append(_norm(old))
-            errors.append(_norm(difference))
+            norms.append(euclidean_norm(old))
+            errors.append(euclidean_norm(difference))
             continue
         same = (old == new) | (np.isnan(old) & np.isnan(new))
         changed += same.size - int(np.count_nonzero(same))
         held = np.isfinite(old)
-        norms.append(_norm(old[held]))
-        errors.append(_norm(np.where(same, 0.0, old - np.where(same, 0.0, new))[held]))
-    norm, relative_error = _relative(norms, errors)
+        norms.append(euclidean_norm(old[held]))
+        errors.append(euclidean_norm(np.where(same, 0.0, old - np.where(same, 0.0, new))[held]))
+    norm, relative_error = relative_norms(norms, errors)
     return PrunedTensor(
         tensor=tensor.name,
         shape=tensor.shape,
@@ -322,58 +328,20 @@ def pruned_row(tensor: Tensor, before: npt.NDArray[Any], after: npt.NDArray[Any]
     )
 
 
-def _blocks(
-    x: npt.NDArray[Any],
-    y: npt.NDArray[Any],
-    see: Callable[[npt.NDArray[Any], int], npt.NDArray[np.float64]] | None = None,
-) -> Iterator[tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]]:
-    """Yield matching pieces of two arrays in float64, which holds every format exactly.
-
-    Where integers stand for weights, `see` gives these, from rows and the number of rows before them.
-    """
-    step = max(1, _BLOCK_VALUES // max(1, x[0].size))
-    with np.errstate(invalid="ignore"):
-        for start in range(0, x.shape[0], step):
-            part = slice(start, start + step)
-            if see is not None:
-                yield see(x[part], start), see(y[part], start)
-                continue
-            yield x[part].astype(np.float64), y[part].astype(np.float64)
-
-
-def _norm(x: npt.NDArray[np.float64]) -> tuple[float, int]:
-    """Euclidean norm that neither overflows nor underflows on the way.
-
-    Returns
-    -------
-    (float, int)
-        ``m`` and ``e`` of the norm ``m * 2**e``: norms of large float64 are beyond float64.
-    """
-    flat = x.ravel(order="K")
-    # One pass without BLAS, whose threads wait for each other where others are at work, and whose sums depend
-    # on their number.
-    with np.errstate(over="ignore", under="ignore"):
-        square = float(np.einsum("i,i->", flat, flat))
-    if 1e-200 < square < 1e200:
-        return math.frexp(math.sqrt(square))
-    top = float(np.abs(flat).max(initial=0.0))
-    if not top:
-        return 0.0, 0
-    exponent = math.frexp(top)[1]
-    scaled = np.ldexp(flat, -exponent)
-    return math.sqrt(float(np.einsum("i,i->", scaled, scaled))), exponent
-
-
-def _relative(norms: list[tuple[float, int]], errors: list[tuple[float, int]]) -> tuple[float, float]:
-    """Join the norms of parts; return that of the whole, and the errors' over it."""
-    top = max((exponent for norm, exponent in norms if norm), default=0)
-    norm = math.hypot(*(math.ldexp(m, e - top) for m, e in norms))
-    error = math.hypot(*(math.ldexp(m, e - top) for m, e in errors))
-    try:
-        whole = math.ldexp(norm, top)
-    except OverflowError:
-        whole = sys.float_info.max
-    return whole, error / norm if norm else 0.0
+def _ones_histograms(numbers: npt.NDArray[Any], p: Pruned) -> dict[str, Any]:
+    """Count weights by their ones before pruning and after."""
+    if p.nonfinite_groups:
+        return {}
+    before, after = numbers, p.values if p.codes is None else p.codes
+    if p.codes is not None:
+        before = quantize(numbers, p.format.significand_bits + 1).codes
+    size = p.format.significand_bits + 1
+    counts = [
+        np.bincount(essential_bits(values, p.format).reshape(-1), minlength=size)
+        for values in (before, after)
+    ]
+    names = ("ones_histogram", "pruned_ones_histogram")
+    return {name: tuple(count.tolist()) for name, count in zip(names, counts, strict=True)}
 
 
 def prune_totals(rows: list[PrunedTensor]) -> dict[str, Any]:
@@ -387,7 +355,7 @@ def prune_totals(rows: list[PrunedTensor]) -> dict[str, Any]:
     groups, values = sum(row.groups for row in rows), sum(row.values for row in rows)
     kept = sum(r * n for row in rows for r, n in enumerate(row.kept_rows_histogram))
     parts = [(math.frexp(row.norm), row.relative_error) for row in rows]
-    _, relative_error = _relative([part for part, _ in parts], [(m * r, e) for (m, e), r in parts])
+    _, relative_error = relative_norms([part for part, _ in parts], [(m * r, e) for (m, e), r in parts])
     packed = [row.packed_bits for row in rows if row.packed_bits is not None]
     packed_bits = sum(packed) if len(packed) == len(rows) else None
     return {

@@ -1,3 +1,15 @@
+from .bit_charts import bit_matrix as bit_matrix
+from .bit_charts import bit_matrix_chart as bit_matrix_chart
+from .bit_charts import error_by_rows as error_by_rows
+from .bit_charts import error_by_rows_chart as error_by_rows_chart
+from .bit_charts import kept_ones as kept_ones
+from .bit_charts import kept_ones_chart as kept_ones_chart
+from .bit_charts import kept_rows as kept_rows
+from .bit_charts import kept_rows_chart as kept_rows_chart
+from .bit_charts import nonempty_rows as nonempty_rows
+from .bit_charts import nonempty_rows_chart as nonempty_rows_chart
+from .bit_charts import ones_per_row as ones_per_row
+from .bit_charts import ones_per_row_chart as ones_per_row_chart
 from .chart import Chart as Chart
 from .chart import ChartAxis as ChartAxis
 from .chart import ChartMark as ChartMark

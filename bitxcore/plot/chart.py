@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from bitxcore.tables import Table
 
-__all__ = ["SERIES_COLOURS", "Chart", "ChartAxis", "ChartMark"]
+__all__ = ["SERIES_COLOURS", "Chart", "ChartAxis", "ChartMark", "series_colours", "values_of"]
 
 AxisKind = Literal["nominal", "ordinal", "quantitative"]
 Shape = Literal["bar", "line", "step", "point", "cell", "rule"]
@@ -44,6 +44,13 @@ class ChartAxis:
         All values of a nominal or ordinal axis, first to last; by default as they occur.
     percent : bool
         Whether a share is written as per cent.
+    colours : sequence of str, optional
+        Of the values of a nominal axis, as ``#rrggbb``; by default `SERIES_COLOURS`.
+
+    Examples
+    --------
+    >>> ChartAxis("energy_j", "energy", unit="J").label, ChartAxis("cycles", "cycles", unit="cycles").label
+    ('energy (J)', 'cycles')
     """
 
     column: str
@@ -54,11 +61,12 @@ class ChartAxis:
     zero: bool = True
     order: Sequence[Any] | None = None
     percent: bool = False
+    colours: Sequence[str] | None = None
 
     @property
     def label(self) -> str:
-        """Title and unit: ``energy (J)``."""
-        return self.title if self.unit in ("", "1") else f"{self.title} ({self.unit})"
+        """Title and unit: ``energy (J)``. A title that is the unit is written once."""
+        return self.title if self.unit in ("", "1", self.title) else f"{self.title} ({self.unit})"
 
 
 @dataclass(frozen=True)
@@ -70,7 +78,7 @@ class ChartMark:
     shape : {"bar", "line", "step", "point", "cell", "rule"}
         Bars with one nominal or ordinal axis, stacked by colour; lines through the rows of one colour and one
         `line`, by `x`; steps likewise, level until the next; points; cells of a heat map, whose colour is a
-        quantity; a rule across the figure at `y`.
+        quantity or a name; a rule across the figure at `y`.
     x, y : ChartAxis
     colour : ChartAxis, optional
     line : str, optional
@@ -78,9 +86,11 @@ class ChartMark:
     only : str, optional
         Column of flags: rows without the flag are not drawn by this mark.
     text : str, optional
-        Column of labels beside points.
+        Column of labels: beside points, inside cells.
     beside : bool
         Bars of several colours stand side by side, not on each other.
+    told : sequence of str
+        Further columns that an interactive figure tells when a mark is pointed at.
     """
 
     shape: Shape
@@ -91,6 +101,7 @@ class ChartMark:
     only: str | None = None
     text: str | None = None
     beside: bool = False
+    told: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -118,14 +129,41 @@ class Chart:
     marks: Sequence[ChartMark]
 
     def rows(self, mark: ChartMark) -> list[dict[str, Any]]:
-        """Give the rows that a mark draws: flagged, and with a value on both axes."""
+        """Give the rows that a mark draws: flagged, and with a place on both axes.
+
+        None has no place, nor has a quantity that is not positive on a logarithmic axis.
+
+        Examples
+        --------
+        >>> data = Table("t", {"n": [1, 2, 3], "error": [0.5, 0.0, None]}, {"n": "1", "error": "1"})
+        >>> mark = ChartMark("line", ChartAxis("n", "rows"), ChartAxis("error", "error", log=True))
+        >>> Chart("t", "Error", "It falls.", data, [mark]).rows(mark)
+        [{'n': 1, 'error': 0.5}]
+        """
         return [
             row
             for row in self.data.rows()
             if (mark.only is None or row[mark.only])
-            and row[mark.x.column] is not None
-            and row[mark.y.column] is not None
+            and all(_placed(row[axis.column], axis) for axis in (mark.x, mark.y))
         ]
+
+
+def _placed(value: Any, axis: ChartAxis) -> bool:
+    return value is not None and not (axis.log and axis.kind == "quantitative" and value <= 0)
+
+
+def series_colours(axis: ChartAxis, rows: Sequence[dict[str, Any]]) -> dict[Any, str]:
+    """Give every name of a nominal axis its colour; of more names than colours these begin anew.
+
+    With `ChartAxis.order` a name keeps its colour whichever names the data have.
+
+    Examples
+    --------
+    >>> series_colours(ChartAxis("cause", "cause", "nominal", order=["fill", "compute"]), [])
+    {'fill': '#0072b2', 'compute': '#e69f00'}
+    """
+    colours = axis.colours or SERIES_COLOURS
+    return {name: colours[i % len(colours)] for i, name in enumerate(values_of(axis, rows))}
 
 
 def values_of(axis: ChartAxis, rows: Sequence[dict[str, Any]]) -> list[Any]:

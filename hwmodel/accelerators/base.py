@@ -289,6 +289,11 @@ class Accelerator(ABC):
         return None if self.dram is None else load_part(self.dram)
 
     @property
+    def dram_peak_bytes_per_s(self) -> float | None:
+        """Bytes per second of all channels, if no bus is ever idle; None: without limits."""
+        return None if self.dram_part is None else self.dram_channels * self.dram_part.peak_bytes_per_s
+
+    @property
     def memory(self) -> Memory:
         """Buffers, and the DRAM behind them."""
         buffers = Buffers(self.weight_buffer_bytes, self.activation_buffer_bytes, self.output_buffer_bytes)

@@ -27,8 +27,10 @@ COMMANDS = {
     "sweep": "hwmodel.cli.sweeping",
     "evaluate": "hwmodel.cli.evaluating",
     "reproduce": "hwmodel.cli.reproducing",
+    "report": "hwmodel.cli.reporting",
     "list": "hwmodel.cli.listing",
     "warmup": "hwmodel.cli.warming",
+    "doctor": "hwmodel.cli.doctoring",
 }
 """Command to module, whose ``command`` it is; the order is that of ``bitx --help``."""
 
@@ -93,12 +95,29 @@ def _in_words_of_the_command(error: Any) -> None:
         error.hint = error.on_command_line
 
 
+def _print_versions(ctx: click.Context, _: click.Parameter, asked: bool) -> None:
+    """Print the versions and exit, if that was asked for."""
+    if not asked or ctx.resilient_parsing:
+        return
+    from hwmodel.cli.versions import version_lines
+
+    click.echo("\n".join(version_lines()))
+    ctx.exit()
+
+
 @click.group(
     cls=Bitx,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
     epilog="DUMP: a .npy, .npz, .safetensors, .h5, .onnx, .pt or .pth file, or a directory of them.",
 )
-@click.version_option(package_name="bitx", prog_name="bitx")
+@click.option(
+    "--version",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_print_versions,
+    help="Show the versions that a bug report needs; bitx doctor shows more.",
+)
 @click.option("--traceback", is_flag=True, hidden=True, help="Show where an error was raised.")
 def group(traceback: bool) -> None:
     """Hardware run-time pruning: which bits of trained weights matter, and what a machine gains."""

@@ -29,15 +29,15 @@ def calibration_options(function: F) -> F:
             "--calibration",
             "data",
             metavar="DIR|CSV|NPZ",
-            help="With MODEL: samples of what it will see, never those that it is scored on; as --data of"
-            " evaluate.",
+            help="With MODEL: samples of what it will see, in the form of --data of bitx evaluate. Never use"
+            " samples that it is scored on.",
         ),
         click.option(
             "--samples",
             type=Integer(1, 65536),
             default=64,
             show_default=True,
-            help="Samples that are taken, evenly spread over what is there.",
+            help="How many samples are used; they are evenly spread over the data.",
         ),
     )
     function = picture_options(function)

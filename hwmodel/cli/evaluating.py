@@ -10,12 +10,14 @@ from click.core import ParameterSource
 from hwmodel.cli.evaluation_report import (
     GRID,
     evaluation_document,
+    evaluation_rows,
     print_evaluation,
     print_rows_found,
     value_text,
 )
-from hwmodel.cli.options import json_option, picture_options, refuse_beside_policy
+from hwmodel.cli.options import picture_options, refuse_beside_policy
 from hwmodel.cli.values import AutoRows, Format, IntegerOr, ListOf, OneOf, RowsOrAuto
+from hwmodel.cli.view import current_view, result_options
 
 if TYPE_CHECKING:
     from bitxcore.progress import Progress
@@ -28,31 +30,33 @@ if TYPE_CHECKING:
 @click.option(
     "--data",
     metavar="DIR|CSV|NPZ",
-    help="With MODEL: a folder of pictures for each class, in order of the names; a table of path and class"
-    " number; or arrays, one for each input, and labels.",
+    help="With MODEL: a folder that has a folder of pictures per class, in order of their names; a"
+    " table of path and class number; or an array per input, and labels.",
 )
 @click.option(
     "--rows",
     type=RowsOrAuto(),
     default="10,8,6,4",
     show_default=True,
-    help="Rows to keep of a group; none: all, which rounds to --format only; auto:LOSS: those of each tensor"
-    " by which the fewest cycles lose at most LOSS points (percent of a score that is no share).",
+    help="Rows to keep per group. none: all, which rounds to --format only. auto:LOSS: rows for each tensor"
+    " such that the fewest cycles lose at most LOSS points (percent of a score that is no share).",
 )
 @click.option(
     "--policy",
     "policies",
     multiple=True,
     metavar="FILE.json",
-    help="Rows by tensor, as --write-policy writes them; repeatable. Without --rows, only these are run.",
+    help="Rows by tensor, as --write-policy writes them. Repeatable. Without --rows, only policies are run.",
 )
-@click.option("--write-policy", metavar="FILE.json", help="With --rows auto:LOSS: what was found.")
+@click.option(
+    "--write-policy", metavar="FILE.json", help="With --rows auto:LOSS: write the rows that were found."
+)
 @click.option(
     "--group",
     type=ListOf(IntegerOr("whole", 4096)),
     default="8",
     show_default=True,
-    help="Weights per group, 64 at most on machines; whole: whole kernels, with --grouping kernel.",
+    help="Weights per group, at most 64 on machines. whole: whole kernels, with --grouping kernel.",
 )
 @click.option(
     "--grouping",
@@ -66,14 +70,14 @@ if TYPE_CHECKING:
     type=ListOf(IntegerOr("default", 64)),
     default="default",
     show_default=True,
-    help="Rows of the alignment window; default: the format's.",
+    help="Rows of the alignment window. default: the format's.",
 )
 @click.option(
     "--format",
     type=ListOf(Format(), words=("own",)),
     default="own",
     show_default=True,
-    help="Numbers of the weights, to which they are rounded first: own, float32, float16, bfloat16, fixed16,"
+    help="Number format to which weights are rounded first: own, float32, float16, bfloat16, fixed16,"
     " fixed8, ….",
 )
 @click.option(
@@ -81,13 +85,14 @@ if TYPE_CHECKING:
     type=ListOf(OneOf("hwmodel.evaluation.settings:CRITERIA")),
     default="topn",
     show_default=True,
-    help="topn (the method), msb (plain truncation), calibrated (by --norms), or products: rows chosen at"
-    " run time, for each output position, by weights times the powers of two of its activations (slow).",
+    help="How rows are chosen. topn: the method. msb: plain truncation. calibrated: by --norms."
+    " products: at run time, for each output position, by weights times the powers of two of its"
+    " activations (slow).",
 )
 @click.option(
     "--norms",
     metavar="NORMS.h5",
-    help="Of the criterion calibrated: norms of what the weights meet, from bitx trace --norms.",
+    help="With --criterion calibrated: norms of the weights' inputs, from bitx trace --norms.",
 )
 @click.option(
     "--rounding",
@@ -101,8 +106,8 @@ if TYPE_CHECKING:
     type=ListOf(IntegerOr("none")),
     default="none",
     show_default=True,
-    help="Rows to keep of a group of activations (input channels at one position), pruned while the model"
-    " runs; none: activations stay as they are.",
+    help="Rows to keep per group of activations (input channels at one position), pruned while the"
+    " model runs. none: activations stay as they are.",
 )
 @click.option(
     "--scored", metavar="OUTPUT", help="With MODEL: the output that is scored.  [default: the first]"
@@ -112,21 +117,28 @@ if TYPE_CHECKING:
     "metrics",
     multiple=True,
     metavar="NAME",
-    help="A metric of bitx list metrics, the most telling one first; repeatable.  [default: the task's]",
+    help="A metric of bitx list metrics, the most telling one first. Repeatable.  [default: the task's]",
 )
-@click.option("--include", metavar="GLOB", multiple=True, help="Prune only tensors named so; repeatable.")
-@click.option("--exclude", metavar="GLOB", multiple=True, help="Prune no tensors named so; repeatable, wins.")
+@click.option(
+    "--include", metavar="GLOB", multiple=True, help="Prune only tensors with such names. Repeatable."
+)
+@click.option(
+    "--exclude",
+    metavar="GLOB",
+    multiple=True,
+    help="Leave tensors with such names as they are. Repeatable; wins over --include.",
+)
 @picture_options
-@click.option("--quick", is_flag=True, help="A fifth of the samples.")
-@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of the intervals.")
+@click.option("--quick", is_flag=True, help="Use a fifth of the samples.")
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Seed of the intervals.")
 @click.option(
     "-o",
     "--output",
     metavar="STORE.h5",
-    help="Write all scores to an HDF5 store, and go on there if the evaluation was interrupted.",
+    help="Write all scores to an HDF5 store. An interrupted evaluation continues there.",
 )
-@click.option("--restart", is_flag=True, help="Forget what an interrupted evaluation has finished.")
-@json_option
+@click.option("--restart", is_flag=True, help="Begin anew: drop what an interrupted evaluation has finished.")
+@result_options
 @click.pass_context
 def command(
     context: click.Context,
@@ -154,9 +166,9 @@ def command(
 ) -> None:
     """Run a model with pruned weights over a data set, and score it beside the cycles that pruning saves.
 
-    Either MODEL.onnx with --data, or --task. Every combination of the values given for rows, group, grouping,
-    window, format, criterion, rounding and activation-rows is run; values are a,b,c or ranges
-    low:high[:step], ends included.
+    Give MODEL.onnx with --data, or --task. --rows, --group, --grouping, --window, --format, --criterion,
+    --rounding and --activation-rows take several values: a,b,c or ranges low:high[:step] with both ends.
+    Every combination is run.
     """
     from time import perf_counter
 
@@ -227,6 +239,8 @@ def command(
     if rows_found is not None and write_policy is not None:
         rows_found.policy.save(write_policy)
     seconds = perf_counter() - start
+    if current_view().write(evaluation_rows(found)):
+        return
     if as_json:
         parameters |= {"include": include, "exclude": exclude, "quick": quick, "seed": seed}
         out.print_json(evaluation_document(found, parameters, [output, write_policy], rows_found))
@@ -237,7 +251,7 @@ def command(
     resumed = f"; {found.resumed:,} had been finished before" if found.resumed else ""
     out.say(f"{out.counted(len(found.points) - found.resumed, 'point')} in {seconds:,.1f} s{resumed}")
     written = [output, write_policy] if output or write_policy else []
-    out.say(out.written_line(written, "-o STORE.h5 keeps all scores and intervals"))
+    out.finish(written, "-o STORE.h5 keeps all scores and intervals")
 
 
 def _labelled(
@@ -274,6 +288,7 @@ def _check_written(
     for path in (output, write_policy):
         if path:
             check_target(Path(path), read)
+    current_view().check(read)
 
 
 def _searched(

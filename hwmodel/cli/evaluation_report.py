@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from hwmodel.cli import output as out
+
 if TYPE_CHECKING:
     from hwmodel.evaluation import Evaluation, Point, RowsFound, Setting
 
@@ -27,58 +29,64 @@ def value_text(name: str, value: Any) -> str:
 
 def print_evaluation(found: Evaluation, all_metrics: bool) -> None:
     """Print the table of an evaluation, its front and what holds."""
-    from hwmodel.cli import output as out
     from hwmodel.evaluation import metric
 
     varied = [n for n in GRID if n == "rows" or len({getattr(p.setting, n) for p in _pruned(found)}) > 1]
     first, *others = [metric(name) for name in found.metrics]
     if not all_metrics:  # one more: the table then has room beside the cycles
         others = sorted(others, key=lambda m: m.against != "unpruned")[:1]
-    numeric = [name in _NUMBERS for name in varied] + [False] + [True] * (6 + len(others))
     front = set(found.front)
-    out.print_table(
+
+    def cells(i: int, point: Point) -> dict[str, Any]:
+        score = point.scores[first.name]
+        return {
+            **dict(zip(varied, _setting_cells(point, varied), strict=True)),
+            "on_front": "*" if i in front else "",
+            first.name: score.value,
+            "interval": _interval(first, point),
+            "change": _change(first, score.difference) if i else "",
+            **{m.name: point.scores[m.name].value for m in others},
+            **point.machine.columns(),
+        }
+
+    def scores(m: Any, *, more: bool) -> out.Shown:
+        return out.Shown(m.name, _heading(m), lambda value: _score(m, value), more=more)
+
+    out.print_rows(
         [
-            *(_BROKEN.get(name, name) for name in varied),
-            "",
-            _heading(first),
-            "95%\ninterval",
-            "change",
-            *(_heading(m) for m in others),
-            "cycles",
-            "x un-\npruned",
-            "x work",
+            *(out.Shown(n, _BROKEN.get(n, n), text=n not in _NUMBERS) for n in varied),
+            out.Shown("on_front", "", text=True),
+            scores(first, more=False),
+            out.Shown("interval", "95%\ninterval"),
+            out.Shown("change", "change"),
+            *(scores(m, more=True) for m in others),
+            out.Shown("cycles", "cycles", out.count),
+            out.Shown("speedup_over_unpruned", "x un-\npruned", out.times),
+            out.Shown("work_speedup", "x work", out.times, more=True),
         ],
-        (
-            [
-                *_setting_cells(point, varied),
-                "*" if i in front else "",
-                _score(first, point.scores[first.name].value),
-                _interval(first, point),
-                _change(first, point.scores[first.name].difference) if i else "",
-                *(_score(m, point.scores[m.name].value) for m in others),
-                out.count(point.machine.cycles),
-                out.times(point.machine.speedup_over_unpruned),
-                out.times(point.machine.work_speedup),
-            ]
-            for i, point in enumerate(found.points)
-        ),
+        [cells(i, point) for i, point in enumerate(found.points)],
         title=f"{found.task}; scored: {out.counted(found.points[0].samples, 'sample')}",
-        numeric=numeric,
         keys=len(varied) + 1,
     )
     out.say(
         f"* Pareto front of {first.name} × cycles: {len(front)} of {out.counted(len(found.points), 'point')}"
     )
     out.say(*_held_lines(found))
+    notes = []
     if any(m.against == "unpruned" for m in (first, *others)):
         names = ", ".join(m.name for m in (first, *others) if m.against == "unpruned")
-        out.say(f"{names}: held against what the unpruned model gives; agreement, not accuracy")
-    out.say(*_ones_lines(found))
+        notes.append(
+            out.Note("columns", f"{names}: compared with what the unpruned model gives, not with labels")
+        )
+    notes += [out.Note("kept ones", line) for line in _ones_lines(found)]
     reasons: dict[str, list[str]] = {}
     for point in found.points:
         if point.machine.reason is not None:
             reasons.setdefault(point.machine.reason, []).append(point.setting.label)
-    out.say(*(f"no cycles: {_some(settings)}: {reason}" for reason, settings in reasons.items()))
+    for reason, settings in reasons.items():
+        line = f"no cycles: {_some(settings)}: {reason}"
+        notes.append(out.Note("settings without cycles", line, line))
+    out.say_notes(notes)
 
 
 def _ones_lines(found: Evaluation) -> list[str]:
@@ -144,15 +152,20 @@ def _held_lines(found: Evaluation) -> list[str]:
     lines = []
     for way, within, unsure in held:
         of = "" if len(held) == 1 else f" ({way.way})"
-        line = f"within {loss} of unpruned in {scorer.name}{of}: {_rows(within)}"
+        lines.append(f"within {loss} of unpruned in {scorer.name}{of}: {_rows(within)}")
         if scorer.against == "labels":
-            line += f"; no loss that the samples can tell (p ≥ {SURE}): {_rows(unsure)}"
-        lines.append(line)
+            lines.append(f"no significant loss in {scorer.name}{of}, p ≥ {SURE}: {_rows(unsure)}")
     return lines
 
 
 def _rows(fewest: int | None) -> str:
     return "no number of rows that was tried" if fewest is None else f"rows ≥ {fewest}"
+
+
+def evaluation_rows(found: Evaluation) -> list[dict[str, Any]]:
+    """Return a row per point, as stores have them."""
+    front = set(found.front)
+    return [point.columns() | {"on_front": i in front} for i, point in enumerate(found.points)]
 
 
 def evaluation_document(
@@ -186,7 +199,6 @@ def evaluation_document(
 
 def print_rows_found(rows: RowsFound, found: Evaluation) -> None:
     """Say what a search of rows by tensor has found, beside one number of rows for all."""
-    from hwmodel.cli import output as out
     from hwmodel.evaluation import metric
 
     scorer = metric(found.metrics[0])

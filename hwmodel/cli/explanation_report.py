@@ -66,23 +66,11 @@ def _print_roofline(found: Explanation, top: int | None) -> None:
     layers, others = out.heaviest(found.layers, top, lambda layer: layer.cycles)
     if others:
         layers.append(_together(others))
-    out.print_table(
-        ["layer", "MAC/B", "memory\nroof", "peak", "MAC/cyc\nattained", "of the\nroof", "bound by", "share"],
-        (
-            [
-                layer.layer,
-                _figure(layer.intensity_macs_per_byte),
-                _figure(layer.memory_roof_macs_per_cycle),
-                _figure(layer.peak_macs_per_cycle),
-                _figure(layer.attained_macs_per_cycle),
-                out.percent(layer.attained_share_of_roof),
-                _name(layer.bound_by),
-                out.percent(layer.bound_share),
-            ]
-            for layer in layers
-        ),
-        title=f"{found.accelerator}: layers under their roofs, in MACs a cycle",
-        numeric=[False, True, True, True, True, True, False, True],
+    names = [column.name for column in _ROOFLINE]
+    out.print_rows(
+        _ROOFLINE,
+        [{name: getattr(layer, name) for name in names} for layer in layers],
+        title=f"{found.accelerator}: layers under their roofs, in MACs per cycle",
     )
 
 
@@ -113,27 +101,22 @@ def _together(layers: Sequence[Roofline]) -> Roofline:
 def _print_trials(found: Explanation) -> None:
     tried = [trial for trial in found.trials if trial.reason is None]
     if tried:
-        out.print_table(
-            ["one change", "cost", "cycles", "saved", "gain", "area", "uJ", "rel. error"],
-            (_cells(trial) for trial in tried),
+        out.print_rows(
+            _TRIAL,
+            [
+                asdict(trial)
+                | {
+                    "words": trial.change.words,
+                    "cost": KINDS[trial.kind],
+                    "saved_cycles": trial.saved_cycles,
+                    "gain": trial.gain,
+                    "added_area_share": trial.added_area_share,
+                }
+                for trial in tried
+            ],
             title=f"{found.accelerator}: changes, each simulated",
-            numeric=[False, False, True, True, True, True, True, True],
         )
     out.say(*_verdict(found, tried))
-
-
-def _cells(trial: Trial) -> list[str]:
-    error = trial.relative_error
-    return [
-        trial.change.words,
-        KINDS[trial.kind],
-        out.count(trial.cycles),
-        out.count(trial.saved_cycles),
-        out.times(trial.gain),
-        "–" if trial.added_area_share is None else f"{trial.added_area_share:+.1%}",
-        _figure(None if trial.energy_j is None else trial.energy_j * 1e6),
-        "–" if error is None else f"{error:.3g}",
-    ]
 
 
 def _verdict(found: Explanation, tried: Sequence[Trial]) -> list[str]:
@@ -179,5 +162,24 @@ def _name(cause: str) -> str:
     return BOUNDS[cause]
 
 
-def _figure(value: float | None) -> str:
-    return "–" if value is None else f"{value:,.4g}"
+_ROOFLINE = (
+    out.Shown("layer", "layer", text=True),
+    out.Shown("intensity_macs_per_byte", "MAC/B", out.figure, more=True),
+    out.Shown("memory_roof_macs_per_cycle", "memory\nroof", out.figure),
+    out.Shown("peak_macs_per_cycle", "peak", out.figure, more=True),
+    out.Shown("attained_macs_per_cycle", "MAC/cyc\nattained", out.figure),
+    out.Shown("attained_share_of_roof", "of the\nroof", out.percent),
+    out.Shown("bound_by", "bound by", _name, text=True),
+    out.Shown("bound_share", "share", out.percent),
+)
+
+_TRIAL = (
+    out.Shown("words", "one change", text=True),
+    out.Shown("cost", "cost", text=True, more=True),
+    out.Shown("cycles", "cycles", out.count, more=True),
+    out.Shown("saved_cycles", "saved", out.count),
+    out.Shown("gain", "gain", out.times),
+    out.Shown("added_area_share", "area", lambda share: "–" if share is None else f"{share:+.1%}"),
+    out.Shown("energy_j", "uJ", out.scaled(1e6), more=True),
+    out.Shown("relative_error", "rel.\nerror", lambda error: "–" if error is None else f"{error:.3g}"),
+)

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from contextlib import ExitStack, nullcontext
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from hwmodel.cli.options import (
     grouping_options,
-    json_option,
     layout_option,
     selection_options,
     settle_grouping,
 )
+from hwmodel.cli.view import current_view, result_options
 
 if TYPE_CHECKING:
     from bitxcore.batch import Chosen, Inspected
@@ -29,7 +30,7 @@ _BLOCKS = "·▁▂▃▄▅▆▇█"
 @layout_option
 @click.option("--rows", is_flag=True, help="Show the share of ones in every bit row.")
 @click.option("-o", "--output", metavar="STORE.h5", help="Write the results to an HDF5 store.")
-@json_option
+@result_options
 def command(
     dumps: tuple[str, ...],
     include: tuple[str, ...],
@@ -43,8 +44,9 @@ def command(
 ) -> None:
     """Show how many bits of each weight tensor are essential.
 
-    Sparsities: zero values among all; 0 bits in the significands of the non-zero values. Rows: non-empty
-    bit rows of a group after alignment. --preset also counts the ones of a weight before and after pruning.
+    Zero values: share of all values. Zero bits: share of the bits in the significands of non-zero values.
+    Rows: non-empty bit rows per group after alignment. --preset also counts the ones per weight before and
+    after pruning.
     """
     from bitxcore.batch import Selection, inspect_dump
     from bitxcore.dumps import open_dump
@@ -56,6 +58,7 @@ def command(
     selection = Selection(include, exclude, min_dims)
     with ExitStack() as opened:
         sources = [opened.enter_context(open_dump(path)) for path in dumps]
+        current_view().check(sources)
         chosen = [selection.choose(dump, options["format"]) for dump in sources]
         total = sum(tensor.nbytes for choice in chosen for tensor in choice.tensors)
         parameters: dict[str, Any] = {"command": "inspect", "include": include, "exclude": exclude}
@@ -70,6 +73,7 @@ def command(
                             choice.tensors,
                             layout=layout,
                             progress=lambda t: bar.advance(t.nbytes, t.name),
+                            errors=writer is not None,
                             **options,
                         )
                     )
@@ -78,12 +82,14 @@ def command(
             if writer is not None:
                 _store(writer, sources, found)
     results = list(zip(sources, chosen, found, strict=True))
+    if current_view().write(_rows(sources, found)):
+        return
     if as_json:
         out.print_json(_document(results, parameters, output))
         return
     for dump, choice, inspected in results:
         _print(dump, choice, inspected, rows, options)
-    out.say(out.written_line([output], "-o STORE.h5 keeps these results"))
+    out.finish([output], "-o STORE.h5 keeps these results")
 
 
 def _print(
@@ -92,27 +98,25 @@ def _print(
     from bitxcore.batch import inspect_totals
     from hwmodel.cli import output as out
 
-    def cells(c: dict[str, Any]) -> list[str]:
-        return [
-            out.count(c["values"]),
-            out.percent(c["value_sparsity"]),
-            out.percent(c["bit_sparsity"]),
-            out.number(c["essential_bits_per_nonzero"]),
-            out.number(c["nonempty_rows_mean"]),
-            out.count(c["nonempty_rows_max"]),
-        ]
-
     total = inspect_totals(inspected)
     settings = inspected[0].statistics
     groups = f"groups of {settings.group}" if options["group"] else "groups of whole kernels"
-    out.print_table(
-        ["tensor", "shape", "dtype", "values", "zero\nvalues", "zero\nbits", "ones a\nvalue", "rows\nmean",
-         "rows\nmax"],
-        ([c["tensor"], c["shape"], c["dtype"], *cells(c)] for c in (i.columns() for i in inspected)),
+    out.print_rows(
+        (
+            out.Shown("tensor", "tensor", text=True),
+            out.Shown("shape", "shape", text=True, more=True),
+            out.Shown("dtype", "dtype", text=True, more=True),
+            out.Shown("values", "values", out.count),
+            out.Shown("value_sparsity", "zero\nvalues", out.percent),
+            out.Shown("bit_sparsity", "zero\nbits", out.percent),
+            out.Shown("essential_bits_per_nonzero", "ones per\nvalue", out.number),
+            out.Shown("nonempty_rows_mean", "rows\nmean", out.number),
+            out.Shown("nonempty_rows_max", "rows\nmax", out.count),
+        ),
+        [i.columns() for i in inspected],
         title=f"{dump.path}: {groups}, {_windows(inspected)}",
-        numeric=[False] * 3 + [True] * 6,
-        footer=[out.counted(total["tensors"], "tensor"), "", "", *cells(total)],
-    )  # fmt: skip
+        footer=total | {"tensor": out.counted(total["tensors"], "tensor")},
+    )
     if total["nonfinite_groups"]:
         out.say(f"{out.holders(total['nonfinite_groups'])} a NaN or Inf; their rows are not counted")
     if "rows" in options:
@@ -123,25 +127,27 @@ def _print(
             ([i.tensor, _sparkline(i)] for i in inspected),
             numeric=[False, False],
         )
-    out.say(*out.left_out_lines(choice.left_out))
+    out.say_notes(out.left_out_notes(choice.left_out))
 
 
 def _print_ones(inspected: list[Inspected], total: dict[str, Any], rows: int) -> None:
-    """Print the ones of a weight before pruning and after."""
+    """Print the ones per weight before pruning and after."""
     from hwmodel.cli import output as out
 
-    def cells(c: dict[str, Any]) -> list[str]:
-        names = ("ones_mean", "pruned_ones_mean", "ones_largest_mean", "pruned_ones_largest_mean")
-        ones = [out.number(c[name]) for name in names]
-        return [*ones, out.times(c["sparsity_increment"]), out.count(c["window_limited_groups"])]
-
-    out.print_table(
-        ["tensor", "ones a\nweight", "ones,\npruned", "most in\na group", "most,\npruned", "zero\nbits",
-         "window-\nlimited"],
-        ([i.tensor, *cells(i.columns())] for i in inspected),
-        title=f"pruned to {rows} rows a group",
-        footer=[out.counted(total["tensors"], "tensor"), *cells(total)],
-    )  # fmt: skip
+    out.print_rows(
+        (
+            out.Shown("tensor", "tensor", text=True),
+            out.Shown("ones_mean", "ones per\nweight", out.number),
+            out.Shown("pruned_ones_mean", "ones,\npruned", out.number),
+            out.Shown("ones_largest_mean", "most per\ngroup", out.number),
+            out.Shown("pruned_ones_largest_mean", "most,\npruned", out.number),
+            out.Shown("sparsity_increment", "zero\nbits", out.times),
+            out.Shown("window_limited_groups", "window\nlimited", out.count),
+        ),
+        [i.columns() for i in inspected],
+        title=f"pruned to {rows} rows per group",
+        footer=total | {"tensor": out.counted(total["tensors"], "tensor")},
+    )
 
 
 def _windows(inspected: list[Inspected]) -> str:
@@ -183,19 +189,39 @@ def _document(
     }
 
 
-def _store(writer: Any, dumps: list[Dump], found: list[list[Inspected]]) -> None:
-    """Write tables and arrays; of several dumps, tensors are named ``path/tensor``."""
-    from bitxcore.batch import INSPECT_UNITS
+def _rows(dumps: list[Dump], found: list[list[Inspected]]) -> list[dict[str, Any]]:
+    """Return a row per tensor, as stores have them; of several dumps, tensors are named ``path/tensor``."""
+    return [
+        {"dump": str(dump.path), **i.columns(), "tensor": _name(dumps, dump, i)}
+        for dump, inspected in zip(dumps, found, strict=True)
+        for i in inspected
+    ]
 
-    rows = []
+
+def _name(dumps: list[Dump], dump: Dump, row: Inspected) -> str:
+    return row.tensor if len(dumps) == 1 else f"{dump.path}/{row.tensor}"
+
+
+def _store(writer: Any, dumps: list[Dump], found: list[list[Inspected]]) -> None:
+    """Write the tables, and the arrays of each tensor."""
+    from bitxcore.batch import ERROR_UNITS, INSPECT_UNITS
+
+    errors = []
     for dump, inspected in zip(dumps, found, strict=True):
         for i in inspected:
-            name = i.tensor if len(dumps) == 1 else f"{dump.path}/{i.tensor}"
-            rows.append({"dump": str(dump.path), **i.columns(), "tensor": name})
-            histogram = i.statistics.nonempty_rows_histogram
-            arrays = {"ones_per_row": i.statistics.row_ones, "nonempty_rows_histogram": histogram}
-            writer.write_tensor_arrays(name, arrays, {"ones_per_row": "1", "nonempty_rows_histogram": "1"})
+            name = _name(dumps, dump, i)
+            arrays: dict[str, Any] = {
+                "ones_per_row": i.statistics.row_ones,
+                "nonempty_rows_histogram": i.statistics.nonempty_rows_histogram,
+            }
+            if i.statistics.ones is not None:
+                arrays["ones_histogram"] = i.statistics.ones.before_histogram
+                arrays["pruned_ones_histogram"] = i.statistics.ones.after_histogram
+            writer.write_tensor_arrays(name, arrays, dict.fromkeys(arrays, "1"))
+            errors += [{"tensor": name, **asdict(error)} for error in i.errors]
+    rows = _rows(dumps, found)
     dtypes = {"nonempty_rows_max": "i8", "nonempty_rows_mean": "f8", "bit_sparsity": "f8"}
     dtypes |= {"essential_bits_per_nonzero": "f8", "sparsity_increment": "f8", "window_limited_groups": "i8"}
     dtypes |= {f"{of}ones_{which}mean": "f8" for of in ("", "pruned_") for which in ("", "largest_")}
     writer.write_table("statistics", rows, units={"dump": "", **INSPECT_UNITS}, dtypes=dtypes)
+    writer.write_table("errors", errors, units=ERROR_UNITS)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import click
 
-from hwmodel.cli.options import json_option
+from hwmodel.cli import output as out
+from hwmodel.cli.view import current_view, result_options
 
 Rows = list[dict[str, Any]]
 
@@ -187,27 +189,49 @@ LISTS = {
 @click.command(name="list")
 @click.argument("what", type=click.Choice(list(LISTS)))
 @click.option(
-    "--assumptions", is_flag=True, help="Of accelerators: what was chosen or guessed, and the source."
+    "--assumptions",
+    is_flag=True,
+    help="Of accelerators: also print the source, and what was chosen or guessed.",
 )
-@json_option
+@result_options
 def command(what: str, assumptions: bool, as_json: bool) -> None:
     """List formats, criteria, readers, accelerators, networks, samples, tasks, metrics or methods."""
-    from hwmodel.cli import output as out
-
     if assumptions and what != "accelerators":
         raise click.UsageError("--assumptions is for bitx list accelerators")
     rows = LISTS[what]()
+    if current_view().write(rows):
+        return
     if as_json:
         out.print_json({what: rows})
     elif what == "accelerators":
         out.say(f"options of every accelerator: {_options(_common_options())}")
         for row in rows:
             _print_accelerator(row, assumptions)
-    else:
-        headings = [name.replace("_", " ") for name in rows[0]] if rows else []
-        numbers = [isinstance(value, int) for value in rows[0].values()] if rows else []
-        cells = [[out.count(v) if isinstance(v, int) else str(v) for v in row.values()] for row in rows]
-        out.print_table(headings, cells, numeric=numbers)
+    elif rows:
+        columns = [
+            out.Shown(name, name.replace("_", "\n"), *_shown(value), more=(what, name) in _MORE)
+            for name, value in rows[0].items()
+            if name != "path"
+        ]
+        out.print_rows(columns, rows)
+        out.say(*(row["path"] for row in rows if "path" in row))  # whole, to be copied
+        out.finish_columns()
+
+
+_MORE = {
+    ("networks", "source"),
+    ("methods", "scope"),
+    ("methods", "source"),
+    ("metrics", "unit"),
+    ("metrics", "against"),
+    ("readers", "reader"),
+}
+"""Columns that are left out of narrow tables."""
+
+
+def _shown(value: Any) -> tuple[Callable[[Any], str], bool]:
+    """Say how a column is written, and whether it is text."""
+    return (out.count, False) if isinstance(value, int) else (str, True)
 
 
 def _common_options() -> dict[str, Any]:
@@ -223,8 +247,6 @@ def _options(options: dict[str, Any]) -> str:
 
 
 def _print_accelerator(row: dict[str, Any], assumptions: bool) -> None:
-    from hwmodel.cli import output as out
-
     common = _common_options()
     own = {n: v for n, v in row["options"].items() if n not in common or common[n] != v}
     out.say(f"{row['accelerator']}: {row['title']}", f"  options: {_options(own) or 'the common ones only'}")

@@ -27,15 +27,14 @@ def grouping_options(function: F) -> F:
         click.option(
             "--preset",
             type=OneOf("bitxcore.presets:PRESETS"),
-            help="Rows and group by the paper's names: mild (10 rows of 8 weights) or wild (6 rows of 8).",
+            help="The paper's settings: mild keeps 10 rows per group of 8 weights, wild keeps 6.",
         ),
         click.option(
             "--group",
             type=IntegerOr("whole", 4096),
             default=8,
             show_default=True,
-            help="Weights per group: up to 64, of prune up to 4096; whole: whole kernels, with --grouping"
-            " kernel.",
+            help="Weights per group, at most 64 (prune: 4096). whole: whole kernels, with --grouping kernel.",
         ),
         click.option(
             "--window",
@@ -46,7 +45,7 @@ def grouping_options(function: F) -> F:
         click.option(
             "--format",
             type=Format(),
-            help="Number format; fixed16 quantises floats first (see bitx list formats).  [default: the"
+            help="Number format (see bitx list formats). fixed16 first quantises floats.  [default: the"
             " tensor's own]",
         ),
         click.option(
@@ -54,7 +53,7 @@ def grouping_options(function: F) -> F:
             type=OneOf("bitxcore.groups:GROUPINGS"),
             default="flat",
             show_default=True,
-            help="flat: consecutive weights of a filter; channel: input channels at one kernel position;"
+            help="flat: consecutive weights of a filter. channel: input channels at one kernel position."
             " kernel: weights of one kernel plane.",
         ),
         click.option(
@@ -62,7 +61,7 @@ def grouping_options(function: F) -> F:
             type=click.Choice(["raise", "keep"]),
             default="raise",
             show_default=True,
-            help="NaN or Inf: an error, or a group that is left untouched and counted.",
+            help="What a NaN or Inf leads to. raise: an error. keep: its group is not pruned, and counted.",
         ),
     )(function)
 
@@ -106,17 +105,20 @@ def selection_options(function: F) -> F:
             "--include",
             metavar="GLOB",
             multiple=True,
-            help="Only tensors named so, even if they are no weights; repeatable.",
+            help="Use only tensors with such names, even if they are no weights. Repeatable.",
         ),
         click.option(
-            "--exclude", metavar="GLOB", multiple=True, help="No tensors named so; repeatable, wins."
+            "--exclude",
+            metavar="GLOB",
+            multiple=True,
+            help="Leave out tensors with such names. Repeatable; wins over --include.",
         ),
         click.option(
             "--min-dims",
             type=Integer(0),
             default=2,
             show_default=True,
-            help="Dimensions of a weight tensor, where the container can't tell weights apart.",
+            help="Fewest dimensions of a weight tensor, where the container can't tell weights apart.",
         ),
     )(function)
 
@@ -126,8 +128,8 @@ def layout_option(function: F) -> F:
     return click.option(
         "--layout",
         type=OneOf("bitxcore.groups:LAYOUTS"),
-        help="Axes of the weights, in place of what the dump tells: oihw (PyTorch), ohwi (TensorFlow Lite), "
-        "hwio (Keras); o and i are output and input channel, of matrices as well.",
+        help="Order of the weights' axes, in place of what the dump tells: oihw (PyTorch), ohwi"
+        " (TensorFlow Lite), hwio (Keras). o and i are output and input channels, also of matrices.",
     )(function)
 
 
@@ -140,7 +142,7 @@ def size_options(of: str) -> Callable[[F], F]:
             "sizes",
             type=Size(),
             multiple=True,
-            help=f"A dynamic dimension of {of}, by its name, or by input and axis: image.2=320.",
+            help=f"Value of a dynamic dimension of {of}, by its name, or by input and axis: image.2=320.",
         ),
     )
 
@@ -151,24 +153,24 @@ def picture_options(function: F) -> F:
         click.option(
             "--scale",
             type=float,
-            help="Of pictures: factor of the 8-bit channels.  [default: 1/255, so 0 to 1; 1 for integers]",
+            help="Pictures: factor of the 8-bit channels.  [default: 1/255, so 0 to 1; 1 for integers]",
         ),
         click.option(
             "--mean",
             type=Numbers(),
-            help="Of pictures: then subtracted; one number, or one a channel.  [default: 0]",
+            help="Pictures: what is subtracted after --scale; one number, or one per channel.  [default: 0]",
         ),
         click.option(
             "--std",
             type=Numbers(),
-            help="Of pictures: then divided by; one number, or one a channel.  [default: 1]",
+            help="Pictures: what is divided by after --mean; one number, or one per channel.  [default: 1]",
         ),
         click.option(
             "--channels",
             type=OneOf("hwmodel.operands.traces.pictures:CHANNELS"),
             default="rgb",
             show_default=True,
-            help="Of pictures: order of the colours, rgb or bgr (as OpenCV); that of --mean and --std, too.",
+            help="Pictures: order of the colours, rgb or bgr (as OpenCV); also that of --mean and --std.",
         ),
     )(function)
 
@@ -176,17 +178,19 @@ def picture_options(function: F) -> F:
 def layer_options(function: F) -> F:
     """Add ``--network --positions --exclude --input-size --size --input``."""
     return _all(
-        click.option("--network", metavar="NAME", help="Layer shapes for a dump: a table, .onnx or .json."),
+        click.option(
+            "--network", metavar="NAME", help="Layer shapes of a dump: a network table, .onnx or .json."
+        ),
         click.option(
             "--positions",
             type=Integer(1),
-            help="Output positions assumed for every layer of a dump without shapes.  [default: 1]",
+            help="Output positions per layer, assumed for a dump without shapes.  [default: 1]",
         ),
         click.option(
             "--exclude",
             metavar="GLOB",
             multiple=True,
-            help="Tensors of such a dump that are no layers; repeatable.",
+            help="Tensors of a dump without shapes that are no layers. Repeatable.",
         ),
         size_options("an ONNX input"),
         click.option(
@@ -194,8 +198,8 @@ def layer_options(function: F) -> F:
             "inputs",
             type=FedInput(),
             multiple=True,
-            help="Inputs of an ONNX model that decide branches, runs of loops or sizes: an array (.npy), a"
-            " dump of several, or NAME=VALUE.",
+            help="Inputs of an ONNX model that decide branches, numbers of loop runs, or sizes: an array"
+            " (.npy), a dump of several, or NAME=VALUE.",
         ),
     )(function)
 
@@ -209,18 +213,19 @@ def operand_options(function: F) -> F:
             help="Weights for the layers of MODEL: a dump, matched by name or shape; or drawn from normal"
             " (default), laplace, uniform or relu-normal, e.g. synthetic:laplace,zeros=0.5.",
         ),
-        click.option("--traces", metavar="TRACES.h5", help="Activations; what bitx trace wrote."),
+        click.option("--traces", metavar="TRACES.h5", help="Activations that bitx trace recorded."),
         click.option(
             "--activations",
             metavar="DIST",
-            help="Stand-ins where a machine needs activations and there is no trace: relu-normal, normal,"
-            " laplace or uniform, e.g. relu-normal:zeros=0.6,seed=1.  [default: relu-normal]",
+            help="Distribution of stand-in activations, for machines that need activations where there is no"
+            " trace: relu-normal, normal, laplace or uniform, e.g. relu-normal:zeros=0.6,seed=1."
+            " [default: relu-normal]",
         ),
         click.option(
             "--precisions",
             metavar="profile[:ERROR]|FILE|BITS",
-            help="Bits of the operands in fixed point: the fewest whose relative error is at most ERROR"
-            " (0.01); by layer, in a .json or .csv file; or one number.  [default: 16]",
+            help="Bits of operands in fixed point. profile: the fewest whose relative error is at most ERROR"
+            " (0.01). FILE: bits by layer (.json or .csv). BITS: one number.  [default: 16]",
         ),
     )(function)
 
@@ -228,7 +233,7 @@ def operand_options(function: F) -> F:
 policy_option = click.option(
     "--policy",
     metavar="FILE",
-    help="How each weight tensor is pruned, by name (JSON); in place of --rows, --group and the like.",
+    help="How each weight tensor is pruned, by its name (JSON). Replaces --rows, --group and the like.",
 )
 
 
@@ -245,6 +250,3 @@ def refuse_beside_policy(options: Iterable[str]) -> None:
     if given:
         named = " and ".join(f"--{name.replace('_', '-')}" for name in given)
         raise click.UsageError(f"--policy says how each tensor is pruned: {named} can't be given besides")
-
-
-json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document, no tables.")

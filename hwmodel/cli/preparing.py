@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from hwmodel.cli.calibration_samples import batches_of, calibration_options, scaling_of, task_of
-from hwmodel.cli.options import json_option
 from hwmodel.cli.values import Integer, ListOf, OneOf
+from hwmodel.cli.view import current_view, result_options
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -29,24 +29,23 @@ BATCH = 16
 @click.option(
     "--module",
     metavar="PACKAGE.MODULE:FACTORY",
-    help="With MODEL, a state dict of PyTorch: what gives its torch.nn.Module. This runs that code.",
+    help="With MODEL, a state dict of PyTorch: the function that makes its torch.nn.Module. This runs"
+    " that code.",
 )
 @click.option("-o", "--output", metavar="OUT", required=True, help="The prepared model.")
-@click.option(
-    "--ones", type=ListOf(Integer(1, 64)), help="Most ones of a weight: the cycles of a group, at most."
-)
-@click.option("--rows", type=ListOf(Integer(1, 64)), help="Most non-empty rows of a group.")
+@click.option("--ones", type=ListOf(Integer(1, 64)), help="Most ones per weight: the most cycles per group.")
+@click.option("--rows", type=ListOf(Integer(1, 64)), help="Most non-empty rows per group.")
 @click.option(
     "--loss",
     type=click.FloatRange(0, 100, min_open=True),
     metavar="PERCENT",
-    help="Of several --ones and --rows those for each tensor that take the fewest cycles, while the model's"
-    " outputs move at most so far: root of their squared error, over that of the outputs.",
+    help="Choose among several --ones and --rows for each tensor: the fewest cycles with which the model's"
+    " outputs move by at most PERCENT (root of their squared error, over that of the outputs).",
 )
 @click.option(
     "--cycles",
     type=click.FloatRange(0, 64, min_open=True),
-    help="Instead: those for each tensor with which the outputs move least, in so many cycles per group.",
+    help="Instead of --loss: choose what moves the outputs least in so many cycles per group.",
 )
 @click.option("--group", type=Integer(1, 64), default=8, show_default=True, help="Weights per group.")
 @click.option(
@@ -57,10 +56,14 @@ BATCH = 16
     help="flat, channel or kernel, as in bitx prune.",
 )
 @click.option(
-    "--equalise", is_flag=True, help="First scale channels, so that a layer's input channels weigh alike."
+    "--equalise",
+    is_flag=True,
+    help="First scale channels, so that the input channels of a layer have weights of similar size.",
 )
 @click.option(
-    "--permute", is_flag=True, help="First reorder channels, so that a group's weights are alike in size."
+    "--permute",
+    is_flag=True,
+    help="First reorder channels, so that the weights of a group have similar sizes.",
 )
 @click.option("--window", type=Integer(1, 64), help="Rows of the alignment window.  [default: the format's]")
 @click.option(
@@ -68,29 +71,42 @@ BATCH = 16
     type=click.Choice(METHODS),
     default="reconstruct",
     show_default=True,
-    help="nearest: each weight by itself; bias: and the mean error goes into biases; second-order: and other"
-    " weights of a filter take over the error of one; reconstruct: and a layer is fitted to its outputs in"
-    " the model as it was.",
+    help="nearest: each weight by itself. bias: the mean error also goes into biases. second-order: other"
+    " weights of a filter also take over the error of one. reconstruct: each layer is also fitted to its"
+    " outputs in the original model.",
 )
 @click.option(
     "--damping",
     type=click.FloatRange(0, 1, min_open=True),
     default=0.01,
     show_default=True,
-    help="Of second-order: share of the mean that is added to the second moments of the inputs.",
+    help="For second-order: share of their mean that is added to the second moments of the inputs.",
 )
 @click.option(
     "--sweeps",
     type=Integer(0, 1000),
     default=4,
     show_default=True,
-    help="Of second-order: times, at most, that each weight moves to where it makes up for all others.",
+    help="For second-order: how often each weight may move to make up for the error of the others.",
 )
-@click.option("--include", metavar="GLOB", multiple=True, help="Only tensors named so; repeatable.")
-@click.option("--exclude", metavar="GLOB", multiple=True, help="No tensors named so; repeatable, wins.")
-@click.option("--write-policy", metavar="FILE.json", help="Rows by tensor at which nothing is pruned.")
-@click.option("--restart", is_flag=True, help="Forget layers that an interrupted run has finished.")
-@json_option
+@click.option(
+    "--include", metavar="GLOB", multiple=True, help="Prepare only tensors with such names. Repeatable."
+)
+@click.option(
+    "--exclude",
+    metavar="GLOB",
+    multiple=True,
+    help="Leave tensors with such names as they are. Repeatable; wins over --include.",
+)
+@click.option(
+    "--write-policy",
+    metavar="FILE.json",
+    help="Write a policy: the rows of each tensor at which nothing is pruned.",
+)
+@click.option(
+    "--restart", is_flag=True, help="Begin anew: drop the layers that an interrupted run has finished."
+)
+@result_options
 def command(
     model: str | None,
     task_name: str | None,
@@ -116,11 +132,11 @@ def command(
     as_json: bool,
     **budget: Any,
 ) -> None:
-    """Write a model whose weights have at most so many ones, and groups so many rows.
+    """Write a model whose weights have few ones, in few rows per group.
 
-    Either MODEL.onnx with --calibration, or --task; or the state dict of a PyTorch module with --module. No
-    machine changes for it: the run-time pruner, with the rows of the policy, leaves such weights bit for bit
-    as they are, and a group costs at most ONES cycles. A run that was killed goes on where it was.
+    Give MODEL.onnx with --calibration, or --task, or the state dict of a PyTorch module with --module. With
+    the rows of the policy, the run-time pruner leaves such weights bit for bit as they are. A group costs at
+    most ONES cycles. An interrupted run continues when the same command is given again.
     """
     from pathlib import Path
 
@@ -159,6 +175,7 @@ def command(
     for target in (output, write_policy):
         if target:
             check_target(Path(target), [str(file.resolve()) for file in read])
+    current_view().check(read)
     selection = Selection(include, exclude)
     found = same = None
     with scratch_folder() as folder, progress(None, "prepare") as bar:
@@ -194,6 +211,8 @@ def command(
         origin |= {} if found is None else {"cycles": found.cycles, "loss": found.loss}
         policy_of(report, budgets[0], origin).save(write_policy)
     written = [path for path in (output, write_policy) if path]
+    if current_view().write(vars(row) for row in report):
+        return
     if as_json:
         out.print_json(
             {
@@ -213,24 +232,27 @@ def command(
     _print(report, f"{path.name}: {out.counted(len(report), 'tensor')}, by {out.counted(taken, 'sample')}")
     if found is not None:
         out.say(
-            f"budgets by tensor: {found.cycles:.2f} cycles per group on average; the outputs move by"
-            f" {100 * found.loss:.3g} %; {out.counted(found.tried, 'whole model')} prepared on the way"
+            f"budgets by tensor: {found.cycles:.2f} cycles per group on average;"
+            f" outputs move by {100 * found.loss:.3g} %",
+            f"models prepared during the search: {found.tried:,}",
         )
-    out.say(out.written_line(written, ""))
+    out.finish(written)
 
 
 def _print_channels(same: Equivalent) -> None:
     from hwmodel.cli import output as out
 
     done = [change for change in same.changes if change.done]
-    out.print_table(
-        ["channel space", "channels", "what was done", "shift\nbefore", "after"],
-        [
-            [c.space, out.count(c.channels), c.done, out.number(c.shift_before), out.number(c.shift_after)]
-            for c in done
-        ],
+    out.print_rows(
+        (
+            out.Shown("space", "channel space", text=True),
+            out.Shown("channels", "channels", out.count),
+            out.Shown("done", "what was done", text=True),
+            out.Shown("shift_before", "shift\nbefore", out.number),
+            out.Shown("shift_after", "after", out.number),
+        ),
+        [{**vars(change), "done": change.done} for change in done],
         title=f"channels of {len(done)} of {len(same.changes)} spaces changed; bits that alignment shifts",
-        numeric=[False, True, False, True, True],
     )
     for name, error in same.errors.items():
         out.say(f"output {name}: moved by {error.relative:.1e} of its largest value, in float arithmetic")
@@ -266,19 +288,15 @@ def _print(report: list[PreparedTensor], title: str) -> None:
     def percent(share: float | None) -> str:
         return "–" if share is None else f"{100 * share:.2f}"
 
-    out.print_table(
-        ["tensor", "ones", "rows", "error of\nweights %", "of outputs %", "offset"],
+    out.print_rows(
         (
-            [
-                row.tensor,
-                out.count(row.ones_max),
-                out.count(row.rows_max),
-                percent(row.relative_error),
-                percent(row.output_error),
-                "–" if row.offset is None else row.offset,
-            ]
-            for row in report
+            out.Shown("tensor", "tensor", text=True),
+            out.Shown("ones_max", "ones", out.count),
+            out.Shown("rows_max", "rows", out.count),
+            out.Shown("relative_error", "error of\nweights %", percent),
+            out.Shown("output_error", "of outputs %", percent),
+            out.Shown("offset", "offset", out.words, text=True, more=True),
         ),
+        [vars(row) for row in report],
         title=title,
-        numeric=[False, True, True, True, True, False],
     )

@@ -11,7 +11,6 @@ import click
 
 from hwmodel.cli.options import (
     grouping_options,
-    json_option,
     layout_option,
     policy_option,
     refuse_beside_policy,
@@ -19,6 +18,7 @@ from hwmodel.cli.options import (
     settle_grouping,
 )
 from hwmodel.cli.values import IntegerOr, OneOf
+from hwmodel.cli.view import current_view, result_options
 
 if TYPE_CHECKING:
     from bitxcore.batch import Chosen, PrunedTensor
@@ -34,28 +34,35 @@ NOT_BY_POLICY = "the policy does not prune it"
     "--output",
     metavar="OUT",
     required=True,
-    help="The pruned dump: of DUMP's own kind, or a .npz or .safetensors.",
+    help="The pruned dump: a file of DUMP's own kind, a .npz or a .safetensors.",
 )
 @click.option(
     "--rows",
     type=IntegerOr("none"),
     default=6,
     show_default=True,
-    help="Rows to keep of a group; the most rows, for threshold and energy, and none: no such limit.",
+    help="Rows to keep per group. For threshold and energy the most rows; none: no such limit.",
 )
 @click.option(
     "--criterion",
     type=OneOf("bitxcore.criteria:CRITERIA"),
     default="topn",
     show_default=True,
-    help="topn (the method), threshold, energy, msb or calibrated; see bitx list criteria.",
+    help="How rows are chosen: topn (the method), threshold, energy, msb or calibrated (see bitx list"
+    " criteria).",
 )
-@click.option("--threshold", type=click.FloatRange(0, 1), help="Of the criterion threshold.")
-@click.option("--budget", type=click.FloatRange(0, 1), help="Of the criterion energy: relative error.")
+@click.option(
+    "--threshold",
+    type=click.FloatRange(0, 1),
+    help="With --criterion threshold: the least share of the greatest significance.",
+)
+@click.option(
+    "--budget", type=click.FloatRange(0, 1), help="With --criterion energy: the largest relative error."
+)
 @click.option(
     "--norms",
     metavar="NORMS.h5",
-    help="Of the criterion calibrated: norms of what the weights meet, from bitx trace --norms.",
+    help="With --criterion calibrated: norms of the weights' inputs, from bitx trace --norms.",
 )
 @click.option(
     "--rounding",
@@ -69,8 +76,12 @@ NOT_BY_POLICY = "the policy does not prune it"
 @selection_options
 @layout_option
 @click.option("--store", metavar="STORE.h5", help="Write the table and histograms to an HDF5 store.")
-@click.option("--masks", is_flag=True, help="Also store row masks, exponents and kept rows of every group.")
-@json_option
+@click.option(
+    "--masks",
+    is_flag=True,
+    help="With --store: also write row masks, exponents and kept rows of every group.",
+)
+@result_options
 def command(
     dump: str,
     output: str,
@@ -87,8 +98,8 @@ def command(
 ) -> None:
     """Prune the weights of a dump; all else in it stays as it is.
 
-    OUT appears whole or not at all, and so do OUT and STORE.h5 together. The error is relative: the norm of
-    the difference over the norm of the tensor.
+    OUT and STORE.h5 appear whole and together, or not at all. The relative error is the norm of the
+    difference over the norm of the tensor.
     """
     from bitxcore.batch import POLICY_OPTIONS, Selection, check_policy, prune_dump
     from bitxcore.dumps import open_dump
@@ -117,6 +128,7 @@ def command(
     selection = Selection(include, exclude, min_dims)
     weighed = open_norms(norms) if norms else None
     with open_dump(dump) as source:
+        current_view().check([source])
         chosen = selection.choose(source, options["format"])
         if followed is not None:
             check_policy(followed, source, chosen)
@@ -146,46 +158,45 @@ def command(
             done = {row.tensor for row in pruned}
             kept = [tensor.name for tensor in chosen.tensors if tensor.name not in done]
             chosen = replace(chosen, left_out=chosen.left_out | dict.fromkeys(kept, NOT_BY_POLICY))
+        if current_view().write(row.columns() for row in pruned):
+            return
         if as_json:
             out.print_json(_document(source, chosen, pruned, parameters, [output, store]))
             return
         _print(source, chosen, pruned)
-    out.say(out.written_line([output, store], ""))
+    out.finish([output, store])
 
 
 def _print(dump: Dump, chosen: Chosen, pruned: list[PrunedTensor]) -> None:
     from bitxcore.batch import prune_totals
     from hwmodel.cli import output as out
 
-    def cells(c: dict[str, Any]) -> list[str]:
-        return [
-            out.count(c["values"]),
-            out.number(c["kept_rows_mean"]),
-            out.count(c["kept_rows_max"]),
-            out.percent(c["relative_error"], 2),
-            out.count(c["changed_values"]),
-            out.count(c["zeros_before"]),
-            out.count(c["zeros_after"]),
-            out.number(c["packed_bits_per_weight"]),
-            out.count(c["window_limited_groups"]),
-        ]
-
     total = prune_totals(pruned)
-    out.print_table(
-        ["tensor", "values", "rows\nmean", "rows\nmax", "rel.\nerror", "changed", "zeros\nbefore",
-         "zeros\nafter", "packed\nbits", "window-\nlimited"],
-        ([row.tensor, *cells(row.columns())] for row in pruned),
+    out.print_rows(
+        (
+            out.Shown("tensor", "tensor", text=True),
+            out.Shown("values", "values", out.count),
+            out.Shown("kept_rows_mean", "rows\nmean", out.number),
+            out.Shown("kept_rows_max", "rows\nmax", out.count, more=True),
+            out.Shown("relative_error", "rel.\nerror", lambda share: out.percent(share, 2)),
+            out.Shown("changed_values", "changed", out.count, more=True),
+            out.Shown("zeros_before", "zeros\nbefore", out.count, more=True),
+            out.Shown("zeros_after", "zeros\nafter", out.count),
+            out.Shown("packed_bits_per_weight", "packed\nbits", out.number),
+            out.Shown("window_limited_groups", "window\nlimited", out.count, more=True),
+        ),
+        [row.columns() for row in pruned],
         title=f"{dump.path}, pruned",
-        footer=[out.counted(total["tensors"], "tensor"), *cells(total)],
-    )  # fmt: skip
+        footer=total | {"tensor": out.counted(total["tensors"], "tensor")},
+    )
     if total["nonfinite_groups"]:
         out.say(f"{out.holders(total['nonfinite_groups'])} a NaN or Inf: left untouched")
     if total["packed_bits"]:
         share = total["packed_bits"] / total["stored_bits"]
         out.say(
-            f"packed: {total['packed_bits_per_weight']:.2f} bits a weight, {share:.1%} of the stored size"
+            f"packed: {total['packed_bits_per_weight']:.2f} bits per weight, {share:.1%} of the stored size"
         )
-    out.say(*out.left_out_lines(chosen.left_out))
+    out.say_notes(out.left_out_notes(chosen.left_out))
 
 
 def _document(
@@ -217,6 +228,9 @@ def _arrays(writer: Any, masks: bool) -> Any:
     def write(row: PrunedTensor, pruned: Any) -> None:
         arrays: dict[str, Any] = {"kept_rows_histogram": row.kept_rows_histogram}
         units = {"kept_rows_histogram": "1"}
+        for name in ("ones_histogram", "pruned_ones_histogram"):
+            if getattr(row, name) is not None:
+                arrays[name], units[name] = getattr(row, name), "1"
         if masks:
             arrays |= {name: getattr(pruned, name) for name in ("row_masks", "exponents", "kept_rows")}
             units |= {"row_masks": "", "exponents": "1", "kept_rows": "1"}

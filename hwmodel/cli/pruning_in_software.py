@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from hwmodel.cli.calibration_samples import batches_of, calibration_options, scaling_of, task_of
-from hwmodel.cli.options import json_option
 from hwmodel.cli.values import Machine, OneOf
+from hwmodel.cli.view import current_view, result_options
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -36,25 +36,32 @@ class Method(Machine):
     "--ratio",
     type=float,
     required=True,
-    help="Share that is taken away, from 0 to below 1: of the channels, or of the weights.",
+    help="Share of the channels, or of the weights, that is taken away: from 0 to below 1.",
 )
 @click.option(
     "--scope",
     type=OneOf("hwmodel.preparation.software_pruning.shares:SCOPES"),
-    help="layer: the ratio holds in each layer; global: over all of them, by one threshold.  [default: the"
-    " method's]",
+    help="layer: the ratio holds in each layer. global: it holds over all layers, by one threshold."
+    " [default: the method's]",
 )
 @click.option(
     "--as",
     "form",
     type=OneOf("hwmodel.preparation.software_pruning.software_pruning:FORMS"),
-    help="removal: a smaller model; mask: zeros in the same shapes.  [default: removal of channels, masks of"
-    " weights]",
+    help="removal: a smaller model. mask: zeros in the same shapes.  [default: removal of channels,"
+    " mask of weights]",
 )
-@click.option("--include", metavar="GLOB", multiple=True, help="Only tensors named so; repeatable.")
-@click.option("--exclude", metavar="GLOB", multiple=True, help="No tensors named so; repeatable, wins.")
-@click.option("--write-report", metavar="FILE.json", help="What was taken away, by tensor.")
-@json_option
+@click.option(
+    "--include", metavar="GLOB", multiple=True, help="Prune only tensors with such names. Repeatable."
+)
+@click.option(
+    "--exclude",
+    metavar="GLOB",
+    multiple=True,
+    help="Leave tensors with such names as they are. Repeatable; wins over --include.",
+)
+@click.option("--write-report", metavar="FILE.json", help="Write what was taken away, by tensor.")
+@result_options
 def command(
     model: str | None,
     task_name: str | None,
@@ -76,8 +83,8 @@ def command(
 ) -> None:
     """Write a model with fewer channels, or with zeros for weights.
 
-    Either MODEL.onnx, with --calibration for methods that look at activations, or --task. Nothing is trained:
-    what is left is as accurate as it is.
+    Give MODEL.onnx or --task. Methods that look at activations need --calibration with MODEL. Nothing is
+    trained: the model may lose accuracy.
     """
     from pathlib import Path
 
@@ -105,6 +112,7 @@ def command(
     for target in (output, write_report):
         if target:
             check_target(Path(target), [str(file.resolve()) for file in read])
+    current_view().check(read)
     batches = []
     if made is not None and chosen.needs_data:
         batches = list(batches_of(made, samples, of_task=task_name is not None))
@@ -135,40 +143,45 @@ def command(
         if write_report:
             with atomic_file(write_report) as temporary:
                 temporary.write_text(out.json_text(document), "utf-8")
+    if current_view().write(vars(row) for row in report):
+        return
     if as_json:
         out.print_json(document)
         return
     _print(report, total_of(report), f"{path.name}: {out.counted(len(report), 'tensor')}, by {chosen.name}")
-    out.say(out.written_line(written, ""))
+    out.finish(written)
 
 
 def _print(report: Sequence[SoftwarePrunedTensor], total: SoftwarePrunedTensor, title: str) -> None:
     from hwmodel.cli import output as out
 
-    def cells(row: SoftwarePrunedTensor) -> list[str]:
-        return [
-            row.tensor,
-            f"{row.filters_before:,}",
-            f"{row.filters_after:,}",
-            f"{row.channels_before:,}",
-            f"{row.channels_after:,}",
-            f"{100 * row.weights_after / max(row.weights_before, 1):.1f}",
-            out.count(row.macs_before),
-            out.count(row.macs_after),
-        ]
+    def columns(row: SoftwarePrunedTensor) -> dict[str, Any]:
+        return {**vars(row), "weights_left": 100 * row.weights_after / max(row.weights_before, 1)}
 
-    whole = cells(total)
-    out.print_table(
-        ["tensor", "filters", "left", "inputs", "left", "weights\nleft %", "MACs", "left"],
-        (cells(row) for row in report),
+    shown = ("tensor", "weights_left", "macs_before", "macs_after")  # channels are shared by tensors
+    out.print_rows(
+        (
+            out.Shown("tensor", "tensor", text=True),
+            out.Shown("filters_before", "filters", out.count),
+            out.Shown("filters_after", "left", out.count),
+            out.Shown("channels_before", "inputs", out.count, more=True),
+            out.Shown("channels_after", "inputs\nleft", out.count),
+            out.Shown("weights_left", "weights\nleft %", lambda percent: out.number(percent, 1)),
+            out.Shown("macs_before", "MACs", out.count, more=True),
+            out.Shown("macs_after", "MACs\nleft", out.count),
+        ),
+        [columns(row) for row in report],
         title=title,
-        footer=[whole[0], "", "", "", "", *whole[5:]],
+        footer={name: columns(total)[name] for name in shown},
     )
     why: dict[str, list[str]] = {}
     for row in report:
         if row.reason:
             why.setdefault(row.reason, []).append(row.tensor)
-    if why:
-        out.say("all filters are there of:")
-    for reason, names in why.items():
-        out.say(f"  {', '.join(names[:3])}{', …' if len(names) > 3 else ''}: {reason}")
+    out.say_notes(
+        out.Note(
+            "tensors that keep all filters",
+            f"all filters stay: {', '.join(names[:3])}{', …' if len(names) > 3 else ''}: {reason}",
+        )
+        for reason, names in why.items()
+    )

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from hwmodel.cli.options import json_option
+from hwmodel.cli.view import current_view, result_options
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     "--write",
     "page",
     metavar="PAGE.md",
-    help="Write all lines as a page, docs/reproduction.md; without --only, --quick, --no-accuracy.",
+    help="Write all lines as a page, docs/reproduction.md; not with --only, --quick or --no-accuracy.",
 )
 @click.option(
     "--accuracy/--no-accuracy",
@@ -36,15 +36,17 @@ if TYPE_CHECKING:
     show_default=True,
     help="Run trained networks beside the tables of accuracies.",
 )
-@click.option("--quick", is_flag=True, help="Accuracies on a fifth of the data, fewer sizes of groups.")
-@json_option
+@click.option(
+    "--quick", is_flag=True, help="Use a fifth of the data for accuracies, and fewer sizes of groups."
+)
+@result_options
 def command(
     places: tuple[str, ...], output: str | None, page: str | None, accuracy: bool, quick: bool, as_json: bool
 ) -> None:
     """Compute the numbers of the BitX paper.
 
-    Each line has what is published, ours, their ratio, on which weights, and why they differ. All of it
-    takes some half an hour, most of it for accuracies; --quick a few minutes.
+    Each line has the published number, ours, their ratio, the weights, and why the two differ. All lines take
+    about half an hour, most of it for accuracies; --quick takes a few minutes.
     """
     from contextlib import nullcontext
 
@@ -70,25 +72,42 @@ def command(
             )
         if path is not None:
             path.write_text(reproduction.page(lines), encoding="utf-8")
+    if current_view().write(line.columns() for line in lines):
+        return
     if as_json:
         written = [path for path in (output, page) if path]
         out.print_json({"lines": [line.columns() for line in lines], "written": written})
         return
     _print(lines)
-    out.say(out.written_line([output, page] if output or page else [], "-o STORE.h5 keeps these lines"))
+    out.finish([output, page] if output or page else [], "-o STORE.h5 keeps these lines")
 
 
 def _print(lines: Sequence[Line]) -> None:
     from hwmodel.cli import output as out
     from hwmodel.studies.reproduction.line import MARKS
-    from hwmodel.studies.reproduction.written import NUMERIC, headings, sheets, what_holds
+    from hwmodel.studies.reproduction.written import HEADINGS, NUMERIC, headings, sheets, what_holds
 
+    notes = []
     for sheet in sheets(lines):
-        out.print_table(headings(sheet.place), sheet.rows, title=sheet.place, numeric=NUMERIC)
-        out.say(*(f"{at}. {note}" for at, note in enumerate(sheet.notes, 1)))
+        columns = [
+            out.Shown(name, heading, text=not number, more=name in _MORE)
+            for name, heading, number in zip(HEADINGS, headings(sheet.place), NUMERIC, strict=True)
+        ]
+        rows = [dict(zip(HEADINGS, row, strict=True)) for row in sheet.rows]
+        out.print_rows(columns, rows, title=sheet.place)
+        whys = [out.Note("why numbers differ", f"{at}. {note}") for at, note in enumerate(sheet.notes, 1)]
+        if current_view().notes:  # below their table, whose last column refers to them
+            out.say_notes(whys)
+        else:
+            notes += whys
         if sheet.details:
             out.say(f"{sheet.details} more lines, layer by layer: -o STORE.h5, or --json")
         out.say("")
     if said := what_holds(lines):
         out.say(said, "")
-    out.say(*(f"[{mark}] {meaning}" for mark, meaning in MARKS.items()))
+    notes += [out.Note("marks", f"[{mark}] {meaning}") for mark, meaning in MARKS.items()]
+    out.say_notes(notes)
+
+
+_MORE = ("weights", "why")
+"""Columns that are left out of narrow tables."""

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from hwmodel.cli.options import json_option, policy_option, refuse_beside_policy
+from hwmodel.cli.options import policy_option, refuse_beside_policy
 from hwmodel.cli.values import Depth, Format, Integer, Machine, OneOf
+from hwmodel.cli.view import current_view, result_options
 from hwmodel.cli.workload_options import Asked, matching_document, workload_options
 
 if TYPE_CHECKING:
@@ -34,39 +35,45 @@ Given = tuple[tuple[str, dict[str, Any]], ...]
     "accelerators",
     type=Machine(),
     multiple=True,
-    help="NAME or NAME:OPTION=VALUE,...; repeatable (see bitx list accelerators). all: a comparison of every"
+    help="NAME or NAME:OPTION=VALUE,... (see bitx list accelerators). Repeatable. all: compare every"
     " machine at equal peak, clock and memory.  [default: bitx and dadiannao]",
 )
-@click.option("--rows", type=Integer(1), help="Of bitx: rows kept of a group.")
-@click.option("--group", type=Integer(1, 64), help="Of bitx: weights a group.")
+@click.option("--rows", type=Integer(1), help="Of bitx: rows kept per group.")
+@click.option("--group", type=Integer(1, 64), help="Of bitx: weights per group.")
 @click.option("--format", type=Format(), help="Of bitx: number format of the weights, e.g. fixed16.")
-@click.option("--preset", type=OneOf("bitxcore.presets:PRESETS"), help="Of bitx: mild or wild, as its paper.")
-@click.option("--fifo-depth", type=Depth(), help="Of bitx: groups a PE may be ahead; inf: any number.")
-@click.option("--lane-fifo-depth", type=Depth(), help="Of bitx: groups a lane may be ahead; inf: any number.")
+@click.option(
+    "--preset", type=OneOf("bitxcore.presets:PRESETS"), help="Of bitx: the paper's settings mild or wild."
+)
+@click.option(
+    "--fifo-depth", type=Depth(), help="Of bitx: how many groups a PE may be ahead. inf: any number."
+)
+@click.option(
+    "--lane-fifo-depth", type=Depth(), help="Of bitx: how many groups a lane may be ahead. inf: any number."
+)
 @policy_option
 @workload_options
 @click.option(
     "--published",
     "beside_published",
     is_flag=True,
-    help="Also run the network on one PE of BitX; print its area and power beside the paper's Table 7."
-    " With -a all: published averages beside ours, too.",
+    help="Also run the network on one PE of BitX, and print its area and power beside the paper's"
+    " Table 7. With -a all, also print published averages beside ours.",
 )
 @click.option(
     "--explain",
     "explained",
     is_flag=True,
-    help="Also say where the time goes, and simulate which change of a parameter would help most.",
+    help="Also say where the time goes, and simulate which change of a parameter helps most.",
 )
 @click.option("--summary", is_flag=True, help="Print no tables of layers.")
 @click.option(
     "--top",
     type=Integer(1),
     metavar="K",
-    help="Print only the K layers with most cycles, and the others in one line.",
+    help="Print only the K layers with most cycles, and the others as one line.",
 )
 @click.option("-o", "--output", metavar="STORE.h5", help="Write the results to an HDF5 store.")
-@json_option
+@result_options
 def command(
     model: str,
     accelerators: tuple[tuple[str, dict[str, Any]], ...],
@@ -83,9 +90,11 @@ def command(
     """Count the cycles of every layer.
 
     MODEL is an ONNX model (layers and weights), a dump of weights (layers from --network, or one
-    matrix product a tensor), or the name of a network table (with --weights, or for accelerators that look
-    at no weights).
+    matrix product per tensor), or the name of a network table (with --weights, or for accelerators that
+    look at no weights). --csv writes a row per layer and machine, with --summary a row per machine.
     """
+    from dataclasses import asdict
+
     from bitxcore.errors import error_context
     from bitxcore.policy import load_policy
     from hwmodel.cli import comparison_report, explanation_report
@@ -95,6 +104,7 @@ def command(
     from hwmodel.simulation.policies import recorded_options, under_policy
     from hwmodel.simulation.run import simulate_network
     from hwmodel.studies.comparison import compare
+    from hwmodel.studies.comparison.findings import machine_finding
     from hwmodel.studies.explaining import explain
     from hwmodel.studies.published import one_pe
 
@@ -115,6 +125,7 @@ def command(
     parameters: dict[str, Any] = {"command": "simulate", "model": model, **asked.parameters}
     parameters["policy"] = None if followed is None else followed.record()
     with asked.open(model) as load:
+        current_view().check(load.inputs)
         parameters["workload"] = load.record
         _check_weights(load, machines, model)
         kept: dict[str, Any] = {"store": output, "parameters": parameters}
@@ -129,6 +140,10 @@ def command(
         ]
         published = one_pe(load) if beside_published else None
     parameters["accelerators"] = {machine.label: recorded_options(machine, followed) for machine in machines}
+    results: Sequence[Any] = run.totals if summary else run.layers
+    rows = map(asdict, compared.rows) if comparison is not None else (row.columns() for row in results)
+    if current_view().write(rows):
+        return
     if comparison is not None:
         comparison_report.show(load.network, compared, parameters, output, published, as_json)
         return
@@ -142,6 +157,7 @@ def command(
         return
     if summary:
         top = 0
+    out.say(*(machine_finding(total.columns()) for total in run.totals), "")
     report.print_totals(load.network, run, machines)
     if top != 0:
         report.print_layers(run, machines, top)
@@ -150,11 +166,11 @@ def command(
         explanation_report.print_explanation(found, top)
     if published is not None:
         report.print_published(published)
-    report.print_remarks(load.network, run, machines)
+    report.print_remarks(run, machines)
     if top != 0 or explanations:  # again: the end is what a terminal still shows
         out.say("")
         report.print_totals(load.network, run, machines)
-    out.say(out.written_line([output], "-o STORE.h5 keeps these results"))
+    out.finish([output], "-o STORE.h5 keeps these results")
 
 
 # -- input -------------------------------------------------------------------------------------

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +12,7 @@ from hwmodel.cli import output as out
 from hwmodel.networks.matching import MATCH_NOTE
 from hwmodel.networks.network import Network
 from hwmodel.operands.precisions import PRECISION_NOTE
-from hwmodel.simulation.columns import BY_NAME, INTEGER, TEXT, Column
+from hwmodel.simulation.columns import BY_NAME, INTEGER, TEXT
 from hwmodel.simulation.joining import WAITS
 from hwmodel.simulation.results import LayerResult, NetworkResult, NetworkTotal, total_of
 from hwmodel.studies.comparison import BASELINE
@@ -35,36 +36,27 @@ def _gain(run: NetworkResult, label: str, baseline: str | None) -> float | None:
 
 
 def print_totals(net: Network, run: NetworkResult, machines: tuple[Accelerator, ...]) -> None:
-    """Print a line a machine: cycles by cause, and below it the gains."""
-    causes = _causes(run.totals)
-    out.print_table(
-        [
-            "network total",
-            "peak\nMAC/cyc",
-            "layers",
-            "cycles",
-            *(BY_NAME[cause].heading for cause in causes),
-            "util.",
-        ],
-        (
-            [
-                total.accelerator,
-                f"{machine.peak_macs_per_cycle:,.10g}",
-                f"{total.layers}/{len(net)}",
-                out.count(total.cycles if total.layers else None),
-                *(out.count(getattr(total, cause)) for cause in causes),
-                out.percent(total.utilisation),
-            ]
-            for machine, total in zip(machines, run.totals, strict=True)
-        ),
-        title=out.network_line(run.network, net),
-    )
+    """Print a line per machine."""
     baseline = _baseline(run, machines)
-    gains = [_gain(run, total.accelerator, baseline) for total in run.totals]
-    columns = _gains(run.totals, gains)
-    out.print_table(
-        ["network total", *(heading for heading, _ in columns)],
-        zip([t.accelerator for t in run.totals], *(cells for _, cells in columns), strict=True),
+    rows = [
+        total.columns()
+        | {
+            "peak": machine.peak_macs_per_cycle,
+            "layers": f"{total.layers}/{len(net)}",
+            "cycles": total.cycles if total.layers else None,
+            _OVER_BASELINE: _gain(run, total.accelerator, baseline),
+        }
+        for machine, total in zip(machines, run.totals, strict=True)
+    ]
+    out.print_rows(
+        [
+            out.Shown("accelerator", "network total", text=True),
+            out.Shown("peak", "peak\nMAC/cyc", _peak, more=True),
+            out.Shown("layers", "layers"),
+            *_COLUMNS,
+        ],
+        rows,
+        title=out.network_line(run.network, net),
     )
 
 
@@ -81,9 +73,9 @@ def print_energy(run: NetworkResult, built: Sequence[Accelerator]) -> None:
         _print_energy(machine, total)
 
 
-def print_remarks(net: Network, run: NetworkResult, machines: tuple[Accelerator, ...]) -> None:
+def print_remarks(run: NetworkResult, machines: tuple[Accelerator, ...]) -> None:
     """Print all that is assumed, left out or not applicable."""
-    out.say(*_remarks(net, run, machines, _baseline(run, machines)))
+    out.say_notes(_remarks(run, machines, _baseline(run, machines)))
 
 
 def _print_energy(machine: Accelerator, total: NetworkTotal) -> None:
@@ -91,20 +83,19 @@ def _print_energy(machine: Accelerator, total: NetworkTotal) -> None:
     if parts is None or not total.energy_j:
         return
     areas = machine.area_parts_mm2
-    out.print_table(
-        ["energy and area", "uJ", "share", "mm2"],
-        [
-            *(
-                [
-                    part,
-                    f"{energy * 1e6:,.4g}",
-                    out.percent(energy / total.energy_j),
-                    f"{areas[part]:,.4g}" if part in areas else "–",
-                ]
-                for part, energy in parts.items()
-            ),
-            ["all parts", f"{total.energy_j * 1e6:,.4g}", "100.0%", f"{total.area_mm2:,.4g}"],
-        ],
+    whole = {"part": "all parts", "energy_j": total.energy_j, "share": 1.0, "area_mm2": total.area_mm2}
+    rows = [
+        {"part": part, "energy_j": energy, "share": energy / total.energy_j, "area_mm2": areas.get(part)}
+        for part, energy in parts.items()
+    ]
+    out.print_rows(
+        (
+            out.Shown("part", "energy and area", text=True),
+            out.Shown("energy_j", "uJ", out.scaled(1e6)),
+            out.Shown("share", "share", out.percent),
+            out.Shown("area_mm2", "mm2", out.figure),
+        ),
+        [*rows, whole],
         title=f"{total.accelerator}: {_in_words(total)}",
     )
 
@@ -123,24 +114,24 @@ def _in_words(total: NetworkTotal) -> str:
 def print_published(found: Sequence[Comparison]) -> None:
     """Print one PE beside the paper's Table 7, in every basis of costs."""
     bases = list(dict.fromkeys(c.basis for c in found))
-    rows: dict[str, dict[str, Comparison]] = {}
+    rows: dict[str, dict[str, Any]] = {}
     for c in found:
-        rows.setdefault(f"{c.quantity}, {c.unit}", {})[c.basis] = c
-    out.print_table(
-        ["one PE beside the paper's Table 7", "published", *bases],
-        (
-            [
-                quantity,
-                "–" if (first := next(iter(own.values()))).published is None else f"{first.published:.4g}",
-                *(f"{own[b].ours:.4g} ({out.times(own[b].ratio)})" for b in bases),
-            ]
-            for quantity, own in rows.items()
-        ),
+        quantity = f"{c.quantity}, {c.unit}"
+        row = rows.setdefault(quantity, {"quantity": quantity, "published": c.published})
+        row |= {c.basis: c.ours, f"{c.basis} ratio": c.ratio}
+    out.print_rows(
+        [
+            out.Shown("quantity", "one PE beside the paper's Table 7", text=True),
+            out.Shown("published", "published", out.figure),
+            *(out.Shown(basis, basis, out.figure, more=True) for basis in bases),
+            *(out.Shown(f"{basis} ratio", f"{basis}\nratio", out.times) for basis in bases),
+        ],
+        rows.values(),
         title="BitX with one PE at 1 GHz, without buffers and memory",
     )
     out.say(
-        "published: TSMC 28 nm at 1 GHz, workload not named; bases: where our costs of components come from;"
-        " nothing is fitted"
+        "published: TSMC 28 nm at 1 GHz, workload not named. Bases: where our costs of components come"
+        " from. Nothing is fitted."
     )
 
 
@@ -151,82 +142,54 @@ def _print_layers(run: NetworkResult, machine: Accelerator, baseline: str | None
         base = run.of(baseline)
     pairs = list(zip(own, base, strict=True))
     chosen, others = out.heaviest(pairs, top, lambda pair: pair[0].cycles)
-    rows: list[LayerResult | NetworkTotal] = [row for row, _ in chosen]
-    names = [row.layer for row, _ in chosen]
-    gains = [_over([pair]) for pair in chosen]
+    rows = [row.columns() | {_OVER_BASELINE: _over([pair])} for pair in chosen for row in pair[:1]]
     if others:
-        rows.append(total_of(machine.label, [row for row, _ in others]))
-        names.append(f"(the other {out.counted(len(others), 'layer')})")
-        gains.append(_over(others))
-    columns = [
-        _column("cycles", rows),
-        *(_column(cause, rows) for cause in _causes(rows)),
-        _column("utilisation", rows),
-    ]
-    shown = _with_values(columns)
-    out.print_table(
-        ["layer", *(heading for heading, _ in shown)],
-        zip(names, *(cells for _, cells in shown), strict=True),
-        title=f"{machine.label}: peak {machine.peak_macs_per_cycle:,.10g} MACs a cycle (16 bit)",
-    )
-    shown = _gains(rows, gains)
-    out.print_table(
-        ["layer", *(heading for heading, _ in shown)],
-        zip(names, *(cells for _, cells in shown), strict=True),
+        rest = total_of(machine.label, [row for row, _ in others])
+        name = f"(the other {out.counted(len(others), 'layer')})"
+        rows.append(rest.columns() | {"layer": name, _OVER_BASELINE: _over(others)})
+    out.print_rows(
+        [out.Shown("layer", "layer", text=True), *_COLUMNS],
+        rows,
+        title=f"{machine.label}: peak {_peak(machine.peak_macs_per_cycle)} MACs per cycle (16 bit)",
     )
 
 
-_GAINS = (
+_OVER_BASELINE = "speedup_over_dadiannao"
+
+_MAIN = (
+    "cycles",
     "on_chip_cycles",
-    "dram_bytes",
-    "dram_weight_bytes_plain",
     "bound_by",
-    "kept_rows_mean",
-    "kept_ones_mean",
     "speedup_over_unpruned",
-    "on_chip_speedup_over_unpruned",
-    "work_speedup",
-    "speedup_over_every_bit",
     "speedup_over_all_rows",
-    "on_chip_speedup_over_all_rows",
-    "speedup_over_nonempty_rows",
-    "on_chip_speedup_over_nonempty_rows",
+    _OVER_BASELINE,
 )
-"""Columns of traffic and of gains, with the memory and on the chip."""
-
-_Columns = list[tuple[str, list[str]]]
-"""Headings, and their cells as text."""
+"""Columns that are always shown."""
 
 
-def _gains(rows: Sequence[LayerResult | NetworkTotal], over_baseline: Sequence[float | None]) -> _Columns:
-    """Those of `_GAINS` that have values, and the gain over the baseline."""
-    columns = [_column(name, rows) for name in _GAINS]
-    return _with_values([*columns, ("x Da-\nDianNao", [out.times(gain) for gain in over_baseline])])
+def _peak(value: float) -> str:
+    return f"{value:,.10g}"
 
 
-def _column(name: str, rows: Sequence[LayerResult | NetworkTotal]) -> tuple[str, list[str]]:
-    """Heading and cells of a column of results."""
+def _shown(name: str) -> out.Shown:
+    """Show a column of results as its unit is written: cycles, megabytes, shares, gains, numbers, text."""
     column = BY_NAME[name]
-    return column.heading, [_cell(column, getattr(row, name, None)) for row in rows]
-
-
-def _cell(column: Column, value: Any) -> str:
-    """Write a value as its unit is written: cycles, megabytes, shares, gains, plain numbers, text."""
-    if value is None:
-        return "–"
+    show: Callable[[Any], str] = out.number
     if column.unit == "B":
-        return f"{value / 1e6:,.3f}"
-    if column.dtype is TEXT:
-        return str(value)
-    if column.dtype is INTEGER:
-        return out.count(value)
-    if "speedup" in column.name:
-        return out.times(value)
-    return out.percent(value) if column.name == "utilisation" else out.number(value)
+        show = _megabytes
+    elif column.dtype is TEXT:
+        show = out.words
+    elif column.dtype is INTEGER:
+        show = out.count
+    elif "speedup" in name:
+        show = out.times
+    elif name == "utilisation":
+        show = out.percent
+    return out.Shown(name, column.heading, show, more=name not in _MAIN, if_any=True)
 
 
-def _with_values(columns: _Columns) -> _Columns:
-    return [(heading, cells) for heading, cells in columns if any(cell != "–" for cell in cells)]
+def _megabytes(value: float | None) -> str:
+    return out.number(None if value is None else value / 1e6, 3)
 
 
 _CAUSES = (
@@ -239,10 +202,32 @@ _CAUSES = (
 )
 """In the order of tables: first what is work."""
 
-
-def _causes(rows: Sequence[LayerResult | NetworkTotal]) -> list[str]:
-    """Causes that any of the rows has cycles of."""
-    return [cause for cause in _CAUSES if any(getattr(row, cause) for row in rows)]
+_COLUMNS = (
+    *map(
+        _shown,
+        (
+            "cycles",
+            *_CAUSES,
+            "utilisation",
+            "on_chip_cycles",
+            "dram_bytes",
+            "dram_weight_bytes_plain",
+            "bound_by",
+            "kept_rows_mean",
+            "kept_ones_mean",
+            "speedup_over_unpruned",
+            "on_chip_speedup_over_unpruned",
+            "work_speedup",
+            "speedup_over_every_bit",
+            "speedup_over_all_rows",
+            "on_chip_speedup_over_all_rows",
+            "speedup_over_nonempty_rows",
+            "on_chip_speedup_over_nonempty_rows",
+        ),
+    ),
+    out.Shown(_OVER_BASELINE, "x Da-\nDianNao", out.times, if_any=True),
+)
+"""Cycles by cause, traffic, and gains with the memory and on the chip."""
 
 
 def _over(pairs: Sequence[tuple[LayerResult, LayerResult | None]]) -> float | None:
@@ -253,17 +238,21 @@ def _over(pairs: Sequence[tuple[LayerResult, LayerResult | None]]) -> float | No
     return sum(b for _, b in both) / sum(a for a, _ in both) if both else None
 
 
-def _remarks(
-    net: Network, run: NetworkResult, machines: tuple[Accelerator, ...], baseline: str | None
-) -> list[str]:
-    lines = list(dict.fromkeys(remark for machine in machines for remark in machine.remarks))
+def _remarks(run: NetworkResult, machines: tuple[Accelerator, ...], baseline: str | None) -> list[out.Note]:
+    notes = [
+        out.Note("columns", remark)
+        for remark in dict.fromkeys(remark for machine in machines for remark in machine.remarks)
+    ]
     for machine in machines:
         if figures := machine.cost_figures:
-            lines.append(
-                f"energy and area, {machine.label}: basis {machine.options['cost_basis']}:"
-                f" {figures[0].source}; SRAM: {figures[-1].source}; assumptions for the rest. --json and the"
-                f" store's table costs give all {len(figures)} figures with their sources. Ratios can be"
-                " trusted, absolute energies to a factor of two."
+            notes.append(
+                out.Note(
+                    "energy and area",
+                    f"energy and area, {machine.label}: basis {machine.options['cost_basis']}:"
+                    f" {figures[0].source}; SRAM: {figures[-1].source}; assumptions for the rest. --json and"
+                    f" the store's table costs give all {len(figures)} figures with their sources. Ratios can"
+                    " be trusted, absolute energies to a factor of two.",
+                )
             )
         rows = run.of(machine.label)
         reasons: dict[str, list[str]] = {}
@@ -272,26 +261,33 @@ def _remarks(
                 reasons.setdefault(row.reason, []).append(row.layer)
         for reason, layers in reasons.items():
             shown = ", ".join(layers[:3]) + (", …" if len(layers) > 3 else "")
-            lines.append(f"not applicable on {machine.name}: {len(layers)} × {reason}: {shown}")
-        noted: dict[str, int] = {}
-        for row in rows:
-            for note in row.notes:
-                if is_of_one_layer(note):
-                    continue
-                noted[note] = noted.get(note, 0) + 1
-        lines += [f"note, {machine.name}: {out.counted(n, 'layer')}: {note}" for note, n in noted.items()]
-    lines += [
-        f"not simulated: {n.count} × {n.operation}: {n.reason}"
-        + (" (its multiplications are missing from the totals)" if n.multiplies else "")
-        for n in run.not_simulated
-    ]
-    lines += [f"note: {note}" for note in run.notes]
-    if baseline is not None:
-        peaks = {m.peak_macs_per_cycle for m in machines}
-        if len(peaks) > 1:
-            lines.append("note: the machines differ in peak; compare cycles at equal peak")
-    lines.append("assumptions of each machine: bitx list accelerators --assumptions")
-    return lines
+            line = f"not applicable on {machine.name}: {len(layers)} × {reason}"
+            notes.append(out.Note("layers not run", f"{line}: {shown}", line))
+        noted = Counter(note for row in rows for note in row.notes if not is_of_one_layer(note))
+        notes += [
+            out.Note("layers", f"note, {machine.name}: {out.counted(n, 'layer')}: {note}")
+            for note, n in noted.items()
+        ]
+    notes += run_notes(run)
+    if baseline is not None and len({m.peak_macs_per_cycle for m in machines}) > 1:
+        line = "note: the machines differ in peak; compare cycles at equal peak"
+        notes.append(out.Note("peak", line, line))
+    notes.append(ASSUMPTIONS)
+    return notes
+
+
+ASSUMPTIONS = out.Note("assumptions", "assumptions of each machine: bitx list accelerators --assumptions")
+
+
+def run_notes(run: NetworkResult) -> list[out.Note]:
+    """Say which operations were not simulated, and what holds for the whole run; this is always printed."""
+    notes = []
+    for n in run.not_simulated:
+        line = f"not simulated: {n.count} × {n.operation}: {n.reason}"
+        if n.multiplies:
+            line += " (its multiplications are missing from the totals)"
+        notes.append(out.Note("operations not simulated", line, line if n.multiplies else None))
+    return [*notes, *(out.Note("run", f"note: {note}", f"note: {note}") for note in run.notes)]
 
 
 def document(

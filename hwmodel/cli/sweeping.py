@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from hwmodel.cli.options import json_option, policy_option
+from hwmodel.cli.options import policy_option
 from hwmodel.cli.values import Integer, Machine, Values
+from hwmodel.cli.view import current_view, result_options
 from hwmodel.cli.workload_options import Asked, workload_options
 
 if TYPE_CHECKING:
@@ -25,28 +26,29 @@ OWN = ("positions", "exclude", "input_size", "sizes", "inputs")
     multiple=True,
     required=True,
     metavar="OPTION=VALUES",
-    help="Option of the machine and its values: a,b,c, or ranges low:high[:step], ends included; repeatable.",
+    help="An option of the machine and its values: a,b,c, or ranges low:high[:step] with both ends."
+    " Repeatable.",
 )
 @click.option(
     "-a",
     "--accelerator",
     type=Machine(),
     default="bitx",
-    help="NAME or NAME:OPTION=VALUE,... for options that keep one value.  [default: bitx]",
+    help="The machine: NAME, or NAME:OPTION=VALUE,... for options that keep one value.  [default: bitx]",
 )
-@click.option("--sample", type=Integer(1), help="Visit that many points, drawn at random, not all.")
-@click.option("--seed", type=Integer(), default=0, show_default=True, help="Of the drawing.")
-@click.option("-j", "--jobs", type=Integer(1), help="Processes.  [default: all cores]")
+@click.option("--sample", type=Integer(1), help="Visit only so many points, drawn at random.")
+@click.option("--seed", type=Integer(), default=0, show_default=True, help="Seed of --sample.")
+@click.option("-j", "--jobs", type=Integer(1), help="Number of processes.  [default: all cores]")
 @policy_option
 @workload_options
 @click.option(
     "-o",
     "--output",
     metavar="STORE.h5",
-    help="Write the points to an HDF5 store, and go on there if the sweep was interrupted.",
+    help="Write the points to an HDF5 store. An interrupted sweep continues there.",
 )
-@click.option("--restart", is_flag=True, help="Forget what an interrupted sweep has finished.")
-@json_option
+@click.option("--restart", is_flag=True, help="Begin anew: drop what an interrupted sweep has finished.")
+@result_options
 def command(
     model: str,
     vary: tuple[tuple[str, tuple[Any, ...]], ...],
@@ -62,8 +64,8 @@ def command(
 ) -> None:
     """Simulate one machine at every combination of option values, and print its Pareto front.
 
-    MODEL as in bitx simulate. All cores work. A sweep with -o that was interrupted, in whatever way, goes on
-    where it was when the same command is given again.
+    MODEL is that of bitx simulate. An interrupted sweep with -o continues when the same command is given
+    again.
     """
     from time import perf_counter
 
@@ -81,6 +83,7 @@ def command(
     followed = None if policy is None else load_policy(policy)
     parameters["policy"] = None if followed is None else followed.record()
     with asked.open(model) as load:
+        current_view().check(load.inputs)
         start = perf_counter()
         with progress(None, "sweep") as bar:
             found = sweep(
@@ -98,11 +101,13 @@ def command(
                 progress=lambda done, total: bar.reach(done, total, f"{done:,}/{total:,}"),
             )
         seconds = perf_counter() - start
+    if current_view().write(found.row(i) for i in range(len(found))):
+        return
     if as_json:
         out.print_json(_document(found, parameters, output))
         return
     _print(found, seconds)
-    out.say(out.written_line([output], "-o STORE.h5 keeps these points"))
+    out.finish([output], "-o STORE.h5 keeps these points")
 
 
 # -- what is printed ---------------------------------------------------------------------------
@@ -123,23 +128,25 @@ def _print(found: Sweep, seconds: float) -> None:
     title = f"{found.network} on {found.accelerator}: {out.counted(len(found), 'point')} of {space}"
     front = found.front
     if front:
-        rows = [found.row(i) for i in front]
-        gains = [gain for gain in _GAINS if any(row[gain] is not None for row in rows)]
-        out.print_table(
+        out.print_rows(
             [
-                *names,
-                "cycles",
-                "us",
-                "uJ",
-                "rel.\nerror",
-                "rows\nmean",
-                *(BY_NAME[gain].heading for gain in gains),
-                "mm2",
-                "DRAM\nkB",
+                *(out.Shown(name, name.replace("_", "_\n"), _option) for name in names),
+                out.Shown("cycles", "cycles", out.count),
+                out.Shown("seconds", "us", out.scaled(1e6), more=True),
+                out.Shown("energy_j", "uJ", out.scaled(1e6)),
+                out.Shown("relative_error", "rel.\nerror", _percent),
+                out.Shown("kept_rows_mean", "rows\nmean", out.number, more=True),
+                *(
+                    out.Shown(
+                        gain, BY_NAME[gain].heading, out.times, more=gain not in _GAINS[::2], if_any=True
+                    )
+                    for gain in _GAINS
+                ),
+                out.Shown("area_mm2", "mm2", out.figure),
+                out.Shown("dram_bytes", "DRAM\nkB", out.scaled(1e-3), more=True),
             ],
-            (_cells(row, names, gains) for row in rows),
+            [found.row(i) for i in front],
             title=title,
-            numeric=[True] * (len(names) + 7 + len(gains)),
             keys=len(names),
         )
         small = " × ".join(_WORDS[name] for name in found.objectives)
@@ -150,7 +157,7 @@ def _print(found: Sweep, seconds: float) -> None:
         out.say(f"not possible: {count:,} × {reason}")
     if len(reasons) > _REASONS:
         out.say(f"not possible: {len(reasons) - _REASONS:,} more, in the store's column reason")
-    out.say(*(f"note: {note}" for note in found.notes))
+    out.say_notes(out.Note("run", f"note: {note}", f"note: {note}") for note in found.notes)
     resumed = f"; {found.resumed:,} had been finished before" if found.resumed else ""
     out.say(f"{out.counted(done, 'point')} in {seconds:,.1f} s{resumed}")
 
@@ -166,31 +173,12 @@ _GAINS = (
 _WORDS = {"seconds": "time", "energy_j": "energy", "relative_error": "error"}
 
 
-def _cells(row: dict[str, Any], names: list[str], gains: list[str]) -> list[str]:
-    from hwmodel.cli import output as out
-
-    return [
-        *(_option(row[name]) for name in names),
-        out.count(row["cycles"]),
-        *(_figure(row[name], 1e6) for name in ("seconds", "energy_j")),
-        _percent(row["relative_error"]),
-        out.number(row["kept_rows_mean"]),
-        *(out.times(row[gain]) for gain in gains),
-        _figure(row["area_mm2"]),
-        _figure(row.get("dram_bytes"), 1e-3),
-    ]
-
-
 def _percent(value: float | None) -> str:
     return "–" if value is None else f"{100 * value:.3g}%"
 
 
 def _option(value: Any) -> str:
     return str(value).lower() if value is None or isinstance(value, bool) else str(value)
-
-
-def _figure(value: float | None, scale: float = 1.0) -> str:
-    return "–" if value is None else f"{value * scale:,.4g}"
 
 
 def _document(found: Sweep, parameters: dict[str, Any], output: str | None) -> dict[str, Any]:

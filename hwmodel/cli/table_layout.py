@@ -11,11 +11,12 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-__all__ = ["at_words", "lines_of_table"]
+__all__ = ["at_words", "lines_of_table", "natural_width"]
 
 _BETWEEN = 2  # blank columns between two of a table
 _LEFT = 1
 _NARROW = 12  # text is not made narrower than this
+_LINES = 4  # that a cell may take, roughly, before a table becomes several
 _LONGEST_NUMBER = 26  # 64 bits with commas; longer runs of digits are names
 
 _HANGING = 2  # of prose: indent of all lines but the first
@@ -69,6 +70,11 @@ def lines_of_table(
     yield "", False
 
 
+def natural_width(columns: Iterable[Iterable[str]]) -> int:
+    """Columns of a terminal that a table takes unbroken, from the lines of headings and the cells of each."""
+    return _total([max(map(_cell_width, own), default=0) for own in columns])
+
+
 @dataclass
 class _Column:
     """One column: the lines of its heading, its cells, and its footer."""
@@ -104,7 +110,7 @@ def _parts(columns: list[_Column], keys: int, width: int | None) -> Iterator[tup
         yield columns, natural
         return
     # One table, if no text needs many lines for that.
-    if widths := _narrowed(columns, width, lambda own: own // 2):
+    if widths := _narrowed(columns, width, lambda own: own // _LINES):
         yield columns, widths
         return
     while keys > 1 and _total([column.least for column in columns[:keys]]) > width // 2:

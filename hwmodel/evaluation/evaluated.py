@@ -9,10 +9,12 @@ from typing import Any
 
 from bitxcore.dumps import Dump
 from bitxcore.showing import table_repr
+from bitxcore.tables import TableCollector, Tables, TabularResult
 from hwmodel.evaluation.intervals import Estimate
 from hwmodel.evaluation.machine_gain import MachineGain
 from hwmodel.evaluation.metrics import metric
 from hwmodel.evaluation.settings import COLUMNS, Setting
+from hwmodel.simulation.result_tables import TableWriter
 
 LOSS = 0.005
 """What `Evaluation.held` allows by default: 0.5 points of a share, or 0.5 % of another score."""
@@ -110,7 +112,7 @@ def point_units(metrics: Iterable[str]) -> dict[str, str]:
 
 
 @dataclass(frozen=True)
-class Evaluation:
+class Evaluation(TabularResult):
     """A model's scores at every setting; the first point is the unpruned model.
 
     Attributes
@@ -127,6 +129,8 @@ class Evaluation:
         Points that an earlier, interrupted run had finished.
     """
 
+    _main_table = "evaluation"
+
     task: str
     metrics: tuple[str, ...]
     against: dict[str, str]
@@ -141,6 +145,22 @@ class Evaluation:
         )
         tail = ".points has all scores and their intervals, .front, .held()"
         return table_repr(f"Evaluation: {self.task}", rows, tail)
+
+    def tables(self) -> Tables:
+        """Return the table ``evaluation``, as its store holds it.
+
+        Examples
+        --------
+        >>> list(Evaluation("digits", ("top1",), {"top1": "labels"}).tables())
+        ['evaluation']
+        """
+        collector = TableCollector()
+        _write_points(collector, self)
+        return collector.tables()
+
+    def _shown(self) -> tuple[str, Iterable[str]]:
+        scores = [f"{name}{part}" for name in self.metrics for part in ("", "_low", "_high")]
+        return "evaluation", (*COLUMNS, *scores, "cycles", "speedup_over_unpruned", "on_front")
 
     @property
     def front(self) -> list[int]:
@@ -223,6 +243,11 @@ def write_evaluation(
     """Write the table ``evaluation``; its attributes are what it is of."""
     from bitxcore.store import Store
 
+    with Store.create(store, parameters=parameters, inputs=inputs) as writer:
+        _write_points(writer, found)
+
+
+def _write_points(writer: TableWriter, found: Evaluation) -> None:
     units = point_units(found.metrics) | {"on_front": ""}
     front = set(found.front)
     rows = [point.columns() | {"on_front": i in front} for i, point in enumerate(found.points)]
@@ -230,15 +255,14 @@ def write_evaluation(
     dtypes |= dict.fromkeys(("rows", "group", "window", "activation_rows", "samples"), "i8")
     dtypes |= {name: "i8" for name, unit in units.items() if unit == "cycles"}
     dtypes |= {name: "f8" for name in units if name not in dtypes and name != "on_front"}
-    with Store.create(store, parameters=parameters, inputs=inputs) as writer:
-        writer.write_table(
-            "evaluation",
-            rows,
-            units=units,
-            dtypes=dtypes,
-            attrs={
-                "task": found.task,
-                "metrics": ", ".join(found.metrics),
-                "against": ", ".join(f"{name}: {against}" for name, against in found.against.items()),
-            },
-        )
+    writer.write_table(
+        "evaluation",
+        rows,
+        units=units,
+        dtypes=dtypes,
+        attrs={
+            "task": found.task,
+            "metrics": ", ".join(found.metrics),
+            "against": ", ".join(f"{name}: {against}" for name, against in found.against.items()),
+        },
+    )

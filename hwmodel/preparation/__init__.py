@@ -3,7 +3,7 @@
 from hwmodel.preparation.budget import Budget
 from hwmodel.preparation.budget_search import BudgetsFound, search_budgets
 from hwmodel.preparation.equivalent_models import Equivalent, write_equivalent
-from hwmodel.preparation.fitting import PREPARE_UNITS, PreparedTensor
+from hwmodel.preparation.fitting import PREPARE_UNITS, PreparationReport, PreparedTensor
 from hwmodel.preparation.modules import prepare_module
 from hwmodel.preparation.preparation import policy_of, prepare_model
 
@@ -12,6 +12,7 @@ __all__ = [
     "Budget",
     "BudgetsFound",
     "Equivalent",
+    "PreparationReport",
     "PreparedTensor",
     "policy_of",
     "prepare_model",

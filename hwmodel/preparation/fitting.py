@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +16,8 @@ from bitxcore.dumps.onnx_weights.encoding import MOST_BITS
 from bitxcore.errors import TensorError
 from bitxcore.policy import PruningOptions
 from bitxcore.pruning import Pruned
+from bitxcore.showing import table_repr
+from bitxcore.tables import TableCollector, Tables, TabularResult
 from hwmodel.preparation.budget import Budget
 from hwmodel.preparation.layer_moments import Moments
 
@@ -63,6 +66,31 @@ class PreparedTensor:
     output_error: float | None
     compensated: bool
     offset: str | None
+
+
+class PreparationReport(list[PreparedTensor], TabularResult):
+    """What a preparation did: a list with a `PreparedTensor` for each weight tensor."""
+
+    _main_table = "preparation"
+
+    def tables(self) -> Tables:
+        """Return the table ``preparation``.
+
+        Examples
+        --------
+        >>> row = PreparedTensor("conv1.weight", 2, 6, 0.05, None, True, None)
+        >>> PreparationReport([row]).tables()["preparation"].columns["ones_max"]
+        [2]
+        """
+        collector = TableCollector()
+        collector.write_table("preparation", [vars(row) for row in self], units=PREPARE_UNITS)
+        return collector.tables()
+
+    def _shown(self) -> tuple[str, Iterable[str]]:
+        return "preparation", PREPARE_UNITS
+
+    def __repr__(self) -> str:
+        return table_repr(f"PreparationReport: {len(self):,} tensors", map(vars, self), "all: .to_pandas()")
 
 
 def fitted(

@@ -20,7 +20,7 @@ from bitxcore.files import check_target
 from bitxcore.progress import Progress
 from bitxcore.torch.module_dump import ModuleDump, ModuleTensor, open_module
 from hwmodel.preparation.budget import Budget
-from hwmodel.preparation.fitting import PreparedTensor
+from hwmodel.preparation.fitting import PreparationReport
 from hwmodel.preparation.modules import prepare_and_write
 
 Array = npt.NDArray[Any]
@@ -69,7 +69,7 @@ def prepare_state_dict(
     selection: Selection | None = None,
     restart: bool = False,
     progress: Progress | None = None,
-) -> list[PreparedTensor]:
+) -> PreparationReport:
     """Write a state dict again with prepared weights.
 
     Parameters
@@ -87,7 +87,7 @@ def prepare_state_dict(
 
     Returns
     -------
-    list of PreparedTensor
+    PreparationReport
 
     Raises
     ------

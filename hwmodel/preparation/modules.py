@@ -20,7 +20,7 @@ from bitxcore.torch.module_dump import ModuleDump, ModuleTensor, Originals, Tied
 from bitxcore.torch.module_roles import Owners, owners, weighs
 from bitxcore.torch.shared_memory import overlapping
 from hwmodel.preparation.budget import Budget
-from hwmodel.preparation.fitting import PreparedTensor, check_passes, fitted
+from hwmodel.preparation.fitting import PreparationReport, PreparedTensor, check_passes, fitted
 from hwmodel.preparation.kept_layers import KeptLayers, definition_of, kept_beside
 from hwmodel.preparation.module_layers import ModuleMoments, ModuleRuns, as_array
 from hwmodel.preparation.offsets import Offset
@@ -40,7 +40,7 @@ def prepare_module(
     *,
     selection: Selection | None = None,
     progress: Progress | None = None,
-) -> list[PreparedTensor]:
+) -> PreparationReport:
     """Bring the weights of a PyTorch module within a budget, in place.
 
     Beyond the paper. `prepare_model` for modules: layer by layer in the order in which they run, each by the
@@ -61,7 +61,7 @@ def prepare_module(
 
     Returns
     -------
-    list of PreparedTensor
+    PreparationReport
         In the order in which they were prepared. ``bx.torch.prune_(module, layout="module")`` with as many
         rows leaves the weights as they are.
 
@@ -103,7 +103,7 @@ def prepare_and_write(
     out: Path | None = None,
     restart: bool = False,
     write: Callable[[ModuleDump], None] | None = None,
-) -> list[PreparedTensor]:
+) -> PreparationReport:
     """Prepare a module as `prepare_module` does; then write it.
 
     Parameters
@@ -157,7 +157,7 @@ class _ModuleWork:
         )
         self._layers = self._of_one_layer(found)
         self.originals = Originals()
-        self.report: list[PreparedTensor] = []
+        self.report = PreparationReport()
         self._before: tuple[ModuleRuns, dict[Any, Any]]
 
     def run(self, batches: Sequence[dict[str, Array]], progress: Progress | None) -> None:

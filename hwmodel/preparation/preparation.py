@@ -20,7 +20,7 @@ from bitxcore.progress import Progress
 from hwmodel.evaluation.runners import StagedRunner
 from hwmodel.evaluation.runners.layer_nodes import LayerNode
 from hwmodel.preparation.budget import Budget
-from hwmodel.preparation.fitting import PreparedTensor, check_passes, fitted, options_of
+from hwmodel.preparation.fitting import PreparationReport, PreparedTensor, check_passes, fitted, options_of
 from hwmodel.preparation.kept_layers import KeptLayers, definition_of, kept_beside
 from hwmodel.preparation.layer_moments import LayerMoments
 from hwmodel.preparation.offsets import Offsets
@@ -39,7 +39,7 @@ def prepare_model(
     selection: Selection | None = None,
     restart: bool = False,
     progress: Progress | None = None,
-) -> list[PreparedTensor]:
+) -> PreparationReport:
     """Write a model whose weights the run-time pruner leaves as they are, and whose groups cost few cycles.
 
     Beyond the paper. The model runs stage by stage on all calibration samples; when a layer is reached, its
@@ -65,8 +65,8 @@ def prepare_model(
 
     Returns
     -------
-    list of PreparedTensor
-        In the order in which they were prepared.
+    PreparationReport
+        A list of `PreparedTensor`, in the order in which they were prepared.
 
     Raises
     ------
@@ -158,7 +158,7 @@ class _Work:
         self._uses = Counter(name for layer in runner.layers for name in layer.tensors)
         self._budgets, self._kept = budgets, kept
         self.done: dict[str, Array] = {}
-        self.report: list[PreparedTensor] = []
+        self.report = PreparationReport()
 
     def see(self, layer: LayerNode, activations: list[Array], originals: list[Array]) -> dict[str, Array]:
         """Prepare a layer's tensor when it is reached; one that is made of several waits for `rest`."""

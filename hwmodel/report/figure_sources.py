@@ -51,6 +51,21 @@ def tables_of(source: Source) -> Tables:
     raise OptionError(f"source must be a store, its path, or a result, got {type(source).__name__}")
 
 
+def by_accelerator(tables: Tables, name: str = "simulation") -> dict[str, list[dict[str, Any]]]:
+    """Group the rows of a table by accelerator, in the order of the store; nothing if it is not there.
+
+    Parameters
+    ----------
+    tables : Tables
+    name : str
+        Of a table with a column ``accelerator``.
+    """
+    found: dict[str, list[dict[str, Any]]] = {}
+    for row in tables[name].rows() if name in tables else ():
+        found.setdefault(row["accelerator"], []).append(row)
+    return found
+
+
 def chosen(charts: Sequence[Chart], column: str, value: str | None) -> Chart:
     """Choose the chart whose data has `value` in `column`; by default the first.
 
@@ -66,5 +81,5 @@ def chosen(charts: Sequence[Chart], column: str, value: str | None) -> Chart:
     for chart in charts:
         if value in chart.data.columns.get(column, ()):
             return chart
-    have = ", ".join(dict.fromkeys(str(c.data.columns[column][0]) for c in charts))
+    have = ", ".join(dict.fromkeys(str(value) for c in charts for value in c.data.columns.get(column, ())))
     raise OptionError(f"{column} must be one of {have}, got {value!r}", value=value)

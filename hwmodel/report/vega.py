@@ -1,138 +1,149 @@
-"""Draw a `Chart` by Vega-Lite, for a page: a specification that holds its data."""
+"""Draw a `Chart` by Vega-Lite, for a page.
+
+The specification holds no data: the page gives it the rows of the chart, under the name ``rows``, so that
+picture, table and download show the same numbers, which are in the page once.
+"""
 
 from __future__ import annotations
 
 from typing import Any
 
-from bitxcore.errors import MissingExtraError
 from bitxcore.plot.chart import SERIES_COLOURS, Chart, ChartAxis, ChartMark, values_of
 from bitxcore.showing import printable
 
-_ROW_PIXELS = 20
-_PLAIN_PIXELS = 280
-_LABEL_PIXELS = 200
-_POINT_PIXELS = 45
+DATA_NAME = "rows"
+"""What a specification calls its data."""
+
+_ROW_PIXELS = 18
+_PLAIN_PIXELS = 300
+_POINT_PIXELS = 50
+_MOST_POINTS_ON_LINES = 200
+
+Spec = dict[str, Any]
 
 
-def specification(chart: Chart) -> dict[str, Any]:
-    """Return the Vega-Lite specification of a chart, as wide as its container.
+def specification(chart: Chart, *, with_data: bool = False) -> Spec:
+    """Return the Vega-Lite specification of a chart, as wide as what holds it.
 
     Parameters
     ----------
     chart : Chart
+    with_data : bool
+        Whether it holds the rows, as values; without, whoever draws it gives them, named `DATA_NAME`.
 
-    Raises
-    ------
-    MissingExtraError
-        If Altair is not installed.
+    Examples
+    --------
+    >>> from bitxcore.tables import Table
+    >>> data = Table("t", {"layer": ["a", "b"], "cycles": [3, 5]}, {"layer": "", "cycles": "cycles"})
+    >>> bars = ChartMark("bar", ChartAxis("cycles", "cycles"), ChartAxis("layer", "layer", "nominal"))
+    >>> found = specification(Chart("c", "Cycles", "b has most.", data, [bars]))
+    >>> found["layer"][0]["mark"]["type"], found["height"]
+    ('bar', 36)
     """
-    alt = _altair()
-    layers = [_layer(alt, chart, mark) for mark in chart.marks]
-    drawn = alt.layer(*layers) if len(layers) > 1 else layers[0]
     first = chart.marks[0]
-    height: Any = _PLAIN_PIXELS
+    names = None
     if first.y.kind != "quantitative":
-        rows = [row for mark in chart.marks for row in chart.rows(mark)]
-        height = _ROW_PIXELS * len(values_of(first.y, rows))
-    found: dict[str, Any] = drawn.properties(
-        width="container",
-        height=height,
-        autosize=alt.AutoSizeParams(type="fit-x", contains="padding"),
-        description=printable(f"{chart.title}. {chart.see}"),
-    ).to_dict()
-    return found
-
-
-def _altair() -> Any:
-    try:
-        import altair
-    except ImportError as error:
-        raise MissingExtraError("altair", "report") from error
-    altair.data_transformers.disable_max_rows()
-    return altair
-
-
-def _layer(alt: Any, chart: Chart, mark: ChartMark) -> Any:
-    rows = chart.rows(mark)
-    used = {axis.column for axis in (mark.x, mark.y, mark.colour) if axis is not None}
-    used |= {column for column in (mark.line, mark.text) if column is not None}
-    values = [
-        {k: printable(v) if isinstance(v, str) else v for k, v in row.items() if k in used} for row in rows
-    ]
-    base = alt.Chart(alt.Data(values=values))
-    channels: dict[str, Any] = {
-        "x": alt.X(mark.x.column, **_channel(alt, mark.x, rows), axis=_axis(alt, mark.x)),
-        "y": alt.Y(mark.y.column, **_channel(alt, mark.y, rows), axis=_axis(alt, mark.y)),
-        "tooltip": [
-            alt.Tooltip(axis.column, type=axis.kind, title=axis.label, **_tooltip_format(axis))
-            for axis in (mark.y, mark.x, mark.colour)
-            if axis is not None
-        ],
+        names = values_of(first.y, [row for mark in chart.marks for row in chart.rows(mark)])
+    data: Spec = {"name": DATA_NAME}
+    if with_data:
+        data["values"] = [{name: _shown(value) for name, value in row.items()} for row in chart.data.rows()]
+    return {
+        "$schema": "https://vega.github.io/schema/vega-lite/v6.json",
+        "description": printable(f"{chart.title}. {chart.see}"),
+        "width": "container",
+        "height": _PLAIN_PIXELS if names is None else _ROW_PIXELS * max(len(names), 2),
+        "autosize": {"type": "fit-x", "contains": "padding"},
+        "data": data,
+        "layer": [layer for mark in chart.marks for layer in _layers(chart, mark)],
     }
-    if mark.colour is not None:
-        channels["color"] = _colour(alt, mark.colour, rows)
-    if mark.line is not None:
-        channels["detail"] = alt.Detail(mark.line, type="nominal")
-    if mark.beside:
-        side = "yOffset" if mark.y.kind != "quantitative" else "xOffset"
-        assert mark.colour is not None
-        channels[side] = (
-            alt.YOffset(mark.colour.column, type="nominal")
-            if side == "yOffset"
-            else alt.XOffset(mark.colour.column, type="nominal")
-        )
-    shaped = {
-        "bar": lambda: base.mark_bar(),
-        "line": lambda: base.mark_line(point=len(rows) <= 200),
-        "step": lambda: base.mark_line(interpolate="step-after"),
-        "point": lambda: base.mark_point(filled=True, size=_POINT_PIXELS),
-        "cell": lambda: base.mark_rect(),
-        "rule": lambda: base.mark_rule(strokeDash=[4, 4]),
-    }[mark.shape]()
+
+
+def _shown(value: Any) -> Any:
+    return printable(value) if isinstance(value, str) else value
+
+
+def _layers(chart: Chart, mark: ChartMark) -> list[Spec]:
+    rows = chart.rows(mark)
+    there = [f"isValid(datum[{axis.column!r}])" for axis in (mark.x, mark.y)]
+    if mark.only is not None:
+        there.append(f"datum[{mark.only!r}]")
+    transform = [{"filter": " && ".join(there)}]
+    encoding: Spec = {"x": _position(mark, mark.x, rows), "y": _position(mark, mark.y, rows)}
     if mark.shape == "rule":
-        channels.pop("x")
-    drawn = shaped.encode(**channels)
+        del encoding["x"]
+    if mark.colour is not None:
+        encoding["color"] = _colour(mark.colour, rows)
+    if mark.line is not None:
+        encoding["detail"] = {"field": mark.line, "type": "nominal"}
+    if mark.beside:
+        assert mark.colour is not None
+        side = "yOffset" if mark.y.kind != "quantitative" else "xOffset"
+        order = [_shown(value) for value in values_of(mark.colour, rows)]
+        encoding[side] = {"field": mark.colour.column, "type": "nominal", "sort": order}
+    found = [{"transform": transform, "mark": _mark(mark, len(rows)), "encoding": encoding}]
+    if mark.shape != "rule":
+        encoding["tooltip"] = _tooltips(chart, mark)
     if mark.text is not None:
-        words = base.mark_text(align="left", dx=6, dy=-5).encode(
-            **{k: v for k, v in channels.items() if k in ("x", "y")}, text=alt.Text(mark.text, type="nominal")
-        )
-        return alt.layer(drawn, words)
-    return drawn
-
-
-def _channel(alt: Any, axis: ChartAxis, rows: list[dict[str, Any]]) -> dict[str, Any]:
-    found: dict[str, Any] = {"type": axis.kind, "title": printable(axis.label)}
-    if axis.kind == "quantitative":
-        found["scale"] = alt.Scale(type="log" if axis.log else "linear", zero=axis.zero and not axis.log)
-        found["stack"] = None if axis.log else alt.Undefined
-    else:
-        found["sort"] = [printable(v) if isinstance(v, str) else v for v in values_of(axis, rows)]
+        words = {name: encoding[name] for name in ("x", "y")}
+        words["text"] = {"field": mark.text, "type": "nominal"}
+        style = {"type": "text", "align": "left", "dx": 7, "dy": -5, "limit": 160}
+        found.append({"transform": transform, "mark": style, "encoding": words})
     return found
 
 
-def _axis(alt: Any, axis: ChartAxis) -> Any:
-    if axis.kind != "quantitative":
-        return alt.Axis(labelLimit=_LABEL_PIXELS, labelOverlap=axis.kind == "ordinal")
-    return alt.Axis(format=".0%" if axis.percent else "~s", tickCount=6)
+def _mark(mark: ChartMark, rows: int) -> Spec:
+    plain = {} if mark.colour is not None else {"color": SERIES_COLOURS[0]}
+    drawn: dict[str, Spec] = {
+        "bar": {"type": "bar"},
+        "line": {"type": "line", "point": mark.line is None and rows <= _MOST_POINTS_ON_LINES},
+        "step": {"type": "line", "interpolate": "step-after"},
+        "point": {"type": "point", "filled": True, "size": _POINT_PIXELS, "opacity": 0.85},
+        "cell": {"type": "rect"},
+        "rule": {"type": "rule", "strokeDash": [4, 4]},
+    }
+    faint = {"opacity": 0.35, "strokeWidth": 1} if mark.line is not None and rows > 1000 else {}
+    return drawn[mark.shape] | plain | faint
 
 
-def _tooltip_format(axis: ChartAxis) -> dict[str, str]:
+def _position(mark: ChartMark, axis: ChartAxis, rows: list[dict[str, Any]]) -> Spec:
+    found: Spec = {"field": axis.column, "type": axis.kind, "title": printable(axis.label)}
+    if axis.kind == "quantitative":
+        found["scale"] = {"type": "log"} if axis.log else {"zero": axis.zero}
+        found["axis"] = {"format": ".0%" if axis.percent else "~s", "tickCount": 5}
+        if mark.beside or axis.log:
+            found["stack"] = None
+    else:
+        found["sort"] = [_shown(value) for value in values_of(axis, rows)]
+        found["axis"] = {"labelOverlap": axis.kind == "ordinal"}
+    return found
+
+
+def _colour(axis: ChartAxis, rows: list[dict[str, Any]]) -> Spec:
+    found: Spec = {"field": axis.column, "type": axis.kind, "title": printable(axis.label)}
+    if axis.kind == "quantitative":
+        found["scale"] = {"scheme": "viridis", "type": "log" if axis.log else "linear"}
+        found["legend"] = {"format": ".0%" if axis.percent else "~s"}
+        return found
+    names = [_shown(value) for value in values_of(axis, rows)]
+    palette = axis.colours or SERIES_COLOURS
+    colours = [palette[i % len(palette)] for i in range(len(names))]
+    return found | {"type": "nominal", "scale": {"domain": names, "range": colours}}
+
+
+def _tooltips(chart: Chart, mark: ChartMark) -> list[Spec]:
+    axes = [axis for axis in (mark.y, mark.x, mark.colour) if axis is not None]
+    found = [
+        {"field": axis.column, "type": axis.kind, "title": printable(axis.label), **_number_format(axis)}
+        for place, axis in enumerate(axes)
+        if axis.column not in [other.column for other in axes[:place]]
+    ]
+    known = {axis.column for axis in axes}
+    if mark.text is not None and mark.text not in known:
+        found.append({"field": mark.text, "type": "nominal", "title": mark.text})
+    return found
+
+
+def _number_format(axis: ChartAxis) -> Spec:
     if axis.kind != "quantitative":
         return {}
-    return {"format": ".1%" if axis.percent else (",d" if axis.unit in ("cycles", "B") else ".4~s")}
-
-
-def _colour(alt: Any, axis: ChartAxis, rows: list[dict[str, Any]]) -> Any:
-    if axis.kind == "quantitative":
-        return alt.Color(
-            axis.column,
-            type="quantitative",
-            title=printable(axis.label),
-            scale=alt.Scale(scheme="viridis", type="log" if axis.log else "linear"),
-            legend=alt.Legend(format=".0%" if axis.percent else "~s"),
-        )
-    names = [printable(str(name)) for name in values_of(axis, rows)]
-    colours = [SERIES_COLOURS[i % len(SERIES_COLOURS)] for i in range(len(names))]
-    return alt.Color(
-        axis.column, type="nominal", title=printable(axis.title), scale=alt.Scale(domain=names, range=colours)
-    )
+    return {"format": ".1%" if axis.percent else ("," if axis.unit in ("cycles", "B") else ".4~s")}

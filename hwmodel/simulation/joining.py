@@ -77,6 +77,7 @@ def _identity(machine: Accelerator, layer: Layer) -> dict[str, Any]:
         "parameters": layer.parameters,
         "peak_macs_per_cycle": machine.peak_macs_per_cycle,
         "area_mm2": machine.area_mm2,
+        "dram_peak_bytes_per_s": machine.dram_peak_bytes_per_s,
     }
 
 

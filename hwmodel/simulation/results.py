@@ -6,16 +6,18 @@ stand. A layer that an accelerator does not run has a `reason` and no numbers; i
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from math import fsum
 from typing import TYPE_CHECKING, Any
 
-from bitxcore.errors import MissingExtraError, OptionError
+from bitxcore.errors import OptionError
 from bitxcore.showing import record_repr, table_repr
+from bitxcore.tables import TableCollector, Tables, TabularResult
 from hwmodel.accelerators.cycle_attribution import CAUSES
-from hwmodel.simulation.columns import COLUMNS, DRAM_TRAFFIC, LAYER_COLUMNS, TOTAL_COLUMNS, Column, units_of
+from hwmodel.simulation.columns import COLUMNS, DRAM_TRAFFIC, LAYER_COLUMNS, TOTAL_COLUMNS, Column
+from hwmodel.simulation.result_tables import write_result
 
 if TYPE_CHECKING:
     from hwmodel.networks.network import NotSimulated
@@ -79,6 +81,7 @@ class Measures:
     dram_partial_sum_bytes: int | None = None
     dram_weight_bytes_plain: int | None = None
     dram_seconds: float | None = None
+    dram_peak_bytes_per_s: float | None = None
     work_cycles: int | None = None
     unpruned_work_cycles: int | None = None
     unpruned_cycles: int | None = None
@@ -330,7 +333,7 @@ def total_of(accelerator: str, rows: Sequence[LayerResult]) -> NetworkTotal:
 
 
 @dataclass(frozen=True, kw_only=True)
-class NetworkResult:
+class NetworkResult(TabularResult):
     """All layers of a network on all accelerators.
 
     Attributes
@@ -341,11 +344,12 @@ class NetworkResult:
     layers : tuple of LayerResult
         Layer by layer, each on every accelerator.
     not_simulated : tuple of NotSimulated
-        Operators of the network that are no layers here, and why.
+        Operators that are no layers here, and why.
     notes : tuple of str
         Assumptions that apply to the whole run.
     """
 
+    _main_table = "simulation"
     network: str
     accelerators: tuple[str, ...]
     layers: tuple[LayerResult, ...]
@@ -358,9 +362,8 @@ class NetworkResult:
 
     def of(self, accelerator: str) -> tuple[LayerResult, ...]:
         """Rows of one accelerator, by its label."""
-        if accelerator not in self.accelerators:
-            known = ", ".join(self.accelerators)
-            raise OptionError(f"accelerator {accelerator!r} is not in this run; it has {known}")
+        if accelerator not in (known := self.accelerators):
+            raise OptionError(f"accelerator {accelerator!r} is not in this run; it has {', '.join(known)}")
         return tuple(r for r in self.layers if r.accelerator == accelerator)
 
     def total(self, accelerator: str) -> NetworkTotal:
@@ -381,19 +384,17 @@ class NetworkResult:
         ]
         return _ratio(sum(b for _, b in pairs), sum(a for a, _ in pairs))
 
-    def to_pandas(self) -> Any:
-        """Return the columns of `columns` as a `pandas.DataFrame`, with their units in ``attrs["units"]``.
+    def tables(self) -> Tables:
+        """Return the tables of a store, without ``area`` and ``costs``, which need the machines.
 
-        Raises
-        ------
-        MissingExtraError
-            If pandas is not installed.
+        Examples
+        --------
+        >>> import hwmodel as hw
+        >>> len(hw.simulate_network("dadiannao", "resnet20-cifar10").tables()["simulation"])
+        20
         """
-        try:
-            import pandas as pd
-        except ImportError as error:
-            raise MissingExtraError("pandas", "tables") from error
-        units = units_of(LAYER_COLUMNS)
-        frame = pd.DataFrame([row.columns() for row in self.layers], columns=list(units))
-        frame.attrs["units"] = units
-        return frame
+        write_result(collector := TableCollector(), self)
+        return collector.tables()
+
+    def _shown(self) -> tuple[str, Iterable[str]]:
+        return "networks", _TOLD

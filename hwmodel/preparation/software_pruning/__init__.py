@@ -3,6 +3,7 @@
 from hwmodel.preparation.software_pruning.pruned_tensors import (
     SOFTWARE_UNITS,
     SoftwarePrunedTensor,
+    SoftwareReport,
     total_of,
 )
 from hwmodel.preparation.software_pruning.software_method import (
@@ -21,6 +22,7 @@ __all__ = [
     "ChannelRanking",
     "SoftwareMethod",
     "SoftwarePrunedTensor",
+    "SoftwareReport",
     "WeightChoice",
     "method_names",
     "software_method",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,6 +10,8 @@ from typing import Any
 import numpy.typing as npt
 
 from bitxcore.errors import BitxError
+from bitxcore.showing import table_repr
+from bitxcore.tables import TableCollector, Tables, TabularResult
 
 Array = npt.NDArray[Any]
 
@@ -75,6 +77,31 @@ class SoftwarePrunedTensor:
             None if macs is None else macs * left // flat.size,
             reason,
         )
+
+
+class SoftwareReport(list[SoftwarePrunedTensor], TabularResult):
+    """What a method took away: a list with a `SoftwarePrunedTensor` for each weight tensor."""
+
+    _main_table = "software_pruning"
+
+    def tables(self) -> Tables:
+        """Return the table ``software_pruning``.
+
+        Examples
+        --------
+        >>> row = SoftwarePrunedTensor("conv1.weight", 16, 8, 3, 3, 432, 216, None, None, None)
+        >>> SoftwareReport([row]).tables()["software_pruning"].columns["filters_after"]
+        [8]
+        """
+        collector = TableCollector()
+        collector.write_table("software_pruning", [vars(row) for row in self], units=SOFTWARE_UNITS)
+        return collector.tables()
+
+    def _shown(self) -> tuple[str, Iterable[str]]:
+        return "software_pruning", SOFTWARE_UNITS
+
+    def __repr__(self) -> str:
+        return table_repr(f"SoftwareReport: {len(self):,} tensors", map(vars, self), "all: .to_pandas()")
 
 
 def macs_by_tensor(path: Path, feeds: Mapping[str, Array] | None) -> dict[str, int]:

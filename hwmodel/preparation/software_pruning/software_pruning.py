@@ -20,7 +20,11 @@ from hwmodel.networks.onnx import read_model
 from hwmodel.preparation.samples import in_model_batches, inputs_of
 from hwmodel.preparation.software_pruning.channel_candidates import ChannelCandidate
 from hwmodel.preparation.software_pruning.found_channels import find_candidates, written_without
-from hwmodel.preparation.software_pruning.pruned_tensors import SoftwarePrunedTensor, macs_by_tensor
+from hwmodel.preparation.software_pruning.pruned_tensors import (
+    SoftwarePrunedTensor,
+    SoftwareReport,
+    macs_by_tensor,
+)
 from hwmodel.preparation.software_pruning.shares import check_ratio
 from hwmodel.preparation.software_pruning.software_method import (
     ChannelChoice,
@@ -48,7 +52,7 @@ def software_prune(
     batches: Sequence[dict[str, Array]] = (),
     selection: Selection | None = None,
     progress: Progress | None = None,
-) -> list[SoftwarePrunedTensor]:
+) -> SoftwareReport:
     """Write a model without some of its channels, or with zeros in place of some of its weights.
 
     Parameters
@@ -78,7 +82,7 @@ def software_prune(
 
     Returns
     -------
-    list of SoftwarePrunedTensor
+    SoftwareReport
         A row for each weight tensor, in their order.
 
     Raises
@@ -143,7 +147,7 @@ def software_prune(
         else:
             raise OptionError(f"{way!r} is no method of software pruning")
         macs = macs_by_tensor(path, batches[0] if batches else None)
-        return [
+        return SoftwareReport(
             SoftwarePrunedTensor.of_mask(
                 tensor.name,
                 _turned(tensor, stays.get(tensor.name)),
@@ -151,7 +155,7 @@ def software_prune(
                 reasons.get(tensor.name),
             )
             for tensor in chosen.tensors
-        ]
+        )
 
 
 def _report_progress(progress: Progress | None, count: int) -> None:

@@ -1,16 +1,35 @@
-"""Cycles of every layer, by cause."""
+"""Cycles by cause: of every layer, and of the accelerators side by side."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from bitxcore.plot.chart import Chart, ChartAxis, ChartMark
-from bitxcore.tables import Table, Tables
+from bitxcore.plot.chart import Chart, ChartAxis
+from bitxcore.tables import Tables
 from hwmodel.accelerators.cycle_attribution import CAUSES
-from hwmodel.report.figure_sources import Source, tables_of
+from hwmodel.report.figure_sources import Source, by_accelerator, chosen, tables_of
+from hwmodel.report.figure_stacks import layers_sentence, stack_of, stacked_chart
+from hwmodel.report.figure_words import identifiers, named
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+
+_LAYER = ChartAxis("layer", "layer", "nominal")
+CYCLES_AXIS = ChartAxis("cycles", "time", unit="cycles")
+
+
+def cause_words(column: str) -> str:
+    """Name a cause as figures do.
+
+    Examples
+    --------
+    >>> cause_words("weight_wait_cycles"), cause_words("fifo_full_cycles")
+    ('weight wait', 'FIFO full')
+    """
+    return column.removesuffix("_cycles").replace("_", " ").replace("fifo", "FIFO")
+
+
+CAUSE_AXIS = ChartAxis("cause", "cause", "nominal", order=[cause_words(name) for name in CAUSES])
 
 
 def charts(tables: Tables) -> list[Chart]:
@@ -21,10 +40,10 @@ def charts(tables: Tables) -> list[Chart]:
     tables : Tables
         Of which ``simulation`` is read.
     """
-    if "simulation" not in tables:
-        return []
-    accelerators = dict.fromkeys(tables["simulation"].columns["accelerator"])
-    return [chart for name in accelerators if (chart := _chart(tables["simulation"], name)) is not None]
+    found = by_accelerator(tables)
+    names = identifiers("cycles_by_layer", found)
+    made = [_chart(name, *item) for name, item in zip(names, found.items(), strict=True)]
+    return [chart for chart in made if chart is not None]
 
 
 def cycles_by_layer(source: Source, accelerator: str | None = None, *, ax: Axes | None = None) -> Axes:
@@ -42,51 +61,49 @@ def cycles_by_layer(source: Source, accelerator: str | None = None, *, ax: Axes 
     Returns
     -------
     matplotlib.axes.Axes
+
+    Raises
+    ------
+    OptionError
+        If the source has no data for this figure, or no such accelerator.
+
+    Examples
+    --------
+    >>> import hwmodel as hw
+    >>> run = hw.simulate_network(["dadiannao", "stripes"], "resnet20-cifar10", precisions=8)
+    >>> ax = hw.plot.cycles_by_layer(run, "stripes")
+    >>> ax.get_xlabel()
+    'time (cycles)'
     """
     from bitxcore.plot.drawing import draw
-    from hwmodel.report.figure_sources import chosen
 
     return draw(chosen(charts(tables_of(source)), "accelerator", accelerator), ax)
 
 
-def _chart(simulation: Table, accelerator: str) -> Chart | None:
-    rows = [
-        row for row in simulation.rows() if row["accelerator"] == accelerator and row["cycles"] is not None
-    ]
-    if not rows:
-        return None
-    long = [
-        {"layer": row["layer"], "accelerator": accelerator, "cause": _cause(name), "cycles": row[name]}
-        for row in rows
-        for name in CAUSES
-        if row[name]
-    ]
-    units = {"layer": "", "accelerator": "", "cause": "", "cycles": "cycles"}
-    data = Table("cycles_by_layer", {name: [row[name] for row in long] for name in units}, units)
-    total = sum(row["cycles"] for row in rows)
-    top = max(rows, key=lambda row: row["cycles"])
-    causes = {name: sum(row[name] or 0 for row in rows) for name in CAUSES}
-    most = max(causes, key=lambda name: causes[name])
-    return Chart(
-        name="cycles_by_layer",
-        title=f"Cycles by layer and cause: {accelerator}",
-        see=(
-            f"{_cause(most)} takes {causes[most] / total:.0%} of {total:,} cycles."
-            f" The layer with most cycles is {top['layer']}, with {top['cycles'] / total:.0%}."
-        ),
-        data=data,
-        marks=[
-            ChartMark(
-                "bar",
-                ChartAxis("cycles", "cycles", unit="cycles"),
-                ChartAxis(
-                    "layer", "layer", "nominal", order=list(dict.fromkeys(row["layer"] for row in rows))
-                ),
-                colour=ChartAxis("cause", "cause", "nominal", order=[_cause(name) for name in CAUSES]),
-            )
-        ],
+def causes_of_row(row: dict[str, Any]) -> list[tuple[str, float | None]]:
+    """List the cycles of a row of ``simulation`` or ``networks`` by cause; nothing if it is not run."""
+    if row["cycles"] is None:
+        return []
+    found = [(cause_words(name), row[name]) for name in CAUSES]
+    return found if any(value is not None for _, value in found) else [("compute", row["cycles"])]
+
+
+def _chart(name: str, accelerator: str, rows: list[dict[str, Any]]) -> Chart | None:
+    stack = stack_of(
+        ((row["layer"], cause, cycles) for row in rows for cause, cycles in causes_of_row(row)),
+        bar="layer",
+        part="cause",
     )
-
-
-def _cause(column: str) -> str:
-    return column.removesuffix("_cycles").replace("_", " ")
+    if not stack.values:
+        return None
+    without = [row["layer"] for row in rows if row["cycles"] is None]
+    return stacked_chart(
+        stack,
+        name=name,
+        title=f"Cycles by layer and cause: {named(accelerator)}",
+        see=layers_sentence(stack, "cycles", "cycles", "cause", without),
+        bar=_LAYER,
+        part=CAUSE_AXIS,
+        value=CYCLES_AXIS,
+        also={"accelerator": accelerator},
+    )

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from bitxcore.errors import OptionError
 from bitxcore.progress import Progress
 from bitxcore.showing import table_repr
+from bitxcore.tables import TableCollector, Tables, TabularResult
 from hwmodel.accelerators.base import Accelerator
 from hwmodel.operands.distributions import DEFAULT_ACTIVATIONS
 from hwmodel.operands.precisions import Precisions
 from hwmodel.operands.workload import DumpSource, NetworkSource, StandIns, TraceSource, WeightSource, Workload
 from hwmodel.simulation.columns import dtypes_of, units_of
+from hwmodel.simulation.result_tables import TableWriter
 from hwmodel.simulation.results import NetworkResult
 from hwmodel.simulation.run import open_store, simulate_network
+from hwmodel.simulation.storing import write_run
 from hwmodel.studies.comparison.comparison_rows import COMPARISON_COLUMNS, ComparisonRow, row_of
 from hwmodel.studies.comparison.contenders import (
     BASELINE,
@@ -32,8 +35,12 @@ if TYPE_CHECKING:
     from bitxcore.store import StoreWriter
 
 
+_TOLD = ("accelerator", "layers", "cycles", "speedup", "speedup_on_chip", "energy_ratio", "area_mm2")
+"""What the repr tells of a machine."""
+
+
 @dataclass(frozen=True, kw_only=True)
-class ComparisonResult:
+class ComparisonResult(TabularResult):
     """A network on all machines.
 
     Attributes
@@ -47,6 +54,8 @@ class ComparisonResult:
     machines : tuple of Accelerator
         Those of the run.
     """
+
+    _main_table = "comparison"
 
     run: NetworkResult
     rows: tuple[ComparisonRow, ...]
@@ -66,9 +75,23 @@ class ComparisonResult:
         known = ", ".join(row.accelerator for row in self.rows)
         raise OptionError(f"accelerator {accelerator!r} is not in this comparison; it has {known}")
 
+    def tables(self) -> Tables:
+        """Return the tables that a store of this comparison holds.
 
-_TOLD = ("accelerator", "layers", "cycles", "speedup", "speedup_on_chip", "energy_ratio", "area_mm2")
-"""What the repr tells of a machine."""
+        Examples
+        --------
+        >>> import hwmodel as hw
+        >>> found = hw.compare("resnet20-cifar10", accelerators=["dadiannao", "stripes"], precisions=8)
+        >>> len(found.tables()["comparison"])
+        2
+        """
+        collector = TableCollector()
+        write_run(collector, self.run, self.machines)
+        _write(collector, self)
+        return collector.tables()
+
+    def _shown(self) -> tuple[str, Iterable[str]]:
+        return "comparison", _TOLD
 
 
 def compare(
@@ -181,7 +204,7 @@ def _absent_row(c: Contender, reason: str) -> ComparisonRow:
     )
 
 
-def _write(writer: StoreWriter, result: ComparisonResult) -> None:
+def _write(writer: TableWriter, result: ComparisonResult) -> None:
     """Write the table ``comparison``; its attributes are the conditions."""
     writer.write_table(
         "comparison",

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from math import inf
 
 from bitxcore.errors import OptionError
 from bitxcore.showing import table_repr
+from bitxcore.tables import TableCollector, Tables, TabularResult
 from hwmodel.accelerators.base import Accelerator
 from hwmodel.accelerators.changes import KINDS
 from hwmodel.accelerators.registry import as_accelerator
@@ -17,7 +18,7 @@ from hwmodel.operands.precisions import Precisions
 from hwmodel.operands.workload import DumpSource, NetworkSource, StandIns, TraceSource, WeightSource, Workload
 from hwmodel.simulation.results import LayerResult
 from hwmodel.simulation.run import simulate_network
-from hwmodel.studies.explaining.rooflines import Cause, Roofline, causes_of, roofline_of
+from hwmodel.studies.explaining.rooflines import ROOFLINE_UNITS, Cause, Roofline, causes_of, roofline_of
 from hwmodel.studies.explaining.trials import Trial, heaviest, try_changes
 
 EFFORT_S = 20.0
@@ -25,7 +26,7 @@ EFFORT_S = 20.0
 
 
 @dataclass(frozen=True)
-class Explanation:
+class Explanation(TabularResult):
     """What `explain` found.
 
     Attributes
@@ -44,6 +45,8 @@ class Explanation:
     tried_cycles : int
         Their cycles before.
     """
+
+    _main_table = "rooflines"
 
     accelerator: str
     cycles: int
@@ -64,6 +67,52 @@ class Explanation:
         """Change, of a kind, that saves most cycles; None if none saves any."""
         found = (t for t in self.trials if t.saved_cycles and t.saved_cycles > 0 and kind in (None, t.kind))
         return next(found, None)
+
+    def tables(self) -> Tables:
+        """Return the causes, the rooflines of the layers and the changes that were tried, as tables.
+
+        Examples
+        --------
+        >>> import hwmodel as hw
+        >>> found = hw.explain("dadiannao", "resnet20-cifar10", effort_s=1)
+        >>> list(found.tables())
+        ['causes', 'rooflines', 'changes']
+        """
+        collector = TableCollector()
+        causes = [
+            {"cause": c.name, "meaning": c.description, "cycles": c.cycles, "share": c.share}
+            for c in self.causes
+        ]
+        units = {"cause": "", "meaning": "", "cycles": "cycles", "share": "1"}
+        collector.write_table("causes", causes, units=units)
+        collector.write_table("rooflines", [layer.columns() for layer in self.layers], units=ROOFLINE_UNITS)
+        changes = [
+            {
+                "change": t.change.words,
+                **{name: getattr(t, name) for name in CHANGE_UNITS if name != "change"},
+            }
+            for t in self.trials
+        ]
+        collector.write_table("changes", changes, units=CHANGE_UNITS)
+        return collector.tables()
+
+    def _shown(self) -> tuple[str, Iterable[str]]:
+        return "causes", ("cause", "meaning", "cycles", "share")
+
+
+CHANGE_UNITS: dict[str, str] = {
+    "change": "",
+    "kind": "",
+    "cycles": "cycles",
+    "saved_cycles": "cycles",
+    "gain": "1",
+    "area_mm2": "mm2",
+    "added_area_share": "1",
+    "energy_j": "J",
+    "relative_error": "1",
+    "reason": "",
+}
+"""Unit of each column of the table ``changes``; ``""`` for text."""
 
 
 def explain(

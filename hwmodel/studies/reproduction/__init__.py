@@ -4,7 +4,7 @@
 """
 
 from hwmodel.studies.reproduction.line import COLUMNS, MARKS, Line, Mark
-from hwmodel.studies.reproduction.reproduction import PLACES, reproduce
+from hwmodel.studies.reproduction.reproduction import PLACES, Reproduction, reproduce
 from hwmodel.studies.reproduction.written import page
 
-__all__ = ["COLUMNS", "MARKS", "PLACES", "Line", "Mark", "page", "reproduce"]
+__all__ = ["COLUMNS", "MARKS", "PLACES", "Line", "Mark", "Reproduction", "page", "reproduce"]

@@ -11,6 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 from bitxcore.errors import OptionError
 from bitxcore.progress import Progress
+from bitxcore.showing import table_repr
+from bitxcore.tables import TableCollector, Tables, TabularResult
+from hwmodel.simulation.result_tables import TableWriter
 from hwmodel.studies.reproduction.line import COLUMNS, Line
 from hwmodel.studies.reproduction.simulations import Simulations
 
@@ -88,6 +91,48 @@ def places_called(name: str) -> tuple[str, ...]:
     return found
 
 
+class Reproduction(tuple[Line, ...], TabularResult):
+    """What a reproduction found: a tuple of `Line`."""
+
+    __slots__ = ()
+    _main_table = "reproduction"
+
+    def tables(self) -> Tables:
+        """Return the table ``reproduction``, as its store holds it.
+
+        Examples
+        --------
+        >>> found = reproduce(["Table 3"], accuracy=False)
+        >>> len(found.tables()["reproduction"]) == len(found)
+        True
+        """
+        collector = TableCollector()
+        _write(collector, self)
+        return collector.tables()
+
+    def _shown(self) -> tuple[str, Iterable[str]]:
+        return "reproduction", _SHOWN
+
+    def __repr__(self) -> str:
+        rows = ({name: getattr(line, name) for name in _SHOWN} for line in self)
+        return table_repr(f"Reproduction: {len(self):,} lines", rows, "all: .to_pandas()")
+
+
+_SHOWN = ("place", "network", "setting", "quantity", "unit", "published", "ours", "ratio")
+"""What the repr tells of a line."""
+
+
+def _write(writer: TableWriter, found: Iterable[Line]) -> None:
+    """Write the table ``reproduction``."""
+    writer.write_table(
+        "reproduction",
+        (line.columns() for line in found),
+        units={name: "1" if name == "ratio" else "" for name in COLUMNS}
+        | {"published": "as in unit", "ours": "as in unit"},
+        dtypes={name: dtype for name, (dtype, _) in COLUMNS.items()},
+    )
+
+
 def reproduce(
     places: Iterable[str] | None = None,
     progress: Progress | None = None,
@@ -95,7 +140,7 @@ def reproduce(
     parameters: dict[str, Any] | None = None,
     quick: bool = False,
     accuracy: bool = True,
-) -> tuple[Line, ...]:
+) -> Reproduction:
     """Compute what stands beside the paper's numbers.
 
     Published numbers are compared with. Two workloads were chosen by them, and their lines say so: the
@@ -119,8 +164,8 @@ def reproduce(
 
     Returns
     -------
-    tuple of Line
-        In the order of `PLACES`.
+    Reproduction
+        A tuple of `Line`, in the order of `PLACES`.
 
     Raises
     ------
@@ -153,15 +198,10 @@ def reproduce(
         if progress is not None:
             progress(len(sections), len(sections), "")
         found.sort(key=lambda line: PLACES.index(line.place))
+        result = Reproduction(found)
         if writer is not None:
-            writer.write_table(
-                "reproduction",
-                (line.columns() for line in found),
-                units={name: "1" if name == "ratio" else "" for name in COLUMNS}
-                | {"published": "as in unit", "ours": "as in unit"},
-                dtypes={name: dtype for name, (dtype, _) in COLUMNS.items()},
-            )
-    return tuple(found)
+            _write(writer, result)
+    return result
 
 
 def _opened(store: str | os.PathLike[str] | StoreWriter | None, parameters: dict[str, Any]) -> Any:

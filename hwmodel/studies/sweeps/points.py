@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,8 +12,10 @@ import numpy as np
 from bitxcore.dumps import Dump
 from bitxcore.policy import Policy
 from bitxcore.showing import table_repr
+from bitxcore.tables import TableCollector, Tables, TabularResult
 from hwmodel.accelerators.registry import accelerator_class
 from hwmodel.operands.workload import Workload
+from hwmodel.simulation.result_tables import TableWriter
 from hwmodel.studies.sweeps.pareto import nondominated
 from hwmodel.studies.sweeps.space import Space
 from hwmodel.studies.sweeps.workers import METRICS
@@ -26,7 +28,7 @@ OBJECTIVES = ("seconds", "energy_j", "relative_error")
 
 
 @dataclass(frozen=True, eq=False)
-class Sweep:
+class Sweep(TabularResult):
     """Results of a sweep, a column at a time.
 
     Attributes
@@ -47,6 +49,8 @@ class Sweep:
     notes : tuple of str
         What operands are drawn or assumed, and how many points the front leaves out.
     """
+
+    _main_table = "sweep"
 
     network: str
     accelerator: str
@@ -73,6 +77,23 @@ class Sweep:
     def row(self, index: int) -> dict[str, Any]:
         """Row `index` as a mapping."""
         return {name: values[index] for name, values in self.columns.items()}
+
+    def tables(self) -> Tables:
+        """Return the table ``sweep``, as its store holds it.
+
+        Examples
+        --------
+        >>> import hwmodel as hw
+        >>> found = hw.sweep("resnet20-cifar10", {"columns": [1, 2]}, accelerator="dadiannao", jobs=1)
+        >>> found.tables()["sweep"].columns["columns"]
+        [1, 2]
+        """
+        collector = TableCollector()
+        _write_points(collector, self)
+        return collector.tables()
+
+    def _shown(self) -> tuple[str, Iterable[str]]:
+        return "sweep", ("point", *self.varied, *_TOLD, "on_front")
 
     @property
     def front(self) -> tuple[int, ...]:
@@ -164,25 +185,29 @@ def write_sweep(
     """Write the table ``sweep``; its attributes are what the sweep is of."""
     from bitxcore.store import Store
 
-    text = {name for name, unit in result.units.items() if not unit and name != "on_front"}
-    columns = {
-        name: _stored(values) if name in result.varied else values for name, values in result.columns.items()
-    }
     inputs: list[Dump | str] = [load.weights] if isinstance(load.weights, Dump) else []
     if policy is not None:
         parameters = {**parameters, "policy": policy.record()}
         inputs += [policy.path] if policy.path else []
     with Store.create(store, parameters=parameters, inputs=inputs) as writer:
-        writer.write_table(
-            "sweep",
-            columns,
-            units=result.units,
-            dtypes=dict.fromkeys(text, str),
-            attrs={
-                "network": result.network,
-                "accelerator": result.accelerator,
-                "objectives": ", ".join(result.objectives),
-                "notes": "\n".join(result.notes),
-                "assumptions": "\n".join(accelerator_class(result.accelerator).assumptions),
-            },
-        )
+        _write_points(writer, result)
+
+
+def _write_points(writer: TableWriter, result: Sweep) -> None:
+    text = {name for name, unit in result.units.items() if not unit and name != "on_front"}
+    columns = {
+        name: _stored(values) if name in result.varied else values for name, values in result.columns.items()
+    }
+    writer.write_table(
+        "sweep",
+        columns,
+        units=result.units,
+        dtypes=dict.fromkeys(text, str),
+        attrs={
+            "network": result.network,
+            "accelerator": result.accelerator,
+            "objectives": ", ".join(result.objectives),
+            "notes": "\n".join(result.notes),
+            "assumptions": "\n".join(accelerator_class(result.accelerator).assumptions),
+        },
+    )

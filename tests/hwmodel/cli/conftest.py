@@ -46,6 +46,7 @@ class Bitx:
 @pytest.fixture
 def bitx(monkeypatch):
     monkeypatch.setattr(sys, "argv", ["bitx"])
+    monkeypatch.delenv("COLUMNS", raising=False)
     return Bitx()
 
 

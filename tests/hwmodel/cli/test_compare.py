@@ -1,10 +1,13 @@
 """``bitx simulate -a all``: one table of every machine."""
 
+import csv
+
 import pytest
 
 import hwmodel as hw
 from bitxcore.store import Store
 from hwmodel.studies.comparison import COMPARISON_COLUMNS, conditions, contenders, entries
+from hwmodel.studies.comparison.findings import findings
 from hwmodel.studies.published import averages
 
 
@@ -15,8 +18,9 @@ def field():
 
 def test_every_machine_is_in_the_table(bitx, sample, out, field):
     document = bitx.json(
-        "simulate", sample, "--size", "N=1", "-a", "all", "-o", out / "run.h5", "--published"
-    )
+        "simulate", sample, "--size", "N=1", "-a", "all", "-o", out / "run.h5", "--published", "--csv",
+        out / "run.csv",
+    )  # fmt: skip
     rows = document["comparison"]["rows"]
     assert [row["accelerator"] for row in rows] == [c.name for c in field]
     assert all(set(row) == {c.name for c in COMPARISON_COLUMNS} and row["reason"] is None for row in rows)
@@ -31,14 +35,19 @@ def test_every_machine_is_in_the_table(bitx, sample, out, field):
     stripes = next(b for b in beside if b["accelerator"] == "stripes")
     assert stripes["ours"] == pytest.approx(result.row("stripes").speedup_on_chip)
     assert stripes["ratio"] == pytest.approx(stripes["ours"] / 1.92)
+    assert document["comparison"]["findings"] == findings(result)
+    with open(out / "run.csv", encoding="utf-8", newline="") as file:
+        lines = list(csv.DictReader(file))
+    assert [line["accelerator"] for line in lines] == [c.name for c in field]
+    assert set(lines[0]) == {c.name for c in COMPARISON_COLUMNS}
     with Store.open(out / "run.h5") as store:
         assert list(store.table("comparison")["accelerator"]) == [c.name for c in field]
         assert store.table("simulation")["cycles"].size == len(field) * len(network)
 
 
 def test_text(bitx, sample):
-    text = bitx("simulate", sample, "--size", "N=1", "-a", "all", "--published").stdout
-    assert "equal for all: 4,096 MACs a cycle at 16 bit, 1,000 MHz, cost_basis=aladdin" in text
+    text = bitx("simulate", sample, "--size", "N=1", "-a", "all", "--published", "--notes").stdout
+    assert "equal for all: 4,096 MACs per cycle at 16 bit, 1,000 MHz, cost_basis=aladdin" in text
     for name in hw.accelerator_names():
         assert f"\n {name} " in text
     assert "stand-in activations" in text
@@ -47,6 +56,10 @@ def test_text(bitx, sample):
     assert "DaDianNao: 6.7% of its multipliers are at work while it computes" in text
     assert "why stripes differs" in text
     assert "1.92 (1.3–4.51)" in text
+    assert (
+        text.splitlines()[0] == "cambricon_s is fastest of 25 machines that run 13 layers: 1.66x DaDianNao."
+    )
+    assert "bitx ranks 22 of 25 at 0.79x DaDianNao; bitx(format=fixed16) ranks 8 of 25 at" in text
     assert text.splitlines()[-1] == "nothing written; -o STORE.h5 keeps these results"
 
 

@@ -34,13 +34,9 @@ def test_the_table_fits_80_columns_and_says_what_agreement_is(bitx):
     table = [line for line in lines if line.startswith(" ")]
     assert max(map(len, table)) < 80
     assert any("*" in line and line.split()[0] == "2" for line in table)
-    assert any(
-        "agreement: held against what the unpruned model gives; agreement, not accuracy" in x for x in lines
-    )
-    assert any(
-        line.startswith("within 0.5 points of unpruned in top1: rows ≥ 10; no loss that the samples can tell")
-        for line in lines
-    )
+    assert any("agreement: compared with what the unpruned model gives, not with labels" in x for x in lines)
+    assert "within 0.5 points of unpruned in top1: rows ≥ 10" in lines
+    assert any(line.startswith("no significant loss in top1, p ≥ 0.05: ") for line in lines)
 
 
 def test_json_and_store_have_every_score(bitx, model, arrays, tmp_path):
@@ -183,7 +179,7 @@ def test_what_happens_at_run_time_is_on_the_grid(bitx, model, arrays):
     assert found["parameters"]["grid"]["activation_rows"] == ["all", "2"]
     assert found["points"][1]["cycles"] < found["points"][1]["unpruned_cycles"]
     assert "not both" in bitx(*options).stdout
-    products = ("evaluate", model, "--data", arrays, "--rows", "2", "--criterion", "topn,products")
+    products = ("evaluate", model, "--data", arrays, "--rows", "2", "--criterion", "topn,products", "--notes")
     text = bitx(*products).stdout
     assert "kept ones per weight that meets no zero: rows 2, group 8, criterion products: " in text
     point = bitx.json(*products)["points"][2]

@@ -75,7 +75,7 @@ def test_the_text_says_the_same(bitx, write):
     text = bitx("inspect", path, "--rows").stdout
     assert f"{path}: groups of 8, 32 rows of float32" in text
     assert "8x4x3x3" in text
-    assert "2 × fewer than 2 dimensions: bias, steps" in text
+    assert "left out: 2 tensors: fewer than 2 dimensions: bias, steps" in text
     assert text.splitlines()[-1] == "nothing written; -o STORE.h5 keeps these results"
     bars = next(line for line in text.splitlines() if line.rstrip().endswith("|"))
     assert len(bars.rstrip().rstrip("|").split(maxsplit=1)[1]) <= 32
@@ -123,7 +123,7 @@ def test_a_preset_also_counts_ones_before_and_after(bitx, write, values, out, na
     weights = sum(ones.weights for ones in want.values())
     mean = sum(ones.after.mean * ones.weights for ones in want.values()) / weights
     assert found["totals"]["pruned_ones_mean"] == pytest.approx(mean)
-    assert f"pruned to {bx.preset(name)['rows']} rows a group" in bitx(*run, "-o", out / "s.h5").stdout
+    assert f"pruned to {bx.preset(name)['rows']} rows per group" in bitx(*run, "-o", out / "s.h5").stdout
     with Store.open(out / "s.h5") as store:
         assert store.table("statistics")["pruned_ones_mean"].tolist() == [w.after.mean for w in want.values()]
 

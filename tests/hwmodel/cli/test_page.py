@@ -1,4 +1,4 @@
-"""The console blocks of docs/command-line.md and docs/accuracy.md show what the commands print."""
+"""The console blocks of the pages show what the commands print at 80 columns."""
 
 import re
 import shlex
@@ -7,14 +7,22 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[3]
+BLOCK = re.compile(r"^```console\n\$ (bitx [^\n]*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 PAGE = (ROOT / "docs" / "command-line.md").read_text("utf-8")
-BLOCKS = re.findall(r"^```console\n\$ (bitx [^\n]*)\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
+SLOW = ("-a all", "bitx prepare --task digits --ones 1,2,3,4", "--write-policy rows.json")
+BLOCKS = [
+    pytest.param(command, shown, id=command, marks=[pytest.mark.slow] * any(x in command for x in SLOW))
+    for page in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
+    if page.name != "accuracy.md"  # whose blocks need what its Python makes
+    for command, shown in BLOCK.findall(page.read_text("utf-8"))
+]
 
 
-@pytest.mark.parametrize(("command", "shown"), BLOCKS, ids=[command for command, _ in BLOCKS])
+@pytest.mark.parametrize(("command", "shown"), BLOCKS)
 def test_console(bitx, tmp_path, monkeypatch, command, shown):
     (tmp_path / "data").symlink_to(ROOT / "data")
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "80")
     check(bitx, command, shown)
 
 
@@ -36,6 +44,7 @@ def test_the_page_of_accuracy_in_order(bitx, tmp_path, monkeypatch):
     """Its Python makes the data that its commands read."""
     (tmp_path / "data").symlink_to(ROOT / "data")
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "80")
     page = (ROOT / "docs" / "accuracy.md").read_text("utf-8")
     names = {"__name__": "__main__"}
     commands = 0

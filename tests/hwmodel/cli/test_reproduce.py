@@ -20,7 +20,7 @@ def only_table_3(monkeypatch):
 
 
 def test_one_table(bitx):
-    printed = bitx("reproduce", "--only", "Table 3", "--no-accuracy").stdout
+    printed = bitx("reproduce", "--only", "Table 3", "--no-accuracy", "--notes").stdout
     assert "published" in printed
     assert "Table 2" not in printed
     (row,) = (x for x in printed.splitlines() if x.startswith(" ResNet50 ") and "N=6" in x)

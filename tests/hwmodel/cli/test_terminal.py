@@ -123,6 +123,9 @@ def test_names_of_files_are_not_obeyed(bitx, tmp_path):
             assert escaped in result.output or args[0] == "sweep"
     shown = on_terminal("inspect", path, *keep, columns=80)
     assert ESCAPES.sub("", shown).replace("\r\n", "").isprintable()
+    rows = on_terminal("inspect", path, *keep, "--csv", "-", columns=80)
+    assert rows.replace("\r\n", "").isprintable()
+    assert escaped in rows
 
 
 def test_the_progress_bar_obeys_no_name():

@@ -122,7 +122,8 @@ def test_stand_ins(bitx, sample):
     document = bitx.json(*args, "--activations", "laplace:zeros=0.3,seed=4")
     notes = {row["accelerator"]: row["notes"] for row in document["layers"]}
     assert notes == {"pragmatic": ["stand-in activations: laplace, zeros 0.3, seed 4"], "dadiannao": []}
-    text = bitx(*args).stdout
+    assert "note: stand-in activations in 13 layers: relu-normal, seed 0" in bitx(*args).stdout
+    text = bitx(*args, "--notes").stdout
     assert "note, pragmatic: 13 layers: stand-in activations: relu-normal, seed 0" in text
     assert "distribution 'gauss' is none of" in bitx.error(*args, "--activations", "gauss")
 

@@ -613,8 +613,8 @@ def test_command(model, batches, tmp_path):
     assert [row["tensor"] for row in found["tensors"]] == list(SHAPES)
     assert found["written"] == [str(out), str(report)]
     assert json.loads(report.read_text("utf-8")) == found
-    shown = run(model, "-o", out, "--method", "slimming", "--ratio", 0.3).stdout
-    assert re.search(r"all filters are there of:\n  .*: no batch normalisation is behind it", shown)
+    shown = run(model, "-o", out, "--method", "slimming", "--ratio", 0.3, "--notes").stdout
+    assert re.search(r"all filters stay: .*: no batch normalisation is behind it", shown)
     assert f"wrote {out}" in shown
     shown = run("--task", "digits", "-o", out, "--method", "apoz", "--ratio", 0.3, "--samples", 16).stdout
     assert "digits_resnet.onnx: 13 tensors, by apoz" in shown

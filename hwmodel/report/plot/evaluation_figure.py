@@ -1,0 +1,398 @@
+"""What pruning does to a model: its score against cycles, with the Pareto front, and against rows."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from bitxcore.plot.chart import SERIES_COLOURS, Chart, ChartAxis, ChartMark
+from bitxcore.tables import Table, Tables
+from hwmodel.report.figure_sources import Source, chosen, tables_of
+from hwmodel.report.figure_words import count_of, identifiers, named, quantity, table_of, times
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+_WAYS = ("group", "grouping", "window", "format", "criterion", "rounding", "activation_rows")
+"""Columns that say how rows are pruned, whatever their number."""
+
+_FRONT, _UNPRUNED, _OTHERS = "Pareto front", "unpruned", "other ways"
+_ALIKE, _POLICY = "all tensors alike", "by tensor"
+_MOST_WAYS = len(SERIES_COLOURS) - 2
+
+
+def charts(tables: Tables) -> list[Chart]:
+    """Make a chart of the score against cycles, and one against rows, for each metric.
+
+    Parameters
+    ----------
+    tables : Tables
+        Of which ``evaluation`` is read.
+    """
+    if "evaluation" not in tables:
+        return []
+    table = tables["evaluation"]
+    metrics = [name for name in str(table.attrs.get("metrics", "")).split(", ") if name in table.columns]
+    points = _points(table)
+    over_cycles = identifiers("score_by_cycles", metrics)
+    over_rows = identifiers("score_by_rows", metrics)
+    made = [
+        chart
+        for i, metric in enumerate(metrics)
+        for chart in (
+            _by_cycles(table, points, metric, over_cycles[i], first=i == 0),
+            _by_rows(table, points, metric, over_rows[i]),
+        )
+    ]
+    return [chart for chart in made if chart is not None]
+
+
+def score_by_cycles(source: Source, metric: str | None = None, *, ax: Axes | None = None) -> Axes:
+    """Draw the score of every setting against its cycles, with the Pareto front and 95 % intervals.
+
+    Parameters
+    ----------
+    source : Evaluation, Tables, Store, str or path-like
+        A result, or a store of one.
+    metric : str, optional
+        By default the first.
+    ax : matplotlib.axes.Axes, optional
+        By default new ones, of one column's width.
+
+    Returns
+    -------
+    matplotlib.axes.Axes
+
+    Raises
+    ------
+    OptionError
+        If the source has no data for this figure, or there is no such metric.
+
+    Examples
+    --------
+    >>> import hwmodel as hw
+    >>> from bitxcore.tables import Table, Tables
+    >>> scores = {"rows": [None, 6, 4], "top1": [0.992, 0.992, 0.979], "cycles": [10_000, 6730, 6281]}
+    >>> rest = {name: [None] * 3 for name in ("policy", "format", "activation_rows")}
+    >>> columns = scores | rest | {"on_front": [False, True, True]}
+    >>> found = Tables([Table("evaluation", columns, dict.fromkeys(columns, "1"), {"metrics": "top1"})])
+    >>> ax = hw.plot.score_by_cycles(found)
+    >>> ax.get_xlabel(), ax.get_ylabel()
+    ('time (cycles)', 'top1')
+    """
+    from bitxcore.plot.drawing import draw
+
+    return draw(chosen(_made(source, "score_by_cycles"), "metric", metric), ax)
+
+
+def score_by_rows(source: Source, metric: str | None = None, *, ax: Axes | None = None) -> Axes:
+    """Draw the score of every setting against the rows that a group keeps, with 95 % intervals.
+
+    Parameters
+    ----------
+    source : Evaluation, Tables, Store, str or path-like
+        A result, or a store of one.
+    metric : str, optional
+        By default the first.
+    ax : matplotlib.axes.Axes, optional
+        By default new ones, of one column's width.
+
+    Returns
+    -------
+    matplotlib.axes.Axes
+
+    Raises
+    ------
+    OptionError
+        If the source has no data for this figure, or there is no such metric.
+
+    Examples
+    --------
+    >>> import hwmodel as hw
+    >>> from bitxcore.tables import Table, Tables
+    >>> scores = {"rows": [None, 6, 4], "top1": [0.992, 0.992, 0.979], "cycles": [10_000, 6730, 6281]}
+    >>> rest = {name: [None] * 3 for name in ("policy", "format", "activation_rows")}
+    >>> columns = scores | rest | {"on_front": [False, True, True]}
+    >>> found = Tables([Table("evaluation", columns, dict.fromkeys(columns, "1"), {"metrics": "top1"})])
+    >>> ax = hw.plot.score_by_rows(found)
+    >>> ax.get_xlabel(), ax.get_ylabel()
+    ('rows kept of a group', 'top1')
+    """
+    from bitxcore.plot.drawing import draw
+
+    return draw(chosen(_made(source, "score_by_rows"), "metric", metric), ax)
+
+
+def _made(source: Source, prefix: str) -> list[Chart]:
+    return [chart for chart in charts(tables_of(source)) if chart.name.startswith(prefix)]
+
+
+def _points(table: Table) -> list[dict[str, Any]]:
+    """Give the rows with a name of their setting, and of the way to prune."""
+    rows = list(table.rows())
+    pruned = [row for row in rows if not _is_unpruned(row)]
+    differing = [name for name in _WAYS if len({row.get(name) for row in pruned}) > 1]
+    ways: dict[str, int] = {}
+    for row in rows:
+        row["way"] = _way(row, differing)
+        ways[row["way"]] = ways.get(row["way"], 0) + 1
+    if len(ways) > _MOST_WAYS:
+        kept = sorted(ways, key=lambda way: (way != _UNPRUNED, -ways[way]))[: _MOST_WAYS - 1]
+        for row in rows:
+            row["shown"] = row["way"] if row["way"] in kept else _OTHERS
+    else:
+        for row in rows:
+            row["shown"] = row["way"]
+    policies = 0
+    for row in rows:
+        policies += row.get("policy") is not None
+        row["setting"] = _setting(row, policies)
+    return rows
+
+
+def _is_unpruned(row: dict[str, Any]) -> bool:
+    return all(row.get(name) is None for name in ("rows", "policy", "format", "activation_rows"))
+
+
+def _way(row: dict[str, Any], differing: list[str]) -> str:
+    if _is_unpruned(row):
+        return _UNPRUNED
+    told = [
+        f"{name.replace('_', ' ')} {row[name]}"
+        for name in differing
+        if row[name] is not None and not (name == "grouping" and row[name] == "flat")
+    ]
+    if row.get("policy") is not None:
+        told.insert(0, _POLICY)
+    elif row["rows"] is None:
+        told.insert(0, "all rows")
+    return ", ".join(told) or _ALIKE
+
+
+def _setting(row: dict[str, Any], policy: int) -> str:
+    if row["way"] == _UNPRUNED:
+        return _UNPRUNED
+    if row.get("policy") is not None:
+        return f"{row['way']} (policy {policy})"
+    rows = "" if row["rows"] is None else f"rows {row['rows']}"
+    way = "" if row["way"] == _ALIKE and rows else row["way"]
+    return ", ".join(words for words in (rows, way) if words)
+
+
+def _score(value: float, unit: str) -> str:
+    text = f"{value:.4g}"
+    if text == "1" and value < 1:
+        text = "more than 0.9999"
+    return text if unit in ("", "1") else f"{text} {unit}"
+
+
+def _higher_is_better(metric: str) -> bool | None:
+    """Ask the metric; None if it is not installed here."""
+    from bitxcore.errors import BitxError
+    from hwmodel.evaluation.metrics import metric as metric_of
+
+    try:
+        return metric_of(metric).higher_is_better
+    except BitxError:
+        return None
+
+
+def _long(points: list[dict[str, Any]], metric: str, x: str) -> list[dict[str, Any]]:
+    """Give a row per score, and two more per interval."""
+    found = []
+    for number, row in enumerate(points):
+        values = {"score": row[metric], "low": row.get(f"{metric}_low"), "high": row.get(f"{metric}_high")}
+        whole = None not in values.values()
+        for statistic, value in values.items():
+            if statistic == "score" or whole:
+                found.append(
+                    {
+                        "setting": row["setting"],
+                        "number": number,
+                        "metric": metric,
+                        "shown": row["shown"],
+                        x: row[x],
+                        "statistic": statistic,
+                        "score": value,
+                        "is_score": statistic == "score",
+                        "is_interval": statistic != "score",
+                        "is_front": False,
+                    }
+                )
+    return found
+
+
+def _units(table: Table, metric: str, x: str, unit: str) -> dict[str, str]:
+    return {
+        "setting": "",
+        "number": "1",
+        "metric": "",
+        "shown": "",
+        x: unit,
+        "statistic": "",
+        "score": table.units[metric],
+        "is_score": "",
+        "is_interval": "",
+        "is_front": "",
+    }
+
+
+def _against(table: Table, metric: str) -> str:
+    """Say so if the score is held against the unpruned model."""
+    told = f", {table.attrs.get('against', '')}, "
+    if f", {metric}: unpruned, " not in told:
+        return ""
+    return "The score is against the outputs of the unpruned model, not against labels."
+
+
+# -- against cycles ----------------------------------------------------------------------------
+
+
+def _by_cycles(
+    table: Table, points: list[dict[str, Any]], metric: str, name: str, *, first: bool
+) -> Chart | None:
+    timed = [row for row in points if row.get("cycles") is not None and row[metric] is not None]
+    if not timed:
+        return None
+    rows = _long(timed, metric, "cycles")
+    front = [row for row in timed if row["on_front"]] if first else []  # it is the front of the first metric
+    rows += [
+        {
+            "setting": row["setting"],
+            "metric": metric,
+            "shown": _FRONT,
+            "cycles": row["cycles"],
+            "statistic": "score",
+            "score": row[metric],
+            "is_score": False,
+            "is_interval": False,
+            "is_front": True,
+        }
+        for row in front
+    ]
+    order = list(dict.fromkeys(row["shown"] for row in timed)) + ([_FRONT] if front else [])
+    x = ChartAxis("cycles", "time", unit="cycles", zero=False)
+    y = ChartAxis("score", named(metric), unit=table.units[metric], zero=False)
+    shown = ChartAxis("shown", "shown", "nominal", order=order)
+    marks = [ChartMark("step", x, y, colour=shown, only="is_front")] if front else []
+    if any(row["is_interval"] for row in rows):
+        marks.append(ChartMark("line", x, y, colour=shown, line="number", only="is_interval"))
+    marks.append(ChartMark("point", x, y, colour=shown, only="is_score", told=("setting",)))
+    without = len(points) - len(timed)
+    see = [*_speed_sentences(timed, metric, table.units[metric])]
+    if front:
+        see.append(f"{count_of(len(front), 'point')} of {len(timed):,} are on the Pareto front.")
+    if without:
+        see.append(
+            f"{count_of(without, 'setting')} without cycles {'is' if without == 1 else 'are'} not drawn."
+        )
+    see.append(_against(table, metric))
+    return Chart(
+        name=name,
+        title=f"{named(metric)} against cycles",
+        see=" ".join(words for words in see if words),
+        data=table_of(name, rows, _units(table, metric, "cycles", "cycles")),
+        marks=marks,
+    )
+
+
+def _speed_sentences(timed: list[dict[str, Any]], metric: str, unit: str) -> list[str]:
+    """Say which setting is fastest, and which of those that score as the unpruned model does."""
+    unpruned = next((row for row in timed if row["way"] == _UNPRUNED), None)
+    pruned = [row for row in timed if row["way"] != _UNPRUNED]
+    if unpruned is None or not pruned:
+        return [_fastest(timed, metric, unit, None)]
+    score, cycles = _score(unpruned[metric], unit), quantity(unpruned["cycles"], "cycles")
+    said = [f"Unpruned, {named(metric)} is {score} at {cycles}."]
+    higher = _higher_is_better(metric)
+    if higher is not None:
+        sign = 1 if higher else -1
+        level = [row for row in pruned if sign * row[metric] >= sign * unpruned[metric]]
+        if level:
+            best = min(level, key=lambda row: row["cycles"])
+            said.append(
+                f"The fastest setting that scores no worse is {named(best['setting'])}:"
+                f" {times(unpruned['cycles'] / best['cycles'])} times as fast."
+                if best["cycles"]
+                else ""
+            )
+        else:
+            said.append("All pruned settings score worse.")
+    return [*said, _fastest(pruned, metric, unit, unpruned)]
+
+
+def _fastest(rows: list[dict[str, Any]], metric: str, unit: str, unpruned: dict[str, Any] | None) -> str:
+    best = min(rows, key=lambda row: row["cycles"])
+    gain = quantity(best["cycles"], "cycles")
+    if unpruned is not None and best["cycles"]:
+        gain = f"{times(unpruned['cycles'] / best['cycles'])} times as fast"
+    return f"The fastest of all is {named(best['setting'])}: {gain}, with {_score(best[metric], unit)}."
+
+
+# -- against rows ------------------------------------------------------------------------------
+
+
+def _by_rows(table: Table, points: list[dict[str, Any]], metric: str, name: str) -> Chart | None:
+    pruned = [
+        row
+        for row in points
+        if row["rows"] is not None and row.get("policy") is None and row[metric] is not None
+    ]
+    if not pruned:
+        return None
+    rows = _long(pruned, metric, "rows")
+    unpruned = next((row for row in points if row["way"] == _UNPRUNED), None)
+    units = _units(table, metric, "rows", "1") | {"is_unpruned": ""}
+    units.pop("is_front")
+    x = ChartAxis("rows", "rows kept of a group", zero=False)
+    y = ChartAxis("score", named(metric), unit=table.units[metric], zero=False)
+    order = list(dict.fromkeys(row["shown"] for row in pruned))
+    shown = ChartAxis("shown", "shown", "nominal", order=order)
+    marks = [
+        ChartMark("line", x, y, colour=shown, line="way", only="is_score"),
+        ChartMark("line", x, y, colour=shown, line="number", only="is_interval"),
+        ChartMark("point", x, y, colour=shown, only="is_score", told=("setting",)),
+    ]
+    if not any(row["is_interval"] for row in rows):
+        del marks[1]
+    for row in rows:
+        row["way"] = pruned[row["number"]]["way"]
+        row["is_unpruned"] = False
+    if unpruned is not None and unpruned[metric] is not None:
+        rows.append(
+            {
+                "setting": _UNPRUNED,
+                "metric": metric,
+                "shown": _UNPRUNED,
+                "rows": max(row["rows"] for row in pruned),
+                "statistic": "score",
+                "score": unpruned[metric],
+                "is_score": False,
+                "is_interval": False,
+                "is_unpruned": True,
+            }
+        )
+        marks.append(ChartMark("rule", x, y, only="is_unpruned"))
+    see = [_rows_sentence(pruned, metric, table.units[metric]), _against(table, metric)]
+    if unpruned is not None and unpruned[metric] is not None:
+        score = _score(unpruned[metric], table.units[metric])
+        see.insert(1, f"The dotted line is the unpruned model: {score}.")
+    return Chart(
+        name=name,
+        title=f"{named(metric)} against rows kept",
+        see=" ".join(words for words in see if words),
+        data=table_of(name, rows, units | {"way": ""}),
+        marks=marks,
+    )
+
+
+def _rows_sentence(pruned: list[dict[str, Any]], metric: str, unit: str) -> str:
+    few, many = (choose(row["rows"] for row in pruned) for choose in (min, max))
+
+    def told(number: int) -> str:
+        scores = [row[metric] for row in pruned if row["rows"] == number]
+        low, high = _score(min(scores), unit), _score(max(scores), unit)
+        return low if low == high else f"{low} to {high}"
+
+    if few == many:
+        return f"At {count_of(few, 'row')}, {named(metric)} is {told(few)}."
+    return f"{named(metric)} is {told(many)} at {count_of(many, 'row')}, and {told(few)} at {few:,}."
