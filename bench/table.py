@@ -17,6 +17,7 @@ from collections.abc import Iterable, Iterator
 from functools import reduce
 from itertools import groupby
 from pathlib import Path
+from textwrap import fill
 from typing import Any
 
 from bench.machine import describe
@@ -61,11 +62,16 @@ def head(run: Run) -> str:
     )
     where = ", ".join(filter(None, [machine["cpu"], caches, vectors, f"{machine['threads']} threads"]))
     versions = f"Python {machine['python']}, NumPy {packages['numpy']}, Numba {packages['numba']}"
-    return (
+    return _wrapped(
         f"Medians of {run.datetime[:10]} on {where}, {versions}. The yardstick is a plain copy of the same "
-        "64 MiB on all threads (for statistics a plain read), timed before each round; a share of 1 would be "
+        "64 MiB on all threads (for statistics a plain read), timed before each round. A share of 1 would be "
         "as fast as copying."
     )
+
+
+def _wrapped(prose: str) -> str:
+    """Break prose into lines of at most 80 characters, as everywhere in the pages."""
+    return fill(prose, 80, break_long_words=False, break_on_hyphens=False)
 
 
 def rates(case: Case) -> str:
@@ -89,7 +95,7 @@ def worst_of_rows(run: Run) -> Iterator[Case]:
 
 
 def peers(run: Run) -> list[str]:
-    """Lay out the kernel that has peers: a row a peer, numbers thread for thread."""
+    """Lay out the kernel that has peers: one row per peer, compared at equal numbers of threads."""
     compared = {case.kernel for case in run.cases if case.peer}
     cases = [case for case in run.cases if case.kernel in compared]
     counts = sorted({case.threads for case in cases})
@@ -128,9 +134,11 @@ def full(run: Run) -> str:
     packages = ", ".join(f"{name} {version or 'missing'}" for name, version in machine["packages"].items())
     lines = [
         head(run), "",
-        f"Commit {run.commit[:12]}{'+' * run.commit.endswith('+')}; {machine['os']}; {packages}; "
-        f"{machine['compiler'] or 'no g++'}; LLVM's name of the CPU: {machine['llvm_cpu']}; "
-        f"transparent huge pages: {machine['huge_pages']}; load before the run: {machine['load']}.",
+        _wrapped(
+            f"Commit {run.commit[:12]}{'+' * run.commit.endswith('+')}; {machine['os']}; {packages}; "
+            f"{machine['compiler'] or 'no g++'}; LLVM's name of the CPU: {machine['llvm_cpu']}; "
+            f"transparent huge pages: {machine['huge_pages']}; load before the run: {machine['load']}."
+        ),
     ]  # fmt: skip
     for kernel, cases in groupby(run.cases, key=lambda case: case.kernel):
         lines += ["", f"## {kernel[0].upper()}{kernel[1:]}", ""]
@@ -149,7 +157,7 @@ def full(run: Run) -> str:
 
 
 def put(page: Path, text: str) -> None:
-    """Replace what stands between the page's markers."""
+    """Replace the text between the markers of a page."""
     before, rest = page.read_text("utf-8").split(START)
     after = rest.split(END)[1]
     page.write_text(f"{before}{START}\n{text}\n{END}{after}", "utf-8")
