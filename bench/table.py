@@ -71,7 +71,7 @@ def head(run: Run) -> str:
     versions = f"Python {machine['python']}, NumPy {packages['numpy']}, Numba {packages['numba']}"
     return (
         f"Medians of {run.datetime[:10]} on {where}, {versions}. The yardstick is a plain copy of the same "
-        "64 MiB on all threads (for statistics a plain read), timed before each round; a share of 1 would be "
+        "64 MiB on all threads (for statistics a plain read), timed before each round. A share of 1 would be "
         "as fast as copying."
     )
 
@@ -97,7 +97,7 @@ def worst_of_rows(run: Run) -> Iterator[Case]:
 
 
 def peers(run: Run) -> list[str]:
-    """Lay out the kernel that has peers: a row a peer, numbers thread for thread."""
+    """Lay out the kernel that has peers: one row per peer, compared at equal numbers of threads."""
     compared = {case.kernel for case in run.cases if case.peer}
     cases = [case for case in run.cases if case.kernel in compared]
     counts = sorted({case.threads for case in cases})
@@ -192,7 +192,7 @@ def full(run: Run) -> str:
 
 
 def put(page: Path, text: str) -> None:
-    """Replace what stands between the page's markers."""
+    """Replace the text between the markers of a page."""
     before, rest = page.read_text("utf-8").split(START)
     after = rest.split(END)[1]
     page.write_text(f"{before}{START}\n{text}\n{END}{after}", "utf-8")
