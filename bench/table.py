@@ -88,7 +88,7 @@ def _median(values: Iterable[float]) -> float:
 
 
 def worst_of_rows(run: Run) -> Iterator[Case]:
-    """Of the cases of each row of the main table, the one with the smallest share, in the order of the run."""
+    """Of the cases of each row of the main table, the one with the smallest share, in order of the run."""
     rows: dict[str, Case] = {}
     for case in run.cases:
         if case.row and not case.missing and (case.row not in rows or case.share < rows[case.row].share):
