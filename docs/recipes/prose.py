@@ -53,7 +53,7 @@ def _with_code_whole(words: list[str]) -> Iterator[str]:
     piece: list[str] = []
     for word, following in zip(words, [*words[1:], ""], strict=True):
         piece.append(word)
-        if " ".join(piece).count("`") % 2 == 0 and not ATTACHED.match(following):
+        if word != "=" and " ".join(piece).count("`") % 2 == 0 and not ATTACHED.match(following):
             yield " ".join(piece)
             piece = []
     if piece:
