@@ -15,7 +15,7 @@ TEXT_POINTS = 8.0
 SMALL_POINTS = 7.0
 
 _LEAST_POINTS = 4.5  # smaller text can't be read in print
-_NAMES_SHARE = 0.42  # of the figure's width, for names on the vertical axis
+_NAMES_SHARE = 0.45  # of the figure's width, for names on the vertical axis
 _CHARACTER = 0.56  # mean width of a character over the font size
 _LINE = 1.25  # line height over font size
 _HANDLE_POINTS = 22.0  # of a legend: its symbol, and the space around it
