@@ -129,9 +129,9 @@ class Pruned(Cut):
     def to_xarray(self) -> Any:
         """Return an `xarray.Dataset`.
 
-        ``row_masks``, ``exponents`` and ``kept_rows`` have the dimensions ``filter`` and ``group``. ``values``
-        and, where there are any, ``codes`` have ``filter``, ``axis_1``, ``axis_2``, …; those of a 1-D tensor,
-        which is one filter, have ``weight``.
+        ``row_masks``, ``exponents`` and ``kept_rows`` have the dimensions ``filter`` and ``group``;
+        ``values`` and, where there are any, ``codes`` have ``filter``, ``axis_1``, ``axis_2``, …. Those of a
+        1-D tensor, which is one filter, have ``weight``.
 
         Raises
         ------

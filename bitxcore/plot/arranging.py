@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import isfinite, log10
 from typing import TYPE_CHECKING, Any, Literal
 
 from bitxcore.plot.chart import ChartAxis
@@ -71,6 +72,8 @@ def set_axis(
         return
     if axis.log:
         (ax.set_xscale if along == "x" else ax.set_yscale)("log")
+        if not isfinite(its.get_minpos()):
+            limit(1, 10)  # there are no data, and without limits no ticks either
         _set_log_ticks(its, axis)
         return
     low, high = its.get_view_interval()
@@ -116,8 +119,6 @@ def fit_ticks(ax: Axes, along: Literal["x", "y"], places: dict[Any, int] | None,
 
 
 def _set_log_ticks(its: Any, axis: ChartAxis) -> None:
-    from math import log10
-
     from matplotlib import ticker
 
     low, high = its.get_view_interval()
