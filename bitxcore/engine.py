@@ -108,6 +108,19 @@ class Cut:
             "grouping": self.grouping,
         }
 
+    def cut_facts(self) -> dict[str, tuple[Any, str]]:
+        """Tell these four attributes to people, with units."""
+        return {
+            "format": (self.format.name, ""),
+            "group": (self.group, "weights"),
+            "window": (self.window, "rows"),
+            "grouping": (self.grouping, ""),
+        }
+
+    def cut_attrs(self) -> dict[str, Any]:
+        """Give these four attributes as plain values, for the attributes of data sets."""
+        return self.cut | {"format": self.format.name}
+
     def engine(self, shape: tuple[int, ...]) -> Engine:
         """Return what cuts a tensor of `shape`."""
         return Engine(self.format, self.window, grid(shape, self.group, self.grouping))

@@ -28,6 +28,7 @@ from bitxcore.groups import MAX_GROUP, MAX_WIDE_GROUP, Grouping
 from bitxcore.quantization import quantize
 from bitxcore.showing import record_repr
 from bitxcore.summary import Statistics, Sums, add_up_vectors, assemble
+from bitxcore.tables import data_frame, data_set, facts_html
 from bitxcore.wide_groups import prune_wide
 
 Nonfinite = Literal["raise", "keep"]
@@ -82,6 +83,82 @@ class Pruned(Cut):
 
     def __repr__(self) -> str:
         return record_repr(self, format=self.format.name, kept_rows_mean=float(self.kept_rows.mean()))
+
+    def _repr_html_(self) -> str:
+        return facts_html(
+            "Pruned",
+            self.cut_facts()
+            | {
+                "shape": ("x".join(map(str, self.values.shape)), ""),
+                "dtype": (str(self.values.dtype), ""),
+                "groups": (self.kept_rows.size, ""),
+                "kept rows per group, mean": (float(self.kept_rows.mean()), ""),
+                "kept rows per group, most": (int(self.kept_rows.max()), ""),
+                "groups with a NaN or Inf": (self.nonfinite_groups or None, ""),
+                "window-limited groups": (self.window_limited_groups, ""),
+                "scale": (self.scale, ""),
+            },
+        )
+
+    def to_pandas(self) -> Any:
+        """Return a `pandas.DataFrame` with a row per group.
+
+        Columns are ``filter``, ``group``, ``kept_rows``, ``exponent`` and ``row_mask``.
+
+        Raises
+        ------
+        MissingExtraError
+            If pandas is not installed.
+
+        Examples
+        --------
+        >>> frame = prune(np.array([3, 8, -9, 0], np.int8), rows=1, group=2).to_pandas()
+        >>> frame.group.tolist(), frame.row_mask.tolist(), frame.attrs["units"]["kept_rows"]
+        ([0, 1], [8, 8], '1')
+        """
+        filters, groups = self.kept_rows.shape
+        columns = {
+            "filter": np.repeat(np.arange(filters), groups),
+            "group": np.tile(np.arange(groups), filters),
+            "kept_rows": self.kept_rows.reshape(-1),
+            "exponent": self.exponents.reshape(-1),
+            "row_mask": self.row_masks.reshape(-1),
+        }
+        return data_frame(columns, dict.fromkeys(columns, "1") | {"row_mask": ""})
+
+    def to_xarray(self) -> Any:
+        """Return an `xarray.Dataset`.
+
+        ``row_masks``, ``exponents`` and ``kept_rows`` have the dimensions ``filter`` and ``group``;
+        ``values`` and, where there are any, ``codes`` have ``filter``, ``axis_1``, ``axis_2``, …. Those of a
+        1-D tensor, which is one filter, have ``weight``.
+
+        Raises
+        ------
+        MissingExtraError
+            If xarray is not installed.
+
+        Examples
+        --------
+        >>> found = prune(np.array([[3, 8, -9, 0]], np.int8), rows=1, group=2).to_xarray()
+        >>> dict(found.sizes), found.kept_rows.attrs["units"], found.attrs["window"]
+        ({'filter': 1, 'axis_1': 4, 'group': 2}, '1', 7)
+        """
+        axes = ["filter", *(f"axis_{i}" for i in range(1, self.values.ndim))]
+        axes = ["weight"] if self.values.ndim == 1 else axes
+        variables: dict[str, Any] = {"values": (axes, self.values, "1")}
+        if self.codes is not None:
+            variables["codes"] = (axes, self.codes, "1")
+        for name, unit in (("row_masks", ""), ("exponents", "1"), ("kept_rows", "1")):
+            variables[name] = (["filter", "group"], getattr(self, name), unit)
+        more = {
+            "nonfinite_groups": self.nonfinite_groups,
+            "window_limited_groups": self.window_limited_groups,
+            "scale": self.scale,
+        }
+        # "group" is a dimension here.
+        attrs = {("group_weights" if name == "group" else name): v for name, v in self.cut_attrs().items()}
+        return data_set(variables, attrs | more)
 
     def kept_rows_histogram(self) -> npt.NDArray[np.int64]:
         """Count groups by their number of kept rows; shape (window + 1,)."""
