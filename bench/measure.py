@@ -94,7 +94,7 @@ def against(
     values : int, optional
         Values that one call works on.
     row : str
-        Row of the README's table; of the cases that share one, the worst is shown. Empty: none.
+        Row of the table of main cases; of the cases that share one, the worst is shown. Empty: none.
     threads : int
         Threads of `call`.
     beside : callable, optional

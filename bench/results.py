@@ -29,7 +29,7 @@ class Case:
     values : int or None
         Values a call works on.
     row : str
-        Row of the README's table, or empty.
+        Row of the table of main cases, or empty.
     peer : bool
         Whether it is other people's code.
     seconds, yardstick_seconds : sequence of float

@@ -304,7 +304,15 @@ def _points(ax: Axes, chart: Chart, mark: ChartMark, legend: _Legend) -> None:
             drawn = ax.scatter(x, y, c=[float("nan") if c is None else c for c in colours], cmap=_MAP, s=12)
             _colour_bar(ax, drawn, mark.colour)
             continue
-        drawn = ax.scatter(x, y, color=part.colour, s=14, zorder=3, linewidths=0.4, edgecolors="white")
+        drawn = ax.scatter(
+            x,
+            y,
+            color=part.colour,
+            s=14,
+            zorder=3,
+            linewidths=0.4,
+            edgecolors="white",
+        )
         if part.name is not None:
             legend.append((drawn, part.name))
 

@@ -217,6 +217,7 @@ def _store(writer: Any, dumps: list[Dump], found: list[list[Inspected]]) -> None
             if i.statistics.ones is not None:
                 arrays["ones_histogram"] = i.statistics.ones.before_histogram
                 arrays["pruned_ones_histogram"] = i.statistics.ones.after_histogram
+            name = _name(dumps, dump, i)
             writer.write_tensor_arrays(name, arrays, dict.fromkeys(arrays, "1"))
             errors += [{"tensor": name, **asdict(error)} for error in i.errors]
     rows = _rows(dumps, found)

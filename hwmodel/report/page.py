@@ -27,6 +27,7 @@ SECTIONS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("Energy by layer", ("energy_figure",)),
     ("Rooflines", ("roofline_figure",)),
     ("DRAM traffic by layer", ("traffic_figure",)),
+    ("Bits of the weights", ("bit_rows_figure", "kept_rows_figure", "kept_ones_figure", "row_errors_figure")),
     ("The sweep", ("sweep_figure", "option_figure")),
     ("Published beside ours", ("reproduction_figure",)),
 )

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from bitxcore.plot.chart import SERIES_COLOURS, Chart, ChartAxis, ChartMark, values_of
+from bitxcore.plot.chart import SERIES_COLOURS, Chart, ChartAxis, ChartMark, series_colours, values_of
 from bitxcore.showing import printable
 
 DATA_NAME = "rows"
@@ -65,6 +65,7 @@ def _shown(value: Any) -> Any:
 def _layers(chart: Chart, mark: ChartMark) -> list[Spec]:
     rows = chart.rows(mark)
     there = [f"isValid(datum[{axis.column!r}])" for axis in (mark.x, mark.y)]
+    there += [f"datum[{axis.column!r}] > 0" for axis in (mark.x, mark.y) if axis.log]
     if mark.only is not None:
         there.append(f"datum[{mark.only!r}]")
     transform = [{"filter": " && ".join(there)}]
@@ -124,10 +125,9 @@ def _colour(axis: ChartAxis, rows: list[dict[str, Any]]) -> Spec:
         found["scale"] = {"scheme": "viridis", "type": "log" if axis.log else "linear"}
         found["legend"] = {"format": ".0%" if axis.percent else "~s"}
         return found
-    names = [_shown(value) for value in values_of(axis, rows)]
-    palette = axis.colours or SERIES_COLOURS
-    colours = [palette[i % len(palette)] for i in range(len(names))]
-    return found | {"type": "nominal", "scale": {"domain": names, "range": colours}}
+    colours = series_colours(axis, rows)
+    scale = {"domain": [_shown(value) for value in colours], "range": list(colours.values())}
+    return found | {"type": "nominal", "scale": scale}
 
 
 def _tooltips(chart: Chart, mark: ChartMark) -> list[Spec]:

@@ -1,3 +1,4 @@
+from .bit_rows_figure import bit_rows as bit_rows
 from .change_figure import change_by_layer as change_by_layer
 from .change_figure import change_of_totals as change_of_totals
 from .comparison_figure import energy_over_baseline as energy_over_baseline
@@ -7,6 +8,8 @@ from .cycles_figure import cycles_by_layer as cycles_by_layer
 from .energy_figure import energy_by_layer as energy_by_layer
 from .evaluation_figure import score_by_cycles as score_by_cycles
 from .evaluation_figure import score_by_rows as score_by_rows
+from .kept_ones_figure import kept_ones as kept_ones
+from .kept_rows_figure import kept_rows as kept_rows
 from .machines_figure import area_by_accelerator as area_by_accelerator
 from .machines_figure import cycles_by_accelerator as cycles_by_accelerator
 from .machines_figure import energy_by_accelerator as energy_by_accelerator
@@ -15,6 +18,7 @@ from .option_figure import sweep_option as sweep_option
 from .reproduction_figure import published_and_ours as published_and_ours
 from .reproduction_figure import ratio_to_published as ratio_to_published
 from .roofline_figure import roofline as roofline
+from .row_errors_figure import row_errors as row_errors
 from .sweep_figure import sweep_area as sweep_area
 from .sweep_figure import sweep_coordinates as sweep_coordinates
 from .sweep_figure import sweep_energy as sweep_energy

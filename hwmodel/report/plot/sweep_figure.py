@@ -159,14 +159,14 @@ def _coordinates(table: Table) -> Chart | None:
     drawn, told = sampled(points, MOST_LINES)
     scales = {name: _steps([row[name] for row in points]) for name in options}
     scales |= {name: _span([row[name] for row in points]) for name in metrics}
-    labels = {name: _dimension(name, table.units[name], points) for name in (*options, *metrics)}
+    labels = {name: _dimension(name, table.units.get(name, "1"), points) for name in (*options, *metrics)}
     rows = [
         {
             "point": row["point"],
             "dimension": name,
             "shown_as": labels[name],
             "value": row[name],
-            "unit": table.units[name],
+            "unit": table.units.get(name, "1"),
             "position": scale(row[name]),
             "cycles": row["cycles"],
             "on_front": row["on_front"],
@@ -251,7 +251,7 @@ def _tradeoff(table: Table, column: str) -> Chart | None:
         | {"cycles": row["cycles"], column: row[column], "shown": _FRONT if row["on_front"] else _OTHERS}
         for row in sorted(drawn, key=lambda row: row["on_front"])
     ]
-    title, unit = _METRICS[column], table.units[column]
+    title, unit = _METRICS[column], table.units.get(column, "1")
     values = {str(i): row[column] for i, row in enumerate(points)}
     fewest, lowest = min(points, key=lambda row: (row["cycles"], row[column])), points[int(least(values)[0])]
     see = [best_sentence(points, options)]
@@ -267,7 +267,7 @@ def _tradeoff(table: Table, column: str) -> Chart | None:
         told,
     ]
     name = f"sweep_{title}"
-    units = {"point": "1", **{f"option_{n}": table.units[n] for n in options}}
+    units = {"point": "1", **{f"option_{n}": table.units.get(n, "1") for n in options}}
     return Chart(
         name=name,
         title=f"{title.capitalize()} against cycles: {named(table.attrs.get('accelerator', ''))}",
