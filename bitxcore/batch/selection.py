@@ -152,7 +152,13 @@ def unusable(tensor: Tensor, format: str | None = None) -> str | None:  # noqa: 
 
 
 def grouped(left_out: dict[str, str]) -> dict[str, list[str]]:
-    """Gather names by reason, the most frequent reason first."""
+    """Gather names by reason, the most frequent reason first.
+
+    Examples
+    --------
+    >>> grouped({"a": "empty", "b": "0-d", "c": "empty"})
+    {'empty': ['a', 'c'], '0-d': ['b']}
+    """
     reasons: dict[str, list[str]] = {}
     for name, reason in left_out.items():
         reasons.setdefault(reason, []).append(name)

@@ -117,6 +117,18 @@ def save(
     ------
     BitxError
         If `out` can't be written or has a suffix without a writer, or new values do not fit.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from bitxcore.data import data_folder
+    >>> folder = tempfile.TemporaryDirectory()
+    >>> with open_dump(data_folder("samples") / "digits_resnet.onnx") as dump:
+    ...     save(dump, f"{folder.name}/negated.npz", lambda tensor: -tensor.read())
+    >>> with open_dump(f"{folder.name}/negated.npz") as dump:
+    ...     dump["head.weight"].shape
+    (10, 64)
+    >>> folder.cleanup()
     """
     out = Path(out)
     suffix = _suffix(out)
@@ -134,7 +146,17 @@ def convert(
     *,
     progress: TensorProgress | None = None,
 ) -> None:
-    """Write the tensors of any dump as a new ``.npz`` or ``.safetensors``; parameters as in `save`."""
+    """Write the tensors of any dump as a new ``.npz`` or ``.safetensors``; parameters as in `save`.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from bitxcore.data import data_folder
+    >>> folder = tempfile.TemporaryDirectory()
+    >>> with open_dump(data_folder("samples") / "digits_resnet.onnx") as dump:
+    ...     convert(dump, f"{folder.name}/weights.safetensors")
+    >>> folder.cleanup()
+    """
     from bitxcore.files import atomic_file  # used by writers only
 
     out = Path(out)

@@ -88,6 +88,12 @@ def open_workload(
     ------
     BitxError
         For what can't be read or does not go together; it names the file.
+
+    Examples
+    --------
+    >>> with open_workload("resnet20-cifar10", weights="normal") as workload:
+    ...     len(workload.network)
+    20
     """
     path = Path(network or model)
     elsewhere = weights is not None

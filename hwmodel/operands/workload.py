@@ -346,6 +346,12 @@ def profile_precisions(
     -------
     dict of str to Precision
         By layer name; what ``precisions=`` of `hwmodel.simulate_network` takes.
+
+    Examples
+    --------
+    >>> found = profile_precisions("resnet20-cifar10", weights="normal")
+    >>> found["conv1"].weight_bits
+    8
     """
     load = Workload.of(network, dump=dump, traces=traces, weights=weights)
     drawn = None if activations is None else distribution(activations)

@@ -123,6 +123,11 @@ def policy_of(
         Whose group, grouping and window all of them have.
     origin : dict, optional
         What else to say of where it comes from.
+
+    Examples
+    --------
+    >>> len(policy_of([], Budget(ones=2, rows=6)).tensors)
+    0
     """
     tensors = {row.tensor: options_of(row, budget) for row in report}
     return Policy(tensors, origin=origin or {})

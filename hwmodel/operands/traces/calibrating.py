@@ -201,6 +201,18 @@ def open_norms(path: str | os.PathLike[str]) -> dict[str, npt.NDArray[np.float64
     ------
     DumpError
         If the file is no store, holds no norms, or is damaged.
+
+    Examples
+    --------
+    >>> from tempfile import TemporaryDirectory
+    >>> import numpy as np
+    >>> from bitxcore.data import data_folder
+    >>> model = data_folder("samples") / "digits_resnet.onnx"
+    >>> with TemporaryDirectory() as folder:
+    ...     result = calibrate(model, np.ones((1, 1, 8, 8), np.float32), f"{folder}/norms.h5")
+    ...     norms = open_norms(f"{folder}/norms.h5")
+    >>> norms["head.weight"].shape
+    (64,)
     """
     from bitxcore.store import Store
 
