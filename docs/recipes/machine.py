@@ -66,8 +66,8 @@ def by_rows_kept(w: np.ndarray[Any, Any]) -> str:
             ]
         )  # fmt: skip
     head = [
-        "N", "cycles per group", "ones per weight", "gain, barrier", "gain, work", "Fig. 9, float32", "Fig. 7",
-        "over every bit",
+        "N", "cycles per group", "ones per weight", "gain, barrier", "gain, work", "Fig. 9, float32",
+        "Fig. 7", "over every bit",
     ]  # fmt: skip
     return markdown(head, rows)
 

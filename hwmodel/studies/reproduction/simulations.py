@@ -57,7 +57,7 @@ REAL = {
 
 INPUT_SIZES = {"PP-OCRv4 det": (1, 3, 640, 640), "PP-OCRv4 rec": (1, 3, 48, 320)}
 
-ONLY_OURS = "trained weights that can be installed, of which the paper prints nothing"
+ONLY_OURS = "trained weights that can be installed; the paper prints nothing of them"
 
 ONE_OVER_STD = {"SqueezeNet1_1": 34, "DenseNet121": 60, "ResNet50": 60, "ResNext101_32x8d": 160}
 """One over the standard deviation of the fixed16 weights, full scale being 1.0. [fits]"""
