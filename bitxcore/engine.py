@@ -439,7 +439,7 @@ class Engine:
         return share(self.count, max(1, chunk_bytes // vector_bytes) * self.step, self.step)
 
     def each_chunk(self, work: Callable[[int, int], T]) -> list[T]:
-        """Call ``work(first, last)`` over all groups, a chunk at a time, on all threads."""
+        """Call ``work(first, last)`` over all groups, one chunk at a time, on all threads."""
         return parallel(work, self.count, self.chunk)
 
 

@@ -96,7 +96,7 @@ def _lane_masks(engine: Engine, masks: Array, groups: int) -> Array:
 
 
 def _chunk_starts(engine: Engine, kept: Array) -> Array:
-    """Index of the first row of every chunk of groups, and the number of rows; `kept` a group."""
+    """Index of the first row of every chunk of groups, and the number of rows; `kept` per group."""
     chunks = np.arange(0, engine.count, engine.chunk)
     starts: Array = np.zeros(chunks.size + 1, np.int64)
     np.cumsum(np.add.reduceat(kept, chunks, dtype=np.int64), out=starts[1:])

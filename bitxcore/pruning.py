@@ -300,7 +300,7 @@ def _prune_groups(engine: Engine, x: Array, out: Array, how: _How) -> tuple[_Cho
     Returns
     -------
     chosen : _Choice
-        One value a group.
+        One value per group.
     bad : int
         Groups without a finite value.
     limited : int

@@ -38,7 +38,7 @@ class FixedPoint:
     codes : ndarray of int8 or int16
         Shape of the tensor.
     scale : ndarray of float64
-        0-d, or one value an output channel (axis 0), shaped to broadcast.
+        0-d, or one value per output channel (axis 0), shaped to broadcast.
     bits : int
         Width of the codes, sign included.
 
@@ -112,7 +112,7 @@ def quantize(
         round to a value beyond the dtype of `x`; exactly the largest magnitude over the largest code; full
         scale 1.0 whatever the values are, larger ones saturating; or the scale itself.
     per_channel : bool
-        One scale an output channel (axis 0) instead of one a tensor.
+        One scale per output channel (axis 0) instead of one per tensor.
 
     Returns
     -------
@@ -163,7 +163,7 @@ def fixed_scale(
     Returns
     -------
     ndarray of float64
-        0-d, or one value an output channel, shaped to broadcast.
+        0-d, or one value per output channel, shaped to broadcast.
 
     Examples
     --------

@@ -44,7 +44,7 @@ def keep_topn(aligned: Any, present: Any, rows: int, refine: bool, group: int, b
     """Keep the `rows` most significant rows of each group.
 
     A row outranks the row k above it only if it holds more than 4**k times as many ones. So
-    with at most 16 ones a row only neighbours can change places, and with at most 64 only rows
+    with at most 16 ones per row only neighbours can change places, and with at most 64 only rows
     up to two apart: no sort is needed. The kept set is the highest non-empty rows but for a
     choice among the last, and only the rows of that choice are counted. Without `refine` the
     highest rows are kept (criterion ``msb``).
@@ -54,10 +54,10 @@ def keep_topn(aligned: Any, present: Any, rows: int, refine: bool, group: int, b
     aligned : Vec
         Bit matrix: a member a lane of `bits` bits.
     present : Vec
-        Non-empty rows, a group a lane, as `to_rows` gives them.
+        Non-empty rows, one group per lane, as `to_rows` gives them.
     """
-    # All lanes here are one a group, a bit a row. Shifts by the width give 0, so `top >> leading_zeros(x)`
-    # is the highest row of x, and no row if there is none.
+    # All lanes here are one per group, with one bit per row. Shifts by the width give 0, so `top >>
+    # leading_zeros(x)` is the highest row of x, and no row if there is none.
     top = like(present, 1) << leading_zeros(like(present, 1))
     left = present
     before = present & 0

@@ -300,7 +300,7 @@ def _fold(combine: Callable[[Any, Any, Any], Any]) -> Any:
     """Make a reduction of every `group` neighbouring lanes to one.
 
     Even and odd lanes are combined again and again, so that each register holds whole
-    results at every step: fewer shuffles a value than reducing group by group.
+    results at every step: fewer shuffles per value than reducing group by group.
     """
 
     @intrinsic(prefer_literal=True)

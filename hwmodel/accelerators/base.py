@@ -124,7 +124,7 @@ class Accelerator(ABC):
             object.__setattr__(self, field.name, value)
         if not 0 < self.clock_hz < inf:
             raise self.refusal(
-                f"clock_hz must be a positive number of cycles a second, got {self.clock_hz!r}"
+                f"clock_hz must be a positive number of cycles per second, got {self.clock_hz!r}"
             )
         self.check_at_most(MOST_HZ, "clock_hz")
         costs(self.cost_basis)

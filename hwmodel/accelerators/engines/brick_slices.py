@@ -1,4 +1,4 @@
-"""Lanes that each drain a slice of a window's bricks, one activation that is not zero a cycle."""
+"""Lanes that each drain a slice of a window's bricks, one activation that is not zero per cycle."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ from hwmodel.studies.explaining.rooflines import ROOFLINE_UNITS, Cause, Roofline
 from hwmodel.studies.explaining.trials import Trial, heaviest, try_changes
 
 EFFORT_S = 20.0
-"""Nominal seconds of re-simulation: a machine takes 1e8 weights, and 1e10 multiply-accumulates, a second."""
+"""Nominal seconds of re-simulation, at 1e8 weights and 1e10 multiply-accumulates per second and machine."""
 
 
 @dataclass(frozen=True)
