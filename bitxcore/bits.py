@@ -20,7 +20,7 @@ class Decomposed(NamedTuple):
     Attributes
     ----------
     sign : ndarray of uint8
-        1: negative. Always 0 in two's complement, whose significand's top bit weighs negative.
+        1: negative. Always 0 in two's complement, where the top bit of the significand has negative weight.
     exponent : ndarray of int16
         Biased; 1 for subnormals and zeros, 0 for integers.
     significand : ndarray of unsigned int

@@ -49,7 +49,7 @@ class WeightOnes:
     Attributes
     ----------
     before, after : Ones
-        Before, of whole significands, whatever the window.
+        Before pruning, of whole significands, whatever the window; and after it.
     significand_bits : int
         Of a weight, the hidden one included.
     weights, groups : int
@@ -118,7 +118,7 @@ def weight_ones(
 
     Notes
     -----
-    Memory beside the tensor is bounded by one filter, or 4 M values if that is more.
+    Further memory is bounded by one filter, or by 4 M values if that is more.
 
     Examples
     --------

@@ -76,7 +76,7 @@ def evaluate(
     restart : bool
         Forget what an earlier run has finished.
     parameters : mapping, optional
-        What else to record in the store's provenance.
+        Further values to record in the store's provenance.
     progress : callable, optional
         ``progress(done, total, setting)`` before each setting and once at the end.
 

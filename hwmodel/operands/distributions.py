@@ -72,7 +72,7 @@ class Distribution:
     Raises
     ------
     OptionError
-        For another name, or a share or a seed that can't be.
+        For an unknown name, or a share or seed out of range.
 
     Examples
     --------

@@ -38,7 +38,7 @@ MAX_FILE_BYTES = 16 << 20
 
 @dataclass(frozen=True)
 class Precision:
-    """Bits of a layer's operands; None where nothing is said.
+    """Bits of a layer's operands; None where they are not given.
 
     Parameters
     ----------
@@ -81,7 +81,7 @@ class Precision:
 
 @dataclass(frozen=True)
 class Profile:
-    """A rule by which precisions are found.
+    """A rule to find precisions: the fewest bits within a relative error.
 
     Parameters
     ----------

@@ -28,8 +28,8 @@ def simulate(accelerator: Accelerator | str, layer: Layer, operands: Operands | 
     Returns
     -------
     LayerResult
-        What `Accelerator.run` counts on the chip, with the buffers' and the DRAM's part; with a `reason` and
-        no numbers if the accelerator does not run such layers.
+        What `Accelerator.run` counts on the chip, and the parts of the buffers and the DRAM. If the
+        accelerator does not run such layers, a `reason` and no numbers.
 
     Raises
     ------

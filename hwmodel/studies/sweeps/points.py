@@ -43,11 +43,11 @@ class Sweep(TabularResult):
     units : dict of str to str
         Of every column; ``""`` for text and flags.
     objectives : tuple of str
-        Those of `OBJECTIVES` that the front is of; others had no value on this machine.
+        The `OBJECTIVES` that form the front; the others have no value on this machine.
     resumed : int
         Points that an earlier, interrupted run had finished.
     notes : tuple of str
-        What operands are drawn or assumed, and how many points the front leaves out.
+        Which operands are drawn or assumed, and how many points the front leaves out.
     """
 
     _main_table = "sweep"
