@@ -127,7 +127,7 @@ def decompose(x: npt.ArrayLike, format: str | NumberFormat | None = None) -> Dec
 
 
 def _check(magnitudes: Iterable[int], x: Array, fmt: NumberFormat) -> None:
-    """Raise if the largest magnitudes of the chunks tell of a value that is none of the format's."""
+    """Raise if the largest magnitudes of the chunks tell of a value outside the format."""
     if max((int(m) for m in magnitudes), default=0) > fmt.largest_magnitude_code:
         raise locate_nonfinite(x, fmt)
 

@@ -459,7 +459,7 @@ def codes_of(x: Array, fmt: NumberFormat) -> Array:
 
 
 def locate_nonfinite(x: Array, fmt: NumberFormat) -> TensorError:
-    """Make the error that names the first value of `x` that is none of the format's."""
+    """Make the error that names the first value of `x` outside the format."""
     flat = x.reshape(-1)
     for start in range(0, flat.size, 1 << 20):
         part = flat[start : start + (1 << 20)]

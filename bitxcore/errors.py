@@ -128,8 +128,8 @@ def error_context(
 ) -> Iterator[None]:
     """Tell errors that are raised within where they happened; what they know already stays.
 
-    An error that names a tensor is not given a part. A missing package is nobody's place, and passes as it
-    is.
+    An error that names a tensor is not given a part. A missing package has no place in a file, and passes
+    as it is.
 
     Examples
     --------

@@ -114,7 +114,7 @@ def statistics(
     Raises
     ------
     TensorError
-        If the tensor can't be grouped, or holds a value that is none of its format.
+        If the tensor can't be grouped, or holds a value outside its format.
     OptionError
         If a parameter is out of range.
 

@@ -44,12 +44,12 @@ class Ones:
 
 @dataclass(frozen=True)
 class WeightOnes:
-    """Ones of the weights of one tensor, before pruning and after.
+    """Ones of the weights of one tensor, before and after pruning.
 
     Attributes
     ----------
     before, after : Ones
-        Before pruning, of whole significands, whatever the window; and after it.
+        Before and after pruning. Those before are of whole significands, whatever the window.
     significand_bits : int
         Of a weight, the hidden one included.
     weights, groups : int
@@ -112,7 +112,7 @@ def weight_ones(
     Raises
     ------
     TensorError
-        If the tensor can't be grouped, or holds a value that is none of its format, a NaN or Inf included.
+        If the tensor can't be grouped, or holds a value outside its format, a NaN or Inf included.
     OptionError
         If a parameter is out of range.
 

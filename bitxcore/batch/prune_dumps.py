@@ -80,7 +80,7 @@ class PrunedTensor:
         Entry r: the groups with r kept rows.
     norm : float
         Euclidean norm of the tensor before pruning; at most the largest number of float64. Where integers
-        stand for weights, it and all that follows is of these: zero points subtracted, scales applied.
+        represent weights, it and all that follows is of these: zero points subtracted, scales applied.
     relative_error : float
         Euclidean norm of the difference over `norm`; with ``fixed<N>`` the rounding to N bits
         is a part of it.
@@ -252,7 +252,7 @@ def check_policy(policy: Policy, dump: Dump, chosen: Chosen) -> None:
     policy : Policy
     dump : Dump
     chosen : Chosen
-        Tensors that are pruned. Those that a pattern leaves out are nobody's mistake.
+        Tensors that are pruned. Tensors that a pattern leaves out are not reported as errors.
 
     Raises
     ------
@@ -329,7 +329,7 @@ def _blocks(
 ) -> Iterator[tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]]:
     """Yield matching pieces of two arrays in float64, which holds every format exactly.
 
-    Where integers stand for weights, `see` gives these, from rows and the number of rows before them.
+    Where integers represent weights, `see` gives these, from rows and the number of rows before them.
     """
     step = max(1, _BLOCK_VALUES // max(1, x[0].size))
     with np.errstate(invalid="ignore"):

@@ -89,7 +89,7 @@ def prune_kernel(bits: int, group: int) -> Any:
             aligned = significand(v, signed, bits) << (bits - width)
             present = to_rows(fold_or(aligned, group), bits)
             mask = keep_topn(aligned, present & window, rows, refine, group, bits)
-            # over: 1 for a group with a code that is none of the format's; it is copied, its mask full.
+            # over: 1 for a group with a code outside the format; it is copied, its mask full.
             over = to_counts(fold_or(outside(v, signed, twos, limit, bits), group), bits)
             mask = where(over != 0, window, mask)
             bad += total(over)

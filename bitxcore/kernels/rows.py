@@ -94,7 +94,7 @@ def keep_topn(aligned: Any, present: Any, rows: int, refine: bool, group: int, b
     o01, o02, o03 = outranks(n1, n0, z1 - z0), outranks(n2, n0, z2 - z0), outranks(n3, n0, z3 - z0)
     o12, o13, o23 = outranks(n2, n1, z2 - z1), outranks(n3, n1, z3 - z1), outranks(n3, n2, z3 - z2)
     # Two of the four stay: those that fewer than two outrank. With one row in all, `before` is
-    # empty and stands for a row above all others.
+    # empty and represents a row above all others.
     kept = kept & ((before | last) ^ -1)
     kept = kept | where((o01 + o02) + o03 < 2, before, 0)
     kept = kept | where(o12 + o13 < o01 + 1, last, 0)

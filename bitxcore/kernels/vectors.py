@@ -197,7 +197,7 @@ def _register(function: Any, emit: Callable[[Any, Any, Any, Vec], Any], to_mask:
         return emit(builder, x, y, vec)
 
     infer_global(function)(Operator)
-    # A vector on either side, or on both; what is no vector is broadcast.
+    # A vector on either side, or on both; what is not a vector is broadcast.
     for operands in ((Vec, Vec), (Vec, types.Any), (types.Any, Vec)):
         lower_builtin(function, *operands)(lower)
 

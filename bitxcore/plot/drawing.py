@@ -176,7 +176,7 @@ def _series(chart: Chart, mark: ChartMark) -> list[tuple[str | None, str, list[d
         )
         for i, name in enumerate(names)
     ]
-    # Series that another mark draws keep their colour, and are no entry of this one's legend.
+    # Series that another mark draws keep their colour, and have no entry in the legend of this one.
     return [series for series in found if series[2]] or found
 
 

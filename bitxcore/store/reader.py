@@ -94,7 +94,7 @@ class Store(Closing):
         Raises
         ------
         DumpError
-            If the file is no store, is damaged, or is of a newer major version.
+            If the file is not a store, is damaged, or is of a newer major version.
         """
         path = Path(path)
         if not path.is_file():

@@ -164,7 +164,7 @@ class Accelerator(ABC):
             )
 
     def check_at_least(self, minimum: int, *options: str) -> None:
-        """Refuse options that are no integers of at least `minimum`.
+        """Refuse options that are not integers of at least `minimum`.
 
         Raises
         ------

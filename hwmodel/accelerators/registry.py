@@ -160,7 +160,7 @@ def as_accelerator(machine: Accelerator | str) -> Accelerator:
     Raises
     ------
     OptionError
-        If no accelerator has that name, or it is no machine at all.
+        If no accelerator has that name, or it is not a machine at all.
     """
     if isinstance(machine, str):
         return accelerator(machine)

@@ -88,7 +88,7 @@ def evaluate(
     ------
     BitxError
         If the model can't be read, pruned or run, the data do not fit it, or the journal belongs to another
-        evaluation. A setting that no machine simulates is no error: its point says the reason.
+        evaluation. A setting that no machine simulates is not an error: its point says the reason.
 
     Examples
     --------

@@ -136,12 +136,12 @@ class NetworkLayer:
         return self.turn(evaluate(self.recipe or AsStored(self.weight), tensors))
 
     def real_weights(self, tensors: Mapping[str, Any]) -> npt.NDArray[np.float64] | None:
-        """Read what integers stand for, scales applied, as `read` has them; None if no integers do.
+        """Read what integers represent, scales applied, as `read` has them; None if no integers do.
 
         Parameters
         ----------
         tensors : Dump or mapping
-            Only a dump knows what its integers stand for.
+            Only a dump knows what its integers represent.
         """
         if self.weight is None:
             return None

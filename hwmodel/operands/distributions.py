@@ -191,7 +191,7 @@ def weight_distribution(given: object) -> Distribution | None:
     name, _, rest = given.partition(":")
     if name == SYNTHETIC:
         return distribution(rest or DEFAULT_WEIGHTS)
-    # A mistyped name is no file either: say which names there are.
+    # A mistyped name is not a file either: say which names there are.
     if name in _DRAWS or not (Path(given).suffix or Path(given).exists()):
         return distribution(given)
     return None

@@ -221,7 +221,7 @@ def precisions_of(given: Precisions | str | os.PathLike[str]) -> Precisions:
     Raises
     ------
     DumpError, OptionError
-        For a file that can't be read, a number that is no precision.
+        For a file that can't be read, a number that is not a precision.
     """
     if isinstance(given, str):
         name, _, bound = given.partition(":")
@@ -272,7 +272,7 @@ def read_precisions(path: str | os.PathLike[str]) -> dict[str, Precision]:
     DumpError
         If the file can't be read, or has another form.
     OptionError
-        For a value that is no precision, naming the layer.
+        For a value that is not a precision, naming the layer.
 
     Examples
     --------

@@ -19,7 +19,7 @@ AT_ONCE = 1 << 20
 
 @dataclass(frozen=True)
 class Drained:
-    """What draining a layer's windows once takes.
+    """Cycles and events of draining all windows of a layer once.
 
     Attributes
     ----------

@@ -141,7 +141,7 @@ class ColumnWeights:
     width : int
         Bits of a value in two's complement, the sign's included.
     scale : float or None
-        What a unit stands for; None: the weights were integers.
+        What a unit represents; None: the weights were integers.
     """
 
     values: npt.NDArray[Any]

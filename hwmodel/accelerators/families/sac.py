@@ -113,7 +113,7 @@ class SplitAccumulate(Grid):
     @property
     @abstractmethod
     def _stride(self) -> int:
-        """Weights of a lane that one entry of its throttle buffer stands for."""
+        """Weights of a lane that one entry of its throttle buffer represents."""
 
     @property
     @abstractmethod

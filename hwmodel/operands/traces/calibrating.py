@@ -96,7 +96,7 @@ def calibrate(
     Raises
     ------
     DumpError
-        If a file is missing or damaged, or the model's is no ONNX file.
+        If a file is missing or damaged, or the model is not an ONNX file.
     OptionError
         If an input is missing or unknown, the samples can't be divided, or a setting is not possible.
     TensorError
@@ -201,7 +201,7 @@ def open_norms(path: str | os.PathLike[str]) -> dict[str, npt.NDArray[np.float64
     Raises
     ------
     DumpError
-        If the file is no store, holds no norms, or is damaged.
+        If the file is not a store, holds no norms, or is damaged.
     """
     from bitxcore.store import Store
 

@@ -97,7 +97,7 @@ def trace(
     Raises
     ------
     DumpError
-        If a file is missing or damaged, or the model's is no ONNX file.
+        If a file is missing or damaged, or the model is not an ONNX file.
     OptionError
         If an input is missing or unknown, or a size or another setting is not possible.
     TensorError

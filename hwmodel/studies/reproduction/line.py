@@ -1,4 +1,4 @@
-"""What a reproduction is made of: lines, each a number of the paper with ours beside it."""
+"""The parts of a reproduction: lines, each a number of the paper with ours beside it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The weights and the simulations that lines come of, each drawn or done once for all tables and figures."""
+"""Weights and simulations behind the lines; each is drawn or run once for all tables and figures."""
 
 from __future__ import annotations
 
@@ -166,7 +166,7 @@ class Gains:
 
 
 class Simulations:
-    """Every simulation that lines come of; each is done when it is first asked for, and kept.
+    """Every simulation behind the lines; each runs on first use, and its result is kept.
 
     Parameters
     ----------
