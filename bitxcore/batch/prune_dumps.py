@@ -80,7 +80,7 @@ class PrunedTensor:
         Entry r: the groups with r kept rows.
     norm : float
         Euclidean norm of the tensor before pruning; at most the largest number of float64. Where integers
-        stand for weights, it and all that follows is of these: zero points subtracted, scales applied.
+        represent weights, it and all that follows is of these: zero points subtracted, scales applied.
     relative_error : float
         Euclidean norm of the difference over `norm`; with ``fixed<N>`` the rounding to N bits
         is a part of it.
@@ -270,7 +270,7 @@ def check_policy(policy: Policy, dump: Dump, chosen: Chosen) -> None:
     policy : Policy
     dump : Dump
     chosen : Chosen
-        Tensors that are pruned. Those that a pattern leaves out are nobody's mistake.
+        Tensors that are pruned. Tensors that a pattern leaves out are not reported as errors.
 
     Raises
     ------

@@ -189,7 +189,7 @@ def read_numbers(
     tensor: Tensor,
     format: str | NumberFormat | None,  # noqa: A002
 ) -> tuple[Array, Array, str | NumberFormat | None]:
-    """Read what is pruned or counted: of integers that stand for weights the codes, less their zero point.
+    """Read what is pruned or counted: of integers that represent weights the codes, less their zero point.
 
     Parameters
     ----------
@@ -202,7 +202,7 @@ def read_numbers(
     stored : ndarray
         The tensor's values.
     numbers : ndarray
-        What is pruned; the same array, unless integers stand for weights.
+        What is pruned; the same array, unless integers represent weights.
     format : str, NumberFormat or None
         To read the numbers in.
 

@@ -52,7 +52,8 @@ def open_dump(path: str | os.PathLike[str]) -> Dump:
     ----------
     path : path-like
         A file whose suffix is one of `READERS` (or of an installed reader), or a directory: one that
-        holds the index of safetensors shards stands for those, any other for all dumps below it.
+        holds the index of safetensors shards represents these shards; any other represents all dumps below
+        it.
 
     Returns
     -------

@@ -73,7 +73,7 @@ def open_workload(
     positions : int, optional
         Output positions of every layer of a dump without shapes.
     exclude : sequence of str
-        Patterns of tensors of such a dump that are no layers.
+        Patterns of tensors of such a dump that are not layers.
     input_size, sizes : optional
         Of an ONNX model's inputs, as of `hwmodel.load_network`; by default those of the traces.
 

@@ -209,7 +209,7 @@ def open_traces(path: str | os.PathLike[str]) -> Traces:
     Raises
     ------
     DumpError
-        If the file is no store, holds no traces, or is damaged.
+        If the file is not a store, holds no traces, or is damaged.
 
     Examples
     --------
