@@ -21,7 +21,7 @@ class Decomposed(NamedTuple):
     Attributes
     ----------
     sign : ndarray of uint8
-        1: negative. Always 0 in two's complement, whose significand's top bit weighs negative.
+        1: negative. Always 0 in two's complement, where the top bit of the significand has negative weight.
     exponent : ndarray of int16
         Biased; 1 for subnormals and zeros, 0 for integers.
     significand : ndarray of unsigned int
@@ -173,7 +173,7 @@ def decompose(x: npt.ArrayLike, format: str | NumberFormat | None = None) -> Dec
 
 
 def _check(magnitudes: Iterable[int], x: Array, fmt: NumberFormat) -> None:
-    """Raise if the largest magnitudes of the chunks tell of a value that is none of the format's."""
+    """Raise if the largest magnitudes of the chunks tell of a value outside the format."""
     if max((int(m) for m in magnitudes), default=0) > fmt.largest_magnitude_code:
         raise locate_nonfinite(x, fmt)
 

@@ -53,14 +53,15 @@ class Pruned(Cut):
     nonfinite_groups : int
         Groups left untouched for a NaN or Inf (``nonfinite="keep"``); their masks are full.
     window_limited_groups : int
-        Groups that kept fewer than `rows` rows (the window's, without a cap) though a one of a member fell
-        out of the alignment window: a wider one could change them. 0 for integers, which are not aligned.
+        Groups that kept fewer than `rows` rows (without a cap: the rows of the window) although a one of a
+        member fell out of the alignment window. A wider window could change them. 0 for integers, which are
+        not aligned.
     codes : ndarray of int, optional
-        ``fixed<N>`` only: the pruned integers, of which `values` are the products with `scale`.
+        ``fixed<N>`` only: the pruned integers. `values` are their products with `scale`.
     scale : float, optional
         ``fixed<N>`` only.
     statistics : Statistics, optional
-        Of the tensor as it was, where asked for.
+        Of the tensor before pruning, if requested.
 
     Examples
     --------
@@ -189,11 +190,11 @@ def prune(
     x : array_like
         Weights, output channel on axis 0; a 1-D array is one filter.
     rows : int or None
-        Rows to keep per group; the most rows, with a criterion that chooses their number. None: no cap, for
-        these criteria only. The default is the paper's BitX-wild (`PRESETS`).
+        Rows to keep per group. With a criterion that chooses their number, the maximum; None is then no
+        maximum. The default is the paper's BitX-wild (`PRESETS`).
     group : int or None
-        Weights per group, 1 to 64, and to 4096 by number of rows; these are slower, and no machine takes
-        them. None: whole kernels, with ``grouping="kernel"``.
+        Weights per group, 1 to 64. With a fixed number of rows up to 4096; groups above 64 are slower, and
+        no machine takes them. None: whole kernels, with ``grouping="kernel"``.
     window : int, optional
         Rows of the alignment window, 1 to 64 (default: 32 for float32, p + 8 for the other
         floats, p for integers).
@@ -205,8 +206,8 @@ def prune(
         at least `threshold` times the greatest significance, the fewest rows within `budget`; or the most
         significant rows for inputs of the given `norms`.
     rounding : {"truncate", "nearest"}
-        What the hardware does at run time, or an offline preparation: each weight goes to the nearest
-        value on the kept rows.
+        ``"truncate"`` is what the hardware does at run time. ``"nearest"`` is an offline preparation: each
+        weight is rounded to the nearest value on the kept rows.
     grouping : {"flat", "channel", "kernel"}
         Consecutive weights of a filter; input channels at one kernel position; or the weights of one filter
         and input channel. The last, with ``group=None``, is how BitX's accuracy was measured.
@@ -216,12 +217,13 @@ def prune(
         Of ``calibrated``: norms of the activations that the weights meet, of shape ``(reduction,)``,
         ``x.shape[1:]`` or ``(in_channels,)``, or of x's axes, each its size or 1. Only their ratios matter.
     nonfinite : {"raise", "keep"}
-        What to do with a group that holds a NaN, an Inf or an integer outside the format.
+        How to treat a group that holds a NaN, an Inf or an integer outside the format: raise an error, or
+        leave the group unchanged.
     statistics : bool
-        Whether to collect the statistics of `x` on the way, while it is in the cache.
+        Whether to collect the statistics of `x` in the same pass.
     out : ndarray, optional
-        C-contiguous array of x's shape and dtype for the result; may be `x` itself. If an error
-        is raised its contents are partly pruned.
+        C-contiguous array of x's shape and dtype for the result; may be `x` itself. After an error its
+        contents are partly pruned.
 
     Returns
     -------
@@ -230,16 +232,16 @@ def prune(
     Raises
     ------
     TensorError
-        If the tensor can't be grouped, holds a value that is none of its format, or does not fit `out`.
+        If the tensor can't be grouped, holds a value outside its format, or does not fit `out`.
     OptionError
         If a parameter is out of range.
 
     Notes
     -----
-    Row l of a group weighs ``2**(E_l)``; its significance is the product of Euclidean norms
-    ``2**(E_l) * sqrt(BitCnt_l)`` (BitX, ICPP 2021). ``calibrated`` (beyond the paper) puts the sum of the
-    squared norms of the members with a one in the place of their number; rows of significance 0 come after
-    all others, the upper ones first.
+    Row l of a group has the weight ``2**(E_l)``; its significance is the product of Euclidean norms
+    ``2**(E_l) * sqrt(BitCnt_l)`` (BitX, ICPP 2021). ``calibrated`` (beyond the paper) replaces the number
+    of members with a one by the sum of their squared norms. Rows of significance 0 come last, the upper
+    ones first.
 
     Examples
     --------
@@ -377,7 +379,7 @@ def _prune_groups(engine: Engine, x: Array, out: Array, how: _How) -> tuple[_Cho
     Returns
     -------
     chosen : _Choice
-        One value a group.
+        One value per group.
     bad : int
         Groups without a finite value.
     limited : int

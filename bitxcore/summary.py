@@ -34,8 +34,8 @@ class Statistics(Cut):
     groups, zero_groups : int
         All groups, and those of zeros only.
     nonfinite_groups : int
-        Groups with a NaN or Inf (``nonfinite="keep"``), left out of the counts per row; their values
-        count above as their codes read.
+        Groups with a NaN or Inf (``nonfinite="keep"``). They are left out of the counts per row; the counts
+        above include their values, by their codes.
     row_ones : ndarray of int64, (window,)
         Ones in each row of the aligned groups, row 0 (the most significant) first; without those that fall
         out of the window.
@@ -161,8 +161,8 @@ def statistics(
     x, group, window, format, grouping, nonfinite
         As for `prune`.
     rows : int, optional
-        Also prune to so many rows, and count the ones of each weight before and after (`weight_ones`). A
-        NaN or Inf is then an error whatever `nonfinite` says, because it has no ones to count.
+        Also prune to this number of rows, and count the ones of each weight before and after
+        (`weight_ones`). A NaN or Inf is then always an error, because it has no ones to count.
 
     Returns
     -------
@@ -171,7 +171,7 @@ def statistics(
     Raises
     ------
     TensorError
-        If the tensor can't be grouped, or holds a value that is none of its format.
+        If the tensor can't be grouped, or holds a value outside its format.
     OptionError
         If a parameter is out of range.
 

@@ -45,12 +45,12 @@ class Ones:
 
 @dataclass(frozen=True)
 class WeightOnes:
-    """Ones of the weights of one tensor, before pruning and after.
+    """Ones of the weights of one tensor, before and after pruning.
 
     Attributes
     ----------
     before, after : Ones
-        Before, of whole significands, whatever the window.
+        Before and after pruning. Those before are of whole significands, whatever the window.
     significand_bits : int
         Of a weight, the hidden one included.
     weights, groups : int
@@ -181,13 +181,13 @@ def weight_ones(
     Raises
     ------
     TensorError
-        If the tensor can't be grouped, or holds a value that is none of its format, a NaN or Inf included.
+        If the tensor can't be grouped, or holds a value outside its format, a NaN or Inf included.
     OptionError
         If a parameter is out of range.
 
     Notes
     -----
-    Memory beside the tensor is bounded by one filter, or 4 M values if that is more.
+    Further memory is bounded by one filter, or by 4 M values if that is more.
 
     Examples
     --------
