@@ -111,7 +111,7 @@ def fit_ticks(ax: Axes, along: Literal["x", "y"], places: dict[Any, int] | None,
     points, every = SMALL_POINTS, 1
     if needed > room and not numbers:
         points = max(_LEAST_POINTS, SMALL_POINTS * room / needed)
-    while every * room < needed * points / SMALL_POINTS:
+    while 1.001 * every * room < needed * points / SMALL_POINTS:
         every += 1
     its.set_ticks(range(0, len(words), every), words[::every])
     for label in its.get_ticklabels():
