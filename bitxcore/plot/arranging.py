@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import isfinite, log10
 from typing import TYPE_CHECKING, Any, Literal
 
 from bitxcore.plot.chart import ChartAxis
@@ -15,7 +16,7 @@ TEXT_POINTS = 8.0
 SMALL_POINTS = 7.0
 
 _LEAST_POINTS = 4.5  # smaller text can't be read in print
-_NAMES_SHARE = 0.42  # of the figure's width, for names on the vertical axis
+_NAMES_SHARE = 0.45  # of the figure's width, for names on the vertical axis
 _CHARACTER = 0.56  # mean width of a character over the font size
 _LINE = 1.25  # line height over font size
 _HANDLE_POINTS = 22.0  # of a legend: its symbol, and the space around it
@@ -71,6 +72,8 @@ def set_axis(
         return
     if axis.log:
         (ax.set_xscale if along == "x" else ax.set_yscale)("log")
+        if not isfinite(its.get_minpos()):
+            limit(1, 10)  # there are no data, and without limits no ticks either
         _set_log_ticks(its, axis)
         return
     low, high = its.get_view_interval()
@@ -116,8 +119,6 @@ def fit_ticks(ax: Axes, along: Literal["x", "y"], places: dict[Any, int] | None,
 
 
 def _set_log_ticks(its: Any, axis: ChartAxis) -> None:
-    from math import log10
-
     from matplotlib import ticker
 
     low, high = its.get_view_interval()

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -104,8 +105,27 @@ def save(ax: Axes, path: str | os.PathLike[str]) -> None:
         raise OptionError(f"path must end in one of {', '.join(sorted(known))}, got {os.fspath(path)!r}")
     dates = {"svg": "Date", "svgz": "Date", "pdf": "CreationDate"}
     metadata = {dates[suffix]: None} if suffix in dates else {}
-    with matplotlib.rc_context({"svg.fonttype": "none", "pdf.fonttype": 42, "svg.hashsalt": "bitx"}):
+    style = {"svg.fonttype": "none", "pdf.fonttype": 42, "svg.hashsalt": "bitx"}
+    with _laid_out(figure), matplotlib.rc_context(style):
         figure.savefig(path, dpi=300, metadata=metadata)
+
+
+@contextmanager
+def _laid_out(figure: Any) -> Iterator[None]:
+    """Lay a figure out once, in rounded places: a second layout would differ in the last bits."""
+    engine = figure.get_layout_engine()
+    if engine is None:
+        yield
+        return
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")
+    try:
+        for axes in figure.axes:
+            axes.set_position([round(float(value), 6) for value in axes.get_position().bounds])
+            axes.set_in_layout(True)
+        yield
+    finally:
+        figure.set_layout_engine(engine)
 
 
 def draw(chart: Chart, ax: Axes | None = None) -> Axes:

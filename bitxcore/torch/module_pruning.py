@@ -98,7 +98,7 @@ def prune_(
     TensorError
         If no tensor is left to prune, or one can't be pruned; with the fields tensor, index and value.
     OptionError
-        If a parameter is out of range, `module` is no module, or weights do not fit the float format.
+        If a parameter is out of range, `module` is not a module, or weights do not fit the float format.
     MissingExtraError
         If PyTorch is not installed.
 

@@ -16,9 +16,10 @@ from collections.abc import Iterable, Iterator, Sequence, Set
 from functools import cache
 from pathlib import Path
 from types import ModuleType
-from typing import Any, NamedTuple, get_origin
+from typing import TYPE_CHECKING, Any, NamedTuple, get_origin
 
-from sphinx.application import Sphinx
+if TYPE_CHECKING:
+    from sphinx.application import Sphinx
 
 TITLES = {
     "bitxcore": "bitxcore",

@@ -9,8 +9,8 @@ WIDTH = 80
 WHOLE_LINES = "|", "#", "<!--", "!["
 """How lines begin that are not wrapped."""
 ITEM = re.compile(r" *(?:[-*]|\d+\.) ")
-MARKUP = re.compile(r"(?:[-+*=|>–]|#+|\d+[.)])$")
-"""A word that would be markup at the beginning of a line."""
+ATTACHED = re.compile(r"(?:[-+*=|>–×%]|#+|\d+[.)]|(?:s|ms|bits?|B|[KMG]i?B|mW|mm²|[kMG]Hz)[.,;:)]*)$")
+"""A word that stays behind the one before it: a unit, or what is markup at the beginning of a line."""
 
 
 def wrapped(text: str) -> str:
@@ -40,8 +40,7 @@ def _lines(paragraph: list[str]) -> Iterator[str]:
     words = " ".join(line.strip() for line in paragraph).split()[item is not None :]
     line = indent + next(pieces := _with_code_whole(words))
     for piece in pieces:
-        # The length of what can't begin a line counts with the word before it.
-        if len(line) + 1 + len(piece) > WIDTH and not MARKUP.match(piece.split()[0]):
+        if len(line) + 1 + len(piece) > WIDTH:
             yield line
             line = " " * len(indent) + piece
         else:
@@ -50,11 +49,11 @@ def _lines(paragraph: list[str]) -> Iterator[str]:
 
 
 def _with_code_whole(words: list[str]) -> Iterator[str]:
-    """Join words that must stay on one line: those of code, and markup with the word before it."""
+    """Join words that must stay on one line: those of code, and what stays behind another word."""
     piece: list[str] = []
     for word, following in zip(words, [*words[1:], ""], strict=True):
         piece.append(word)
-        if " ".join(piece).count("`") % 2 == 0 and not MARKUP.match(following):
+        if word != "=" and " ".join(piece).count("`") % 2 == 0 and not ATTACHED.match(following):
             yield " ".join(piece)
             piece = []
     if piece:

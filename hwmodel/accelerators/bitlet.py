@@ -13,13 +13,13 @@ Three machines go by that name; `variant` says which:
     there: latency 16 + log2(16) + 64/16 + C in floating point and 3 less in fixed point, and one cycle more
     between the starts of groups, for the PE holds one group at a time. C is the slowest row's. The default.
 ``"paper"``
-    The machine of the paper's figures: 10 cycles a group in fixed point or 13 in float32, whatever its size,
-    which do not overlap with other groups; then the steps of the fullest row. This is the
+    The machine of the paper's figures: 10 cycles per group in fixed point or 13 in float32, whatever its
+    size, which do not overlap with other groups; then the steps of the fullest row. This is the
     paper's rule: its frames per second without distillation fit N + 10 cycles for groups of N = 1, 32 and 64
     in fixed point, and N + 13 for N = 32 and 64 in float32.
 ``"ip"``
-    The MAC engine that the authors made of it (user manual, version 11.0): 17 cycles a group and the steps of
-    a sliding window of 2 bits. All 12 cycle counts that the manual prints are met exactly.
+    The MAC engine that the authors made of it (user manual, version 11.0): 17 cycles per group and the steps
+    of a sliding window of 2 bits. All 12 cycle counts that the manual prints are met exactly.
 
 Bitlet-X ("General Purpose Deep Learning Accelerator Based on Bit Interleaving", IEEE TCAD 43(5), 2024)
 works on the top 8 rows after alignment: ``kept_rows=8``. How PEs form an array is in none of them.
@@ -166,7 +166,7 @@ class Bitlet(Accelerator):
         f"Guessed: in fixed point, {WORDS_IN_DRAM}",
         "Energy is components x events, the inventory being ours: it follows the RTL's blocks, not its"
         " synthesis. All rows look in every cycle of C; adders for floats and alignment rest in fixed point."
-        " Weights are read once a pass, activations once for all filters.",
+        " Weights are read once per pass, activations once for all filters.",
     )
 
     def __post_init__(self) -> None:
@@ -219,7 +219,7 @@ class Bitlet(Accelerator):
 
     @property
     def peak_macs_per_cycle(self) -> float:
-        """Multiply-accumulates a cycle: one a PE, loading hidden and a row full of ones."""
+        """Multiply-accumulates per cycle: one per PE, loading hidden and a row full of ones."""
         return self.pe_rows * self.pe_columns
 
     @property

@@ -94,18 +94,18 @@ class Mortar(Accelerator):
         "A weight takes as many cycles as bits from its hidden one to its last 1, zeros in between included.",
         "numbers='fp8': exponents are 4 bits above the smallest of a kernel, mantissas 3 bits, rounded up"
         " by the next bit unless they are full; a weight takes 4 cycles at most. Guessed: 1 x 1 kernels and"
-        " fully connected layers take one bias a filter; zeros have no exponent. The last fully connected"
+        " fully connected layers take one bias per filter; zeros have no exponent. The last fully connected"
         " layer, which the paper leaves out, is converted, too.",
-        "16 CUs a PE, as in BitX. Guessed: a CU multiplies 8 weights at a time with 8 activations and"
+        "16 CUs per PE, as in BitX. Guessed: a CU multiplies 8 weights at a time with 8 activations and"
         " waits for the longest interval (lanes); the CUs of a PE apply the same weights to 16 output"
         " positions. A group of zeros takes one cycle.",
-        "Guessed: a weight's bit meets a whole activation. The text says one bit by one bit a cycle"
+        "Guessed: a weight's bit meets a whole activation. The text says one bit by one bit per cycle"
         " (activation_bits_per_cycle=1), which takes 24 times as long and does not fit the paper's gains.",
         "Guessed: PEs work on filters, behind FIFOs of 2 groups of activations (fifo_depth), which is"
         " BitX's.",
         "All values are float32; integers are exact up to 24 bits. Subnormal weights have their highest 1"
         " for a hidden bit. Guessed: DRAM holds float32, with numbers='fp8' weights of 8 bits and 8 bits of"
-        " bias a kernel or filter.",
+        " bias per kernel or filter.",
         "The pipeline's fill is not counted. Transposed convolution scatters.",
         "Energy is components x events, the inventory being ours. Sums are of 16-bit shifted activations.",
     )
@@ -130,7 +130,7 @@ class Mortar(Accelerator):
 
     @property
     def peak_macs_per_cycle(self) -> float:
-        """Multiply-accumulates a cycle at 16 bits of a weight, nothing skipped."""
+        """Multiply-accumulates per cycle at 16 bits of a weight, nothing skipped."""
         return self.pes * self.compute_units * self.lanes / (16 * self._passes)
 
     @property
@@ -272,7 +272,7 @@ class Mortar(Accelerator):
 
 
 def _as_floats(weights: npt.NDArray[Any], *, filters: int) -> npt.NDArray[np.float32]:
-    """Weights as float32, a filter a row."""
+    """Weights as float32, one filter per row."""
     with np.errstate(over="ignore"):
         return np.ascontiguousarray(weights.reshape(filters, -1), np.float32)
 

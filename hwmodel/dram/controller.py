@@ -119,9 +119,9 @@ def simulate_trace(
         Byte addresses; the burst that holds each is moved. Or an iterator of ``(addresses, is_write,
         arrival_s)``, read one by one, so that a trace of any length needs flat memory.
     is_write : array_like of bool, optional
-        One for all, or one a request. By default all read.
+        One for all, or one per request. By default all read.
     arrival_s : array_like of float, optional
-        When the initiator has each request, not falling: one for all, or one a request. By default all
+        When the initiator has each request, not falling: one for all, or one per request. By default all
         at 0, which asks for the greatest bandwidth.
     keep_latencies : bool
         Return the latency of every request; memory then grows with the trace.

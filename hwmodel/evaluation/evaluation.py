@@ -76,7 +76,7 @@ def evaluate(
     restart : bool
         Forget what an earlier run has finished.
     parameters : mapping, optional
-        What else to record in the store's provenance.
+        Further values to record in the store's provenance.
     progress : callable, optional
         ``progress(done, total, setting)`` before each setting and once at the end.
 
@@ -88,7 +88,7 @@ def evaluate(
     ------
     BitxError
         If the model can't be read, pruned or run, the data do not fit it, or the journal belongs to another
-        evaluation. A setting that no machine simulates is no error: its point says the reason.
+        evaluation. A setting that no machine simulates is not an error: its point says the reason.
 
     Examples
     --------

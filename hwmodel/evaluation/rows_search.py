@@ -10,8 +10,8 @@
    score on all samples.
 
 The same is done with one number of rows for all, as published methods have it: the baseline. Since scores
-are no steady function of the error, a second path goes from there to fewer cycles; what takes fewer cycles of
-the two is what is found, which is never more than the baseline.
+are not a steady function of the error, a second path goes from there to fewer cycles; what takes fewer cycles
+of the two is what is found, which is never more than the baseline.
 """
 
 from __future__ import annotations

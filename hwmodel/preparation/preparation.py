@@ -123,6 +123,11 @@ def policy_of(
         Whose group, grouping and window all of them have.
     origin : dict, optional
         What else to say of where it comes from.
+
+    Examples
+    --------
+    >>> len(policy_of([], Budget(ones=2, rows=6)).tensors)
+    0
     """
     tensors = {row.tensor: options_of(row, budget) for row in report}
     return Policy(tensors, origin=origin or {})
@@ -201,7 +206,7 @@ class _Work:
     ) -> tuple[dict[str, Array], PreparedTensor]:
         tensor, budget = self._tensors[name], self._budgets[name]
         assert budget is not None
-        # Moments are those of weights: integers that stand for weights are not, without their scales.
+        # Moments are those of weights: integers that represent weights are not, without their scales.
         if layer is None or tensor.encoding is not None:
             after, row = fitted(self._dump, tensor, budget, None)
             return {name: after}, row

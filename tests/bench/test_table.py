@@ -73,9 +73,8 @@ def test_full_lists_every_case():
 
 
 def test_head_names_the_machine():
-    assert "2025-01-01 on Some CPU, L1 32K, AVX2, 2 threads, Python 3.12.1, NumPy 2.0" in table.head(
-        example()
-    )
+    words = " ".join(table.head(example()).split())  # it is wrapped
+    assert "2025-01-01 on Some CPU, L1 32K, AVX2, 2 threads, Python 3.12.1, NumPy 2.0" in words
 
 
 def test_put_replaces_what_stands_between_the_markers(tmp_path):

@@ -286,7 +286,7 @@ class BitX(Accelerator):
         window = self.window or fmt.default_window
         packed = packed_bits(fmt, on_chip.kept_rows_histogram, window=window, group=self.group)
         if self._pruning.packs(operands.weights):
-            packed += layer.parameters  # a bit a weight says where the packed-away zeros were
+            packed += layer.parameters  # one bit per weight marks the zeros that were packed away
         return replace(plain, weights=packed, plain_weights=plain.weights)
 
     @property

@@ -94,7 +94,13 @@ class Ratio(Metric):
 
 
 def metric_names() -> list[str]:
-    """Names of all metrics, sorted."""
+    """Names of all metrics, sorted.
+
+    Examples
+    --------
+    >>> "top1" in metric_names()
+    True
+    """
     return _FOUND.names()
 
 

@@ -72,6 +72,11 @@ def averages() -> tuple[Average, ...]:
     ------
     BitxError
         If the data are not installed.
+
+    Examples
+    --------
+    >>> all(average.published > 0 for average in averages())
+    True
     """
     with (data_folder("published") / "averages.csv").open(encoding="utf-8", newline="") as file:
         return tuple(_average(row) for row in csv.DictReader(file))

@@ -156,7 +156,7 @@ def reproduce(
     store : path or StoreWriter, optional
         HDF5 file that receives the lines, as the table ``reproduction``.
     parameters : mapping, optional
-        What else to record in the store's provenance.
+        Further values to record in the store's provenance.
     quick : bool
         Accuracies on a fifth of the samples, and for three of Table 4's group sizes only.
     accuracy : bool
