@@ -173,7 +173,7 @@ def add_legend(ax: Axes, entries: Sequence[tuple[Any, str]]) -> int:
     """Put a legend of two or more entries above the axes, and return how many lines it has."""
     found: dict[str, Any] = {}
     for handle, name in entries:
-        found.setdefault(name, handle)
+        found[name] = handle  # of the mark that is drawn last, over the others
     if len(found) < 2:
         return 0
     left, room = _room(ax)

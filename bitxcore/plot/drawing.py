@@ -212,7 +212,10 @@ def _positions(axis: ChartAxis, chart: Chart) -> dict[Any, int] | None:
 
 
 def _along(axis: ChartAxis, chart: Chart, rows: Sequence[dict[str, Any]]) -> list[float]:
-    places = _positions(axis, chart)
+    return _placed(axis, _positions(axis, chart), rows)
+
+
+def _placed(axis: ChartAxis, places: dict[Any, int] | None, rows: Sequence[dict[str, Any]]) -> list[float]:
     return [row[axis.column] if places is None else places[row[axis.column]] for row in rows]
 
 
@@ -284,13 +287,14 @@ def _bars(ax: Axes, chart: Chart, mark: ChartMark, legend: _Legend) -> None:
 def _lines(ax: Axes, chart: Chart, mark: ChartMark, legend: _Legend) -> None:
     style: Any = "steps-post" if mark.shape == "step" else "default"
     shades = _shades(ax, chart, mark)
+    across, up = _positions(mark.x, chart), _positions(mark.y, chart)
     for part in _series(chart, mark):
         key: Callable[[dict[str, Any]], Any] = lambda row: "" if mark.line is None else str(row[mark.line])  # noqa: E731
         lines = [list(group) for _, group in groupby(sorted(part.rows, key=key), key)]
         # Many lines over each other show where most are.
         clear = 1.0 if len(lines) <= 8 else 0.5
         for i, group in enumerate(lines):
-            places = zip(_along(mark.x, chart, group), _along(mark.y, chart, group), strict=True)
+            places = zip(_placed(mark.x, across, group), _placed(mark.y, up, group), strict=True)
             x, y = zip(*sorted(places, key=lambda place: place[0]), strict=True)
             (drawn,) = ax.plot(
                 x, y, color=part.colour if shades is None else shades(group[0]),
@@ -392,7 +396,7 @@ def _is_dark(colour: str) -> bool:
 def _colour_bar(ax: Axes, drawn: Any, axis: ChartAxis) -> None:
     bar = ax.get_figure().colorbar(drawn, ax=ax, pad=0.02, aspect=30)  # type: ignore[union-attr]
     bar.set_label(printable(axis.label), fontsize=TEXT_POINTS, parse_math=False)
-    bar.ax.tick_params(labelsize=SMALL_POINTS)
+    bar.ax.tick_params(which="both", labelsize=SMALL_POINTS)
     bar.outline.set_visible(False)
     if axis.percent and not axis.log:
         bar.ax.yaxis.set_major_formatter(_matplotlib("ticker").PercentFormatter(1.0))

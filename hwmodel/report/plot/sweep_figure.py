@@ -28,6 +28,7 @@ MOST_LINES = 300
 MOST_POINTS = 3000
 """Of the other figures, likewise."""
 
+_HEIGHT_M = 0.1  # of coordinates, whose names stand below in full
 _METRICS = {"cycles": "cycles", "energy_j": "energy", "area_mm2": "area"}
 _FRONT, _OTHERS = "Pareto front", "other points"
 
@@ -72,11 +73,12 @@ def sweep_coordinates(source: Source, *, ax: Axes | None = None) -> Axes:
     >>> found = hw.sweep("resnet20-cifar10", {"columns": [1, 2]}, accelerator="dadiannao", jobs=1)
     >>> ax = hw.plot.sweep_coordinates(found)
     >>> ax.get_ylabel()
-    'position from least to most'
+    'place, least to most'
     """
-    from bitxcore.plot.drawing import draw
+    from bitxcore.plot.drawing import draw, new_axes
 
-    return draw(chosen(_made(source, "sweep_coordinates"), "", None), ax)
+    chart = chosen(_made(source, "sweep_coordinates"), "", None)
+    return draw(chart, new_axes(height_m=_HEIGHT_M) if ax is None else ax)
 
 
 def sweep_energy(source: Source, *, ax: Axes | None = None) -> Axes:
@@ -203,7 +205,7 @@ def _coordinates(table: Table) -> Chart | None:
             ChartMark(
                 "line",
                 ChartAxis("shown_as", "option or result", "nominal", order=list(labels.values())),
-                ChartAxis("position", "position from least to most"),
+                ChartAxis("position", "place, least to most"),
                 colour=ChartAxis("cycles", "time", unit="cycles", log=min(cycles) > 0),
                 line="point",
             )
