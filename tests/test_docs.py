@@ -77,14 +77,6 @@ def test_example_of_the_readme_finds_what_it_says(tmp_path: Path, monkeypatch: p
     assert 3 < cycles.on_chip_speedup_over_unpruned < cycles.work_speedup < 5
 
 
-NOT_WRAPPED = {
-    f"docs/{name}.md"
-    for name in (
-        "README", "comparison", "dram", "energy", "machine", "networks", "performance", "real-networks",
-        "reproduction", "speed", "store", "sweep", "traces", "validation",
-    )
-}  # fmt: skip
-"""Pages that are not yet wrapped."""
 PROSE = [*PAGES, ROOT / "CONTRIBUTING.md", *sorted(ROOT.glob("data/**/*.md"))]
 WIDTH = 80
 NOT_PER = re.compile(
@@ -113,8 +105,6 @@ def one_word(line: str) -> bool:
 
 @pytest.mark.parametrize("page", PROSE, ids=lambda page: page.relative_to(ROOT).as_posix())
 def test_prose_is_wrapped_and_rates_say_per(page: Path) -> None:
-    if page.relative_to(ROOT).as_posix() in NOT_WRAPPED:
-        pytest.skip("not yet wrapped")
     lines = [*outside_of_blocks(page)]
     prose = [(n, line) for n, line in lines if not line.lstrip().startswith(("#", "|"))]
     assert [f"{n}: {line}" for n, line in prose if len(line) > WIDTH and not one_word(line)] == []

@@ -37,7 +37,7 @@ class ModuleTensor(Tensor):
     ----------
     value : torch.Tensor
     memory : TensorMemory
-        Where its elements lie.
+        Memory that holds its elements.
     """
 
     def __init__(self, name: str, value: Any, dtype: np.dtype[Any]) -> None:

@@ -68,8 +68,8 @@ def prune_(
 ) -> PrunedModule:
     """Prune the weights of a PyTorch module in place.
 
-    What is pruned, and how, is what ``bitx prune`` does to the file of the module's state dict: every tensor
-    of at least two dimensions, with the output channel on axis 0.
+    The same tensors are pruned in the same way as by ``bitx prune`` in a file of the module's state dict:
+    every tensor of at least two dimensions, with the output channel on axis 0.
 
     Parameters
     ----------

@@ -69,26 +69,27 @@ class Bitlet(Accelerator):
     Parameters
     ----------
     variant : {"rtl", "paper", "ip"}
-        Which machine: the overhead of a group, and what `look`, `walk` and `pads_groups` are if None.
+        Which machine: sets the overhead per group, and the defaults of `look`, `walk` and `pads_groups`.
     pe_rows, pe_columns : int
         PEs that work on different filters, and those that apply a filter to different positions.
     numbers : {"fixed", "float"}
         Fixed point, in which cycles depend on the weights alone; or float32, in which alignment depends on
         the activations' exponents as well.
     group : int
-        Weights that a PE takes in at once, at most 64.
+        Weights that a PE takes at once, at most 64.
     look : int or None
         Bits that a row sees; as many weights are aligned in a cycle. None: 8, with "ip" 2. At most 12 with
         "rtl", at least 8 with "paper", at most 64.
     walk : {"second", "next"} or None
-        Where a row goes on after the first 1 that it sees: at the second that it sees, past its window if
-        there is none; or right behind the first. None: "second", with "ip" "next".
+        Where a row continues after the first 1 that it sees. "second": at the second 1 that it sees, or
+        past its window if there is none. "next": directly behind the first 1. None: "second", with "ip"
+        "next".
     stops_early : bool
-        Whether a row is done with its last 1 instead of at the end of the group.
+        Whether a row ends with its last 1 instead of at the end of the group.
     pads_groups : bool or None
-        Whether rows walk over a group with fewer members as over a whole one. None: no, with "ip" yes.
+        Whether rows process a group with fewer members like a whole one. None: no, with "ip" yes.
     beat : int
-        Pairs that enter a PE in a cycle.
+        Pairs that enter a PE per cycle.
     bit_rows : int
         Rows of a PE, at most 24. Floats use the upper ones of their 24.
     kept_rows : int or None

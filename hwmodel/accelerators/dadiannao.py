@@ -33,8 +33,8 @@ class DaDianNao(Grid):
     lanes, rows, tiles, fold_first_layer
         As in `Grid`.
     columns : int
-        Windows worked on together. 1 in the paper; DNNsim gives every machine 16, which for
-        this one is 16 times the peak.
+        Windows that are processed together. 1 in the paper. DNNsim gives every machine 16, which for this
+        one is 16 times the peak.
     word_bits : int
         Width of a multiplier; wider operands take several columns or rows.
     """

@@ -46,12 +46,12 @@ class EIE(Accelerator):
     fifo_depth : int
         Activations in the queue of a PE, the one that it works on included.
     index_bits : int
-        Width of a zero count; longer runs of zeros take entries of value zero.
+        Width of a zero count. Longer runs of zeros need additional entries of value zero.
     code_bits : int or None
         Width of a stored weight, an index into the table of shared weights. None: weights are stored
         in words of 16 bits, so that nothing is lost.
     output_registers : int
-        Outputs that a PE sums at a time.
+        Outputs that a PE accumulates at a time.
     """
 
     clock_hz: float = 8e8

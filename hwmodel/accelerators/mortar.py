@@ -43,7 +43,7 @@ Prepared = tuple[npt.NDArray[np.uint32], npt.NDArray[np.float32]]
 
 @dataclass(frozen=True, kw_only=True)
 class Mortar(Accelerator):
-    """PEs that are serial over the bits of short mantissas.
+    """PEs that process the bits of short mantissas serially.
 
     Parameters
     ----------
@@ -57,11 +57,12 @@ class Mortar(Accelerator):
     pes : int
         PEs, each with a filter of its own. The paper's figures are of one; 512 have the peak of the others.
     compute_units : int
-        CUs of a PE, each with an output position of its own.
+        CUs per PE, each with an output position of its own.
     lanes : int
-        Weights of a group, which a CU multiplies together and which wait for the longest.
+        Weights per group. A CU multiplies them together; they wait for the longest.
     activation_bits_per_cycle : int or None
-        Bits of an activation's 24-bit significand that meet a weight's bit in a cycle. None: all.
+        Bits of an activation's 24-bit significand that are multiplied with a bit of a weight per cycle.
+        None: all.
     fifo_depth : int or None
         Groups that a PE may be ahead of the slowest; 0 is lock step, None is unbounded.
     clock_hz, cost_basis, weight_buffer_bytes, activation_buffer_bytes, output_buffer_bytes

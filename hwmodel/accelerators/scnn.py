@@ -51,7 +51,7 @@ PAPER_OPTIONS = ("group_filters", "bank_entries", "queue_depth", "accumulator_se
 
 @dataclass(frozen=True, kw_only=True)
 class SCNN(Accelerator):
-    """PEs that multiply whatever is not zero.
+    """PEs that multiply all pairs of values that are not zero.
 
     Parameters
     ----------
@@ -61,7 +61,7 @@ class SCNN(Accelerator):
         Copies of the whole machine, which share the filters. The paper has one, of 1024 multipliers; 4 have
         the peak of the other machines.
     weight_width, activation_width : int
-        Operands that a PE multiplies a cycle, each with each (F and I of the paper).
+        Operands that a PE multiplies per cycle, each weight with each activation (F and I of the paper).
     rules : str
         "paper", or "dnnsim": the public simulator's machine.
     accumulator_entries : int

@@ -110,7 +110,7 @@ def search_budgets(
     Raises
     ------
     OptionError
-        If nothing, or both, is asked for, or no choice of budgets is so good or so fast.
+        If none or both of the limits are given, or no choice of budgets meets the limit.
     BitxError
         As of `prepare_model`.
 

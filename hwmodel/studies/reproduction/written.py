@@ -23,9 +23,10 @@ HEAD = """# The BitX paper, reproduced
 Every number of the paper (H. Li et al., "BitX", ICPP 2021) that can be
 computed, compared with ours. `bitx reproduce --write docs/reproduction.md`, or
 `make reproduce`, computes everything in about half an hour and writes this
-page. The published numbers are in [`data/published`](../data/published/README.md).
-They are only compared with and never used as inputs, except where a line says
-so. The ratio is ours over published.
+page. The published numbers are in
+[`data/published`](../data/published/README.md). They are only compared with and
+never used as inputs, except where a line says so. The ratio is ours over
+published.
 
 ```python
 import hwmodel as hw

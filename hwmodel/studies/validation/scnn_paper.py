@@ -113,7 +113,7 @@ STUDY = Study(
         "VGG-16 is 13 % above. Zeros drawn value by value are spread evenly over the PEs, while those"
         " of real activations cluster. In addition, layers of 224 and 112 are cut into rounds here at"
         ' no cost. With smaller groups instead (`large_tiles="groups"`) the speed is 3.6.',
-        "Dense operands are 9 % below. Bank conflicts are 4 % of that; the rest is not known.",
+        "Dense operands are 9 % below. Bank conflicts cause 4 of these 9 %; the rest is not known.",
         "At densities of 0.1 and 0.1 ours is 37 % below. A group of 8 filters then has 0.8 weights per"
         " channel of a 1 × 1 layer for 4 multipliers. With groups as large as the accumulators hold"
         ' (`group_filters=1024, large_tiles="groups"`) the speed is 24.1. The paper may therefore'
