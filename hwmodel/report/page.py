@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
+from base64 import b64encode
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
+from hashlib import sha256
 from importlib import import_module
 from itertools import pairwise
 from pathlib import Path
@@ -21,19 +25,23 @@ from hwmodel.report.report_findings import MOST_FINDINGS, findings_of
 from hwmodel.report.stored_runs import StoredRun, read_runs
 
 SECTIONS: tuple[tuple[str, tuple[str, ...]], ...] = (
-    ("Does it still work", ("evaluation_figure",)),
-    ("All machines side by side", ("comparison_figure", "machines_figure")),
+    ("Accuracy against rows and cycles", ("evaluation_figure",)),
+    ("Machines side by side", ("comparison_figure", "machines_figure")),
     ("Cycles by layer", ("cycles_figure",)),
     ("Energy by layer", ("energy_figure",)),
     ("Rooflines", ("roofline_figure",)),
     ("DRAM traffic by layer", ("traffic_figure",)),
-    ("Bits of the weights", ("bit_rows_figure", "kept_rows_figure", "kept_ones_figure", "row_errors_figure")),
-    ("The sweep", ("sweep_figure", "option_figure")),
-    ("Published beside ours", ("reproduction_figure",)),
+    ("Bits and errors", ("bit_rows_figure", "row_errors_figure", "kept_rows_figure", "kept_ones_figure")),
+    ("Space of the sweep", ("sweep_figure", "option_figure")),
+    ("Published numbers and ours", ("reproduction_figure",)),
 )
 """Sections of a run, in order, and the figures of each: modules of `hwmodel.report.plot`."""
 
 _TABLE_ROWS = 200
+_WITHOUT_TOTALS = (
+    "Runs of this kind have no totals to compare. Their findings and figures follow, one run after the other."
+)
+_WITHOUT_MACHINE = "No machine is in both runs, so their totals are not compared."
 _SUBJECT, _BASELINE = "bitx", "dadiannao"
 
 
@@ -96,22 +104,26 @@ def write_report(
     (True, ['run.h5'])
     """
     runs = read_runs(stores)
-    template, libraries = _template(), _libraries()
-    shown = [_run(run, number) for number, run in enumerate(runs, 1)]
-    changes = _changes(runs)
-    blocks = [block for run in shown for section in run["sections"] for block in section["blocks"]]
-    blocks += [block for change in changes for block in change["blocks"]]
-    text = template.render(
-        title=printable(title) if title else f"BitX report: {', '.join(named(run.name) for run in runs)}",
-        runs=shown,
-        changes=changes,
-        findings=_summary(shown),
-        figures=_json({block.identifier: block.content() for block in blocks}),
-        libraries=libraries,
-        table_rows=_TABLE_ROWS,
-        **_files(),
-    )
+    # The output is opened first, so that a bad path costs no time.
     with atomic_file(path, inputs=[run.path for run in runs]) as temporary:
+        template, libraries = _template(), _libraries()
+        script = _file("report.js")
+        shown = [_run(run, number) for number, run in enumerate(runs, 1)]
+        changes = _changes(runs)
+        blocks = [block for run in shown for section in run["sections"] for block in section["blocks"]]
+        blocks += [block for change in changes for block in change["blocks"]]
+        text = template.render(
+            title=printable(title) if title else f"BitX report: {', '.join(named(run.name) for run in runs)}",
+            runs=shown,
+            changes=changes,
+            findings=_summary(shown),
+            figures=_json({block.identifier: block.content() for block in blocks}),
+            libraries=libraries,
+            js=script,
+            css=_file("report.css"),
+            script_sources=" ".join(map(_source_hash, (libraries, script))),
+            table_rows=_TABLE_ROWS,
+        )
         temporary.write_text(text, "utf-8")
     return WrittenReport(
         Path(path),
@@ -127,6 +139,7 @@ def write_report(
 def _run(run: StoredRun, number: int) -> dict[str, Any]:
     """Arrange one run for the template."""
     first = _first_accelerators(run)
+    findings = findings_of(run.kind, run.tables, run.provenance.parameters)
     sections = []
     for place, (heading, modules) in enumerate(SECTIONS):
         blocks: list[FigureBlock] = []
@@ -138,7 +151,7 @@ def _run(run: StoredRun, number: int) -> dict[str, Any]:
         "name": printable(run.name),
         "identifier": f"run{number}",
         "title": run.title,
-        "findings": [printable(sentence) for sentence in findings_of(run.kind, run.tables)],
+        "findings": [printable(sentence) for sentence in findings],
         "facts": _facts(run),
         "inputs": [
             (printable(str(found.path)), found.sha256[:12], found.size_bytes)
@@ -172,7 +185,10 @@ def _first_accelerators(run: StoredRun) -> list[str]:
 
 def _facts(run: StoredRun) -> list[tuple[str, str]]:
     found = run.provenance
-    command = " ".join(found.command_line)
+    program, *rest = found.command_line or ("",)
+    if Path(program).name in ("bitx", "__main__.py"):
+        program = "bitx"
+    command = shlex.join([program, *rest]) if program else ""
     what = found.parameters.get("workload")
     network = what.get("network") if isinstance(what, dict) else found.parameters.get("network")
     return [
@@ -236,6 +252,7 @@ def _changes(runs: Sequence[StoredRun]) -> list[dict[str, Any]]:
                 "before": printable(before.name),
                 "after": printable(after.name),
                 "blocks": blocks,
+                "none": _WITHOUT_TOTALS if "networks" not in after.tables else _WITHOUT_MACHINE,
                 "parameters": [(name, old.get(name, "–"), new.get(name, "–")) for name in names],
             }
         )
@@ -261,6 +278,7 @@ def _template() -> Any:
     return environment.get_template("report.html.j2")
 
 
+@cache
 def _libraries() -> str:
     """Return Vega, Vega-Lite and Vega-Embed as one script."""
     try:
@@ -271,9 +289,13 @@ def _libraries() -> str:
     return bundle.replace("</script", "<\\/script")
 
 
-def _files() -> dict[str, str]:
-    folder = Path(__file__).with_name("templates")
-    return {name: (folder / f"report.{name}").read_text("utf-8") for name in ("css", "js")}
+def _file(name: str) -> str:
+    return (Path(__file__).with_name("templates") / name).read_text("utf-8")
+
+
+def _source_hash(script: str) -> str:
+    """Name a script as a content security policy does: no other one runs, whatever a store holds."""
+    return f"'sha256-{b64encode(sha256(script.encode()).digest()).decode()}'"
 
 
 def _json(document: Any) -> str:

@@ -1,165 +1,233 @@
-"""What a run has found, in at most three sentences, from the tables of its store."""
+"""What a store has found, in at most three sentences per kind of run: computed from its tables alone."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from math import fsum, sqrt
 from typing import Any
 
 from bitxcore.tables import Table, Tables
+from hwmodel.report.figure_sources import by_accelerator
 from hwmodel.report.figure_words import count_of, named, quantity, share, times
+from hwmodel.report.sweep_points import best_sentence, failed_sentence, possible_points, varied_options
+
+ALLOWED_LOSS = 0.01
+"""Loss of a score that an evaluation may have where its run names none."""
+
+NEAR = 0.10
+"""How far from a published number ours may be to count as near it."""
 
 MOST_FINDINGS = 3
 
 
-def findings_of(kind: str, tables: Tables) -> list[str]:
-    """Say what matters in a run.
+def findings_of(kind: str, tables: Tables, parameters: Mapping[str, Any]) -> list[str]:
+    """Say the most important things that a run has found.
 
     Parameters
     ----------
     kind : str
-        One of `hwmodel.report.stored_runs.KINDS`.
+        The table that tells the kind of the run.
     tables : Tables
+    parameters : mapping
+        Of the run; ``loss`` is read of an evaluation.
 
     Returns
     -------
     list of str
-        At most `MOST_FINDINGS` sentences; none if the tables hold too little.
+        At most three, without escapes.
+
+    Examples
+    --------
+    >>> table = Table("reproduction", {"ratio": [1.02, 3.0, None], "alike": [True] * 3}, {})
+    >>> findings_of("reproduction", Tables([table]), {})
+    ['1 of 2 numbers (50%) are within 10% of the published ones.']
     """
-    return [sentence for sentence in _FOUND[kind](tables) if sentence][:MOST_FINDINGS]
+    return [words for words in _FINDERS[kind](tables, parameters) if words][:MOST_FINDINGS]
 
 
-def _comparison(tables: Tables) -> list[str]:
+def _comparison(tables: Tables, _: Mapping[str, Any]) -> list[str]:
+    # The same sentences as those of `bitx simulate -a all`. Plain rows go in; nothing is simulated.
     from hwmodel.studies.comparison.findings import comparison_findings
 
-    if "networks" not in tables:
-        return []
-    return comparison_findings(list(tables["comparison"].rows()), list(tables["networks"].rows()))
+    return comparison_findings(tables["comparison"].rows(), _rows(tables, "networks"))
 
 
-def _simulation(tables: Tables) -> list[str]:
+def _simulation(tables: Tables, _: Mapping[str, Any]) -> list[str]:
     from hwmodel.studies.comparison.findings import machine_finding
 
-    if "networks" not in tables:
-        return []
-    return [machine_finding(row) for row in tables["networks"].rows()]
+    totals = [row for row in _rows(tables, "networks") if row["cycles"] is not None]
+    if not totals:
+        return ["No machine has a result for this network."]
+    said = []
+    if len(totals) > 1:
+        first, second = sorted(totals, key=lambda row: row["cycles"])[:2]
+        ratio = times(second["cycles"] / first["cycles"]) if first["cycles"] else "many"
+        of = f"{named(first['accelerator'])} is fastest of {len(totals)} machines"
+        said.append(f"{of}: {quantity(first['cycles'], 'cycles')}, {ratio} times as fast as the next.")
+    own = [row for row in totals if _is_bitx(row)] or totals[:1]
+    said.append(machine_finding(own[0] | {"accelerator": named(own[0]["accelerator"])}))
+    said.append(_largest_layer(tables, own[0]))
+    return said
 
 
-def _statistics(tables: Tables) -> list[str]:
-    table = tables["statistics"]
-    values, bits = _total(table, "values"), None
-    if values:
-        weighed = [
-            row["bit_sparsity"] * row["values"]
-            for row in table.rows()
-            if row.get("bit_sparsity") is not None and row.get("values") is not None
-        ]
-        bits = sum(weighed) / values if weighed else None
-    found = []
-    if bits is not None:
-        found.append(f"{bits:.1%} of the bits of {count_of(values, 'value')} in {_tensors(table)} are zero.")
-    known = [row for row in table.rows() if row.get("bit_sparsity") is not None]
-    if len(known) > 1:
-        most = max(known, key=lambda row: row["bit_sparsity"])
-        least = min(known, key=lambda row: row["bit_sparsity"])
-        found.append(
-            f"Bit sparsity is highest in {named(most['tensor'])} ({most['bit_sparsity']:.1%}) and lowest in"
-            f" {named(least['tensor'])} ({least['bit_sparsity']:.1%})."
-        )
-    ones = [
-        row for row in table.rows() if row.get("ones_largest_mean") and row.get("pruned_ones_largest_mean")
+def _largest_layer(tables: Tables, total: Mapping[str, Any]) -> str:
+    rows = [row for row in by_accelerator(tables).get(total["accelerator"], ()) if row["cycles"]]
+    if not rows:
+        return ""
+    most = max(rows, key=lambda row: row["cycles"])
+    part = share(most["cycles"], fsum(row["cycles"] for row in rows))
+    bound = f", bound by {named(most['bound_by'])}" if most.get("bound_by") else ""
+    of = count_of(len(rows), "layer")
+    return f"Of {of}, {named(most['layer'])} takes most of its cycles: {part}{bound}."
+
+
+def _sweep(tables: Tables, _: Mapping[str, Any]) -> list[str]:
+    table = tables["sweep"]
+    points = possible_points(table)
+    if not points:
+        return ["No point of the sweep is possible.", failed_sentence(table)]
+    front = sum(bool(row["on_front"]) for row in points)
+    objectives = table.attrs.get("objectives")
+    of = f" of {named(objectives)}" if objectives else ""
+    return [
+        best_sentence(points, varied_options(table)),
+        f"{count_of(front, 'point')} of {len(points):,} are on the Pareto front{of}.",
+        failed_sentence(table),
     ]
-    groups = sum(row.get("groups") or 0 for row in ones)
+
+
+def _evaluation(tables: Tables, parameters: Mapping[str, Any]) -> list[str]:
+    table = tables["evaluation"]
+    metric = str(table.attrs.get("metrics", "")).split(",")[0].strip()
+    rows = [row for row in table.rows() if row.get(metric) is not None]
+    base = next((row for row in rows if row["rows"] is None and row.get("policy") is None), None)
+    if base is None:
+        return [f"{count_of(len(table), 'setting')} evaluated."]
+    given = parameters.get("loss")
+    loss = given if isinstance(given, int | float) and not isinstance(given, bool) else ALLOWED_LOSS
+    pruned = [row for row in rows if row["rows"] is not None]
+    said = []
+    kept = [row for row in pruned if row[f"{metric}_difference"] >= -loss]
+    within = f"whose {named(metric)} is at most {loss:g} below the unpruned model's"
+    if kept:
+        least = min(kept, key=lambda row: (row["rows"], -row[metric]))
+        gain = _gain(least)
+        said.append(f"The fewest rows {within}: {least['rows']} ({least[metric]:.4g}){gain}.")
+    elif pruned:
+        said.append(f"There is no number of rows {within}.")
+    policies = [row for row in rows if row.get("policy") is not None and row.get("speedup_over_unpruned")]
+    good = [row for row in policies if row[f"{metric}_difference"] >= -loss]
+    if good:
+        best = max(good, key=lambda row: row["speedup_over_unpruned"])
+        chosen = f"{best[metric]:.4g}{_gain(best)}"
+        said.append(f"The fastest choice of rows by tensor that loses no more: {chosen}.")
+    said.append(f"Unpruned, {named(metric)} is {base[metric]:.4g} on {count_of(base['samples'], 'sample')}.")
+    return said
+
+
+def _gain(row: Mapping[str, Any]) -> str:
+    gain = row.get("speedup_over_unpruned")
+    return "" if gain is None else f", {times(gain)} times as fast"
+
+
+def _reproduction(tables: Tables, _: Mapping[str, Any]) -> list[str]:
+    rows = [row for row in tables["reproduction"].rows() if row["ratio"] and row.get("alike", True)]
+    if not rows:
+        return ["No line has a published number and ours."]
+    near = [row for row in rows if abs(row["ratio"] - 1) <= NEAR]
+    many = f"{len(near):,} of {count_of(len(rows), 'number')} ({share(len(near), len(rows))})"
+    said = [f"{many} are within {NEAR:.0%} of the published ones."]
+    if "place" not in rows[0]:
+        return said
+    places: dict[str, list[bool]] = {}
+    for row in rows:
+        places.setdefault(row["place"], []).append(abs(row["ratio"] - 1) <= NEAR)
+    shares = {place: sum(flags) / len(flags) for place, flags in places.items()}
+    best, worst = max(shares, key=lambda p: shares[p]), min(shares, key=lambda p: shares[p])
+    for place, words in ((best, "Nearest"), (worst, "Furthest")):
+        told = f"{sum(places[place]):,} of {len(places[place]):,} within {NEAR:.0%}"
+        said.append(f"{words} of the tables and figures: {named(place)}, {told}.")
+    return said
+
+
+def _pruning(tables: Tables, _: Mapping[str, Any]) -> list[str]:
+    rows = list(tables["pruning"].rows())
+    values, groups = (fsum(row[name] or 0 for row in rows) for name in ("values", "groups"))
+    if not values or not groups:
+        return ["No tensor has values."]
+    kept = fsum((row["kept_rows_mean"] or 0) * row["groups"] for row in rows) / groups
+    what = f"{count_of(len(rows), 'tensor')} of {quantity(int(values), 'values')}"
+    said = [f"{what}: {kept:.3g} rows per group are kept."]
+    if known := [row for row in rows if row["relative_error"] is not None]:
+        whole = _whole_error([(row["relative_error"], row.get("norm")) for row in known])
+        most = max(known, key=lambda row: row["relative_error"])
+        over = (
+            "Relative errors differ" if whole is None else f"The relative error of all weights is {whole:.2%}"
+        )
+        said.append(f"{over}; the largest is {most['relative_error']:.2%}, of {named(most['tensor'])}.")
+    if bits := fsum(row.get("packed_bits") or 0 for row in rows):
+        said.append(f"Packed, a weight takes {bits / values:.3g} bits.")
+    return said
+
+
+def _whole_error(errors: Sequence[tuple[float, float | None]]) -> float | None:
+    """Return the error of all tensors together, relative to their common norm."""
+    if any(norm is None for _, norm in errors):
+        return None
+    norms = fsum((norm or 0) ** 2 for _, norm in errors)
+    return sqrt(fsum((error * (norm or 0)) ** 2 for error, norm in errors) / norms) if norms else None
+
+
+def _statistics(tables: Tables, _: Mapping[str, Any]) -> list[str]:
+    table = tables["statistics"]
+    rows = [row for row in table.rows() if row["values"]]
+    values = fsum(row["values"] for row in rows)
+    if not rows:
+        return ["No tensor has values."]
+    said = []
+    zeros = fsum((row["value_sparsity"] or 0) * row["values"] for row in rows) / values
+    nonzero = {id(row): row["values"] * (1 - (row["value_sparsity"] or 0)) for row in rows}
+    known = [row for row in rows if row["bit_sparsity"] is not None]
+    if weight := fsum(nonzero[id(row)] for row in known):
+        bits = fsum(row["bit_sparsity"] * nonzero[id(row)] for row in known) / weight
+        words = f"{share(bits, 1)} of the bits of non-zero weights are zero"
+        said.append(f"{words}, and {share(zeros, 1)} of the weights.")
+    if ones := [row for row in known if row["essential_bits_per_nonzero"] is not None]:
+        most = max(ones, key=lambda row: row["essential_bits_per_nonzero"])
+        count = f"{most['essential_bits_per_nonzero']:.3g}"
+        said.append(f"{named(most['tensor'])} has most ones per non-zero weight: {count}.")
+    largest = [row for row in rows if row.get("ones_largest_mean") and row.get("pruned_ones_largest_mean")]
+    groups = sum(row.get("groups") or 0 for row in largest)
     if groups:
-        before = sum(row["ones_largest_mean"] * (row["groups"] or 0) for row in ones) / groups
-        after = sum(row["pruned_ones_largest_mean"] * (row["groups"] or 0) for row in ones) / groups
-        found.append(
+        before = sum(row["ones_largest_mean"] * (row["groups"] or 0) for row in largest) / groups
+        after = sum(row["pruned_ones_largest_mean"] * (row["groups"] or 0) for row in largest) / groups
+        said.append(
             f"The weight with most ones of a group has {before:.1f} in the mean, {after:.1f} after pruning."
             " BitX takes as many cycles per group."
         )
-    return found
+    if full := [row for row in rows if row["nonempty_rows_mean"] is not None]:
+        groups = fsum(row["groups"] for row in full)
+        mean = fsum(row["nonempty_rows_mean"] * row["groups"] for row in full) / groups if groups else 0.0
+        most_rows = max(row["nonempty_rows_max"] or 0 for row in full)
+        said.append(f"A group has {mean:.3g} non-empty bit rows on average, and at most {most_rows}.")
+    return said
 
 
-def _pruning(tables: Tables) -> list[str]:
-    table = tables["pruning"]
-    values = _total(table, "values")
-    found = []
-    changed, bits = _total(table, "changed_values"), _total(table, "packed_bits")
-    if values:
-        found.append(
-            f"{count_of(values, 'value')} in {_tensors(table)} were pruned; {share(changed, values)} changed."
-        )
-    errors = [row for row in table.rows() if row.get("relative_error") is not None]
-    if errors:
-        worst = max(errors, key=lambda row: row["relative_error"])
-        middle = sorted(row["relative_error"] for row in errors)[len(errors) // 2]
-        found.append(
-            f"The relative error of a tensor is {middle:.2%} in the median. The largest is"
-            f" {worst['relative_error']:.2%}, of {named(worst['tensor'])}."
-        )
-    if values and bits:
-        found.append(f"Packed, a value takes {bits / values:.2f} bits.")
-    return found
-
-
-def _sweep(tables: Tables) -> list[str]:
-    rows = [row for row in tables["sweep"].rows() if row.get("cycles") is not None]
-    if not rows:
-        return [f"None of {count_of(len(tables['sweep']), 'point')} has a result."]
-    best = min(rows, key=lambda row: row["cycles"])
-    worst = max(rows, key=lambda row: row["cycles"])
-    front = sum(bool(row.get("on_front")) for row in rows)
-    options = _varied(tables["sweep"])
-    told = ", ".join(f"{name} = {best[name]}" for name in options) or f"point {best['point']}"
-    found = [
-        f"The fastest of {count_of(len(rows), 'point')} takes {quantity(best['cycles'], 'cycles')}: {told}.",
-        f"The slowest takes {times(worst['cycles'] / best['cycles'])} as many." if best["cycles"] else "",
-    ]
-    return [*found, f"{count_of(front, 'point')} {'is' if front == 1 else 'are'} on the Pareto front."]
-
-
-def _varied(table: Table) -> list[str]:
-    """Columns of a sweep's options: those between ``point`` and ``layers`` that vary."""
-    names = list(table.columns)
-    if "layers" not in names:
-        return []
-    return [name for name in names[1 : names.index("layers")] if len(set(map(str, table.columns[name]))) > 1]
-
-
-def _evaluation(tables: Tables) -> list[str]:
-    from hwmodel.report.plot.evaluation_figure import charts
-
-    return [chart.see for chart in charts(tables) if chart.name.startswith("score_by_cycles")]
-
-
-def _reproduction(tables: Tables) -> list[str]:
-    rows = [
-        row for row in tables["reproduction"].rows() if row.get("published") and row.get("ours") is not None
-    ]
-    if not rows:
-        return []
-    near = sum(abs(row["ours"] / row["published"] - 1) <= 0.1 for row in rows)
-    far = max(rows, key=lambda row: abs(row["ours"] / row["published"] - 1))
-    return [
-        f"{near} of {len(rows)} numbers are within 10% of the published ones.",
-        f"The farthest is {named(far['place'])}, {named(far['quantity'])}: {far['ours']:.4g} where"
-        f" {far['published']:.4g} is published.",
-    ]
-
-
-def _total(table: Table, column: str) -> Any:
-    return sum(value for value in table.columns.get(column, ()) if value is not None)
-
-
-def _tensors(table: Table) -> str:
-    return count_of(len(table), "tensor")
-
-
-_FOUND: dict[str, Callable[[Tables], list[str]]] = {
+_FINDERS: dict[str, Callable[[Tables, Mapping[str, Any]], list[str]]] = {
     "comparison": _comparison,
     "simulation": _simulation,
-    "statistics": _statistics,
-    "pruning": _pruning,
     "sweep": _sweep,
     "evaluation": _evaluation,
     "reproduction": _reproduction,
+    "pruning": _pruning,
+    "statistics": _statistics,
 }
+
+
+def _rows(tables: Tables, name: str) -> list[dict[str, Any]]:
+    table: Table | None = tables.get(name)
+    return [] if table is None else list(table.rows())
+
+
+def _is_bitx(row: Mapping[str, Any]) -> bool:
+    return str(row["accelerator"]).partition("(")[0] == "bitx"

@@ -6,6 +6,9 @@ picture, table and download show the same numbers, which are in the page once.
 
 from __future__ import annotations
 
+import json
+import re
+from math import isfinite
 from typing import Any
 
 from bitxcore.plot.chart import SERIES_COLOURS, Chart, ChartAxis, ChartMark, series_colours, values_of
@@ -15,9 +18,14 @@ DATA_NAME = "rows"
 """What a specification calls its data."""
 
 _ROW_PIXELS = 18
+_WIDE_ROW_PIXELS = 28
+_FEW_ROWS = 6
+_BESIDE_PIXELS = 9
 _PLAIN_PIXELS = 300
 _POINT_PIXELS = 50
 _MOST_POINTS_ON_LINES = 200
+_MOST_DESCRIBED = 600  # marks with words of their own; the picture as a whole has some anyway
+_SHORT_NAME = 4
 
 Spec = dict[str, Any]
 
@@ -38,58 +46,90 @@ def specification(chart: Chart, *, with_data: bool = False) -> Spec:
     >>> bars = ChartMark("bar", ChartAxis("cycles", "cycles"), ChartAxis("layer", "layer", "nominal"))
     >>> found = specification(Chart("c", "Cycles", "b has most.", data, [bars]))
     >>> found["layer"][0]["mark"]["type"], found["height"]
-    ('bar', 36)
+    ('bar', 56)
     """
     first = chart.marks[0]
-    names = None
+    names, step = None, _ROW_PIXELS
     if first.y.kind != "quantitative":
-        names = values_of(first.y, [row for mark in chart.marks for row in chart.rows(mark)])
+        rows = [row for mark in chart.marks for row in chart.rows(mark)]
+        names = values_of(first.y, rows)
+        if len(names) <= _FEW_ROWS:
+            step = _WIDE_ROW_PIXELS
+        if first.beside and first.colour is not None:
+            step = max(step, 6 + _BESIDE_PIXELS * len(values_of(first.colour, rows)))
     data: Spec = {"name": DATA_NAME}
     if with_data:
-        data["values"] = [{name: _shown(value) for name, value in row.items()} for row in chart.data.rows()]
+        data["values"] = [{name: plain(value) for name, value in row.items()} for row in chart.data.rows()]
     return {
         "$schema": "https://vega.github.io/schema/vega-lite/v6.json",
         "description": printable(f"{chart.title}. {chart.see}"),
         "width": "container",
-        "height": _PLAIN_PIXELS if names is None else _ROW_PIXELS * max(len(names), 2),
+        "height": _PLAIN_PIXELS if names is None else step * max(len(names), 2),
         "autosize": {"type": "fit-x", "contains": "padding"},
         "data": data,
         "layer": [layer for mark in chart.marks for layer in _layers(chart, mark)],
     }
 
 
-def _shown(value: Any) -> Any:
-    return printable(value) if isinstance(value, str) else value
+def plain(value: Any) -> Any:
+    r"""Return a value as JSON has it: texts made harmless, None for what is not finite.
+
+    Examples
+    --------
+    >>> plain("conv\n1"), plain(float("inf")), plain(0.5), plain(True)
+    ('conv\\n1', None, 0.5, True)
+    """
+    if isinstance(value, str):
+        return printable(value)
+    return None if isinstance(value, float) and not isfinite(value) else value
 
 
 def _layers(chart: Chart, mark: ChartMark) -> list[Spec]:
     rows = chart.rows(mark)
-    there = [f"isValid(datum[{axis.column!r}])" for axis in (mark.x, mark.y)]
-    there += [f"datum[{axis.column!r}] > 0" for axis in (mark.x, mark.y) if axis.log]
-    if mark.only is not None:
-        there.append(f"datum[{mark.only!r}]")
-    transform = [{"filter": " && ".join(there)}]
+    transform = [{"filter": " && ".join(_conditions(mark))}]
     encoding: Spec = {"x": _position(mark, mark.x, rows), "y": _position(mark, mark.y, rows)}
     if mark.shape == "rule":
         del encoding["x"]
     if mark.colour is not None:
-        encoding["color"] = _colour(mark.colour, rows)
+        encoding["color"] = _colour(chart, mark.colour)
     if mark.line is not None:
-        encoding["detail"] = {"field": mark.line, "type": "nominal"}
+        encoding["detail"] = {"field": _field(mark.line), "type": "nominal"}
     if mark.beside:
         assert mark.colour is not None
         side = "yOffset" if mark.y.kind != "quantitative" else "xOffset"
-        order = [_shown(value) for value in values_of(mark.colour, rows)]
-        encoding[side] = {"field": mark.colour.column, "type": "nominal", "sort": order}
-    found = [{"transform": transform, "mark": _mark(mark, len(rows)), "encoding": encoding}]
-    if mark.shape != "rule":
+        order = [plain(value) for value in values_of(mark.colour, rows)]
+        encoding[side] = {"field": _field(mark.colour.column), "type": "nominal", "sort": order}
+    found: list[Spec] = [{"transform": transform, "mark": _mark(mark, len(rows)), "encoding": encoding}]
+    many = len(rows) > _MOST_DESCRIBED
+    if many:
+        found[0]["mark"] |= {"aria": False}
+    if mark.shape != "rule" and not (many and mark.line is not None):
         encoding["tooltip"] = _tooltips(chart, mark)
     if mark.text is not None:
         words = {name: encoding[name] for name in ("x", "y")}
-        words["text"] = {"field": mark.text, "type": "nominal"}
+        words["text"] = {"field": _field(mark.text), "type": "nominal"}
         style = {"type": "text", "align": "left", "dx": 7, "dy": -5, "limit": 160}
         found.append({"transform": transform, "mark": style, "encoding": words})
     return found
+
+
+def _conditions(mark: ChartMark) -> list[str]:
+    """Leave out the rows that `Chart.rows` leaves out, and what a logarithmic axis has no place for."""
+    found = []
+    for axis in (mark.x, mark.y):
+        found.append(f"isValid({_datum(axis.column)})")
+        if axis.log and axis.kind == "quantitative":
+            found.append(f"{_datum(axis.column)} > 0")
+    return found if mark.only is None else [*found, _datum(mark.only)]
+
+
+def _datum(column: str) -> str:
+    return f"datum[{json.dumps(column)}]"
+
+
+def _field(column: str) -> str:
+    """Escape what Vega-Lite reads as a path."""
+    return re.sub(r"([\\.\[\]'\"])", r"\\\1", column)
 
 
 def _mark(mark: ChartMark, rows: int) -> Spec:
@@ -107,40 +147,55 @@ def _mark(mark: ChartMark, rows: int) -> Spec:
 
 
 def _position(mark: ChartMark, axis: ChartAxis, rows: list[dict[str, Any]]) -> Spec:
-    found: Spec = {"field": axis.column, "type": axis.kind, "title": printable(axis.label)}
+    found: Spec = {"field": _field(axis.column), "type": axis.kind, "title": printable(axis.label)}
     if axis.kind == "quantitative":
         found["scale"] = {"type": "log"} if axis.log else {"zero": axis.zero}
         found["axis"] = {"format": ".0%" if axis.percent else "~s", "tickCount": 5}
         if mark.beside or axis.log:
             found["stack"] = None
     else:
-        found["sort"] = [_shown(value) for value in values_of(axis, rows)]
+        found["sort"] = [plain(value) for value in values_of(axis, rows)]
+        names = [str(value) for value in found["sort"]]
         found["axis"] = {"labelOverlap": axis.kind == "ordinal"}
+        if axis is mark.x and max(map(len, names), default=0) <= _SHORT_NAME:
+            found["axis"]["labelAngle"] = 0
     return found
 
 
-def _colour(axis: ChartAxis, rows: list[dict[str, Any]]) -> Spec:
-    found: Spec = {"field": axis.column, "type": axis.kind, "title": printable(axis.label)}
+def _colour(chart: Chart, axis: ChartAxis) -> Spec:
+    """Give each name one colour in all marks of a chart; names without rows are no entry of the legend."""
+    found: Spec = {"field": _field(axis.column), "type": axis.kind, "title": printable(axis.label)}
     if axis.kind == "quantitative":
         found["scale"] = {"scheme": "viridis", "type": "log" if axis.log else "linear"}
-        found["legend"] = {"format": ".0%" if axis.percent else "~s"}
+        found["legend"] = {"format": ".0%" if axis.percent else "~s", "tickCount": 4}
         return found
-    colours = series_colours(axis, rows)
-    scale = {"domain": [_shown(value) for value in colours], "range": list(colours.values())}
+    alike = [mark for mark in chart.marks if mark.colour is not None and mark.colour.column == axis.column]
+    rows = [row for mark in alike for row in chart.rows(mark)]
+    used = {row[axis.column] for row in rows}
+    colours = {name: colour for name, colour in series_colours(axis, rows).items() if name in used}
+    scale = {"domain": [plain(name) for name in colours], "range": list(colours.values())}
     return found | {"type": "nominal", "scale": scale}
 
 
 def _tooltips(chart: Chart, mark: ChartMark) -> list[Spec]:
     axes = [axis for axis in (mark.y, mark.x, mark.colour) if axis is not None]
     found = [
-        {"field": axis.column, "type": axis.kind, "title": printable(axis.label), **_number_format(axis)}
+        {
+            "field": _field(axis.column),
+            "type": axis.kind,
+            "title": printable(axis.label),
+            **_number_format(axis),
+        }
         for place, axis in enumerate(axes)
         if axis.column not in [other.column for other in axes[:place]]
     ]
     known = {axis.column for axis in axes}
-    if mark.text is not None and mark.text not in known:
-        found.append({"field": mark.text, "type": "nominal", "title": mark.text})
-    return found
+    also = [mark.text, mark.line, *mark.told]
+    return found + [
+        {"field": _field(name), "type": "nominal", "title": printable(name.replace("_", " "))}
+        for name in dict.fromkeys(also)
+        if name is not None and name not in known
+    ]
 
 
 def _number_format(axis: ChartAxis) -> Spec:

@@ -5,6 +5,7 @@
   const figures = JSON.parse(source.textContent);
   const mostRows = Number(source.dataset.tableRows);
   const root = document.documentElement;
+  const NARROW = 560;
   const drawn = new Map(); // figure element -> {view, width, choice}
 
   const decode = (columns, shown) => {
@@ -23,15 +24,16 @@
     return rows;
   };
 
-  const colours = () => {
-    const style = getComputedStyle(root);
-    return (name) => style.getPropertyValue(name).trim();
+  // Pictures name the page's colours, so that they change with the theme, also on paper.
+  const of = (name) => `var(${name})`;
+  const inLight = (svg) => {
+    const style = getComputedStyle(document.querySelector(".as-light"));
+    return svg.replace(/var\((--[a-z-]+)\)/g, (_, name) => style.getPropertyValue(name).trim());
   };
 
   const config = (width) => {
-    const of = colours();
     const font = "system-ui, 'Segoe UI', Roboto, 'DejaVu Sans', sans-serif";
-    const narrow = width < 560;
+    const narrow = width < NARROW;
     return {
       background: "transparent",
       font,
@@ -40,8 +42,8 @@
         labelColor: of("--text"), titleColor: of("--soft"), gridColor: of("--line"), domainColor: of("--soft"),
         tickColor: of("--soft"), labelFontSize: narrow ? 11 : 12, titleFontSize: 12, titleFontWeight: 500,
       },
-      axisY: { labelLimit: narrow ? 110 : 280 },
-      axisX: { labelLimit: 140 },
+      axisY: { labelLimit: narrow ? 120 : 280 },
+      axisX: { labelLimit: 200 },
       legend: {
         orient: "top", direction: "horizontal", columns: Math.max(1, Math.floor(width / (narrow ? 150 : 165))),
         labelColor: of("--text"), titleColor: of("--soft"), labelFontSize: 12, titleFontSize: 12,
@@ -51,6 +53,19 @@
       rule: { color: of("--soft") },
       bar: { stroke: null },
     };
+  };
+
+  // Names along an edge need the room of the axis title, which the heading says anyway.
+  const MIDDLE_CUT =
+    "length(toString(datum.label)) > 17 ? slice(datum.label, 0, 6) + '…' + slice(datum.label, -10) : datum.label";
+  const fit = (spec, narrow) => {
+    for (const { encoding } of spec.layer) {
+      if (encoding.y && encoding.y.type !== "quantitative") {
+        encoding.y.title = null;
+        if (narrow) encoding.y.axis.labelExpr = MIDDLE_CUT;
+      }
+      if (narrow && encoding.x && encoding.x.type === "quantitative" && encoding.x.axis) encoding.x.axis.tickCount = 4;
+    }
   };
 
   const chosen = (element) => {
@@ -66,6 +81,7 @@
     drawn.set(element, { width, view: null });
     if (old && old.view) old.view.finalize();
     const spec = structuredClone(chart.spec);
+    fit(spec, width < NARROW);
     spec.data = { values: decode(chart.columns, true) };
     spec.width = width;
     const result = await vegaEmbed(place, spec, {
@@ -186,16 +202,15 @@
         if (button.dataset.save === "csv") return save(`${chart.name}.csv`, csv(chart), "text/csv");
         if (!drawn.get(element)?.view) await draw(element);
         const svg = await drawn.get(element).view.toSVG();
-        return save(`${chart.name}.svg`, svg, "image/svg+xml");
+        return save(`${chart.name}.svg`, inLight(svg), "image/svg+xml");
       });
     }
   }
 
   const redraw = () => {
     for (const [element, { width }] of drawn) {
-      if (element.querySelector(".picture").clientWidth !== width || redraw.all) ask(element);
+      if (element.querySelector(".picture").clientWidth !== width) ask(element);
     }
-    redraw.all = false;
   };
   let waiting;
   addEventListener("resize", () => {
@@ -208,10 +223,24 @@
   const setTheme = (name) => {
     root.dataset.theme = name;
     button.textContent = name === "dark" ? "Light colours" : "Dark colours";
-    redraw.all = true;
-    redraw();
   };
+  button.hidden = false;
   button.addEventListener("click", () => setTheme(root.dataset.theme === "dark" ? "light" : "dark"));
   dark.addEventListener("change", () => setTheme(dark.matches ? "dark" : "light"));
   setTheme(dark.matches ? "dark" : "light");
+
+  const contents = document.getElementById("contents");
+  if (matchMedia("(max-width: 900px)").matches) contents.open = false;
+  // What is far below is drawn when nothing else is to be done: a print has every picture then.
+  addEventListener("load", () => {
+    const idle = window.requestIdleCallback || ((then) => setTimeout(then, 500));
+    const rest = [...document.querySelectorAll("figure[data-figure]")];
+    const next = () => {
+      const element = rest.find((figure) => !drawn.has(figure) && !queue.includes(figure));
+      if (!element) return;
+      ask(element);
+      idle(next, { timeout: 2000 });
+    };
+    idle(next, { timeout: 2000 });
+  });
 })();

@@ -38,6 +38,7 @@ RUNS: dict[str, list[list[str]]] = {
     "evaluate": [["--task", "digits", "--quick", "--rows", "6", "--grouping", "flat,kernel", "--format",
                   "own,fixed8"]],
     "reproduce": [["--only", "Contradictions"]],
+    "report": [["r.h5", "-o", "r.html"]],
     "list": [*([what] for what in LISTS), ["accelerators", "--assumptions"], ["networks", "--wide"]],
     "warmup": [[]],
     "doctor": [[]],
@@ -82,6 +83,8 @@ def test_output_fits(narrow, monkeypatch, name, args):
         from bitxcore import warming
 
         monkeypatch.setattr(warming, "warmup", lambda: iter(()))
+    if name == "report":
+        narrow("simulate", "resnet20-cifar10", "-a", "dadiannao", "--summary", "-o", "r.h5")
     result = narrow(name, *args)
     assert result.stdout.strip()
     assert not too_wide(result.output)
@@ -113,7 +116,7 @@ def test_a_comparison_fits(narrow, capsys):
 def test_help_fits(narrow, name):
     text = narrow(*name.split(), "--help").output
     assert not too_wide(text)
-    if name not in ("", "warmup", "doctor"):
+    if name not in ("", "warmup", "doctor", "report"):  # which print no table
         command = group.get_command(None, name)
         options = {option for parameter in command.params for option in parameter.opts}
         assert {"--json", "--csv", "--wide", "--notes"} <= options
