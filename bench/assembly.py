@@ -1,6 +1,6 @@
-"""Look at the machine code of the kernels: register width, gathers, spills, instructions a value.
+"""Look at the machine code of the kernels: register width, gathers, spills, instructions per value.
 
-``python -m bench.assembly`` prints a row a kernel, for the machine it runs on. Counted is the text of
+``python -m bench.assembly`` prints one row per kernel, for the machine it runs on. Counted is the text of
 the loop over vectors; the short loop over the rows to keep runs several times in it.
 """
 

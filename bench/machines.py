@@ -66,7 +66,7 @@ def search_seconds() -> float:
 
 
 def main() -> None:
-    """Print a line a machine."""
+    """Print one line per machine."""
     print(f"{'machine':44}{'layer':>6}{'ms':>10}{'GMAC/s':>9}{'DNNsim':>9}")
     inputs = {layer.name: operands(layer) for layer in (CONV, FC)}
     for name, options in (*entries(), ("scnn", {"rules": "dnnsim"})):

@@ -30,7 +30,7 @@ def _pool(workers: int) -> ThreadPoolExecutor:
 
 
 def on_threads(part: Callable[[int, int], Any], size: int, workers: int, unit: int = 1) -> list[Any]:
-    """Call ``part(start, stop)`` on equal parts of ``range(size)``, a thread each, cut at whole units."""
+    """Call ``part(start, stop)`` on equal parts of ``range(size)``, one thread each, cut at whole units."""
     step = -(-size // (workers * unit)) * unit
     bounds = [(start, min(start + step, size)) for start in range(0, size, step)]
     if workers == 1:
@@ -94,7 +94,7 @@ def against(
     values : int, optional
         Values that one call works on.
     row : str
-        Row of the README's table; of the cases that share one, the worst is shown. Empty: none.
+        Row of the table of main cases; of the cases that share one, the worst is shown. Empty: none.
     threads : int
         Threads of `call`.
     beside : callable, optional

@@ -29,7 +29,7 @@ class Case:
     values : int or None
         Values a call works on.
     row : str
-        Row of the README's table, or empty.
+        Row of the table of main cases, or empty.
     peer : bool
         Whether it is other people's code.
     seconds, yardstick_seconds : sequence of float
@@ -155,7 +155,7 @@ class Run:
             raise ResultsError(f"{path}: {error}") from error
 
     def save(self, path: Path) -> None:
-        """Write one case a line, times to the tenth of a microsecond, so that files stay small."""
+        """Write one case per line, times to the tenth of a microsecond, so that files stay small."""
         lines = []
         for case in self.cases:
             slim = {key: value for key, value in asdict(case).items() if value or key == "values"}

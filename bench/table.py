@@ -1,8 +1,8 @@
-"""Run the benchmarks and print the README's speed table from that run.
+"""Run the benchmarks and print the table of main cases from that run.
 
-``python -m bench.table`` runs and prints; ``--write`` also puts the table into README.md, and all
-cases into docs/speed.md; ``--all`` prints those. ``--json FILE`` keeps the run with the machine's
-description (or, if the file exists, prints from it without running).
+``python -m bench.table`` runs and prints; ``--write`` also puts a few rows into README.md, and the
+main and all cases into docs/speed.md; ``--all`` prints those. ``--json FILE`` keeps the run with the
+machine's description (or, if the file exists, prints from it without running).
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from collections.abc import Iterable, Iterator
 from functools import reduce
 from itertools import groupby
 from pathlib import Path
+from textwrap import fill
 from typing import Any
 
 from bench.machine import describe
@@ -26,6 +27,13 @@ ROOT = Path(__file__).resolve().parent.parent
 START, END = "<!-- speed-table -->", "<!-- /speed-table -->"
 PASSES = 3
 BUSY = 0.5  # load of a machine that is not quiet
+README_ROWS = (
+    "`prune` float32, group 8, 6 rows",
+    "`prune` float32, whole kernels 3x3",
+)
+"""What README.md shows: the main case, and the one that is furthest from the speed of a copy."""
+README_PEERS = ("C++", "`ml_dtypes` cast to bfloat16")
+"""How the peers' names begin that README.md shows: the same function, and one that does less."""
 
 
 def run() -> Run:
@@ -63,7 +71,7 @@ def head(run: Run) -> str:
     versions = f"Python {machine['python']}, NumPy {packages['numpy']}, Numba {packages['numba']}"
     return (
         f"Medians of {run.datetime[:10]} on {where}, {versions}. The yardstick is a plain copy of the same "
-        "64 MiB on all threads (for statistics a plain read), timed before each round; a share of 1 would be "
+        "64 MiB on all threads (for statistics a plain read), timed before each round. A share of 1 would be "
         "as fast as copying."
     )
 
@@ -80,7 +88,7 @@ def _median(values: Iterable[float]) -> float:
 
 
 def worst_of_rows(run: Run) -> Iterator[Case]:
-    """Of the cases of each row of the README, the one with the smallest share, in the order of the run."""
+    """Give the case of smallest share per row of the main table, in the order of the run."""
     rows: dict[str, Case] = {}
     for case in run.cases:
         if case.row and not case.missing and (case.row not in rows or case.share < rows[case.row].share):
@@ -89,7 +97,7 @@ def worst_of_rows(run: Run) -> Iterator[Case]:
 
 
 def peers(run: Run) -> list[str]:
-    """Lay out the kernel that has peers: a row a peer, numbers thread for thread."""
+    """Lay out the kernel that has peers: one row per peer, compared at equal numbers of threads."""
     compared = {case.kernel for case in run.cases if case.peer}
     cases = [case for case in run.cases if case.kernel in compared]
     counts = sorted({case.threads for case in cases})
@@ -108,29 +116,64 @@ def peers(run: Run) -> list[str]:
     return lines
 
 
+def wrapped(text: str) -> str:
+    """Wrap prose as the pages are."""
+    return fill(text, 80, break_long_words=False, break_on_hyphens=False)
+
+
+def short(run: Run) -> str:
+    """Make the README's table: a few main cases and peers, slow cases and losses included."""
+    where = f"Medians of {run.datetime[:10]} on {run.machine['cpu']}, {run.machine['threads']} threads."
+    rows = [f"| {c.row} | {c.rate() / 1e9:.2f} | {c.share:.2f} | |" for c in _readme_cases(run)]
+    peers = [case for case in run.cases if case.peer and case.prune_seconds]
+    for case in peers:
+        if case.threads == run.machine["threads"] and case.case.startswith(README_PEERS):
+            speed = f"{case.rate() / 1e9:.2f} | {case.share:.2f}"
+            rows.append(f"| {case.case} | {speed} | {case.times_prune:.1f} |")
+    return "\n".join([
+        wrapped(where), "",
+        "| | G values/s | share of a copy's speed | `prune` float32 is times as fast |",
+        "|---|---:|---:|---:|",
+        *rows,
+    ])  # fmt: skip
+
+
+def _readme_cases(run: Run) -> Iterator[Case]:
+    found = {case.row: case for case in worst_of_rows(run)}
+    yield from (found[row] for row in README_ROWS if row in found)
+
+
 def summary(run: Run) -> str:
-    """Make the README's table."""
+    """Make the table of main cases, under what was measured where."""
+    return f"{wrapped(head(run))}\n\n{main_cases(run)}"
+
+
+def main_cases(run: Run) -> str:
+    """Make the table of main cases and those of peers and of first calls."""
     timed = [case for case in worst_of_rows(run) if case.values]
     starts = [case for case in worst_of_rows(run) if case.values is None]
     return "\n".join([
-        head(run), "",
         "| | G values/s | yardstick, G values/s | share |",
         "|---|---:|---:|---:|",
         *(f"| {case.row} | {rates(case)} | {case.share:.2f} |" for case in timed), "",
         *peers(run), "",
-        *(f"The {case.row}: {_median(case.seconds):.2f} s." for case in starts),
+        *(f"- The {case.row}: {_median(case.seconds):.2f} s." for case in starts),
     ])  # fmt: skip
 
 
 def full(run: Run) -> str:
-    """Make the page of all cases: every one with the spread of its share."""
+    """Make the page of all cases: the main ones, then every one with the spread of its share."""
     machine = run.machine
     packages = ", ".join(f"{name} {version or 'missing'}" for name, version in machine["packages"].items())
     lines = [
-        head(run), "",
-        f"Commit {run.commit[:12]}{'+' * run.commit.endswith('+')}; {machine['os']}; {packages}; "
-        f"{machine['compiler'] or 'no g++'}; LLVM's name of the CPU: {machine['llvm_cpu']}; "
-        f"transparent huge pages: {machine['huge_pages']}; load before the run: {machine['load']}.",
+        wrapped(head(run)), "",
+        wrapped(
+            f"Commit {run.commit[:12]}{'+' * run.commit.endswith('+')}; {machine['os']}; {packages}; "
+            f"{machine['compiler'] or 'no g++'}; LLVM's name of the CPU: {machine['llvm_cpu']}; "
+            f"transparent huge pages: {machine['huge_pages']}; load before the run: {machine['load']}."
+        ), "",
+        "## Main cases", "",
+        main_cases(run),
     ]  # fmt: skip
     for kernel, cases in groupby(run.cases, key=lambda case: case.kernel):
         lines += ["", f"## {kernel[0].upper()}{kernel[1:]}", ""]
@@ -149,7 +192,7 @@ def full(run: Run) -> str:
 
 
 def put(page: Path, text: str) -> None:
-    """Replace what stands between the page's markers."""
+    """Replace the text between the markers of a page."""
     before, rest = page.read_text("utf-8").split(START)
     after = rest.split(END)[1]
     page.write_text(f"{before}{START}\n{text}\n{END}{after}", "utf-8")
@@ -174,7 +217,7 @@ def main() -> None:
         sys.exit(f"error: {error}")
     print(full(results) if arguments.all else summary(results))
     if arguments.write:
-        put(ROOT / "README.md", summary(results))
+        put(ROOT / "README.md", short(results))
         put(ROOT / "docs" / "speed.md", full(results))
 
 

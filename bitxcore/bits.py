@@ -12,6 +12,7 @@ from bitxcore.checks import values_of
 from bitxcore.engine import Array, buffer, codes_of, locate_nonfinite
 from bitxcore.formats import NumberFormat, format_of
 from bitxcore.jit import CHUNK_BYTES, parallel, share
+from bitxcore.tables import data_frame, data_set, facts_html
 
 
 class Decomposed(NamedTuple):
@@ -20,7 +21,7 @@ class Decomposed(NamedTuple):
     Attributes
     ----------
     sign : ndarray of uint8
-        1: negative. Always 0 in two's complement, whose significand's top bit weighs negative.
+        1: negative. Always 0 in two's complement, where the top bit of the significand has negative weight.
     exponent : ndarray of int16
         Biased; 1 for subnormals and zeros, 0 for integers.
     significand : ndarray of unsigned int
@@ -38,6 +39,51 @@ class Decomposed(NamedTuple):
     sign: npt.NDArray[np.uint8]
     exponent: npt.NDArray[np.int16]
     significand: Array
+
+    def _repr_html_(self) -> str:
+        ones = int(np.bitwise_count(self.significand).sum(dtype=np.int64))
+        return facts_html(
+            "Decomposed",
+            {
+                "shape": ("x".join(map(str, self.sign.shape)), ""),
+                "values": (self.sign.size, ""),
+                "negative values": (int(self.sign.sum(dtype=np.int64)), ""),
+                "zero values": (self.sign.size - int(np.count_nonzero(self.significand)), ""),
+                "ones": (ones, "bit"),
+            },
+        )
+
+    def to_pandas(self) -> Any:
+        """Return a `pandas.DataFrame` with a row per value, in C order: sign, exponent and significand.
+
+        Raises
+        ------
+        MissingExtraError
+            If pandas is not installed.
+
+        Examples
+        --------
+        >>> decompose(np.array([3, -9], np.int8)).to_pandas().significand.tolist()
+        [3, 9]
+        """
+        columns = {name: array.reshape(-1) for name, array in self._asdict().items()}
+        return data_frame(columns, dict.fromkeys(columns, "1"))
+
+    def to_xarray(self) -> Any:
+        """Return an `xarray.Dataset` with the dimensions ``axis_0``, ``axis_1``, … of the values.
+
+        Raises
+        ------
+        MissingExtraError
+            If xarray is not installed.
+
+        Examples
+        --------
+        >>> decompose(np.array([[3, -9]], np.int8)).to_xarray().sign.dims
+        ('axis_0', 'axis_1')
+        """
+        axes = [f"axis_{i}" for i in range(self.sign.ndim)]
+        return data_set({name: (axes, array, "1") for name, array in self._asdict().items()}, {})
 
 
 def _encoding(fmt: NumberFormat) -> int:
@@ -127,7 +173,7 @@ def decompose(x: npt.ArrayLike, format: str | NumberFormat | None = None) -> Dec
 
 
 def _check(magnitudes: Iterable[int], x: Array, fmt: NumberFormat) -> None:
-    """Raise if the largest magnitudes of the chunks tell of a value that is none of the format's."""
+    """Raise if the largest magnitudes of the chunks tell of a value outside the format."""
     if max((int(m) for m in magnitudes), default=0) > fmt.largest_magnitude_code:
         raise locate_nonfinite(x, fmt)
 

@@ -37,7 +37,7 @@ def squared_norms(norms: npt.ArrayLike, shape: tuple[int, ...]) -> npt.NDArray[n
     Raises
     ------
     OptionError
-        If they are no numbers, have another shape, or one is negative or not finite.
+        If they are not numbers, have another shape, or one is negative or not finite.
 
     Examples
     --------

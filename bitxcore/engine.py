@@ -108,6 +108,19 @@ class Cut:
             "grouping": self.grouping,
         }
 
+    def cut_facts(self) -> dict[str, tuple[Any, str]]:
+        """Tell these four attributes to people, with units."""
+        return {
+            "format": (self.format.name, ""),
+            "group": (self.group, "weights"),
+            "window": (self.window, "rows"),
+            "grouping": (self.grouping, ""),
+        }
+
+    def cut_attrs(self) -> dict[str, Any]:
+        """Give these four attributes as plain values, for the attributes of data sets."""
+        return self.cut | {"format": self.format.name}
+
     def engine(self, shape: tuple[int, ...]) -> Engine:
         """Return what cuts a tensor of `shape`."""
         return Engine(self.format, self.window, grid(shape, self.group, self.grouping))
@@ -439,7 +452,7 @@ class Engine:
         return share(self.count, max(1, chunk_bytes // vector_bytes) * self.step, self.step)
 
     def each_chunk(self, work: Callable[[int, int], T]) -> list[T]:
-        """Call ``work(first, last)`` over all groups, a chunk at a time, on all threads."""
+        """Call ``work(first, last)`` over all groups, one chunk at a time, on all threads."""
         return parallel(work, self.count, self.chunk)
 
 
@@ -459,7 +472,7 @@ def codes_of(x: Array, fmt: NumberFormat) -> Array:
 
 
 def locate_nonfinite(x: Array, fmt: NumberFormat) -> TensorError:
-    """Make the error that names the first value of `x` that is none of the format's."""
+    """Make the error that names the first value of `x` outside the format."""
     flat = x.reshape(-1)
     for start in range(0, flat.size, 1 << 20):
         part = flat[start : start + (1 << 20)]

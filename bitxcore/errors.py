@@ -18,25 +18,25 @@ class BitxError(ValueError):
     Parameters
     ----------
     message : str
-        The rule that was broken, and by what.
+        The rule that was broken, and what broke it.
     path : path-like, optional
         File that the error is about.
     tensor, layer : str, optional
         Names.
     part : str, optional
-        Part of the file, where the text names something else than the tensor: ``"member 'w.npy'"``.
+        Part of the file, where the text names a part other than the tensor: ``"member 'w.npy'"``.
     index : int, optional
         Flat index, in C order, of the value that broke the rule.
     value : object, optional
         That value.
     hint : str, optional
-        What to do about it, in the words of whoever asked: a function's parameters, or a command's options.
+        What to do about it, in the terms of the caller: parameters of a function, or options of a command.
 
     Attributes
     ----------
     path, tensor, layer, part, index, value, hint
-        As given, or None. The text of the error begins with the path, the part or else the tensor, and the
-        layer, as far as they are known, and ends with the hint.
+        As given, or None. The text of the error begins with the path, then the part (or the tensor), then
+        the layer, as far as they are known. It ends with the hint.
 
     Examples
     --------
@@ -94,7 +94,7 @@ class TensorError(BitxError):
 
 
 class OptionError(BitxError):
-    """An option, a name or a setting that is not known, or a value that it can't have."""
+    """An unknown option, name or setting, or a value that is not allowed."""
 
 
 class MissingExtraError(BitxError, ImportError):
@@ -128,8 +128,8 @@ def error_context(
 ) -> Iterator[None]:
     """Tell errors that are raised within where they happened; what they know already stays.
 
-    An error that names a tensor is not given a part. A missing package is nobody's place, and passes as it
-    is.
+    An error that names a tensor is not given a part. A missing package has no place in a file, and passes
+    as it is.
 
     Examples
     --------

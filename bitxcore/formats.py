@@ -118,7 +118,7 @@ _FIXED = re.compile(r"fixed(?P<width>[0-9]{1,9})")
 
 
 def number_format(name: str) -> NumberFormat:
-    """Look a format up by name.
+    """Return the format with a name.
 
     Parameters
     ----------

@@ -36,8 +36,8 @@ class Layout:
 
     Notes
     -----
-    Groups must run along the reduction. Pruned along the outputs instead, the same text
-    recogniser reads 4 of 24 lines where it reads 20 of 24.
+    Groups must run along the reduction. Pruned that way, a text recogniser reads 20 of 24 lines; pruned
+    along the outputs, it reads 4.
 
     Examples
     --------

@@ -114,8 +114,8 @@ def kernel(function: Callable[..., Any] | None = None, *, variant: object = None
     ----------
     function : callable
     variant : object, optional
-        What tells apart kernels made from one function by a factory. Each has a folder of its own in the
-        cache, so processes that compile different variants do not overwrite each other's index.
+        Key that distinguishes kernels made from one function by a factory. Each has a folder of its own in
+        the cache, so processes that compile different variants do not overwrite each other's index.
     """
     if function is None:
         return lambda f: kernel(f, variant=variant)
@@ -153,7 +153,7 @@ _kept_pool: tuple[tuple[int, int], ThreadPoolExecutor] | None = None
 def _pool() -> ThreadPoolExecutor:
     """Threads besides the caller's, of this process and the present setting.
 
-    They end when the setting has changed and nobody works with them any longer.
+    They end when the setting has changed and no call uses them any longer.
     """
     global _kept_pool
     size = threads(), os.getpid()

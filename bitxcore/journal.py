@@ -241,7 +241,7 @@ def _checked(line: bytes) -> bytes | None:
 
 
 def _parsed(text: bytes) -> Any:
-    """Return the document of a line; None if it is no JSON."""
+    """Return the document of a line; None if it is not JSON."""
     try:
         return json.loads(text)
     except (ValueError, RecursionError):

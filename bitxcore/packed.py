@@ -96,7 +96,7 @@ def _lane_masks(engine: Engine, masks: Array, groups: int) -> Array:
 
 
 def _chunk_starts(engine: Engine, kept: Array) -> Array:
-    """Index of the first row of every chunk of groups, and the number of rows; `kept` a group."""
+    """Index of the first row of every chunk of groups, and the number of rows; `kept` per group."""
     chunks = np.arange(0, engine.count, engine.chunk)
     starts: Array = np.zeros(chunks.size + 1, np.int64)
     np.cumsum(np.add.reduceat(kept, chunks, dtype=np.int64), out=starts[1:])
@@ -104,7 +104,7 @@ def _chunk_starts(engine: Engine, kept: Array) -> Array:
 
 
 def pack(p: Pruned) -> Packed:
-    """Pack a pruned tensor; `unpack` gives exactly its values.
+    """Pack a pruned tensor; `unpack` returns exactly its values.
 
     Parameters
     ----------
@@ -158,7 +158,7 @@ def pack(p: Pruned) -> Packed:
 
 
 def unpack(packed: Packed, out: Array | None = None) -> Array:
-    """Return the pruned values: the shape and dtype they had, C order.
+    """Return the pruned values, in C order, with their original shape and dtype.
 
     Parameters
     ----------
@@ -169,7 +169,7 @@ def unpack(packed: Packed, out: Array | None = None) -> Array:
     Raises
     ------
     TensorError
-        If the parts do not belong together, or `out` is of another shape or dtype.
+        If the parts do not fit together, or `out` has another shape or dtype.
 
     Examples
     --------

@@ -101,14 +101,14 @@ class Policy:
     Parameters
     ----------
     tensors : mapping of str to (PruningOptions or mapping)
-        By the tensor's name. Of a mapping, options that are left out are those of `default`.
+        By the tensor's name. Options that a mapping leaves out are those of `default`.
     default : PruningOptions or mapping, optional
         For weights that `tensors` does not name. None: they are not pruned.
     origin : mapping of str to str, int, float, bool or None
-        Where the policy comes from: the model's digest, the task, the loss, a program's version. Free text,
-        for readers; two policies that differ in it alone are equal.
+        Where the policy comes from, for example the digest of the model, the task, the loss or a program's
+        version. It is free text for readers: policies that differ only in it are equal.
     path : str, optional
-        File that it was read from; for messages, and for the provenance of results.
+        File that it was read from. It is used in messages and in the provenance of results.
 
     Raises
     ------
@@ -295,9 +295,9 @@ def load_policy(path: str | os.PathLike[str]) -> Policy:
     Raises
     ------
     DumpError
-        If the file is missing, too large, no JSON, of another version, or has parts that no policy has.
+        If the file is missing, too large, not JSON, of another version, or has unknown parts.
     OptionError
-        If an option of a tensor is not known, of another type or out of range.
+        If an option of a tensor is unknown, of another type or out of range.
 
     Examples
     --------

@@ -39,10 +39,10 @@ def prepare(
     damping: float = 0.01,
     sweeps: int = 0,
 ) -> Pruned:
-    """Bring weights within a budget of ones per weight, and of rows per group.
+    """Change weights to meet a budget of ones per weight and of rows per group.
 
-    Beyond the paper: an offline step, after which the run-time pruner with as many rows changes nothing, and
-    a group costs `ones` cycles at most.
+    Beyond the paper: an offline step. Afterwards the run-time pruner with the same number of rows changes
+    nothing, and a group takes at most `ones` cycles.
 
     Parameters
     ----------
@@ -58,17 +58,17 @@ def prepare(
     hessian : array_like, optional
         Of the inputs X, ``X.T @ X`` up to a factor: ``(reduction, reduction)``, reduction in C order; or
         ``(parts, reduction, reduction)`` where as many parts of the filters read different inputs (grouped
-        convolutions). Each weight's error is then made up for by the weights that follow it.
+        convolutions). The weights that follow a weight then compensate its error.
     damping : float
         Added to the diagonal of the Hessian, as a share of its mean.
     sweeps : int
-        With a Hessian: how often at most each weight is then moved to the value, on the rows of its group,
-        that makes up best for the errors of all others.
+        With a Hessian: the largest number of sweeps. In a sweep, each weight moves to the value on the rows
+        of its group that best compensates the errors of all others.
 
     Returns
     -------
     Pruned
-        What the pruner makes of the prepared weights; `values` are these weights.
+        Result of pruning the prepared weights; `values` are these weights.
 
     Raises
     ------
@@ -79,11 +79,12 @@ def prepare(
 
     Notes
     -----
-    The rows of a group are chosen when it is reached: of the nearest values with at most `ones` ones, the
-    `rows` most significant rows, and the highest empty ones where these are fewer. Then each weight goes to
-    the nearest value on them, on a tie to the smaller one; unlike ``prune(rounding="nearest")`` also to the
-    next power of two above it. The order, and the error that later weights take over, are those of GPTQ
-    (Frantar et al., ICLR 2023); sweeps are the coordinate descent of QuantEase (Behdin et al., 2023).
+    The rows of a group are chosen when it is reached. Each weight is first taken as the nearest value with
+    at most `ones` ones. Of these, the group keeps the `rows` most significant rows; if there are fewer, the
+    highest empty rows are added. Each weight then moves to the nearest value on the kept rows, and on a tie
+    to the smaller one. Unlike with ``prune(rounding="nearest")``, this can be the next power of two above
+    it. The order of weights, and the error that later weights take over, are those of GPTQ (Frantar et al.,
+    ICLR 2023); sweeps are the coordinate descent of QuantEase (Behdin et al., 2023).
 
     Examples
     --------

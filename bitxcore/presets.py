@@ -17,7 +17,7 @@ PRESETS: Mapping[str, Mapping[str, int]] = MappingProxyType(
 
 
 def preset(name: str) -> dict[str, int]:
-    """Return the options that the paper's name stands for.
+    """Return the options of a setting that the paper names.
 
     Parameters
     ----------

@@ -28,6 +28,7 @@ from bitxcore.groups import MAX_GROUP, MAX_WIDE_GROUP, Grouping
 from bitxcore.quantization import quantize
 from bitxcore.showing import record_repr
 from bitxcore.summary import Statistics, Sums, add_up_vectors, assemble
+from bitxcore.tables import data_frame, data_set, facts_html
 from bitxcore.wide_groups import prune_wide
 
 Nonfinite = Literal["raise", "keep"]
@@ -52,14 +53,15 @@ class Pruned(Cut):
     nonfinite_groups : int
         Groups left untouched for a NaN or Inf (``nonfinite="keep"``); their masks are full.
     window_limited_groups : int
-        Groups that kept fewer than `rows` rows (the window's, without a cap) though a one of a member fell
-        out of the alignment window: a wider one could change them. 0 for integers, which are not aligned.
+        Groups that kept fewer than `rows` rows (without a cap: the rows of the window) although a one of a
+        member fell out of the alignment window. A wider window could change them. 0 for integers, which are
+        not aligned.
     codes : ndarray of int, optional
-        ``fixed<N>`` only: the pruned integers, of which `values` are the products with `scale`.
+        ``fixed<N>`` only: the pruned integers. `values` are their products with `scale`.
     scale : float, optional
         ``fixed<N>`` only.
     statistics : Statistics, optional
-        Of the tensor as it was, where asked for.
+        Of the tensor before pruning, if requested.
 
     Examples
     --------
@@ -82,6 +84,82 @@ class Pruned(Cut):
 
     def __repr__(self) -> str:
         return record_repr(self, format=self.format.name, kept_rows_mean=float(self.kept_rows.mean()))
+
+    def _repr_html_(self) -> str:
+        return facts_html(
+            "Pruned",
+            self.cut_facts()
+            | {
+                "shape": ("x".join(map(str, self.values.shape)), ""),
+                "dtype": (str(self.values.dtype), ""),
+                "groups": (self.kept_rows.size, ""),
+                "kept rows per group, mean": (float(self.kept_rows.mean()), ""),
+                "kept rows per group, most": (int(self.kept_rows.max()), ""),
+                "groups with a NaN or Inf": (self.nonfinite_groups or None, ""),
+                "window-limited groups": (self.window_limited_groups, ""),
+                "scale": (self.scale, ""),
+            },
+        )
+
+    def to_pandas(self) -> Any:
+        """Return a `pandas.DataFrame` with a row per group.
+
+        Columns are ``filter``, ``group``, ``kept_rows``, ``exponent`` and ``row_mask``.
+
+        Raises
+        ------
+        MissingExtraError
+            If pandas is not installed.
+
+        Examples
+        --------
+        >>> frame = prune(np.array([3, 8, -9, 0], np.int8), rows=1, group=2).to_pandas()
+        >>> frame.group.tolist(), frame.row_mask.tolist(), frame.attrs["units"]["kept_rows"]
+        ([0, 1], [8, 8], '1')
+        """
+        filters, groups = self.kept_rows.shape
+        columns = {
+            "filter": np.repeat(np.arange(filters), groups),
+            "group": np.tile(np.arange(groups), filters),
+            "kept_rows": self.kept_rows.reshape(-1),
+            "exponent": self.exponents.reshape(-1),
+            "row_mask": self.row_masks.reshape(-1),
+        }
+        return data_frame(columns, dict.fromkeys(columns, "1") | {"row_mask": ""})
+
+    def to_xarray(self) -> Any:
+        """Return an `xarray.Dataset`.
+
+        ``row_masks``, ``exponents`` and ``kept_rows`` have the dimensions ``filter`` and ``group``;
+        ``values`` and, where there are any, ``codes`` have ``filter``, ``axis_1``, ``axis_2``, …. Those of a
+        1-D tensor, which is one filter, have ``weight``.
+
+        Raises
+        ------
+        MissingExtraError
+            If xarray is not installed.
+
+        Examples
+        --------
+        >>> found = prune(np.array([[3, 8, -9, 0]], np.int8), rows=1, group=2).to_xarray()
+        >>> dict(found.sizes), found.kept_rows.attrs["units"], found.attrs["window"]
+        ({'filter': 1, 'axis_1': 4, 'group': 2}, '1', 7)
+        """
+        axes = ["filter", *(f"axis_{i}" for i in range(1, self.values.ndim))]
+        axes = ["weight"] if self.values.ndim == 1 else axes
+        variables: dict[str, Any] = {"values": (axes, self.values, "1")}
+        if self.codes is not None:
+            variables["codes"] = (axes, self.codes, "1")
+        for name, unit in (("row_masks", ""), ("exponents", "1"), ("kept_rows", "1")):
+            variables[name] = (["filter", "group"], getattr(self, name), unit)
+        more = {
+            "nonfinite_groups": self.nonfinite_groups,
+            "window_limited_groups": self.window_limited_groups,
+            "scale": self.scale,
+        }
+        # "group" is a dimension here.
+        attrs = {("group_weights" if name == "group" else name): v for name, v in self.cut_attrs().items()}
+        return data_set(variables, attrs | more)
 
     def kept_rows_histogram(self) -> npt.NDArray[np.int64]:
         """Count groups by their number of kept rows; shape (window + 1,)."""
@@ -112,11 +190,11 @@ def prune(
     x : array_like
         Weights, output channel on axis 0; a 1-D array is one filter.
     rows : int or None
-        Rows to keep per group; the most rows, with a criterion that chooses their number. None: no cap, for
-        these criteria only. The default is the paper's BitX-wild (`PRESETS`).
+        Rows to keep per group. With a criterion that chooses their number, the maximum; None is then no
+        maximum. The default is the paper's BitX-wild (`PRESETS`).
     group : int or None
-        Weights per group, 1 to 64, and to 4096 by number of rows; these are slower, and no machine takes
-        them. None: whole kernels, with ``grouping="kernel"``.
+        Weights per group, 1 to 64. With a fixed number of rows up to 4096; groups above 64 are slower, and
+        no machine takes them. None: whole kernels, with ``grouping="kernel"``.
     window : int, optional
         Rows of the alignment window, 1 to 64 (default: 32 for float32, p + 8 for the other
         floats, p for integers).
@@ -128,8 +206,8 @@ def prune(
         at least `threshold` times the greatest significance, the fewest rows within `budget`; or the most
         significant rows for inputs of the given `norms`.
     rounding : {"truncate", "nearest"}
-        What the hardware does at run time, or an offline preparation: each weight goes to the nearest
-        value on the kept rows.
+        ``"truncate"`` is what the hardware does at run time. ``"nearest"`` is an offline preparation: each
+        weight is rounded to the nearest value on the kept rows.
     grouping : {"flat", "channel", "kernel"}
         Consecutive weights of a filter; input channels at one kernel position; or the weights of one filter
         and input channel. The last, with ``group=None``, is how BitX's accuracy was measured.
@@ -139,12 +217,13 @@ def prune(
         Of ``calibrated``: norms of the activations that the weights meet, of shape ``(reduction,)``,
         ``x.shape[1:]`` or ``(in_channels,)``, or of x's axes, each its size or 1. Only their ratios matter.
     nonfinite : {"raise", "keep"}
-        What to do with a group that holds a NaN, an Inf or an integer outside the format.
+        How to treat a group that holds a NaN, an Inf or an integer outside the format: raise an error, or
+        leave the group unchanged.
     statistics : bool
-        Whether to collect the statistics of `x` on the way, while it is in the cache.
+        Whether to collect the statistics of `x` in the same pass.
     out : ndarray, optional
-        C-contiguous array of x's shape and dtype for the result; may be `x` itself. If an error
-        is raised its contents are partly pruned.
+        C-contiguous array of x's shape and dtype for the result; may be `x` itself. After an error its
+        contents are partly pruned.
 
     Returns
     -------
@@ -153,16 +232,16 @@ def prune(
     Raises
     ------
     TensorError
-        If the tensor can't be grouped, holds a value that is none of its format, or does not fit `out`.
+        If the tensor can't be grouped, holds a value outside its format, or does not fit `out`.
     OptionError
         If a parameter is out of range.
 
     Notes
     -----
-    Row l of a group weighs ``2**(E_l)``; its significance is the product of Euclidean norms
-    ``2**(E_l) * sqrt(BitCnt_l)`` (BitX, ICPP 2021). ``calibrated`` (beyond the paper) puts the sum of the
-    squared norms of the members with a one in the place of their number; rows of significance 0 come after
-    all others, the upper ones first.
+    Row l of a group has the weight ``2**(E_l)``; its significance is the product of Euclidean norms
+    ``2**(E_l) * sqrt(BitCnt_l)`` (BitX, ICPP 2021). ``calibrated`` (beyond the paper) replaces the number
+    of members with a one by the sum of their squared norms. Rows of significance 0 come last, the upper
+    ones first.
 
     Examples
     --------
@@ -300,7 +379,7 @@ def _prune_groups(engine: Engine, x: Array, out: Array, how: _How) -> tuple[_Cho
     Returns
     -------
     chosen : _Choice
-        One value a group.
+        One value per group.
     bad : int
         Groups without a finite value.
     limited : int

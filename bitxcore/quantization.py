@@ -38,7 +38,7 @@ class FixedPoint:
     codes : ndarray of int8 or int16
         Shape of the tensor.
     scale : ndarray of float64
-        0-d, or one value an output channel (axis 0), shaped to broadcast.
+        0-d, or one value per output channel (axis 0), shaped to broadcast.
     bits : int
         Width of the codes, sign included.
 
@@ -59,7 +59,7 @@ class FixedPoint:
         Raises
         ------
         TensorError
-            If a value is beyond the finite numbers of `dtype`, or these are no floats.
+            If a value is beyond the finite numbers of `dtype`, or these are not floats.
         """
         out = np.empty(self.codes.shape, dtype)
         if not (supported(out.dtype) and format_of(out.dtype).is_float):
@@ -91,7 +91,7 @@ class FixedPoint:
         _blockwise(work, self.scale.astype(wide), self.codes, out)
 
     def _may_exceed(self, dtype: np.dtype[Any]) -> bool:
-        """Whether codes of this width can stand for more than the largest number of `dtype`."""
+        """Whether codes of this width can represent more than the largest number of `dtype`."""
         with np.errstate(over="ignore"):
             return bool(np.ldexp(self.scale, self.bits - 1).max() > float(_finfo(dtype).max))
 
@@ -112,7 +112,7 @@ def quantize(
         round to a value beyond the dtype of `x`; exactly the largest magnitude over the largest code; full
         scale 1.0 whatever the values are, larger ones saturating; or the scale itself.
     per_channel : bool
-        One scale an output channel (axis 0) instead of one a tensor.
+        One scale per output channel (axis 0) instead of one per tensor.
 
     Returns
     -------
@@ -121,7 +121,7 @@ def quantize(
     Raises
     ------
     TensorError
-        If `x` is no float tensor, holds a NaN or Inf, or values that no scale reaches.
+        If `x` is not a float tensor, holds a NaN or Inf, or values that no scale reaches.
     OptionError
         If `bits` or `scale` is out of range, or a given scale is to differ by channel.
 
@@ -163,7 +163,7 @@ def fixed_scale(
     Returns
     -------
     ndarray of float64
-        0-d, or one value an output channel, shaped to broadcast.
+        0-d, or one value per output channel, shaped to broadcast.
 
     Examples
     --------

@@ -91,7 +91,7 @@ def encode(sign: int, scaled: int, exponent: int, window: int, fmt: NumberFormat
 
 @dataclass(frozen=True)
 class Group:
-    """A group's bit matrix: one integer of W bits a member, row 0 on top."""
+    """A group's bit matrix: one integer of W bits per member, row 0 on top."""
 
     emax: int
     members: tuple[Value, ...]

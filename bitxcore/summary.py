@@ -15,6 +15,7 @@ from bitxcore.formats import NumberFormat, fixed_width
 from bitxcore.groups import Grouping
 from bitxcore.quantization import quantize
 from bitxcore.showing import record_repr
+from bitxcore.tables import data_frame, data_set, facts_html
 
 if TYPE_CHECKING:
     from bitxcore.weight_ones import WeightOnes
@@ -33,8 +34,8 @@ class Statistics(Cut):
     groups, zero_groups : int
         All groups, and those of zeros only.
     nonfinite_groups : int
-        Groups with a NaN or Inf (``nonfinite="keep"``), left out of the counts per row; their values
-        count above as their codes read.
+        Groups with a NaN or Inf (``nonfinite="keep"``). They are left out of the counts per row; the counts
+        above include their values, by their codes.
     row_ones : ndarray of int64, (window,)
         Ones in each row of the aligned groups, row 0 (the most significant) first; without those that fall
         out of the window.
@@ -67,6 +68,62 @@ class Statistics(Cut):
     def __repr__(self) -> str:
         shares = {n: getattr(self, n) for n in ("value_sparsity", "bit_sparsity", "mean_nonempty_rows")}
         return record_repr(self, format=self.format.name, **shares)
+
+    def _repr_html_(self) -> str:
+        return facts_html(
+            "Statistics",
+            self.cut_facts()
+            | {
+                "values": (self.values, ""),
+                "value sparsity": (self.value_sparsity, ""),
+                "bit sparsity": (self.bit_sparsity, ""),
+                "groups": (self.groups, ""),
+                "groups with a NaN or Inf": (self.nonfinite_groups or None, ""),
+                "non-empty rows per group, mean": (self.mean_nonempty_rows, ""),
+                "ones per weight before pruning, mean": (self.ones and self.ones.before.mean, ""),
+                "ones per weight after pruning, mean": (self.ones and self.ones.after.mean, ""),
+            },
+        )
+
+    def to_pandas(self) -> Any:
+        """Return a `pandas.DataFrame` with a row per bit row: ``row``, ``ones`` and ``share`` of the values.
+
+        Raises
+        ------
+        MissingExtraError
+            If pandas is not installed.
+
+        Examples
+        --------
+        >>> statistics(np.array([3, 8, -9, 0], np.int8), group=4).to_pandas().share.tolist()
+        [0.0, 0.0, 0.0, 0.5, 0.0, 0.25, 0.5]
+        """
+        columns = {"row": np.arange(self.window), "ones": self.row_ones, "share": self.row_ones / self.values}
+        return data_frame(columns, {"row": "1", "ones": "bit", "share": "1"})
+
+    def to_xarray(self) -> Any:
+        """Return an `xarray.Dataset`: ``row_ones`` along ``row``, groups along ``nonempty_rows``, and counts.
+
+        Raises
+        ------
+        MissingExtraError
+            If xarray is not installed.
+
+        Examples
+        --------
+        >>> found = statistics(np.array([3, 8, -9, 0], np.int8), group=4).to_xarray()
+        >>> int(found.row_ones.sel(row=6)), found.row_ones.attrs["units"], found.attrs["format"]
+        (2, 'bit', 'int8')
+        """
+        counts = ("values", "zeros", "essential_bits", "groups", "zero_groups", "nonfinite_groups")
+        variables: dict[str, Any] = {
+            "row": (["row"], np.arange(self.window), "1"),
+            "nonempty_rows": (["nonempty_rows"], np.arange(self.window + 1), "1"),
+            "row_ones": (["row"], self.row_ones, "bit"),
+            "nonempty_rows_histogram": (["nonempty_rows"], self.nonempty_rows_histogram, "1"),
+        }
+        variables |= {n: ([], getattr(self, n), "bit" if n == "essential_bits" else "1") for n in counts}
+        return data_set(variables, self.cut_attrs())
 
     @property
     def value_sparsity(self) -> float:
@@ -104,8 +161,8 @@ def statistics(
     x, group, window, format, grouping, nonfinite
         As for `prune`.
     rows : int, optional
-        Also prune to so many rows, and count the ones of each weight before and after (`weight_ones`). A
-        NaN or Inf is then an error whatever `nonfinite` says, because it has no ones to count.
+        Also prune to this number of rows, and count the ones of each weight before and after
+        (`weight_ones`). A NaN or Inf is then always an error, because it has no ones to count.
 
     Returns
     -------
@@ -114,7 +171,7 @@ def statistics(
     Raises
     ------
     TensorError
-        If the tensor can't be grouped, or holds a value that is none of its format.
+        If the tensor can't be grouped, or holds a value outside its format.
     OptionError
         If a parameter is out of range.
 

@@ -13,7 +13,16 @@ from typing import Any, ClassVar
 from bitxcore.errors import MissingExtraError, OptionError
 from bitxcore.showing import cell_text, printable
 
-__all__ = ["Table", "TableCollector", "Tables", "TabularResult", "plain_columns"]
+__all__ = [
+    "Table",
+    "TableCollector",
+    "Tables",
+    "TabularResult",
+    "data_frame",
+    "data_set",
+    "facts_html",
+    "plain_columns",
+]
 
 _MOST_HTML_ROWS = 60
 
@@ -309,6 +318,90 @@ class TabularResult:
         head = escape(repr(self).partition("\n")[0])
         table, columns = self._shown()
         return f"<p>{head}</p>{self.tables()[table].with_columns(columns)._repr_html_()}"
+
+
+def data_frame(columns: Mapping[str, Any], units: Mapping[str, str]) -> Any:
+    """Return a `pandas.DataFrame` of arrays, with the unit of every column in ``attrs["units"]``.
+
+    Parameters
+    ----------
+    columns : mapping of str to array_like
+        1-D, of one length.
+    units : mapping of str to str
+
+    Raises
+    ------
+    MissingExtraError
+        If pandas is not installed.
+
+    Examples
+    --------
+    >>> data_frame({"row": [0, 1], "ones": [5, 3]}, {"row": "1", "ones": "bit"}).attrs["units"]["ones"]
+    'bit'
+    """
+    try:
+        import pandas as pd
+    except ImportError as error:
+        raise MissingExtraError("pandas", "tables") from error
+    frame = pd.DataFrame(dict(columns))
+    frame.attrs["units"] = {name: units[name] for name in columns}
+    return frame
+
+
+def data_set(variables: Mapping[str, tuple[Sequence[str], Any, str]], attrs: Mapping[str, Any]) -> Any:
+    """Return an `xarray.Dataset`; every variable has ``attrs["units"]``.
+
+    Parameters
+    ----------
+    variables : mapping of str to (dimensions, array_like, unit)
+    attrs : mapping of str to str, int or float
+        Of the whole; those that are None are left out.
+
+    Raises
+    ------
+    MissingExtraError
+        If xarray is not installed.
+
+    Examples
+    --------
+    >>> data_set({"ones": (["row"], [5, 3], "bit")}, {"format": "int8"}).ones.attrs["units"]
+    'bit'
+    """
+    try:
+        import xarray as xr
+    except ImportError as error:
+        raise MissingExtraError("xarray", "tables") from error
+    return xr.Dataset(
+        {name: (tuple(dims), values, {"units": unit}) for name, (dims, values, unit) in variables.items()},
+        attrs={name: value for name, value in attrs.items() if value is not None},
+    )
+
+
+def facts_html(title: str, facts: Mapping[str, tuple[Any, str]]) -> str:
+    """Return a small HTML table of values with units, for notebooks.
+
+    Parameters
+    ----------
+    title : str
+    facts : mapping of str to (value, unit)
+        Those whose value is None are left out.
+
+    Examples
+    --------
+    >>> facts_html("Found", {"ones": (5, "bit")})
+    '<table><caption>Found</caption><tbody><tr><th>ones</th><td>5 bit</td></tr></tbody></table>'
+    """
+    rows = "".join(
+        f"<tr><th>{escape(printable(name))}</th><td>{escape(_with_unit(value, unit))}</td></tr>"
+        for name, (value, unit) in facts.items()
+        if value is not None
+    )
+    return f"<table><caption>{escape(printable(title))}</caption><tbody>{rows}</tbody></table>"
+
+
+def _with_unit(value: Any, unit: str) -> str:
+    text = cell_text(value)
+    return text if unit in ("", "1") else f"{text} {printable(unit)}"
 
 
 def plain_columns(columns: Mapping[str, Any]) -> dict[str, list[Any]]:

@@ -21,6 +21,7 @@ from bitxcore.formats import NumberFormat, fixed_width, format_of
 from bitxcore.groups import GroupGrid, Grouping, grid
 from bitxcore.pruning import prune
 from bitxcore.quantization import quantize
+from bitxcore.tables import data_frame, data_set, facts_html
 
 BLOCK = 1 << 22
 """Values that are worked on at once."""
@@ -44,12 +45,12 @@ class Ones:
 
 @dataclass(frozen=True)
 class WeightOnes:
-    """Ones of the weights of one tensor, before pruning and after.
+    """Ones of the weights of one tensor, before and after pruning.
 
     Attributes
     ----------
     before, after : Ones
-        Before, of whole significands, whatever the window.
+        Before and after pruning. Those before are of whole significands, whatever the window.
     significand_bits : int
         Of a weight, the hidden one included.
     weights, groups : int
@@ -75,6 +76,68 @@ class WeightOnes:
     window_limited_groups: int
     before_histogram: tuple[int, ...] = field(default=(), repr=False)
     after_histogram: tuple[int, ...] = field(default=(), repr=False)
+
+    def _repr_html_(self) -> str:
+        return facts_html(
+            "Ones per weight",
+            {
+                "before pruning, mean": (self.before.mean, ""),
+                "after pruning, mean": (self.after.mean, ""),
+                "most per group before pruning, mean": (self.before.largest, ""),
+                "most per group after pruning, mean": (self.after.largest, ""),
+                "significand": (self.significand_bits, "bit"),
+                "weights": (self.weights, ""),
+                "groups": (self.groups, ""),
+                "window-limited groups": (self.window_limited_groups, ""),
+            },
+        )
+
+    def to_pandas(self) -> Any:
+        """Return a `pandas.DataFrame` with a row per number of ones: the weights before pruning and after.
+
+        Raises
+        ------
+        MissingExtraError
+            If pandas is not installed.
+
+        Examples
+        --------
+        >>> frame = weight_ones(np.array([3, 8, -9, 0], np.int8), rows=1, group=4).to_pandas()
+        >>> frame.weights_before.tolist()[:3], frame.weights_after.tolist()[:3]
+        ([1, 1, 2], [2, 2, 0])
+        """
+        columns = {
+            "ones": np.arange(len(self.before_histogram)),
+            "weights_before": np.array(self.before_histogram, np.int64),
+            "weights_after": np.array(self.after_histogram, np.int64),
+        }
+        return data_frame(columns, {"ones": "bit", "weights_before": "1", "weights_after": "1"})
+
+    def to_xarray(self) -> Any:
+        """Return an `xarray.Dataset`: weights along ``pruning`` (before, after) and ``ones``, and means.
+
+        Raises
+        ------
+        MissingExtraError
+            If xarray is not installed.
+
+        Examples
+        --------
+        >>> found = weight_ones(np.array([3, 8, -9, 0], np.int8), rows=1, group=4).to_xarray()
+        >>> int(found.weights.sel(pruning="after", ones=1)), float(found["mean"].sel(pruning="after"))
+        (2, 0.5)
+        """
+        histograms = np.array([self.before_histogram, self.after_histogram], np.int64)
+        parts = (self.before, self.after)
+        variables: dict[str, Any] = {
+            "pruning": (["pruning"], ["before", "after"], ""),
+            "ones": (["ones"], np.arange(histograms.shape[1]), "bit"),
+            "weights": (["pruning", "ones"], histograms, "1"),
+            "mean": (["pruning"], [part.mean for part in parts], "bit"),
+            "largest": (["pruning"], [part.largest for part in parts], "bit"),
+        }
+        names = ("significand_bits", "groups", "window_limited_groups")
+        return data_set(variables, {name: getattr(self, name) for name in names})
 
     @property
     def sparsity_increment(self) -> float:
@@ -118,13 +181,13 @@ def weight_ones(
     Raises
     ------
     TensorError
-        If the tensor can't be grouped, or holds a value that is none of its format, a NaN or Inf included.
+        If the tensor can't be grouped, or holds a value outside its format, a NaN or Inf included.
     OptionError
         If a parameter is out of range.
 
     Notes
     -----
-    Memory beside the tensor is bounded by one filter, or 4 M values if that is more.
+    Further memory is bounded by one filter, or by 4 M values if that is more.
 
     Examples
     --------

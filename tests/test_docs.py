@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 from textwrap import dedent
+from typing import Any
 
 import pytest
 
@@ -59,6 +60,57 @@ def test_no_block_is_left_out(page: Path) -> None:
     assert "no-run" not in text
     assert len(re.findall(r"^ *```python", text, re.MULTILINE)) == len(list(blocks(page)))
     assert text.count("<!-- models -->") == sum(models for models, _, _ in blocks(page))
+
+
+def test_example_of_the_readme_finds_what_it_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import numpy as np
+
+    (tmp_path / "data").symlink_to(ROOT / "data")
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, Any] = {}
+    for _, line, code in blocks(ROOT / "README.md"):
+        exec(compile("\n" * line + code, "README.md", "exec"), names)
+    bx, weights, pruned, cycles = (names[name] for name in ("bx", "weights", "pruned", "cycles"))
+    assert pruned.values.dtype == weights.dtype
+    assert int(pruned.kept_rows.max()) == 6
+    assert np.array_equal(bx.unpack(bx.pack(pruned)), pruned.values)
+    assert 3 < cycles.on_chip_speedup_over_unpruned < cycles.work_speedup < 5
+
+
+PROSE = [*PAGES, ROOT / "CONTRIBUTING.md", *sorted(ROOT.glob("data/**/*.md"))]
+WIDTH = 80
+NOT_PER = re.compile(
+    r"\b(?:cycles?|rows|bits|macs|bytes|ones|lanes?|times?|record|selector|line) an? "
+    r"(?:cycle|group|weight|layer|filter|lane|second|value|tensor|channel|output|unit|pe)\b",
+    re.IGNORECASE,
+)
+"""A rate without its "per"."""
+
+
+def outside_of_blocks(page: Path) -> Iterator[tuple[int, str]]:
+    """The numbered lines of a page that are in no block of code."""
+    fenced = False
+    for number, line in enumerate(page.read_text("utf-8").splitlines(), 1):
+        if line.lstrip().startswith("```"):
+            fenced = not fenced
+        elif not fenced:
+            yield number, line
+
+
+def one_word(line: str) -> bool:
+    """Whether a line is one link, picture, code or word, which can't be broken."""
+    text = re.sub(r"^\s*(?:[-*]|\d+\.)?\s*", "", line)
+    return " " not in re.sub(r"!?\[[^\]]*\]\([^)]*\)|`[^`]*`", "x", text)
+
+
+@pytest.mark.parametrize("page", PROSE, ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_prose_is_wrapped_and_rates_say_per(page: Path) -> None:
+    lines = [*outside_of_blocks(page)]
+    prose = [(n, line) for n, line in lines if not line.lstrip().startswith(("#", "|"))]
+    assert [f"{n}: {line}" for n, line in prose if len(line) > WIDTH and not one_word(line)] == []
+    # The first cell of a table's row may be a name that a command prints.
+    text = " ".join(re.sub(r"^ *\|[^|]*\|", "|", line).strip() for _, line in lines)
+    assert NOT_PER.findall(text) == []
 
 
 PATH = re.compile(r"`((?:bitxcore|hwmodel|tests|bench|docs|data|examples)/[\w./-]*)`")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import doctest
+import inspect
 from importlib import import_module
 from pathlib import Path
 
@@ -26,3 +27,27 @@ def test_examples_run(module: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
     found = doctest.testmod(import_module(module.removesuffix(".__init__")))
     assert found.attempted
     assert not found.failed
+
+
+WITHOUT_EXAMPLE = {
+    # Minutes long, or of a whole comparison or reproduction.
+    "hwmodel.evaluation.search_rows",
+    "hwmodel.published.beside_averages",
+    "hwmodel.published.one_pe",
+    "hwmodel.reproduction.page",
+    # Of files that no installation has, or reports that take long to make.
+    "hwmodel.dram.part_from_dramsys",
+    "hwmodel.preparation.software_pruning.total_of",
+    # PyTorch.
+    "bitxcore.torch.open_module",
+}
+
+
+def test_public_functions_have_an_example(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(ROOT / "docs" / "_ext")
+    public = import_module("api_pages").public_names()
+    functions = {name.full: name.value for name in public if inspect.isroutine(name.value)}
+    assert len(functions) > 50
+    assert {
+        name for name, value in functions.items() if ">>>" not in (value.__doc__ or "")
+    } <= WITHOUT_EXAMPLE

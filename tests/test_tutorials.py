@@ -1,7 +1,7 @@
 """The tutorials, run from top to bottom: what is printed is what the pages show.
 
-A block of ``text`` is what the Python block above it prints; a console block has the lines that matter, and ``...``
-for others.
+A block of ``text`` is what the Python block above it prints. A console block has the lines that matter, and
+``...`` for others.
 """
 
 from __future__ import annotations

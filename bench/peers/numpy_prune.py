@@ -11,7 +11,7 @@ CHUNK = 1 << 15  # values; their 32 rows of counts and significances fit a secon
 
 
 class Result(NamedTuple):
-    """Pruned values; row masks, largest exponents and numbers of kept rows, one a group."""
+    """Pruned values; row masks, largest exponents and numbers of kept rows, one per group."""
 
     values: np.ndarray
     masks: np.ndarray

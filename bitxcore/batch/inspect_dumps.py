@@ -125,6 +125,15 @@ def inspect_dump(
         With the fields path, tensor, index and value.
     OptionError
         If a parameter is out of range.
+
+    Examples
+    --------
+    >>> import bitxcore as bx
+    >>> from bitxcore.data import data_folder
+    >>> with bx.open_dump(data_folder("samples") / "digits_resnet.onnx") as dump:
+    ...     row = next(inspect_dump(dump))
+    >>> row.tensor, row.statistics.values
+    ('stem.weight', 144)
     """
     if tensors is None:
         tensors = Selection().choose(dump, options.get("format")).tensors
@@ -173,6 +182,15 @@ def inspect_totals(rows: list[Inspected]) -> dict[str, Any]:
     -------
     dict
         ``tensors``, and columns of `INSPECT_UNITS`; None where a share has no whole.
+
+    Examples
+    --------
+    >>> import bitxcore as bx
+    >>> from bitxcore.data import data_folder
+    >>> with bx.open_dump(data_folder("samples") / "digits_resnet.onnx") as dump:
+    ...     totals = inspect_totals(list(inspect_dump(dump)))
+    >>> totals["tensors"], totals["values"]
+    (13, 81744)
     """
     found = [row.statistics for row in rows]
     values, zeros = sum(s.values for s in found), sum(s.zeros for s in found)

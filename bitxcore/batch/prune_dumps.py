@@ -80,7 +80,7 @@ class PrunedTensor:
         Entry r: the groups with r kept rows.
     norm : float
         Euclidean norm of the tensor before pruning; at most the largest number of float64. Where integers
-        stand for weights, it and all that follows is of these: zero points subtracted, scales applied.
+        represent weights, it and all that follows is of these: zero points subtracted, scales applied.
     relative_error : float
         Euclidean norm of the difference over `norm`; with ``fixed<N>`` the rounding to N bits
         is a part of it.
@@ -201,6 +201,18 @@ def prune_dump(
         lacks, or if a tensor has no norms.
     BitxError
         If `out` can't be written.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> import bitxcore as bx
+    >>> from bitxcore.data import data_folder
+    >>> folder = tempfile.TemporaryDirectory()
+    >>> with bx.open_dump(data_folder("samples") / "digits_resnet.onnx") as dump:
+    ...     rows = prune_dump(dump, f"{folder.name}/pruned.onnx", rows=6)
+    >>> rows[0].tensor, rows[0].kept_rows_max
+    ('stem.weight', 6)
+    >>> folder.cleanup()
     """
     policy = None if policy is None else as_policy(policy)
     if policy is not None and (clash := POLICY_OPTIONS & options.keys()):
@@ -258,12 +270,20 @@ def check_policy(policy: Policy, dump: Dump, chosen: Chosen) -> None:
     policy : Policy
     dump : Dump
     chosen : Chosen
-        Tensors that are pruned. Those that a pattern leaves out are nobody's mistake.
+        Tensors that are pruned. Tensors that a pattern leaves out are not reported as errors.
 
     Raises
     ------
     OptionError, TensorError
         With the field `tensor`.
+
+    Examples
+    --------
+    >>> import bitxcore as bx
+    >>> from bitxcore.batch import Selection
+    >>> from bitxcore.data import data_folder
+    >>> with bx.open_dump(data_folder("samples") / "digits_resnet.onnx") as dump:
+    ...     check_policy(bx.Policy({"head.weight": {"rows": 6}}), dump, Selection().choose(dump))
     """
     policy.check_names({*dump, *dump.ignored}, dump.path)
     for name, options in policy.tensors.items():
@@ -273,7 +293,15 @@ def check_policy(policy: Policy, dump: Dump, chosen: Chosen) -> None:
 
 
 def check_norms(dump: Dump, tensors: tuple[Tensor, ...], norms: Mapping[str, npt.ArrayLike]) -> None:
-    """Raise `OptionError`, before anything is written, if a tensor has no norms."""
+    """Raise `OptionError`, before anything is written, if a tensor has no norms.
+
+    Examples
+    --------
+    >>> import bitxcore as bx
+    >>> from bitxcore.data import data_folder
+    >>> with bx.open_dump(data_folder("samples") / "digits_resnet.onnx") as dump:
+    ...     check_norms(dump, (dump["head.weight"],), {"head.weight": [1.0] * 64})
+    """
     lacking = [tensor.name for tensor in tensors if tensor.name not in norms]
     if lacking:
         more = f", nor {len(lacking) - 1} more: {', '.join(lacking[1:])}" if len(lacking) > 1 else ""
@@ -351,6 +379,18 @@ def prune_totals(rows: list[PrunedTensor]) -> dict[str, Any]:
     -------
     dict
         ``tensors``, ``stored_bits`` of the unpacked values, and columns of `PRUNE_UNITS`.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> import bitxcore as bx
+    >>> from bitxcore.data import data_folder
+    >>> folder = tempfile.TemporaryDirectory()
+    >>> with bx.open_dump(data_folder("samples") / "digits_resnet.onnx") as dump:
+    ...     totals = prune_totals(prune_dump(dump, f"{folder.name}/pruned.onnx", rows=6))
+    >>> totals["tensors"], round(totals["packed_bits_per_weight"], 2)
+    (13, 12.08)
+    >>> folder.cleanup()
     """
     groups, values = sum(row.groups for row in rows), sum(row.values for row in rows)
     kept = sum(r * n for row in rows for r, n in enumerate(row.kept_rows_histogram))

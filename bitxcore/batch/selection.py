@@ -152,7 +152,13 @@ def unusable(tensor: Tensor, format: str | None = None) -> str | None:  # noqa: 
 
 
 def grouped(left_out: dict[str, str]) -> dict[str, list[str]]:
-    """Gather names by reason, the most frequent reason first."""
+    """Gather names by reason, the most frequent reason first.
+
+    Examples
+    --------
+    >>> grouped({"a": "empty", "b": "0-d", "c": "empty"})
+    {'empty': ['a', 'c'], '0-d': ['b']}
+    """
     reasons: dict[str, list[str]] = {}
     for name, reason in left_out.items():
         reasons.setdefault(reason, []).append(name)
@@ -183,7 +189,7 @@ def read_numbers(
     tensor: Tensor,
     format: str | NumberFormat | None,  # noqa: A002
 ) -> tuple[Array, Array, str | NumberFormat | None]:
-    """Read what is pruned or counted: of integers that stand for weights the codes, less their zero point.
+    """Read what is pruned or counted: of integers that represent weights the codes, less their zero point.
 
     Parameters
     ----------
@@ -196,7 +202,7 @@ def read_numbers(
     stored : ndarray
         The tensor's values.
     numbers : ndarray
-        What is pruned; the same array, unless integers stand for weights.
+        What is pruned; the same array, unless integers represent weights.
     format : str, NumberFormat or None
         To read the numbers in.
 

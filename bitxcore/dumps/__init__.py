@@ -52,7 +52,8 @@ def open_dump(path: str | os.PathLike[str]) -> Dump:
     ----------
     path : path-like
         A file whose suffix is one of `READERS` (or of an installed reader), or a directory: one that
-        holds the index of safetensors shards stands for those, any other for all dumps below it.
+        holds the index of safetensors shards represents these shards; any other represents all dumps below
+        it.
 
     Returns
     -------
@@ -117,6 +118,18 @@ def save(
     ------
     BitxError
         If `out` can't be written or has a suffix without a writer, or new values do not fit.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from bitxcore.data import data_folder
+    >>> folder = tempfile.TemporaryDirectory()
+    >>> with open_dump(data_folder("samples") / "digits_resnet.onnx") as dump:
+    ...     save(dump, f"{folder.name}/negated.npz", lambda tensor: -tensor.read())
+    >>> with open_dump(f"{folder.name}/negated.npz") as dump:
+    ...     dump["head.weight"].shape
+    (10, 64)
+    >>> folder.cleanup()
     """
     out = Path(out)
     suffix = _suffix(out)
@@ -134,7 +147,17 @@ def convert(
     *,
     progress: TensorProgress | None = None,
 ) -> None:
-    """Write the tensors of any dump as a new ``.npz`` or ``.safetensors``; parameters as in `save`."""
+    """Write the tensors of any dump as a new ``.npz`` or ``.safetensors``; parameters as in `save`.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from bitxcore.data import data_folder
+    >>> folder = tempfile.TemporaryDirectory()
+    >>> with open_dump(data_folder("samples") / "digits_resnet.onnx") as dump:
+    ...     convert(dump, f"{folder.name}/weights.safetensors")
+    >>> folder.cleanup()
+    """
     from bitxcore.files import atomic_file  # used by writers only
 
     out = Path(out)

@@ -37,7 +37,7 @@ class Tensor(ABC):
     is_weight : bool or None
         Whether a layer multiplies by it; None where the container can't tell.
     encoding : Encoding or None
-        How integers stand for weights, as far as the container tells (ONNX graphs do).
+        How integers represent weights, as far as the container tells (ONNX graphs do).
     left_alone : str
         Why it is not worked on by default, though a layer multiplies by it, or by what is made of it.
     """
@@ -84,7 +84,7 @@ class Tensor(ABC):
         return self.read()[start:stop]
 
     def row_range(self, start: int, stop: int) -> tuple[int, int]:
-        """Return the rows that ``[start:stop]`` of axis 0 stands for; an error if there is no such axis."""
+        """Return the rows that ``[start:stop]`` of axis 0 represents; an error if there is no such axis."""
         if not self.shape:
             raise TensorError("is 0-d, it has no rows")
         start, stop, _ = slice(start, stop).indices(self.shape[0])

@@ -34,7 +34,7 @@ def listing(file: Any, most_names: int) -> tuple[list[str], list[dict[str, Any]]
     list of str
         Which of `KERAS_ATTRIBUTES` the file has.
     list of dict
-        Of each dataset ``name`` and either ``ignored``, the reason why it is no tensor, or ``shape``,
+        Of each dataset ``name`` and either ``ignored``, the reason why it is not a tensor, or ``shape``,
         ``descr`` (as NumPy writes it), ``stored`` bytes, ``virtual``, ``rows`` and ``unpacked`` bytes of a
         chunk, and ``offset`` if its values lie in the file as NumPy has them.
 

@@ -28,7 +28,8 @@ except ImportError:
 
 _F_SETSIG = 10
 MAP_BYTES = 8 << 20
-"""What is worth a mapping: less goes as fast by a system call, into memory that is used again faster."""
+"""Fewest bytes that are mapped. Fewer are read as fast by a system call, into memory that is reused
+faster."""
 LEASE_BYTES = 64 << 20
 """What is copied under one lease: Linux takes a lease away after 45 s."""
 

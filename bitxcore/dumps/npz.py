@@ -24,7 +24,7 @@ _EARLIEST = (1980, 1, 1, 0, 0, 0)  # of zip: equal tensors give equal files
 def open_npz(path: Path) -> NpzDump:
     """Open a ``.npz`` archive: the headers of its members are read, not their values.
 
-    Members that are no arrays of numbers (Python objects, which would be unpickled) are ignored.
+    Members that are not arrays of numbers (Python objects, which would be unpickled) are ignored.
     """
     source = Source.of(path)
     with reading(path), zipfile.ZipFile(path) as archive:

@@ -16,7 +16,7 @@ from bitxcore.errors import DumpError
 from bitxcore.groups import Layout
 
 NIBBLES: dict[int, np.dtype[Any]] = {21: np.dtype(ml_dtypes.uint4), 22: np.dtype(ml_dtypes.int4)}
-"""onnx.TensorProto.DataType -> dtype, one element a byte in memory."""
+"""onnx.TensorProto.DataType -> dtype, one element per byte in memory."""
 
 
 def packed_bytes(shape: tuple[int, ...]) -> int:

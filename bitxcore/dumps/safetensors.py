@@ -26,7 +26,7 @@ _NAMES = {dtype: name for name, dtype in DTYPES.items()}
 def open_safetensors(path: Path) -> SafetensorsDump:
     """Open one ``.safetensors`` file; tensors come in the order of its header.
 
-    Tensors of several values a byte (F4, F6) are ignored.
+    Tensors of several values per byte (F4, F6) are ignored.
     """
     return SafetensorsDump(SpanTable.of(Source.of(path)))
 

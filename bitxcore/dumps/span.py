@@ -81,7 +81,7 @@ class SpanTensor(Tensor):
     def blocks(self, nbytes: int = BLOCK_BYTES, *, views: bool = False) -> Iterator[npt.NDArray[Any]]:
         """Read the values once, front to back, in runs of whole rows.
 
-        Views are written over by a later block as soon as nobody refers to them.
+        A later block overwrites views as soon as they are no longer referenced.
         """
         if not views or not self.shape or self.order == "F":
             yield from super().blocks(nbytes)

@@ -158,7 +158,7 @@ def parse_json(text: bytes | str, decode: Callable[[str], Any] = json.loads) -> 
     Raises
     ------
     ValueError
-        If it is no JSON, or not text, or has a number of more digits than Python takes.
+        If it is not JSON, or not text, or has a number of more digits than Python takes.
     """
     try:
         return decode(text.decode(json.detect_encoding(text)) if isinstance(text, bytes) else text)
@@ -196,7 +196,7 @@ def one_line(error: BaseException) -> str:
 
 
 def declared_bytes(shape: Sequence[Any], dtype: np.dtype[Any]) -> int:
-    """Bytes that a shape and dtype found in a file stand for; called where `reading` names the place.
+    """Bytes that a shape and dtype found in a file imply; called where `reading` names the place.
 
     Raises
     ------
@@ -271,7 +271,7 @@ MAX_LINKS = 40  # from a file to the one that it leads to, as Linux has it
 
 
 def inside(folder: Path, name: str, main: Path | None = None) -> Path:
-    """Find the file that a name written in a dump stands for; called where `reading` names the place.
+    """Find the file that a name written in a dump refers to; called where `reading` names the place.
 
     Parameters
     ----------
@@ -307,7 +307,7 @@ def inside(folder: Path, name: str, main: Path | None = None) -> Path:
 
 
 def _led_to(main: Path) -> list[Path]:
-    """Return the folder of each file that a link leads to, in order; none if it is no link."""
+    """Return the folder of each file that a link leads to, in order; none if it is not a link."""
     found: list[Path] = []
     while main.is_symlink() and len(found) < MAX_LINKS:
         main = main.parent / os.readlink(main)

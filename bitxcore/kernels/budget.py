@@ -102,7 +102,7 @@ def _fitted(value: float, kept: Any, ones: int, low: int, top: int, significand_
 
 @njit(inline="always")
 def _on_rows(value: float, kept: Any, ones: int, low: int, top: int, significand_bits: int) -> Any:
-    """Nearest value, with the sign of what it stands for."""
+    """Nearest value, with the sign of what it represents."""
     return math.copysign(np.ldexp(float(_fitted(value, kept, ones, low, top, significand_bits)), low), value)
 
 

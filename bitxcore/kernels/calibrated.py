@@ -21,7 +21,7 @@ def keep_calibrated(x, squares, masks, exponents, kept, groups, first, rows, win
     Parameters
     ----------
     x : ndarray of unsigned int
-        Codes, `padded` a group.
+        Codes, `padded` per group.
     squares : ndarray of uint32
         Squared norms of one filter, or of all, in the order of the tensor.
     masks, kept : ndarray

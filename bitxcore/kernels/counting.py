@@ -56,7 +56,7 @@ def float_rows(v: Any, emax: Any, window: int, group: int, bits: int, fraction: 
     Significands stand at the top of their lanes. Rows are those of the window; such a group has none.
     """
     special = (1 << (bits - 1 - fraction)) - 1
-    # emax and broken: lanes one a group; v, code and the rows: one a weight.
+    # emax and broken: lanes one per group; v, code and the rows: one per weight.
     broken = where(emax == special, like(emax, 1), 0)
     code = align(v, v & 0, fraction, bits)
     rows = (code >> (spread(emax, group) - umax((v >> fraction) & special, 1))) & window
@@ -126,9 +126,9 @@ def count_kernel(kind: int, code_bits: int, group: int) -> Any:
 def summary_kernel(kind: int, code_bits: int, group: int) -> Any:
     """Build the kernel that adds up the ones of whole vectors of groups by row.
 
-    The kernel's arguments: codes `x`; `rows` (int64, one a bit of a lane, row 0 first), `nonempty`
+    The kernel's arguments: codes `x`; `rows` (int64, one per bit of a lane, row 0 first), `nonempty`
     (int64, groups by their non-empty rows) and `sums` (int64: ones of all significands, zeros), to
-    which it adds; the scratch arrays `counters` (lanes, 8 rows of 512 bits) and `present` (uint8, one a
+    which it adds; the scratch arrays `counters` (lanes, 8 rows of 512 bits) and `present` (uint8, one per
     group of `FLUSH` vectors); the rest, the result and the parameters are those of `count_kernel`.
     """
     is_float = kind != INTEGER
@@ -157,7 +157,7 @@ def summary_kernel(kind: int, code_bits: int, group: int) -> Any:
         essential = splat(0, 32, quarter)
         for first in range(0, vectors, FLUSH):
             last = min(first + FLUSH, vectors)
-            # At most one eight a vector and position: the bytes of the counters hold FLUSH vectors, and so
+            # At most one eight per vector and position: the bytes of the counters hold FLUSH vectors, and so
             # do the lanes of the zeros. Then all is added to the 64-bit sums.
             clear_counters(counters, bits, part)
             zeros = splat(0, bits, lanes)
@@ -174,7 +174,7 @@ def summary_kernel(kind: int, code_bits: int, group: int) -> Any:
                     code, aligned, broken = integer_rows(v, signed, twos, width, limit, window, group, bits)
                     empty = v == 0
                 bad += total(broken)
-                # Non-empty rows of each group, a byte a group.
+                # Non-empty rows of each group, one byte per group.
                 store(present, (i - first) * step, popcount(fold_or(aligned, group)))
                 zeros = zeros + where(empty, like(v, 1), 0)
                 one, two, four, eights = carry_save(aligned, one, two, four)

@@ -128,7 +128,7 @@ def narrow(typing: Any, x: Any, kind: Any) -> Any:
 
 @njit(inline="always")
 def largest_exponent(v: Any, emin: int, group: int, bits: int, fraction: int) -> Any:
-    """Exponent of the largest member of each group, `emin` at least; a group a lane."""
+    """Exponent of the largest member of each group, `emin` at least; one group per lane."""
     # The exponent is the upper part of a magnitude: the largest magnitude has the largest one.
     return umax(fold_umax(v & ((1 << (bits - 1)) - 1), group) >> fraction, emin)
 
@@ -174,7 +174,7 @@ def prune_kernel(kind: int, group: int) -> Any:
     """Build the kernel that prunes whole vectors of groups by ``topn`` or ``msb``.
 
     The kernel's arguments: stored codes `x` and `out` (may be the same array); `masks` (lanes of
-    the image, row 0 on top), `exponents` (int16) and `kept` (uint8), one a group; the number of
+    the image, row 0 on top), `exponents` (int16) and `kept` (uint8), one per group; the number of
     vectors; `rows`; `emin`, the image exponent of the format's smallest normal number; `window`,
     the rows of the window as a mask, row 0 on top; `refine` (``topn``); `wanted`, the rows that a group
     should keep; the integer 2.
@@ -197,8 +197,8 @@ def prune_kernel(kind: int, group: int) -> Any:
             return -1, 0
         bad, limited = 0, 0
         for i in range(vectors):
-            # `step` groups, one behind the other. Lanes are of two kinds: one a weight (v, distance,
-            # aligned), and, after a fold, one a group (emax, present, mask).
+            # `step` groups, one behind the other. Lanes are of two kinds: one per weight (v, distance,
+            # aligned), and, after a fold, one per group (emax, present, mask).
             for ahead in range(0, lanes, line):
                 prefetch(x, i * lanes + PREFETCH + ahead)
             v = widen(load(x, i * lanes, lanes), kind)

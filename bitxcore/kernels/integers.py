@@ -67,8 +67,8 @@ def prune_kernel(bits: int, group: int) -> Any:
     """Build the kernel that prunes whole vectors of groups by ``topn`` or ``msb``.
 
     The kernel's arguments: codes `x` and `out` (unsigned views, may be the same array); `masks`
-    (32-bit lanes, row 0 on top) and `kept` (uint8), one a group; the number of vectors; `rows`;
-    the encoding, `signed` and `twos`; `width`, the significand bits; `limit`, the bits a magnitude may
+    (32-bit lanes, row 0 on top) and `kept` (uint8), one per group; the number of vectors; `rows`;
+    the encoding, `signed` and `twos`; `width`, the significand bits; `limit`, the bits that a magnitude may
     have; `window`, the rows of the window as a mask, row 0 on top; `refine` (``topn``).
 
     It returns the number of groups with a code outside the format, which it copies.
@@ -83,13 +83,13 @@ def prune_kernel(bits: int, group: int) -> Any:
         for i in range(vectors):
             for ahead in range(0, lanes, line):
                 prefetch(x, i * lanes + PREFETCH + ahead)
-            # Lanes one a weight, `bits` wide; after a fold one a group, widened to row lanes of 32 bits.
+            # Lanes one per weight, `bits` wide; after a fold one per group, widened to row lanes of 32 bits.
             # aligned: the bit matrix. Row r is bit (bits - 1 - r) of the group's lanes.
             v = load(x, i * lanes, lanes)
             aligned = significand(v, signed, bits) << (bits - width)
             present = to_rows(fold_or(aligned, group), bits)
             mask = keep_topn(aligned, present & window, rows, refine, group, bits)
-            # over: 1 for a group with a code that is none of the format's; it is copied, its mask full.
+            # over: 1 for a group with a code outside the format; it is copied, its mask full.
             over = to_counts(fold_or(outside(v, signed, twos, limit, bits), group), bits)
             mask = where(over != 0, window, mask)
             bad += total(over)

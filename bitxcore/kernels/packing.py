@@ -1,4 +1,4 @@
-"""The packed form's kernels: bit rows of a group as integers of one bit a member, and back.
+"""The packed form's kernels: bit rows of a group as integers of one bit per member, and back.
 
 Member j is bit j. The rows of a group follow each other, the most significant first.
 """
@@ -60,7 +60,7 @@ def pack_kernel(kind: int, code_bits: int, group: int) -> Any:
     def pack(x, masks, exponents, signs, rows, groups, base, signed, twos, width):
         at = 0
         for g in range(groups):
-            # One group a turn, a member a lane; aligned is its bit matrix, row 0 on top.
+            # One group per iteration, one member per lane; aligned is its bit matrix, row 0 on top.
             v = load(x, g * group, group)
             if is_float:
                 v = widen(v, kind)

@@ -44,7 +44,7 @@ def keep_topn(aligned: Any, present: Any, rows: int, refine: bool, group: int, b
     """Keep the `rows` most significant rows of each group.
 
     A row outranks the row k above it only if it holds more than 4**k times as many ones. So
-    with at most 16 ones a row only neighbours can change places, and with at most 64 only rows
+    with at most 16 ones per row only neighbours can change places, and with at most 64 only rows
     up to two apart: no sort is needed. The kept set is the highest non-empty rows but for a
     choice among the last, and only the rows of that choice are counted. Without `refine` the
     highest rows are kept (criterion ``msb``).
@@ -54,10 +54,10 @@ def keep_topn(aligned: Any, present: Any, rows: int, refine: bool, group: int, b
     aligned : Vec
         Bit matrix: a member a lane of `bits` bits.
     present : Vec
-        Non-empty rows, a group a lane, as `to_rows` gives them.
+        Non-empty rows, one group per lane, as `to_rows` gives them.
     """
-    # All lanes here are one a group, a bit a row. Shifts by the width give 0, so `top >> leading_zeros(x)`
-    # is the highest row of x, and no row if there is none.
+    # All lanes here are one per group, with one bit per row. Shifts by the width give 0, so `top >>
+    # leading_zeros(x)` is the highest row of x, and no row if there is none.
     top = like(present, 1) << leading_zeros(like(present, 1))
     left = present
     before = present & 0
@@ -94,7 +94,7 @@ def keep_topn(aligned: Any, present: Any, rows: int, refine: bool, group: int, b
     o01, o02, o03 = outranks(n1, n0, z1 - z0), outranks(n2, n0, z2 - z0), outranks(n3, n0, z3 - z0)
     o12, o13, o23 = outranks(n2, n1, z2 - z1), outranks(n3, n1, z3 - z1), outranks(n3, n2, z3 - z2)
     # Two of the four stay: those that fewer than two outrank. With one row in all, `before` is
-    # empty and stands for a row above all others.
+    # empty and represents a row above all others.
     kept = kept & ((before | last) ^ -1)
     kept = kept | where((o01 + o02) + o03 < 2, before, 0)
     kept = kept | where(o12 + o13 < o01 + 1, last, 0)

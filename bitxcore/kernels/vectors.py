@@ -197,7 +197,7 @@ def _register(function: Any, emit: Callable[[Any, Any, Any, Vec], Any], to_mask:
         return emit(builder, x, y, vec)
 
     infer_global(function)(Operator)
-    # A vector on either side, or on both; what is no vector is broadcast.
+    # A vector on either side, or on both; what is not a vector is broadcast.
     for operands in ((Vec, Vec), (Vec, types.Any), (types.Any, Vec)):
         lower_builtin(function, *operands)(lower)
 
@@ -300,7 +300,7 @@ def _fold(combine: Callable[[Any, Any, Any], Any]) -> Any:
     """Make a reduction of every `group` neighbouring lanes to one.
 
     Even and odd lanes are combined again and again, so that each register holds whole
-    results at every step: fewer shuffles a value than reducing group by group.
+    results at every step: fewer shuffles per value than reducing group by group.
     """
 
     @intrinsic(prefer_literal=True)

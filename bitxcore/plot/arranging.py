@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import isfinite, log10
 from typing import TYPE_CHECKING, Any, Literal
 
 from bitxcore.plot.chart import ChartAxis
@@ -15,7 +16,7 @@ TEXT_POINTS = 8.0
 SMALL_POINTS = 7.0
 
 _LEAST_POINTS = 4.5  # smaller text can't be read in print
-_NAMES_SHARE = 0.42  # of the figure's width, for names on the vertical axis
+_NAMES_SHARE = 0.45  # of the figure's width, for names on the vertical axis
 _CHARACTER = 0.56  # mean width of a character over the font size
 _LINE = 1.25  # line height over font size
 _HANDLE_POINTS = 22.0  # of a legend: its symbol, and the space around it
@@ -71,6 +72,8 @@ def set_axis(
         return
     if axis.log:
         (ax.set_xscale if along == "x" else ax.set_yscale)("log")
+        if not isfinite(its.get_minpos()):
+            limit(1, 10)  # there are no data, and without limits no ticks either
         _set_log_ticks(its, axis)
         return
     low, high = its.get_view_interval()
@@ -108,7 +111,7 @@ def fit_ticks(ax: Axes, along: Literal["x", "y"], places: dict[Any, int] | None,
     points, every = SMALL_POINTS, 1
     if needed > room and not numbers:
         points = max(_LEAST_POINTS, SMALL_POINTS * room / needed)
-    while every * room < needed * points / SMALL_POINTS:
+    while 1.001 * every * room < needed * points / SMALL_POINTS:
         every += 1
     its.set_ticks(range(0, len(words), every), words[::every])
     for label in its.get_ticklabels():
@@ -116,8 +119,6 @@ def fit_ticks(ax: Axes, along: Literal["x", "y"], places: dict[Any, int] | None,
 
 
 def _set_log_ticks(its: Any, axis: ChartAxis) -> None:
-    from math import log10
-
     from matplotlib import ticker
 
     low, high = its.get_view_interval()
@@ -172,7 +173,7 @@ def add_legend(ax: Axes, entries: Sequence[tuple[Any, str]]) -> int:
     """Put a legend of two or more entries above the axes, and return how many lines it has."""
     found: dict[str, Any] = {}
     for handle, name in entries:
-        found.setdefault(name, handle)
+        found[name] = handle  # of the mark that is drawn last, over the others
     if len(found) < 2:
         return 0
     left, room = _room(ax)

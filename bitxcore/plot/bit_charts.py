@@ -80,7 +80,7 @@ def bit_matrix_chart(
                 values = (
                     matrix.group,
                     member,
-                    f"group {matrix.group}, weight {member}" if several else str(member),
+                    f"{matrix.group}.{member}" if several else str(member),
                     float(matrix.values[member]),
                     matrix.row_name(row, several),
                     int(one),
@@ -97,7 +97,7 @@ def bit_matrix_chart(
         marks=[
             ChartMark(
                 "cell",
-                ChartAxis("label", "weight", "nominal"),
+                ChartAxis("label", "group.weight" if several else "weight", "nominal"),
                 ChartAxis("row", "row" if several else "row weighs", "nominal"),
                 colour=ChartAxis("state", "bit", "nominal", order=_BITS, colours=_BIT_COLOURS),
                 text="bit",

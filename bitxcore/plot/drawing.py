@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -104,8 +105,27 @@ def save(ax: Axes, path: str | os.PathLike[str]) -> None:
         raise OptionError(f"path must end in one of {', '.join(sorted(known))}, got {os.fspath(path)!r}")
     dates = {"svg": "Date", "svgz": "Date", "pdf": "CreationDate"}
     metadata = {dates[suffix]: None} if suffix in dates else {}
-    with matplotlib.rc_context({"svg.fonttype": "none", "pdf.fonttype": 42, "svg.hashsalt": "bitx"}):
+    style = {"svg.fonttype": "none", "pdf.fonttype": 42, "svg.hashsalt": "bitx"}
+    with _laid_out(figure), matplotlib.rc_context(style):
         figure.savefig(path, dpi=300, metadata=metadata)
+
+
+@contextmanager
+def _laid_out(figure: Any) -> Iterator[None]:
+    """Lay a figure out once, in rounded places: a second layout would differ in the last bits."""
+    engine = figure.get_layout_engine()
+    if engine is None:
+        yield
+        return
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")
+    try:
+        for axes in figure.axes:
+            axes.set_position([round(float(value), 6) for value in axes.get_position().bounds])
+            axes.set_in_layout(True)
+        yield
+    finally:
+        figure.set_layout_engine(engine)
 
 
 def draw(chart: Chart, ax: Axes | None = None) -> Axes:
@@ -192,7 +212,10 @@ def _positions(axis: ChartAxis, chart: Chart) -> dict[Any, int] | None:
 
 
 def _along(axis: ChartAxis, chart: Chart, rows: Sequence[dict[str, Any]]) -> list[float]:
-    places = _positions(axis, chart)
+    return _placed(axis, _positions(axis, chart), rows)
+
+
+def _placed(axis: ChartAxis, places: dict[Any, int] | None, rows: Sequence[dict[str, Any]]) -> list[float]:
     return [row[axis.column] if places is None else places[row[axis.column]] for row in rows]
 
 
@@ -264,13 +287,14 @@ def _bars(ax: Axes, chart: Chart, mark: ChartMark, legend: _Legend) -> None:
 def _lines(ax: Axes, chart: Chart, mark: ChartMark, legend: _Legend) -> None:
     style: Any = "steps-post" if mark.shape == "step" else "default"
     shades = _shades(ax, chart, mark)
+    across, up = _positions(mark.x, chart), _positions(mark.y, chart)
     for part in _series(chart, mark):
         key: Callable[[dict[str, Any]], Any] = lambda row: "" if mark.line is None else str(row[mark.line])  # noqa: E731
         lines = [list(group) for _, group in groupby(sorted(part.rows, key=key), key)]
         # Many lines over each other show where most are.
         clear = 1.0 if len(lines) <= 8 else 0.5
         for i, group in enumerate(lines):
-            places = zip(_along(mark.x, chart, group), _along(mark.y, chart, group), strict=True)
+            places = zip(_placed(mark.x, across, group), _placed(mark.y, up, group), strict=True)
             x, y = zip(*sorted(places, key=lambda place: place[0]), strict=True)
             (drawn,) = ax.plot(
                 x, y, color=part.colour if shades is None else shades(group[0]),
@@ -372,7 +396,7 @@ def _is_dark(colour: str) -> bool:
 def _colour_bar(ax: Axes, drawn: Any, axis: ChartAxis) -> None:
     bar = ax.get_figure().colorbar(drawn, ax=ax, pad=0.02, aspect=30)  # type: ignore[union-attr]
     bar.set_label(printable(axis.label), fontsize=TEXT_POINTS, parse_math=False)
-    bar.ax.tick_params(labelsize=SMALL_POINTS)
+    bar.ax.tick_params(which="both", labelsize=SMALL_POINTS)
     bar.outline.set_visible(False)
     if axis.percent and not axis.log:
         bar.ax.yaxis.set_major_formatter(_matplotlib("ticker").PercentFormatter(1.0))

@@ -15,7 +15,7 @@ ROWS = 4096
 """Rows of one HDF5 chunk, and of the blocks that single rows are gathered into."""
 
 STRING = np.dtype(object)
-"""The dtype that stands for strings."""
+"""The dtype that represents strings."""
 
 NUMBERS = frozenset(np.dtype(code) for code in "?bhiqBHIQefd")
 
@@ -42,7 +42,7 @@ def column_dtype(dtype: npt.DTypeLike) -> np.dtype[Any]:
 
 
 def missing_value(dtype: np.dtype[Any]) -> Any:
-    """Return what stands for a missing value: NaN, the smallest signed or largest unsigned integer, DLE.
+    """Return what represents a missing value: NaN, the smallest signed or largest unsigned integer, DLE.
 
     Raises
     ------

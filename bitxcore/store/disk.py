@@ -1,8 +1,8 @@
 """Files for HDF5 to write to and to read from.
 
-The HDF5 library can neither close a file whose disk is full nor live with it: the process crashes
-at its end. So HDF5 is told that all went well, and `Disk.check` says what really happened. Of a file that
-ends early it reads zeros; `Opened` makes that an error.
+The HDF5 library can neither close a file on a full disk nor keep it open: the process crashes at its end.
+So HDF5 is told that all went well, and `Disk.check` says what really happened. Of a file that ends early it
+reads zeros; `Opened` makes that an error.
 """
 
 from __future__ import annotations

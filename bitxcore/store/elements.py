@@ -53,7 +53,7 @@ def _line(error: BaseException) -> str:
 
 
 def check_identifier(kind: str, name: str) -> None:
-    """Refuse a table, column or array name that is no plain identifier."""
+    """Refuse a table, column or array name that is not a plain identifier."""
     if not _IDENTIFIER.fullmatch(name):
         raise OptionError(
             "a name must be letters, digits and _, not starting with a digit", part=f"{kind} {name!r}"
@@ -214,7 +214,7 @@ class _ColumnWriter:
             self._dataset[:] = np.full(self._rows, col.missing_value(dtype), dtype)
 
     def close(self) -> None:
-        """Give an empty column its dtype, and say what stands for a missing value, if one is missing."""
+        """Give an empty column its dtype, and say what represents a missing value, if one is missing."""
         if self._dataset is None:
             self._create(self._dtype or np.dtype(np.float64))
         dtype = self._dtype or np.dtype(np.float64)

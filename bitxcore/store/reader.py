@@ -94,7 +94,7 @@ class Store(Closing):
         Raises
         ------
         DumpError
-            If the file is no store, is damaged, or is of a newer major version.
+            If the file is not a store, is damaged, or is of a newer major version.
         """
         path = Path(path)
         if not path.is_file():
@@ -141,7 +141,7 @@ class Store(Closing):
         Returns
         -------
         dict of str to numpy.ndarray
-            A 1-D array a column, in column order. Missing values: NaN in floats, a masked array for
+            One 1-D array per column, in column order. Missing values: NaN in floats, a masked array for
             integers, ``None`` in strings (dtype object).
         """
         with reading(self.path, f"/{name}"):

@@ -1,7 +1,7 @@
 """The seal: a last line after the HDF5 data that carries their SHA-256.
 
 HDF5 ignores what follows its data, and drops it when a file is changed in place. The seal is
-checked before the HDF5 library, which is no match for hostile files, sees a damaged one.
+checked first, because the HDF5 library is not safe with hostile or damaged files.
 """
 
 from __future__ import annotations

@@ -37,7 +37,7 @@ def escape_name(name: str) -> str:
 
 
 def unescape_name(link: str) -> str:
-    """Undo `escape_name`; a ``UnicodeDecodeError`` says that `link` is no escaped name."""
+    """Undo `escape_name`; a ``UnicodeDecodeError`` says that `link` is not an escaped name."""
     return "" if link == "%" else unquote_to_bytes(link).decode("utf-8", "surrogatepass")
 
 

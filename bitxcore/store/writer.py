@@ -101,7 +101,7 @@ class StoreWriter:
         name : str
             The tensor's; any string.
         arrays : mapping of str to array_like
-            Numbers or bools of any shape, e.g. ones a row, or the row masks of a pruning.
+            Numbers or bools of any shape, e.g. ones per row, or the row masks of a pruning.
         units : mapping of str to str
             Of every array.
         attrs : mapping of str to str, bool, int or float, optional

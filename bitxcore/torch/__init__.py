@@ -1,4 +1,4 @@
-"""Modules of PyTorch: their weights pruned where they lie, and put back.
+"""Prune the weights of PyTorch modules in place, and restore them.
 
 PyTorch is imported when a function is called.
 """

@@ -37,7 +37,7 @@ class ModuleTensor(Tensor):
     ----------
     value : torch.Tensor
     memory : TensorMemory
-        Where its elements lie.
+        Memory that holds its elements.
     """
 
     def __init__(self, name: str, value: Any, dtype: np.dtype[Any]) -> None:
@@ -158,7 +158,7 @@ class ModuleDump(Dump):
         self.ignored = ignored
 
     def files(self) -> list[Path]:
-        """Return none: a module is no file."""
+        """Return none: a module is not a file."""
         return []
 
     def sha256(self) -> str:
@@ -325,7 +325,7 @@ def _unreadable(torch: Any, value: Any) -> str | None:
 
 @contextmanager
 def of_module(dump: ModuleDump) -> Iterator[None]:
-    """Let errors name the module, which is no file."""
+    """Let errors name the module, which is not a file."""
     try:
         yield
     except BitxError as error:

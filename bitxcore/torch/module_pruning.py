@@ -68,8 +68,8 @@ def prune_(
 ) -> PrunedModule:
     """Prune the weights of a PyTorch module in place.
 
-    What is pruned, and how, is what ``bitx prune`` does to the file of the module's state dict: every tensor
-    of at least two dimensions, with the output channel on axis 0.
+    The same tensors are pruned in the same way as by ``bitx prune`` in a file of the module's state dict:
+    every tensor of at least two dimensions, with the output channel on axis 0.
 
     Parameters
     ----------
@@ -98,7 +98,7 @@ def prune_(
     TensorError
         If no tensor is left to prune, or one can't be pruned; with the fields tensor, index and value.
     OptionError
-        If a parameter is out of range, `module` is no module, or weights do not fit the float format.
+        If a parameter is out of range, `module` is not a module, or weights do not fit the float format.
     MissingExtraError
         If PyTorch is not installed.
 

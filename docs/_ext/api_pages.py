@@ -10,14 +10,16 @@ import ast
 import importlib
 import importlib.util
 import inspect
+import re
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence, Set
 from functools import cache
 from pathlib import Path
 from types import ModuleType
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, get_origin
 
-from sphinx.application import Sphinx
+if TYPE_CHECKING:
+    from sphinx.application import Sphinx
 
 TITLES = {
     "bitxcore": "bitxcore",
@@ -122,9 +124,9 @@ def public_names() -> list[PublicName]:
             value = getattr(loaded, name)
             if inspect.ismodule(value):
                 continue
+            full = f"{module}.{name}"
             # Two constants may be one object, and yet two names.
-            key = id(value) if callable(value) else id(names)
-            described = first.setdefault(key, f"{module}.{name}") if callable(value) else f"{module}.{name}"
+            described = full if is_constant(value) else first.setdefault(id(value), full)
             names.append(PublicName(module, name, value, described))
     return names
 
@@ -133,8 +135,8 @@ def subject_of(public: PublicName) -> str:
     """Return the heading under which a name stands on its module's page."""
     package = public.module
     source = getattr(public.value, "__module__", None) or ""
-    if not callable(public.value):
-        source = defining_module(package, public.name) or ""
+    if is_constant(public.value):
+        source, _ = constant(package, public.name)
     part = source.removeprefix(package + ".").split(".")[0]
     for heading, parts in SUBJECTS.get(package, {}).items():
         if part in parts:
@@ -142,19 +144,28 @@ def subject_of(public: PublicName) -> str:
     return "Others" if package in SUBJECTS else ""
 
 
-def defining_module(package: str, name: str) -> str | None:
-    """Return the module under a package that assigns a name, for a constant does not tell."""
+def is_constant(value: object) -> bool:
+    """Whether a value does not tell where it is from, as classes and functions do; a type alias does not."""
+    return not (inspect.isclass(value) or inspect.isroutine(value) or hasattr(value, "__wrapped__"))
+
+
+@cache
+def constant(package: str, name: str) -> tuple[str, str]:
+    """Return the module under a package that assigns a name, and the text below the assignment."""
     module = public_modules()[package]
-    top = Path(module.__file__ or "").parent
-    for path in sorted(top.rglob("*.py")) if hasattr(module, "__path__") else [Path(module.__file__ or "")]:
-        if documented(path, name) is not None:
-            return ".".join([module.__name__, *path.relative_to(top).with_suffix("").parts])
-    return None
+    file = Path(module.__file__ or "")
+    top = file.parent
+    for path in sorted(top.rglob("*.py")) if hasattr(module, "__path__") else [file]:
+        text = path.read_text("utf-8")
+        # Parsing takes long, and few files are worth it.
+        if re.search(rf"^{name}\b", text, re.MULTILINE) and (said := documented(text, name)) is not None:
+            return ".".join([module.__name__, *path.relative_to(top).with_suffix("").parts]), said
+    return "", ""
 
 
-def documented(path: Path, name: str) -> str | None:
+def documented(text: str, name: str) -> str | None:
     """Return the text below the assignment of a constant; nothing if it is not assigned there."""
-    body = ast.parse(path.read_text("utf-8")).body
+    body = ast.parse(text).body
     for i, node in enumerate(body):
         targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
         if any(isinstance(t, ast.Name) and t.id == name for t in targets):
@@ -163,17 +174,6 @@ def documented(path: Path, name: str) -> str | None:
                 return inspect.cleandoc(str(after.value.value))
             return ""
     return None
-
-
-def constant_text(public: PublicName) -> str:
-    """Return what the source says of a constant."""
-    module = public_modules()[public.module]
-    top = Path(module.__file__ or "").parent
-    for path in sorted(top.rglob("*.py")):
-        found = documented(path, public.name)
-        if found is not None:
-            return found
-    return ""
 
 
 def stops(cls: type, described: set[type]) -> Sequence[str]:
@@ -188,37 +188,41 @@ def stops(cls: type, described: set[type]) -> Sequence[str]:
 def page(public: PublicName, described: set[type]) -> str:
     """Return the page of one name."""
     # The lists of names lead here: hundreds of pages in the navigation of every page would help nobody.
-    lines = [":orphan:", "", public.full, "=" * len(public.full), ""]
+    lines = [":orphan:", "", public.name, "=" * len(public.name), ""]
+    lines += [f"Of :doc:`{public.module} <{public.module}-names>`.", ""]
     value = public.value
     if inspect.isclass(value):
-        lines += [f".. autoclass:: {public.full}", "   :members:", "   :show-inheritance:"]
+        lines += [f".. autoclass:: {public.full}", "   :members:"]
+        lines += ["   :show-inheritance:"] if value.__bases__ != (object,) else []
         lines += [f"   :inherited-members: {','.join(stops(value, described))}"]
-    elif inspect.isroutine(value):
-        lines += [f".. autofunction:: {public.full}"]
+    elif is_constant(value):
+        _, text = constant(public.module, public.name)
+        lines += [f".. py:data:: {public.full}", "", *("   " + line for line in text.splitlines())]
+        if hasattr(value, "keys"):
+            lines += ["", f"   Keys: {members(value)}"]
+        elif isinstance(value, Iterable) and not get_origin(value):
+            lines += ["", f"   Values: {members(value)}"]
+        else:
+            lines += ["", f"   ``{value!r}``"]
     else:
-        text = constant_text(public) if not callable(value) else inspect.getdoc(value) or ""
-        lines += [f".. py:data:: {public.full}", ""]
-        lines += ["   " + line for line in text.splitlines()]
-        if hasattr(value, "__iter__") and not callable(value):
-            lines += ["", f"   {'Keys' if hasattr(value, 'keys') else 'Values'}: {members(value)}"]
-    lines += ["", f"In :doc:`{public.module}-names`."]
+        lines += [f".. autofunction:: {public.full}"]
     return "\n".join(lines) + "\n"
 
 
 def summary(public: PublicName) -> str:
     """Return the first line of what is said of a name."""
-    if callable(public.value):
+    if not is_constant(public.value):
         text = inspect.getdoc(public.value) or ""
     else:
-        text = constant_text(public) or f"Values: {members(public.value)}"
+        _, text = constant(public.module, public.name)
+        is_several = isinstance(public.value, Iterable)
+        text = text or (f"Values: {members(public.value)}" if is_several else f"``{public.value!r}``")
     return " ".join(text.partition("\n\n")[0].split())
 
 
-def members(value: Any) -> str:
+def members(value: Iterable[Any]) -> str:
     """Return the keys or members of a constant."""
-    return ", ".join(
-        f"``{key!r}``" for key in (value if not isinstance(value, set | frozenset) else sorted(value))
-    )
+    return ", ".join(f"``{key!r}``" for key in (sorted(value) if isinstance(value, Set) else value))
 
 
 def table(names: Sequence[PublicName]) -> Iterator[str]:

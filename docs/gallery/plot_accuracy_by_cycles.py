@@ -27,9 +27,13 @@ for point in found.points:
     error = [[100 * (score.value - score.low)], [100 * (score.high - score.value)]]
     ax.errorbar(cycles, 100 * score.value, yerr=error, fmt="o", color="tab:blue", capsize=3)
     label = "unpruned" if point.setting.rows is None else f"{point.setting.rows} rows"
-    ax.annotate(label, (cycles, 100 * score.value), (6, 4), textcoords="offset points", fontsize=8)
+    ax.annotate(
+        label, (cycles, 100 * score.value), (0, 8), textcoords="offset points", rotation=60, fontsize=8
+    )
 ax.set_xlabel("cycles per image")
 ax.set_ylabel("top-1 accuracy, %")
 ax.set_title("Accuracy holds down to 4 rows")
+ax.set_ylim(0, 122)
+ax.margins(x=0.08)
 ax.grid(alpha=0.3)
 plt.show()

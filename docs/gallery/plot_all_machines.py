@@ -22,12 +22,13 @@ totals = sorted((t for t in result.run.totals if t.layers == len(network)), key=
 # The whole bar is the total. The dark part is what remains without waits for
 # DRAM, which is where the machines differ most.
 
-names = [total.accelerator for total in totals]
+short = {row.label: row.accelerator for row in result.rows}
+names = [short[total.accelerator] for total in totals]
 figure, ax = plt.subplots(figsize=(7, 7), layout="constrained")
-ax.barh(names, [total.cycles for total in totals], color="lightsteelblue", label="waits for DRAM")
-ax.barh(names, [total.on_chip_cycles for total in totals], color="tab:blue", label="on the chip")
+ax.barh(names, [total.cycles / 1000 for total in totals], color="lightsteelblue", label="waits for DRAM")
+ax.barh(names, [total.on_chip_cycles / 1000 for total in totals], color="tab:blue", label="on the chip")
 ax.invert_yaxis()
-ax.set_xlabel("cycles per image")
+ax.set_xlabel("thousand cycles per image")
 ax.set_title("ResNet-20, synthetic operands")
 ax.tick_params(axis="y", labelsize=8)
 ax.legend()

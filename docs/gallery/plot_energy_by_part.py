@@ -8,6 +8,7 @@ one of the three sets of published component costs.
 
 # %%
 # ``energy_parts_j`` of a total has the joules of each component, DRAM among them.
+# Parts with less than 1 % on both machines are left out of the picture.
 
 import matplotlib.pyplot as plt
 
@@ -23,7 +24,10 @@ for total in totals:
 # The network is small, so that each weight is used a few times only. Its DRAM
 # traffic costs more than computing with it.
 
-parts = dict.fromkeys(name for total in totals for name in total.energy_parts_j)
+shares = [{part: j / total.energy_j for part, j in total.energy_parts_j.items()} for total in totals]
+parts = [
+    part for part in dict.fromkeys(p for s in shares for p in s) if any(s.get(part, 0) > 0.01 for s in shares)
+]
 figure, ax = plt.subplots(figsize=(6.5, 4), layout="constrained")
 for place, total in enumerate(totals):
     values = [1e6 * total.energy_parts_j.get(part, 0) for part in parts]

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from prose import wrapped
 
 from bitxcore.store import Store
 from hwmodel.evaluation import (
@@ -347,14 +348,15 @@ def main() -> None:
     plot(points, PLOT)
     before, _, rest = PAGE.read_text(encoding="utf-8").partition(MARK)
     after = rest.partition(MARK)[2]
-    PAGE.write_text(before + MARK + "\n" + text + "\n" + MARK + after, encoding="utf-8")
+    PAGE.write_text(before + MARK + "\n" + wrapped(text) + "\n" + MARK + after, encoding="utf-8")
 
 
 def measured(points: dict[str, list[Point]], found: dict[str, dict[str, Any] | None]) -> str:
     """Lay out the section."""
     tables = "\n\n".join(table_of(name, some) for name, some in points.items())
-    return f"""**Where it holds.** Fewest rows from which on the first metric is at most 0.5 points worse
-than the unpruned model's (0.5 % of a score that is no share); *none*: not even 12 rows do.
+    return f"""**Where accuracy holds.** The fewest rows from which on the first metric is at most 0.5 points
+worse than the unpruned model's (0.5 % of a score that is no share). *None*: not even 12 rows
+are enough.
 
 {holds(points)}
 
@@ -362,8 +364,9 @@ than the unpruned model's (0.5 % of a score that is no share); *none*: not even 
 
 {ten_rows(points)}
 
-**Rows by tensor** (`--rows auto:0.5`), beside the best single number of rows within the same loss. Where a
-network waits for its weights in DRAM, as the transformer and MiniLM do, fewer ones save next to nothing:
+**Rows by tensor** (`--rows auto:0.5`), beside the best single number of rows within the same
+loss. If a network waits for its weights in DRAM, as the transformer and MiniLM do, fewer ones
+save next to nothing:
 
 {by_tensor(found)}
 

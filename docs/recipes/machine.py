@@ -40,7 +40,7 @@ def run(w: np.ndarray[Any, Any], **options: Any) -> hw.LayerResult:
 
 
 def pe_area_mm2(basis: str, **options: Any) -> float:
-    """Area of a PE."""
+    """Return the area of one PE."""
     parts = hw.accelerator("bitx", processing_elements=1, cost_basis=basis, **options).area_parts_mm2
     return sum(parts[part] for part in PE_PARTS)
 
@@ -52,7 +52,7 @@ def markdown(head: list[str], rows: list[list[str]]) -> str:
 
 
 def by_rows_kept(w: np.ndarray[Any, Any]) -> str:
-    """Cycles of a group by N, and the gains, beside the paper's."""
+    """Cycles per group by N, and the gains, beside those of the paper."""
     rows = []
     ones = bx.weight_ones(w, rows=10)
     rows.append(["unpruned", f"{ones.before.largest:.2f}", f"{ones.before.mean:.2f}", "1", "1", "", "", ""])
@@ -66,8 +66,8 @@ def by_rows_kept(w: np.ndarray[Any, Any]) -> str:
             ]
         )  # fmt: skip
     head = [
-        "N", "cycles a group", "ones a weight", "gain, barrier", "gain, work", "Fig. 9, float32", "Fig. 7",
-        "over every bit",
+        "N", "cycles per group", "ones per weight", "gain, barrier", "gain, work", "Fig. 9, float32",
+        "Fig. 7", "over every bit",
     ]  # fmt: skip
     return markdown(head, rows)
 
@@ -88,11 +88,11 @@ def queues(w: np.ndarray[Any, Any]) -> str:
         name = "no bound" if depth is None else str(depth)
         rows.append([name, f"{r.cycles / barrier.cycles:.2f}", f"{gain:.2f}", f"{closed:.0%}", *areas])
     head = ["d", "cycles", "gain over itself unpruned", f"of the gap from {least:.2f} to {most:.2f}"]
-    return markdown([*head, *(f"area of a PE, {basis}" for basis in BASES)], rows)
+    return markdown([*head, *(f"area per PE, {basis}" for basis in BASES)], rows)
 
 
 def organisations(w: np.ndarray[Any, Any]) -> str:
-    """Other readings and alternatives: cycles, area, and speed for the same area."""
+    """Other readings and alternatives: cycles, area, and speed per area."""
     machines: list[tuple[str, dict[str, Any]]] = [
         ("lanes of 8 weights, 16 positions", {}),
         ('`cu_operands="weights"`', {"cu_operands": "weights"}),

@@ -15,27 +15,27 @@ PAGE = Path(__file__).parents[2] / "README.md"
 BEGIN, END = "<!-- published -->\n", "<!-- end of published -->"
 GAINS = (
     (
-        "speed-up over the network unpruned, N = 6, float32 (Figure 7: work, which no machine reaches)",
+        "speed-up over the unpruned network, float32, N = 6, by work, which no machine reaches (Figure 7)",
         ("Figure 7", "ResNext50_32x4d", "fp32, N=6", "gain over unpruned, work"),
         "ResNeXt-50, normal weights",
     ),
     (
-        "the same with a barrier at each group, as the paper draws its PE (Figure 9)",
+        "the same with a barrier after each group, as the paper draws its PE (Figure 9)",
         ("Figure 9", "SqueezeNet1_1", "BitX-wild, fp32", "speed over Pragmatic 16b, barrier"),
         "SqueezeNet 1.1, normal weights",
     ),
     (
-        "the same in 16-bit fixed point (Figure 9), by work",
+        "the same in 16-bit fixed point, by work (Figure 9)",
         ("Figure 9", "SqueezeNet1_1", "BitX-wild, 16b", "speed over Pragmatic 16b, work"),
         "SqueezeNet 1.1, normal weights, deviation 1/34",
     ),
     (
-        "the same by the barrier: the figure does not tell which it is",
+        "the same with the barrier; Figure 9 does not say which of the two it shows",
         ("Figure 9", "SqueezeNet1_1", "BitX-wild, 16b", "speed over Pragmatic 16b, barrier"),
         "the same weights",
     ),
     (
-        "zero bits after pruning over before, whole kernels, N = 6 (Table 3)",
+        "zero bits after pruning over those before, whole kernels, N = 6 (Table 3)",
         ("Table 3", "ResNet50", "fp32, N=6", "zero bits over those before"),
         "ResNet-50, normal weights",
     ),
@@ -70,7 +70,7 @@ def table() -> str:
         assert found[0].published is not None
         rows.append(
             f"| {words} | {found[0].published * scale:.3g} {unit} | {ours} {unit}"
-            f" | SqueezeNet 1.1; costs of components by {', '.join(BASES)} |"
+            f" | SqueezeNet 1.1; component costs from {', '.join(BASES)} |"
         )
     return "\n".join(rows)
 

@@ -208,10 +208,11 @@ def measured() -> str:
     lines = [
         "## With training: the sample detector\n",
         "The plain sample detector and the slimmed one, unpruned and with BitX's run-time pruning, on",
-        "the 500 held-out scenes; prepared: weights within a budget of ones ([prepare.md](prepare.md)),",
-        f"on {CALIBRATION} training scenes. Gains and points are over the plain detector on the machine",
-        "that prunes nothing; zeros are not packed. The slimmed one saw seven times as many scenes in",
-        "training; the plain one might gain by as many.\n",
+        "the 500 held-out scenes. *Prepared*: weights within a budget of ones",
+        f"([prepare.md](prepare.md)), on {CALIBRATION} training scenes. Gains and points are relative to",
+        "the plain detector on the machine that prunes nothing; zeros are not packed. The slimmed one saw",
+        "seven times as many scenes in training; training the plain one on as many might raise its",
+        "score too.\n",
         "| detector | run-time pruning | cycles on chip | gain | with DRAM waits | gain "
         "| mAP at 0.5, % | points |",
         "|---|---|---:|---:|---:|---:|---:|---:|",

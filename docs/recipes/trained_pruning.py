@@ -396,23 +396,25 @@ def table(names: list[str], folder: Path) -> str:
     ways = [*(f"N = {rows}" for rows in ROWS), *(f"{ones} ones" for ones in ONES)]
     lines = [
         "## With training: the digits network\n",
-        f"Trained for {EPOCHS} epochs, pruned, and trained on for {FINE_EPOCHS}; `none` was trained",
-        f"on without pruning. Of the channels {100 * RATIO:.0f} % go, chosen by cycles: with l1, a",
-        "third of them is left. ThiNet removes within blocks only; of kernels larger than one,",
-        f"strided masks keep every {STRIDE}nd weight; magnitude masks clear {100 * SPARSITY:.0f} %",
-        "of the weights. Weights are those that are not zero, MACs theirs. Cycles are BitX's",
-        "without run-time pruning and without packing zeros, for one image; masks save few of them.",
-        "Strided masks keep corners and centre of every kernel here, so that the network sees every",
-        "other pixel, as of a chessboard. "
-        "One seed, one run per method; the 360 test images chose nothing. One image is 0.28 %.\n",
+        f"Each network was trained for {EPOCHS} epochs, pruned, and trained on for {FINE_EPOCHS}; `none`",
+        "was trained on without pruning. One seed, one run per method; the 360 test images chose nothing.",
+        "One image is 0.28 %.\n",
+        f"- Of the channels {100 * RATIO:.0f} % are removed, chosen so that with l1 a third of the cycles",
+        "is left. ThiNet removes channels within blocks only.",
+        f"- In kernels larger than one, strided masks keep every {STRIDE}nd weight. Here they keep corners",
+        "and centre of every kernel, so that the network sees every other pixel, as on a chessboard.",
+        f"- Magnitude masks clear {100 * SPARSITY:.0f} % of the weights.",
+        "- Weights are those that are not zero, MACs theirs.",
+        "- Cycles are BitX's without run-time pruning and without packing zeros, for one image; masks save",
+        "few of them.\n",
         "| method | weights | MACs | cycles on chip | with DRAM waits | gain on chip | with DRAM waits "
         "| accuracy before fine-tuning, % | after, % |",
         "|---|" + "---:|" * 8,
     ]
     others = [
-        "With BitX's run-time pruning, after fine-tuning; n ones: weights within a budget of ones and",
+        "With BitX's run-time pruning, after fine-tuning. *n ones*: weights within a budget of ones and",
         f"of 6 rows ([prepare.md](prepare.md)), on {CALIBRATION} training images. Gains are over `none`",
-        "without run-time pruning, on chip and with DRAM waits; then the accuracy, %.\n",
+        "without run-time pruning, on chip and with DRAM waits; the accuracy in % follows.\n",
         "| method |" + "".join(f" {way} | with DRAM waits | % |" for way in ways),
         "|---|" + "---:|" * 3 * len(ways),
     ]

@@ -12,17 +12,20 @@ from pathlib import Path
 from statistics import median
 
 import hwmodel as hw
+from hwmodel.studies.reproduction.written import wrapped
 from hwmodel.studies.validation import STANDINGS, Row
 
 PAGE = Path(__file__).parents[1] / "validation.md"
 
 HEAD = """# Beside papers' tables
 
-Figures that papers print, with ours beside them. `make validation` computes everything and writes this page;
-the published figures, and the precisions and densities that papers name, are in
+This page compares our results with figures that papers print, machine by
+machine. `make validation` computes everything and writes this page. The
+published figures, and the precisions and densities that papers name, are in
 [`data/published`](../data/published/README.md).
-No model is tuned to meet a figure. What only fits a paper's
-figures, and is not stated there, is marked [fits]: of BitX so are the weights of
+
+No model is tuned to meet a figure. A reading that fits the figures of a paper
+but is not stated there is marked [fits]; in BitX this includes the weights of
 Figure 8. The ratio is ours over published.
 
 ```python
@@ -32,7 +35,7 @@ for row in hw.validation.rows(["stripes"]):
     print(row.network, row.what, row.published, round(row.ours, 2), round(row.ratio, 2), row.standing)
 ```
 
-The standing says how surely a published figure is the paper's:
+The standing says how certain it is that a published figure is the paper's:
 """
 
 
@@ -57,10 +60,10 @@ def table(rows: Sequence[Row]) -> str:
 
 
 def section(machine: str, rows: Sequence[Row]) -> str:
-    """Lay out what is said of one machine."""
+    """Lay out the section of one machine: method, table, findings."""
     study = hw.validation.study(machine)
-    findings = "\n".join(f"- {finding}" for finding in study.findings)
-    return f"## {study.title}\n\n{study.method}\n\n{table(rows)}\n\n{findings}\n"
+    findings = "\n".join(wrapped(finding, "- ") for finding in study.findings)
+    return f"## {study.title}\n\n{wrapped(study.method)}\n\n{table(rows)}\n\n{findings}\n"
 
 
 def summary(rows: dict[str, Sequence[Row]]) -> str:
@@ -76,7 +79,7 @@ def summary(rows: dict[str, Sequence[Row]]) -> str:
 def page() -> str:
     """Compute everything; return the page."""
     rows = {machine: hw.validation.rows([machine]) for machine in hw.validation.MACHINES}
-    standings = "\n".join(f"- *{standing}*: {meaning}." for standing, meaning in STANDINGS.items())
+    standings = "\n".join(wrapped(f"*{name}*: {meaning}.", "- ") for name, meaning in STANDINGS.items())
     sections = "\n".join(section(machine, found) for machine, found in rows.items())
     return f"{HEAD}\n{standings}\n\n{summary(rows)}\n\n{sections}"
 

@@ -1,4 +1,4 @@
-"""Accelerators: one file per machine, or a folder; what they share stands in `families` and `engines`.
+"""Accelerators: one file or folder per machine; shared parts are in `families` and `engines`.
 
 Each is a frozen dataclass whose fields are its options. Names are loaded when first used.
 """

@@ -19,7 +19,7 @@ AEC_SOURCE = "Lu et al., Architecting Effectual Computation for Machine Learning
 
 @dataclass(frozen=True, kw_only=True)
 class AecKneading(Tetris):
-    """SAC units that take one kneaded weight a lane and cycle, zero weights left out.
+    """SAC units that take one kneaded weight per lane and cycle, zero weights left out.
 
     Parameters
     ----------

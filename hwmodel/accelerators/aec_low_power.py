@@ -58,7 +58,7 @@ class AecLowPower(SplitAccumulate):
 
     @property
     def peak_macs_per_cycle(self) -> float:
-        """Multiply-accumulates a cycle at 16 bits, nothing skipped."""
+        """Multiply-accumulates per cycle at 16 bits, nothing skipped."""
         cycles = 1 if self.bits_per_cycle is None else -(-16 // self.bits_per_cycle)
         return super().peak_macs_per_cycle / cycles
 

@@ -47,8 +47,8 @@ MOST_MACS_PER_CYCLE = 1 << 40
 class Accelerator(ABC):
     """Base of all accelerators; a subclass is a frozen dataclass whose fields are its options.
 
-    All that is known of a machine stands in its class: how it enters comparisons, what `hwmodel.explain`
-    may change, what a report says of it.
+    The class holds everything about a machine: how it enters comparisons, what `hwmodel.explain` may
+    change, and what a report says about it.
 
     Parameters
     ----------
@@ -73,23 +73,24 @@ class Accelerator(ABC):
     source : str
         The paper.
     assumptions : tuple of str
-        What is chosen or guessed, as shown beside results.
+        Choices and guesses; they are shown beside results.
     remarks : tuple of str
         Lines below the tables of a run in which the machine takes part.
     comparison : mapping
-        Options with which it enters a comparison at equal peak (4096 16-bit multiply-accumulates per
-        cycle), where these are not its defaults.
+        Options, other than its defaults, with which it enters a comparison at equal peak (4096 16-bit
+        multiply-accumulates per cycle).
     variants : tuple of mapping
         Options of each variant that enters a comparison, beside those of `comparison`.
     presets : mapping of str to mapping
         Options of each instance that the paper names: what ``preset=`` of `hwmodel.accelerator` sets.
     width_options : frozenset of str
-        Options that are widths of numbers: doubling one makes other numbers, no larger machine.
+        Options that are widths of numbers. Doubling one changes the numbers, not the size of the machine.
     lossy_options : frozenset of str
         Options that say how much of the operands is left out: raising one lowers accuracy.
     sharing_options : tuple of str
-        Options that decide work which machines that agree on them share (`hwmodel.accelerators.memo`). A
-        sweep visits such machines one after another; the option that costs most to change first.
+        Options on which shared work depends: machines with equal values of them share it
+        (`hwmodel.accelerators.memo`). A sweep visits such machines one after another. The option that costs
+        most to change comes first.
     policy_options : tuple of str
         Options that a policy sets, layer by layer (`pruning_as`).
     """
@@ -124,7 +125,7 @@ class Accelerator(ABC):
             object.__setattr__(self, field.name, value)
         if not 0 < self.clock_hz < inf:
             raise self.refusal(
-                f"clock_hz must be a positive number of cycles a second, got {self.clock_hz!r}"
+                f"clock_hz must be a positive number of cycles per second, got {self.clock_hz!r}"
             )
         self.check_at_most(MOST_HZ, "clock_hz")
         costs(self.cost_basis)
@@ -163,7 +164,7 @@ class Accelerator(ABC):
             )
 
     def check_at_least(self, minimum: int, *options: str) -> None:
-        """Refuse options that are no integers of at least `minimum`.
+        """Refuse options that are not integers of at least `minimum`.
 
         Raises
         ------

@@ -192,7 +192,7 @@ class BitTactical(Grid):
 
     @property
     def peak_macs_per_cycle(self) -> float:
-        """Multiply-accumulates a cycle at 16 bits, nothing skipped."""
+        """Multiply-accumulates per cycle at 16 bits, nothing skipped."""
         return self.slots / (self.slot_cycles_per_mac if self.back_end else 1)
 
     def not_applicable(self, layer: Layer) -> str | None:

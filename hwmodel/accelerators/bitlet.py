@@ -13,13 +13,13 @@ Three machines go by that name; `variant` says which:
     there: latency 16 + log2(16) + 64/16 + C in floating point and 3 less in fixed point, and one cycle more
     between the starts of groups, for the PE holds one group at a time. C is the slowest row's. The default.
 ``"paper"``
-    The machine of the paper's figures: 10 cycles a group in fixed point or 13 in float32, whatever its size,
-    which do not overlap with other groups; then the steps of the fullest row. This is the
+    The machine of the paper's figures: 10 cycles per group in fixed point or 13 in float32, whatever its
+    size, which do not overlap with other groups; then the steps of the fullest row. This is the
     paper's rule: its frames per second without distillation fit N + 10 cycles for groups of N = 1, 32 and 64
     in fixed point, and N + 13 for N = 32 and 64 in float32.
 ``"ip"``
-    The MAC engine that the authors made of it (user manual, version 11.0): 17 cycles a group and the steps of
-    a sliding window of 2 bits. All 12 cycle counts that the manual prints are met exactly.
+    The MAC engine that the authors made of it (user manual, version 11.0): 17 cycles per group and the steps
+    of a sliding window of 2 bits. All 12 cycle counts that the manual prints are met exactly.
 
 Bitlet-X ("General Purpose Deep Learning Accelerator Based on Bit Interleaving", IEEE TCAD 43(5), 2024)
 works on the top 8 rows after alignment: ``kept_rows=8``. How PEs form an array is in none of them.
@@ -69,26 +69,27 @@ class Bitlet(Accelerator):
     Parameters
     ----------
     variant : {"rtl", "paper", "ip"}
-        Which machine: the overhead of a group, and what `look`, `walk` and `pads_groups` are if None.
+        Which machine: sets the overhead per group, and the defaults of `look`, `walk` and `pads_groups`.
     pe_rows, pe_columns : int
         PEs that work on different filters, and those that apply a filter to different positions.
     numbers : {"fixed", "float"}
         Fixed point, in which cycles depend on the weights alone; or float32, in which alignment depends on
         the activations' exponents as well.
     group : int
-        Weights that a PE takes in at once, at most 64.
+        Weights that a PE takes at once, at most 64.
     look : int or None
         Bits that a row sees; as many weights are aligned in a cycle. None: 8, with "ip" 2. At most 12 with
         "rtl", at least 8 with "paper", at most 64.
     walk : {"second", "next"} or None
-        Where a row goes on after the first 1 that it sees: at the second that it sees, past its window if
-        there is none; or right behind the first. None: "second", with "ip" "next".
+        Where a row continues after the first 1 that it sees. "second": at the second 1 that it sees, or
+        past its window if there is none. "next": directly behind the first 1. None: "second", with "ip"
+        "next".
     stops_early : bool
-        Whether a row is done with its last 1 instead of at the end of the group.
+        Whether a row ends with its last 1 instead of at the end of the group.
     pads_groups : bool or None
-        Whether rows walk over a group with fewer members as over a whole one. None: no, with "ip" yes.
+        Whether rows process a group with fewer members like a whole one. None: no, with "ip" yes.
     beat : int
-        Pairs that enter a PE in a cycle.
+        Pairs that enter a PE per cycle.
     bit_rows : int
         Rows of a PE, at most 24. Floats use the upper ones of their 24.
     kept_rows : int or None
@@ -166,7 +167,7 @@ class Bitlet(Accelerator):
         f"Guessed: in fixed point, {WORDS_IN_DRAM}",
         "Energy is components x events, the inventory being ours: it follows the RTL's blocks, not its"
         " synthesis. All rows look in every cycle of C; adders for floats and alignment rest in fixed point."
-        " Weights are read once a pass, activations once for all filters.",
+        " Weights are read once per pass, activations once for all filters.",
     )
 
     def __post_init__(self) -> None:
@@ -219,7 +220,7 @@ class Bitlet(Accelerator):
 
     @property
     def peak_macs_per_cycle(self) -> float:
-        """Multiply-accumulates a cycle: one a PE, loading hidden and a row full of ones."""
+        """Multiply-accumulates per cycle: one per PE, loading hidden and a row full of ones."""
         return self.pe_rows * self.pe_columns
 
     @property

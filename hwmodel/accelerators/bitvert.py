@@ -112,7 +112,7 @@ class BitVert(BitColumns):
         " skipped, a column of 16 weights would take two cycles.",
         "At most three redundant columns are told, as in the encoding. The authors' code for zero-point"
         " shifting has no such limit.",
-        "Guessed: with more than 8 bits a weight, the encoding stays as it is.",
+        "Guessed: with more than 8 bits per weight, the encoding stays as it is.",
     )
 
     def __post_init__(self) -> None:
@@ -137,7 +137,7 @@ class BitVert(BitColumns):
 
     @property
     def peak_macs_per_cycle(self) -> float:
-        """Multiply-accumulates a cycle at 16 bits, nothing skipped."""
+        """Multiply-accumulates per cycle at 16 bits, nothing skipped."""
         return self.slots / FIXED_POINT_BITS / self.word_passes
 
     def run(self, layer: Layer, operands: Operands) -> OnChip:
@@ -270,7 +270,7 @@ class BitVert(BitColumns):
             yield filters, restore(values, layer.channels, layer.kernel_positions)
 
     def parts(self, costs: Costs) -> Mapping[str, Part]:
-        """PEs with their multiplexers and BBS multiplier, a scheduler a row, sums of activations a column."""
+        """PEs with multiplexers and BBS multiplier, one scheduler per row, activation sums per column."""
         word, subgroups = self.word_bits, self.pe_weights // self.subgroup
         choices = self.subgroup - self.lanes + 1
         total = 2 * word + GUARD_BITS

@@ -135,8 +135,8 @@ class BitWave(BitColumns):
         *COLUMN_ASSUMPTIONS,
         "Weights are sign and magnitude; the sign column costs no cycle. A most negative value (int8's -128)"
         " is saturated.",
-        "Peak: 4096 products of a weight's bit and an activation a cycle, of the largest unrollings; those of"
-        " one position are narrower.",
+        "Peak: 4096 products of a weight's bit and an activation per cycle, of the largest unrollings; those"
+        " of one position are narrower.",
         "Guessed: groups of 8, 16 or 32 weights, as many as there are channels in the unrolling; the"
         " unrolling of 128 channels has four groups of 32 that wait for the slowest.",
         "Guessed: a chunk of zeros takes one cycle. The simulator of BBS's authors counts none.",
@@ -175,7 +175,7 @@ class BitWave(BitColumns):
 
     @property
     def peak_macs_per_cycle(self) -> float:
-        """Multiply-accumulates a cycle at 16 bits, nothing skipped."""
+        """Multiply-accumulates per cycle at 16 bits, nothing skipped."""
         return self.slots / FIXED_POINT_BITS / self.word_passes
 
     def run(self, layer: Layer, operands: Operands) -> OnChip:
@@ -205,7 +205,7 @@ class BitWave(BitColumns):
         )
 
     def stored_bits(self, layer: Layer, operands: Operands, on_chip: OnChip) -> StoredBits:
-        """Count the bits in DRAM: columns that are not empty, signs, and a mask of columns a group."""
+        """Count the bits in DRAM: columns that are not empty, signs, and a mask of columns per group."""
         return self.stored_columns(layer, operands, self._best(layer, operands).columns.stored_bits)
 
     def _best(self, layer: Layer, operands: Operands) -> _Mapping:

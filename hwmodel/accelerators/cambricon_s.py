@@ -48,7 +48,7 @@ class CambriconS(Accelerator):
     Parameters
     ----------
     pes : int
-        T_n: outputs that share an index, one a PE.
+        T_n: outputs that share an index, one per PE.
     multipliers : int
         T_m: of a PE.
     conv_block : tuple of int
@@ -111,7 +111,7 @@ class CambriconS(Accelerator):
         "Guessed: copies of the machine (units) take windows and groups of outputs in turns, and wait for"
         " each other at the end of the layer, or of a step of a recurrent one. That fills them in small"
         " layers, too, where a grid of 256 filters stands idle: gains over DaDianNao are partly due to it.",
-        "Guessed: what the selectors are built of; look-up tables of 16 weights a PE.",
+        "Guessed: what the selectors are built of; look-up tables of 16 weights per PE.",
     )
 
     def __post_init__(self) -> None:
@@ -133,7 +133,7 @@ class CambriconS(Accelerator):
 
     @property
     def peak_macs_per_cycle(self) -> float:
-        """Multiply-accumulates a cycle at 16 bits, nothing skipped."""
+        """Multiply-accumulates per cycle at 16 bits, nothing skipped."""
         return self.units * self.pes * self.multipliers
 
     def not_applicable(self, layer: Layer) -> str | None:
@@ -174,7 +174,7 @@ class CambriconS(Accelerator):
         return flags + places + self.multipliers * selector(c, self.neuron_window, WORD_BITS)
 
     def stored_bits(self, layer: Layer, operands: Operands, on_chip: OnChip) -> StoredBits:
-        """Count codes of the weights that are kept and a bit a block; activations are dense."""
+        """Count codes of the weights that are kept and one bit per block; activations are dense."""
         plain = super().stored_bits(layer, operands, on_chip)
         synapses = sum(
             int(index.sum(axis=1) @ self._outputs(layer)) for index in self._index(layer, operands)

@@ -24,7 +24,7 @@ class Change:
     kind : str
         A key of `KINDS`.
     options : mapping of str to value
-        What is set anew.
+        Options that change.
     """
 
     words: str

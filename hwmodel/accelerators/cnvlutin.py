@@ -2,7 +2,7 @@
 
 J. Albericio, P. Judd, T. Hetherington, T. Aamodt, N. Enright Jerger, A. Moshovos, "Cnvlutin:
 Ineffectual-Neuron-Free Deep Neural Network Computing", ISCA 2016. From its sections on these topics:
-DaDianNao's organisation with decoupled neuron lanes (a subunit a lane, with one multiplier a filter), the
+DaDianNao's organisation with decoupled neuron lanes (a subunit per lane, with one multiplier per filter), the
 zero-free neuron array format (bricks of 16 activations, value and offset), slices of a window for the lanes,
 their synchronisation at the end of a window, and the first layer, whose input nobody has encoded. There is no
 public code; what stands under "Guessed" is not from the paper.
@@ -39,9 +39,9 @@ class Cnvlutin(Accelerator):
     Parameters
     ----------
     lanes : int
-        Slices of a window; each takes one activation that is not zero a cycle.
+        Slices of a window; each takes one activation that is not zero per cycle.
     rows : int
-        Filters a tile.
+        Filters per tile.
     tiles : int
     brick : int
         Channels that are stored together, each value with its offset.
@@ -73,7 +73,7 @@ class Cnvlutin(Accelerator):
         " activation of its bricks that is not zero, and one on a brick without any. All lanes wait for"
         " each other at the end of a window; tiles take the same activations, each with other filters.",
         "Kernel positions, channel blocks, depthwise, grouped and transposed layers follow DaDianNao's walk."
-        " With more filters than rows x tiles a window is drained once a round.",
+        " With more filters than rows x tiles a window is drained once per round.",
         "A convolution of 3 channels is taken for the network's first layer and runs dense, as on"
         " DaDianNao (encoded_first_layer).",
         "The lossy variant, which takes activations near zero for zero, is left out.",
@@ -83,9 +83,9 @@ class Cnvlutin(Accelerator):
         " keep all lanes busy (slices). Where bricks are no multiple of the lanes, some lanes have one less,"
         " and a layer without zeros is slower than on DaDianNao.",
         "Guessed: bricks of padding are bubbles like other bricks of zeros; fully connected layers, which the"
-        " paper leaves to the baseline, are drained like one window a position.",
+        " paper leaves to the baseline, are drained like one window per position.",
         "Guessed: parts are DaDianNao's; in addition, offsets in the lanes' registers, a buffer of one"
-        " brick a lane in the dispatcher, and an encoder a tile. A bubble reads no weights.",
+        " brick per lane in the dispatcher, and an encoder per tile. A bubble reads no weights.",
     )
 
     def __post_init__(self) -> None:
@@ -110,7 +110,7 @@ class Cnvlutin(Accelerator):
 
     @property
     def peak_macs_per_cycle(self) -> float:
-        """Multiply-accumulates a cycle at 16 bits, nothing skipped."""
+        """Multiply-accumulates per cycle at 16 bits, nothing skipped."""
         return self.multipliers
 
     def parts(self, costs: Costs) -> Mapping[str, Part]:

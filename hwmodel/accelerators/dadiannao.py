@@ -33,8 +33,8 @@ class DaDianNao(Grid):
     lanes, rows, tiles, fold_first_layer
         As in `Grid`.
     columns : int
-        Windows worked on together. 1 in the paper; DNNsim gives every machine 16, which for
-        this one is 16 times the peak.
+        Windows that are processed together. 1 in the paper. DNNsim gives every machine 16, which for this
+        one is 16 times the peak.
     word_bits : int
         Width of a multiplier; wider operands take several columns or rows.
     """
@@ -49,7 +49,8 @@ class DaDianNao(Grid):
         *GRID_ASSUMPTIONS,
         WORDS_IN_DRAM,
         "Matrix products of activations stream the second operand as weights.",
-        "Guessed: a register a multiplier for its weight, and one a lane, column and tile for activations.",
+        "Guessed: one register per multiplier for its weight, and one per lane, column and tile for"
+        " activations.",
     )
 
     @property
@@ -69,7 +70,7 @@ class DaDianNao(Grid):
         }
 
     def run(self, layer: Layer, operands: Operands) -> OnChip:
-        """Count the cycles of `layer`: one a time step."""
+        """Count the cycles of `layer`: one per time step."""
         p = self.plan_of(layer, operands)
         w = GridWork.of(p, operands)
         uses = {

@@ -4,8 +4,9 @@ S. Han, X. Liu, H. Mao, J. Pu, A. Pedram, M. A. Horowitz, W. J. Dally, "EIE: Eff
 Compressed Deep Neural Network", ISCA 2016. From its sections on these topics: rows interleaved over PEs and
 columns stored with 4-bit zero counts and 4-bit codes of shared weights; the activation queue (broadcast is
 held while any queue is full, a PE works on the activation at the head of its queue, depth 8); pointer read,
-sparse matrix read, arithmetic unit; activation registers (64 a PE for sources, 64 for destinations); leading
-nonzero detection. There is no public code of the authors; what stands under "Guessed" is not from the paper.
+sparse matrix read, arithmetic unit; activation registers (64 per PE for sources, 64 for destinations);
+leading nonzero detection. There is no public code of the authors; what stands under "Guessed" is not from the
+paper.
 """
 
 from __future__ import annotations
@@ -45,12 +46,12 @@ class EIE(Accelerator):
     fifo_depth : int
         Activations in the queue of a PE, the one that it works on included.
     index_bits : int
-        Width of a zero count; longer runs of zeros take entries of value zero.
+        Width of a zero count. Longer runs of zeros need additional entries of value zero.
     code_bits : int or None
         Width of a stored weight, an index into the table of shared weights. None: weights are stored
         in words of 16 bits, so that nothing is lost.
     output_registers : int
-        Outputs that a PE sums at a time.
+        Outputs that a PE accumulates at a time.
     """
 
     clock_hz: float = 8e8
@@ -76,7 +77,7 @@ class EIE(Accelerator):
         "4-bit codes and the table of shared weights are storage and area only; values are taken as given. In"
         " comparisons weights are stored in 16-bit words (code_bits=None), as other machines store them.",
         "The pipeline's depth, hazards on equal outputs (bypassed in the paper) and I/O mode cost nothing.",
-        "Scaled to 4096 multiply-accumulates a cycle it has 4096 PEs, few rows each: most find nothing in"
+        "Scaled to 4096 multiply-accumulates per cycle it has 4096 PEs, few rows each; most find nothing in"
         " a column, which still takes them a cycle.",
         "Guessed: a column without an entry takes a PE one cycle, in which it reads the pointers.",
         "Guessed: whether a queue is full is known from the cycle before, and what is broadcast is worked on"
@@ -97,7 +98,7 @@ class EIE(Accelerator):
 
     @property
     def peak_macs_per_cycle(self) -> float:
-        """Multiply-accumulates a cycle at 16 bits, nothing skipped."""
+        """Multiply-accumulates per cycle at 16 bits, nothing skipped."""
         return self.pes
 
     def not_applicable(self, layer: Layer) -> str | None:

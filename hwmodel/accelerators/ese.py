@@ -103,7 +103,7 @@ class ESE(Accelerator):
 
     @property
     def peak_macs_per_cycle(self) -> float:
-        """Multiply-accumulates a cycle, nothing skipped."""
+        """Multiply-accumulates per cycle, nothing skipped."""
         return self.all_pes
 
     def not_applicable(self, layer: Layer) -> str | None:

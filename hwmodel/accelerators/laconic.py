@@ -39,7 +39,7 @@ from hwmodel.operands.reads import Reads
 
 @dataclass(frozen=True, kw_only=True)
 class Laconic(Grid):
-    """Grid whose lanes multiply one term of each operand a cycle.
+    """Grid whose lanes multiply one term of each operand per cycle.
 
     Parameters
     ----------
@@ -71,8 +71,8 @@ class Laconic(Grid):
         " nearly all layers have; this way there are as many as on DaDianNao, and the rest are windows.",
         "Guessed: a lane adds two exponents and raises one of 2 w + 1 lines; a unit counts the lines of its"
         " lanes, adds the counts at their places and accumulates. Cycles of a unit with work are taken for as"
-        " many as its pairs fill all lanes, at least one a step, which is a lower bound; a term is generated"
-        " once a step.",
+        " many as its pairs fill all lanes, at least one per step, which is a lower bound; a term is"
+        " generated once per step.",
     )
 
     @property

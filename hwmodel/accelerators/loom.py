@@ -3,8 +3,8 @@
 S. Sharify, A. Delmas Lascorz, K. Siu, P. Judd, A. Moshovos, "Loom: Exploiting Weight and Activation
 Precisions to Accelerate Convolutional Neural Networks", DAC 2018. From its abstract and its section on the
 architecture: a grid of serial inner-product units, 128 rows of filters, time inversely proportional to both
-precisions; LM1b, LM2b and LM4b take 1, 2 and 4 activation bits a cycle; operands are stored bit by bit. From
-the public simulator DNNsim (isakedo/DNNsim 4748a60), with which this model agrees number by number: how
+precisions; LM1b, LM2b and LM4b take 1, 2 and 4 activation bits per cycle; operands are stored bit by bit.
+From the public simulator DNNsim (isakedo/DNNsim 4748a60), with which this model agrees number by number: how
 widths are found at run time.
 """
 
@@ -36,14 +36,14 @@ from hwmodel.operands.reads import Reads
 
 @dataclass(frozen=True, kw_only=True)
 class Loom(Grid):
-    """Grid whose lanes multiply one weight bit with one or a few activation bits a cycle.
+    """Grid whose lanes multiply one weight bit with one or a few activation bits per cycle.
 
     Parameters
     ----------
     lanes, columns, rows, tiles, word_bits, fold_first_layer
         As in `Grid`. 128 rows are the paper's; 32 tiles of them bring the peak to 4096.
     serial_bits : int
-        Activation bits a cycle.
+        Activation bits per cycle.
     dynamic_weights : bool
         Find the precision of each step's weights, instead of using the layer's.
     group_columns : int
@@ -71,7 +71,7 @@ class Loom(Grid):
     width_options: ClassVar[frozenset[str]] = Grid.width_options | {"serial_bits"}
     assumptions: ClassVar[tuple[str, ...]] = (
         *GRID_ASSUMPTIONS,
-        "DRAM holds operands bit by bit, as many bits a value as the layer's precision: the paper's reduced"
+        "DRAM holds operands bit by bit, as many bits per value as the layer's precision: the paper's reduced"
         " footprint. Widths that are found at run time save cycles, not storage.",
         "A step costs the activations' width, found at run time over all columns and counted in"
         " serial_bits, times the layer's weight precision (or with dynamic_weights the width of the step's"
@@ -118,7 +118,7 @@ class Loom(Grid):
 
     @property
     def peak_macs_per_cycle(self) -> float:
-        """Multiply-accumulates a cycle at 16 bits, nothing skipped."""
+        """Multiply-accumulates per cycle at 16 bits, nothing skipped."""
         return super().peak_macs_per_cycle * self.serial_bits
 
     def not_applicable(self, layer: Layer) -> str | None:

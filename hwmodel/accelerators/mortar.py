@@ -43,7 +43,7 @@ Prepared = tuple[npt.NDArray[np.uint32], npt.NDArray[np.float32]]
 
 @dataclass(frozen=True, kw_only=True)
 class Mortar(Accelerator):
-    """PEs that are serial over the bits of short mantissas.
+    """PEs that process the bits of short mantissas serially.
 
     Parameters
     ----------
@@ -57,11 +57,12 @@ class Mortar(Accelerator):
     pes : int
         PEs, each with a filter of its own. The paper's figures are of one; 512 have the peak of the others.
     compute_units : int
-        CUs of a PE, each with an output position of its own.
+        CUs per PE, each with an output position of its own.
     lanes : int
-        Weights of a group, which a CU multiplies together and which wait for the longest.
+        Weights per group. A CU multiplies them together; they wait for the longest.
     activation_bits_per_cycle : int or None
-        Bits of an activation's 24-bit significand that meet a weight's bit in a cycle. None: all.
+        Bits of an activation's 24-bit significand that are multiplied with a bit of a weight per cycle.
+        None: all.
     fifo_depth : int or None
         Groups that a PE may be ahead of the slowest; 0 is lock step, None is unbounded.
     clock_hz, cost_basis, weight_buffer_bytes, activation_buffer_bytes, output_buffer_bytes
@@ -94,18 +95,18 @@ class Mortar(Accelerator):
         "A weight takes as many cycles as bits from its hidden one to its last 1, zeros in between included.",
         "numbers='fp8': exponents are 4 bits above the smallest of a kernel, mantissas 3 bits, rounded up"
         " by the next bit unless they are full; a weight takes 4 cycles at most. Guessed: 1 x 1 kernels and"
-        " fully connected layers take one bias a filter; zeros have no exponent. The last fully connected"
+        " fully connected layers take one bias per filter; zeros have no exponent. The last fully connected"
         " layer, which the paper leaves out, is converted, too.",
-        "16 CUs a PE, as in BitX. Guessed: a CU multiplies 8 weights at a time with 8 activations and"
+        "16 CUs per PE, as in BitX. Guessed: a CU multiplies 8 weights at a time with 8 activations and"
         " waits for the longest interval (lanes); the CUs of a PE apply the same weights to 16 output"
         " positions. A group of zeros takes one cycle.",
-        "Guessed: a weight's bit meets a whole activation. The text says one bit by one bit a cycle"
+        "Guessed: a weight's bit meets a whole activation. The text says one bit by one bit per cycle"
         " (activation_bits_per_cycle=1), which takes 24 times as long and does not fit the paper's gains.",
         "Guessed: PEs work on filters, behind FIFOs of 2 groups of activations (fifo_depth), which is"
         " BitX's.",
         "All values are float32; integers are exact up to 24 bits. Subnormal weights have their highest 1"
         " for a hidden bit. Guessed: DRAM holds float32, with numbers='fp8' weights of 8 bits and 8 bits of"
-        " bias a kernel or filter.",
+        " bias per kernel or filter.",
         "The pipeline's fill is not counted. Transposed convolution scatters.",
         "Energy is components x events, the inventory being ours. Sums are of 16-bit shifted activations.",
     )
@@ -130,7 +131,7 @@ class Mortar(Accelerator):
 
     @property
     def peak_macs_per_cycle(self) -> float:
-        """Multiply-accumulates a cycle at 16 bits of a weight, nothing skipped."""
+        """Multiply-accumulates per cycle at 16 bits of a weight, nothing skipped."""
         return self.pes * self.compute_units * self.lanes / (16 * self._passes)
 
     @property
@@ -272,7 +273,7 @@ class Mortar(Accelerator):
 
 
 def _as_floats(weights: npt.NDArray[Any], *, filters: int) -> npt.NDArray[np.float32]:
-    """Weights as float32, a filter a row."""
+    """Weights as float32, one filter per row."""
     with np.errstate(over="ignore"):
         return np.ascontiguousarray(weights.reshape(filters, -1), np.float32)
 

@@ -31,8 +31,8 @@ class OnChip:
     Parameters
     ----------
     compute_cycles : int
-        Cycles by cause, as `hwmodel.accelerators.cycle_attribution.CAUSES` describes them; so the next seven.
-        A machine that does not tell stalls apart counts them as compute.
+        Cycles by cause, as described by `hwmodel.accelerators.cycle_attribution.CAUSES`; the next seven as
+        well. A machine that does not distinguish stalls counts them as compute.
     lane_wait_cycles, imbalance_cycles, fifo_full_cycles, fill_cycles : int, optional
     weight_wait_cycles, activation_wait_cycles, output_wait_cycles : int, optional
         Waits for the machine's own buffer ports.

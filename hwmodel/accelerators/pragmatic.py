@@ -29,13 +29,13 @@ from hwmodel.operands.operands import Operands
 from hwmodel.operands.reads import Reads
 
 TERM_UNITS = (
-    "Guessed: a unit holds a weight a lane, shifts each by up to 2**L - 1 places, sums them, shifts the sum"
-    " to its place and accumulates; without a second shifter where the first one reaches all places."
+    "Guessed: a unit holds one weight per lane, shifts each by up to 2**L - 1 places, sums them, shifts the"
+    " sum to its place and accumulates; without a second shifter where the first one reaches all places."
 )
 
 
 def term_parts(grid: Grid, c: Costs, first_stage_bits: int) -> dict[str, Part]:
-    """Parts of units that apply one term of each lane's activation a cycle."""
+    """Parts of units that apply one term of each lane's activation per cycle."""
     bits, places = grid.word_bits, grid.word_bits + 1
     reach = min(1 << min(first_stage_bits, 8), places)
     shifted = bits + reach - 1
@@ -74,7 +74,7 @@ def generator_parts(grid: Grid, c: Costs, booth: bool, sets: int) -> dict[str, P
 
 @dataclass(frozen=True, kw_only=True)
 class Pragmatic(Grid):
-    """Grid whose lanes take one essential activation bit a cycle.
+    """Grid whose lanes take one essential activation bit per cycle.
 
     Parameters
     ----------
@@ -108,7 +108,7 @@ class Pragmatic(Grid):
         "Matrix products of activations stream the second operand as weights.",
         TERM_UNITS,
         "Guessed: one dispatcher generates the oneffsets for all tiles and finds each column's lowest; every"
-        " column register is a register a row and lane.",
+        " column register is a register per row and lane.",
     )
 
     def __post_init__(self) -> None:

@@ -108,8 +108,8 @@ def accelerator(name: str, **options: Any) -> Accelerator:
     name : str
         One of `accelerator_names`.
     **options
-        Fields of its class; those left out keep their defaults. ``preset``: an instance that its paper
-        names, whose options can't be given besides.
+        Fields of its class; others keep their defaults. ``preset`` is an instance that its paper names; the
+        options that it sets can't be given too.
 
     Returns
     -------
@@ -160,7 +160,7 @@ def as_accelerator(machine: Accelerator | str) -> Accelerator:
     Raises
     ------
     OptionError
-        If no accelerator has that name, or it is no machine at all.
+        If no accelerator has that name, or it is not a machine at all.
     """
     if isinstance(machine, str):
         return accelerator(machine)

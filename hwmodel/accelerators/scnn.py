@@ -2,9 +2,9 @@
 
 A. Parashar, M. Rhu, A. Mukkara, A. Puglielli, R. Venkatesan, B. Khailany, J. Emer, S. W. Keckler, W. J.
 Dally, "SCNN: An Accelerator for Compressed-sparse Convolutional Neural Networks", ISCA 2017. From its
-sections on the dataflow and the architecture: planar tiles, one a PE, input-stationary products, 8 x 8 PEs of
-4 x 4 multipliers, 32 accumulator banks, halos that neighbours exchange, operands stored without their zeros,
-each with a 4-bit count of those before it. Two sets of rules (`SCNN.rules`):
+sections on the dataflow and the architecture: planar tiles, one per PE, input-stationary products, 8 x 8 PEs
+of 4 x 4 multipliers, 32 accumulator banks, halos that neighbours exchange, operands stored without their
+zeros, each with a 4-bit count of those before it. Two sets of rules (`SCNN.rules`):
 
 - "paper", the default: banks of 32 entries with queues, a barrier after every group of 8 output channels,
   accumulators in two sets, and beside it the dense machine that the paper compares with. The numbers are from
@@ -51,7 +51,7 @@ PAPER_OPTIONS = ("group_filters", "bank_entries", "queue_depth", "accumulator_se
 
 @dataclass(frozen=True, kw_only=True)
 class SCNN(Accelerator):
-    """PEs that multiply whatever is not zero.
+    """PEs that multiply all pairs of values that are not zero.
 
     Parameters
     ----------
@@ -61,7 +61,7 @@ class SCNN(Accelerator):
         Copies of the whole machine, which share the filters. The paper has one, of 1024 multipliers; 4 have
         the peak of the other machines.
     weight_width, activation_width : int
-        Operands that a PE multiplies a cycle, each with each (F and I of the paper).
+        Operands that a PE multiplies per cycle, each weight with each activation (F and I of the paper).
     rules : str
         "paper", or "dnnsim": the public simulator's machine.
     accumulator_entries : int
@@ -127,7 +127,7 @@ class SCNN(Accelerator):
         " partial sums.",
         "rules='dnnsim': phases of strided convolutions are paired as in the public simulator (phase_shift).",
         "rules='dnnsim': a fully connected layer is a 16 x 16 kernel over a 16 x 16 plane of its inputs,"
-        " whose partial sums meet in one output: one halo entry a filter (the simulator counts 225).",
+        " whose partial sums meet in one output: one halo entry per filter (the simulator counts 225).",
         "Groups of channels run one after another, depthwise layers one output channel at a time. Strided"
         " convolutions run phase by phase. Linear layers at several positions are 1 x 1 convolutions over a"
         " plane of positions as wide as there are columns of PEs.",
@@ -155,7 +155,7 @@ class SCNN(Accelerator):
         "Guessed, multiplies='dense': the dense machine that the paper compares with has SCNN's tiles and as"
         " many multipliers in a PE, which form the dot product of a whole window, padding included, without"
         " waiting for inputs of neighbours; of a fully connected layer each PE has its share of the inputs.",
-        "Compressed storage is free: no cycles for indices. Peak: 1024 multiplications a cycle, as in the"
+        "Compressed storage is free: no cycles for indices. Peak: 1024 multiplications per cycle, as in the"
         " paper; four copies (units=4) have the peak of the other machines.",
         "Guessed: copies of the machine take equal shares of the filters, see all activations, and wait for"
         " each other at the end of the layer. One array of 16 x 16 PEs would have less than an activation a"
@@ -167,8 +167,8 @@ class SCNN(Accelerator):
         " value that is not zero; more than 15 zeros take words of value zero. Runs begin anew with each"
         " input channel and group of filters (weights) or tile of a PE (activations); counts of a block's"
         " entries are left out.",
-        "Guessed: results take as many bits a value in DRAM as the layer's activations do, since their values"
-        " are not computed.",
+        "Guessed: results take as many bits per value in DRAM as the layer's activations do, since their"
+        " values are not computed.",
         "Guessed: a crossbar of multiplexers; a weight block is read from a PE's FIFO for every activation"
         " block, all taken for full; each FIFO takes in all weights; halos move as many sums as their cycles,"
         " in every PE. The activation RAMs of the PEs are the common activation and output buffers.",
@@ -230,7 +230,7 @@ class SCNN(Accelerator):
 
     @property
     def peak_macs_per_cycle(self) -> float:
-        """Multiplications a cycle."""
+        """Multiplications per cycle."""
         return self.pes * self._multipliers
 
     @property

@@ -37,7 +37,7 @@ from hwmodel.operands.reads import Reads
 
 @dataclass(frozen=True, kw_only=True)
 class ShapeShifter(Grid):
-    """Grid whose lanes take one activation bit a cycle, as many as the group's widest value has.
+    """Grid whose lanes take one activation bit per cycle, as many as the group's widest value has.
 
     Parameters
     ----------
@@ -75,16 +75,16 @@ class ShapeShifter(Grid):
         " group of zeros costs one cycle, two with sign.",
         "In fully connected layers columns that share a width take turns as the simulator's do, which"
         " makes most time steps read zeros; fc_turns=False lets each column work on its own. Nothing to"
-        " choose with one column a group, the default.",
+        " choose with one column per group, the default.",
         "Matrix products of activations stream the second operand as weights.",
         SERIAL_UNITS,
         "DRAM holds the paper's compressed form of both operands: 16 values that follow one another, channels"
         " innermost, share a width; a bit each says which are zero, and those take nothing more. A value has"
         " the same one's complement and sign bit as in the lanes.",
         "Guessed: results, and the second operand of a product of activations, whose values are not looked"
-        " at, take as many bits a value in DRAM as the layer's activations do.",
+        " at, take as many bits per value in DRAM as the layer's activations do.",
         "Guessed: the dispatcher finds the width of each group of columns, whose activations were read whole;"
-        " every further weight set is a register a row and lane.",
+        " every further weight set is a register per row and lane.",
     )
 
     @property

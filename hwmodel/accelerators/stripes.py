@@ -2,7 +2,7 @@
 
 P. Judd, J. Albericio, T. Hetherington, T. Aamodt, A. Moshovos, "Stripes: Bit-Serial Deep Neural Network
 Computing", MICRO 2016. From its abstract and its sections on the serial inner-product unit: activations come
-one bit a cycle, 16 windows at a time make up for it, and a layer of precision p takes p/16 of DaDianNao's
+one bit per cycle, 16 windows at a time make up for it, and a layer of precision p takes p/16 of DaDianNao's
 time. From the public simulator DNNsim (isakedo/DNNsim 4748a60), with which this model agrees number by
 number: the walk, and what fully connected layers do.
 """
@@ -23,8 +23,8 @@ from hwmodel.operands.operands import Operands
 from hwmodel.operands.reads import Reads
 
 SERIAL_UNITS = (
-    "Guessed: a serial inner-product unit holds a weight a lane; one dispatcher serialises activations for"
-    " all tiles. Turning outputs into bit-serial storage is left out."
+    "Guessed: a serial inner-product unit holds one weight per lane; one dispatcher serialises activations"
+    " for all tiles. Turning outputs into bit-serial storage is left out."
 )
 
 
@@ -53,7 +53,7 @@ def serial_uses(w: GridWork, unit_cycles: float, lane_cycles: float) -> dict[str
 
 @dataclass(frozen=True, kw_only=True)
 class Stripes(Grid):
-    """Grid whose lanes take one activation bit a cycle.
+    """Grid whose lanes take one activation bit per cycle.
 
     Parameters
     ----------

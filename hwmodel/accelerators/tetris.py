@@ -26,7 +26,7 @@ ENCODINGS = ("sign-magnitude", "twos-complement")
 
 @dataclass(frozen=True, kw_only=True)
 class Tetris(SplitAccumulate):
-    """SAC units that take one kneaded weight a lane and cycle.
+    """SAC units that take one kneaded weight per lane and cycle.
 
     Parameters
     ----------
@@ -65,8 +65,8 @@ class Tetris(SplitAccumulate):
         "Lanes of an output sum run on by themselves to its end. Guessed: the SAC units of a PE share"
         " activations, as those of a DaDianNao tile do, and begin a sum together (barrier='pe'); PEs go on to"
         " their next window and filters by themselves.",
-        "Throttle buffers hold 2 kneaded weights a lane (throttle_depth): of 80 bits, they are the paper's"
-        " 5 KB of a PE. Guessed: they are filled in time, activations of two groups a lane beside them.",
+        "Throttle buffers hold 2 kneaded weights per lane (throttle_depth): of 80 bits, they are the paper's"
+        " 5 KB of a PE. Guessed: they are filled in time, activations of two groups per lane beside them.",
         "Weights of 8 bits or fewer go two at a time, as the paper says of 8 (dual_issue).",
         "A kneaded weight's bit comes with a pointer of ceil(log2 KS) bits and, in sign and magnitude, the"
         " sign of its weight. Guessed: sign and magnitude. The paper negates behind the top bit's decoder,"

@@ -4,8 +4,8 @@ J. Lee, C. Kim, S. Kang, D. Shin, S. Kim, H.-J. Yoo, "UNPU: A 50.6TOPS/W Unified
 Accelerator with 1b-to-16b Fully-Variable Weight Bit-Precision", ISSCC 2018 (and JSSC 54(1), 2019). From its
 abstract and summaries: 4 DNN cores of 6 bit-serial PEs (LBPEs) that look sums of activations up in tables, an
 aligned feature loader each, an aggregation core that adds the cores' partial sums, one array for
-convolutional and fully connected layers, 16-bit activations, 13,824 1-bit multiply-accumulates a cycle at 200
-MHz (345.6 GOPS with 16-bit weights, 7,372 GOPS with 1-bit weights).
+convolutional and fully connected layers, 16-bit activations, 13,824 1-bit multiply-accumulates per cycle at
+200 MHz (345.6 GOPS with 16-bit weights, 7,372 GOPS with 1-bit weights).
 """
 
 from __future__ import annotations
@@ -104,11 +104,11 @@ class UNPU(Accelerator):
 
     @property
     def peak_macs_per_cycle(self) -> float:
-        """Multiply-accumulates a cycle at 16 bits."""
+        """Multiply-accumulates per cycle at 16 bits."""
         return self.macs_per_cycle(FIXED_POINT_BITS)
 
     def macs_per_cycle(self, weight_bits: int) -> float:
-        """Multiply-accumulates a cycle with weights of a precision, all PEs busy."""
+        """Multiply-accumulates per cycle with weights of a precision, all PEs busy."""
         return self.all_pes * self._slice(weight_bits) * self.outputs / weight_bits
 
     def _slice(self, weight_bits: int) -> int:

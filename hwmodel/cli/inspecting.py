@@ -203,15 +203,17 @@ def _name(dumps: list[Dump], dump: Dump, row: Inspected) -> str:
 
 
 def _store(writer: Any, dumps: list[Dump], found: list[list[Inspected]]) -> None:
-    """Write the tables and the arrays of each tensor."""
+    """Write the tables, and the arrays of each tensor."""
     from bitxcore.batch import ERROR_UNITS, INSPECT_UNITS
 
     errors = []
     for dump, inspected in zip(dumps, found, strict=True):
         for i in inspected:
-            histogram = i.statistics.nonempty_rows_histogram
-            arrays: dict[str, Any] = {"ones_per_row": i.statistics.row_ones}
-            arrays["nonempty_rows_histogram"] = histogram
+            name = _name(dumps, dump, i)
+            arrays: dict[str, Any] = {
+                "ones_per_row": i.statistics.row_ones,
+                "nonempty_rows_histogram": i.statistics.nonempty_rows_histogram,
+            }
             if i.statistics.ones is not None:
                 arrays["ones_histogram"] = i.statistics.ones.before_histogram
                 arrays["pruned_ones_histogram"] = i.statistics.ones.after_histogram

@@ -1,4 +1,4 @@
-"""Energy and area: figures with their sources, components made of them, and machines made of components.
+"""Energy and area: figures with sources, components built from them, and machines built from components.
 
 `figures` reads ``data/costs``, `components` builds adder trees, shifters and the like, `area_energy` adds up
 the parts of a machine.

@@ -60,7 +60,7 @@ def selector(c: Costs, inputs: int, bits: int) -> Cost:
 def crossbar(c: Costs, inputs: int, outputs: int, bits: int) -> Cost:
     """Send words from any input to any output; one use sends one word.
 
-    A selector an output, and a comparator of output numbers an input and output that settles who goes first.
+    One selector per output; one comparator per input-output pair arbitrates between inputs.
     """
     one = selector(c, inputs, bits)
     claim = c.comparator(max(1, (outputs - 1).bit_length()))
@@ -68,7 +68,7 @@ def crossbar(c: Costs, inputs: int, outputs: int, bits: int) -> Cost:
 
 
 def leading_one(c: Costs, bits: int) -> Cost:
-    """Find the highest one: two gates a bit, one that passes "none yet" on and one that answers."""
+    """Find the highest one: two gates per bit: one passes "none yet" on, one gives the result."""
     return c.gates("and", 2 * bits)
 
 

@@ -3,13 +3,13 @@
 At each clock, in this order:
 
 1. A request is accepted if it has waited `request_clocks`, fewer than `max_in_flight` are under way and no
-   bank's buffer is full (the port tells that it is ready before it knows the address); one a clock, in the
+   bank's buffer is full (the port tells that it is ready before it knows the address); one per clock, in the
    order of the trace.
 2. If a refresh is due, all banks are precharged (PREA) and refreshed (REF) as soon as timing allows, and no
    other command is sent until then.
 3. Otherwise each bank with requests proposes one command: RD or WR for its oldest request to the open row,
    else PRE for the row in the way, or ACT for the row of its oldest request (FR-FCFS, open page). Of those
-   that timing allows now, the one for the oldest request is sent. One command a clock.
+   that timing allows now, the one for the oldest request is sent. One command per clock.
 
 Rules of JESD79-3 and JESD79-4 are kept as the first clock at which a bank, a bank group or the whole
 rank takes a command. Clocks in which nothing can happen are skipped.

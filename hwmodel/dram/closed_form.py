@@ -31,7 +31,7 @@ SEED = 7
 
 @dataclass(frozen=True)
 class Stream:
-    """Bytes that are moved in one go, one way.
+    """Bytes that are moved together, in one direction.
 
     Parameters
     ----------
@@ -111,8 +111,8 @@ class StreamModel:
 
     Notes
     -----
-    The first stream of a kind costs two runs of the bank-state model, some milliseconds; all further ones, of
-    any length, a few operations.
+    The first stream of a kind takes two runs of the bank-state model, some milliseconds. Each further one,
+    of any length, takes a few operations.
 
     Examples
     --------

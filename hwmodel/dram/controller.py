@@ -117,16 +117,16 @@ def simulate_trace(
     part : DramPart
     addresses : array_like of int, shape (requests,), or iterator of chunks
         Byte addresses; the burst that holds each is moved. Or an iterator of ``(addresses, is_write,
-        arrival_s)``, read one by one, so that a trace of any length needs flat memory.
+        arrival_s)``, read one by one; memory use then does not depend on the length of the trace.
     is_write : array_like of bool, optional
-        One for all, or one a request. By default all read.
+        One for all, or one per request. By default all read.
     arrival_s : array_like of float, optional
-        When the initiator has each request, not falling: one for all, or one a request. By default all
-        at 0, which asks for the greatest bandwidth.
+        Time at which the initiator has each request, never decreasing: one for all, or one per request. By
+        default all are at 0, which gives the greatest bandwidth.
     keep_latencies : bool
         Return the latency of every request; memory then grows with the trace.
     refresh : bool
-        Off to learn what refreshing costs.
+        Whether the memory is refreshed; False shows the cost of refreshing.
 
     Returns
     -------

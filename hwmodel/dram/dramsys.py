@@ -57,7 +57,7 @@ def part_from_dramsys(path: str | PathLike[str]) -> DramPart:
     Raises
     ------
     DumpError
-        If the file is something else, or asks for what is not modelled.
+        If the file is not a configuration, or needs a feature that is not modelled.
     OptionError
         If a figure breaks a rule of `DramPart`.
     """

@@ -34,7 +34,7 @@ class DramPart:
     standard : str
         ``"DDR3"`` or ``"DDR4"``.
     sources : tuple of (str, str)
-        What is from where: rules, figures, mapping, controller.
+        Sources of the rules, the figures, the mapping and the controller.
     organisation : Organisation
     clock_period_s : float
     timing_clocks : Timing
@@ -46,7 +46,7 @@ class DramPart:
     Raises
     ------
     OptionError
-        If a figure is out of range, or at odds with another.
+        If a figure is out of range, or contradicts another.
     """
 
     name: str

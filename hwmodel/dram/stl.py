@@ -27,7 +27,7 @@ def write_stl(
     *,
     initiator_clock_hz: float = 1e9,
 ) -> int:
-    """Export a trace, so that DRAMSys can replay it; written as it comes, and whole or not at all.
+    """Export a trace for replay in DRAMSys; it is written request by request, and whole or not at all.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Does a pruned network still do its task: settings, tasks, scores and how sure they are."""
+"""Accuracy of pruned networks: settings, tasks, scores and their confidence intervals."""
 
 from hwmodel.evaluation.evaluated import Evaluation, Point
 from hwmodel.evaluation.evaluation import Evaluator, evaluate

@@ -37,10 +37,10 @@ class Point:
     kept_rows_mean : float or None
         Per group of weights, as they are stored; None where no rows are pruned before the run.
     kept_ones_mean, plain_kept_ones_mean : float or None
-        With rows chosen by products: ones of a weight per product whose activation is not zero; and those if
-        as many rows were chosen by the weights alone. None of other criteria.
+        With rows chosen by products: mean ones per weight, over products whose activation is not zero; and
+        the same if as many rows were chosen by the weights alone. None with other criteria.
     machine : MachineGain
-        Of BitX that prunes alike, one sample.
+        Cycles of BitX with the same pruning, for one sample.
     """
 
     setting: Setting
@@ -120,10 +120,9 @@ class Evaluation(TabularResult):
     task : str
         In words.
     metrics : tuple of str
-        The most telling one first.
+        The most important one first.
     against : dict of str to str
-        What each metric holds outputs against: labels, or the unpruned model, which is agreement and not
-        accuracy.
+        Reference of each metric: labels, or the unpruned model. The latter is agreement and not accuracy.
     points : list of Point
     resumed : int
         Points that an earlier, interrupted run had finished.

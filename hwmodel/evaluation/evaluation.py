@@ -49,14 +49,14 @@ def evaluate(
 ) -> Evaluation:
     """Score a model at every setting, the unpruned one first.
 
-    While it runs, finished points are kept in a journal beside `store`. An evaluation that was killed goes on
-    from there: settings that are done are not run again, also if the grid is another one. The unpruned model
-    always runs, since all others are held against what it gives.
+    While it runs, finished points are kept in a journal beside `store`. An evaluation that was killed
+    continues from there: finished settings are not run again, even in another grid. The unpruned model
+    always runs, because its outputs are the reference of all others.
 
     Parameters
     ----------
     task : Task
-        From `hwmodel.evaluation.task`, or a `Labelled` of one's own.
+        From `hwmodel.evaluation.task`, or a `Labelled` with your own data.
     settings : sequence of Setting
         Those that say the same are run once.
     metrics : sequence of str, optional
@@ -76,7 +76,7 @@ def evaluate(
     restart : bool
         Forget what an earlier run has finished.
     parameters : mapping, optional
-        What else to record in the store's provenance.
+        Further values to record in the store's provenance.
     progress : callable, optional
         ``progress(done, total, setting)`` before each setting and once at the end.
 
@@ -88,7 +88,7 @@ def evaluate(
     ------
     BitxError
         If the model can't be read, pruned or run, the data do not fit it, or the journal belongs to another
-        evaluation. A setting that no machine simulates is no error: its point says the reason.
+        evaluation. A setting that no machine simulates is not an error: its point says the reason.
 
     Examples
     --------
@@ -124,13 +124,13 @@ def evaluate(
 class Evaluator:
     """A model and its samples, to be scored at one setting after another; a context manager.
 
-    On entering, the unpruned model runs, since all others are held against what it gives, and finished points
-    are read from the journal. Parameters are those of `evaluate`.
+    On entering, the unpruned model runs, because its outputs are the reference of all others, and finished
+    points are read from the journal. Parameters are those of `evaluate`.
 
     Attributes
     ----------
     resumed : int
-        Points that were asked for and came from the journal.
+        Requested points that came from the journal.
     """
 
     def __init__(

@@ -20,7 +20,7 @@ Array = npt.NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Estimate:
-    """A score and how sure it is.
+    """A score with its confidence interval.
 
     Attributes
     ----------
@@ -30,9 +30,9 @@ class Estimate:
     difference, difference_low, difference_high : float
         Score minus the unpruned model's, on the same samples drawn together.
     p_value : float
-        Chance of a difference as large, if it did not matter which of the two models gave which output of a
-        sample (paired permutation test, two-sided). NaN for a score against the unpruned model: that outputs
-        changed needs no test.
+        p-value of a two-sided paired permutation test: the probability of a difference as large if the
+        outputs of the two models were exchangeable for each sample. NaN for a score against the unpruned
+        model, where no test is needed.
     """
 
     value: float

@@ -42,7 +42,7 @@ class Changes:
 
     @staticmethod
     def of(row: PrunedTensor) -> Changes:
-        """Take over what pruning a tensor has found."""
+        """Record the results of pruning a tensor."""
         return Changes(
             (row.relative_error * row.norm) ** 2,
             row.norm**2,

@@ -10,8 +10,8 @@
    score on all samples.
 
 The same is done with one number of rows for all, as published methods have it: the baseline. Since scores
-are no steady function of the error, a second path goes from there to fewer cycles; what takes fewer cycles of
-the two is what is found, which is never more than the baseline.
+are not a steady function of the error, a second path goes from there to fewer cycles; what takes fewer cycles
+of the two is what is found, which is never more than the baseline.
 """
 
 from __future__ import annotations
@@ -55,11 +55,12 @@ class RowsFound:
     point : Point
         The policy's scores and cycles.
     single : Point or None
-        The fewest cycles within the same loss with one number of rows for all; None if none is within it.
+        The point with the fewest cycles within the same loss with one number of rows for all; None if there
+        is none.
     loss : float
-        What was allowed, as of `Evaluation.held`.
+        The allowed loss, as of `Evaluation.held`.
     points : tuple of Point
-        All that was scored: unpruned, each number of rows, policies.
+        All scored points: unpruned, each number of rows, policies.
     """
 
     policy: Policy
@@ -103,7 +104,7 @@ def search_rows(
     Raises
     ------
     OptionError
-        If the task has several models, a machine can't prune so, or not even the most rows are within the
+        If the task has several models, a machine can't prune in this way, or even the most rows exceed the
         loss.
     """
     return _Search(evaluator, loss, way, candidates, tuple(groupings), progress).found()

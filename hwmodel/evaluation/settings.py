@@ -49,7 +49,7 @@ class Setting:
     Parameters
     ----------
     rows : int or None
-        Rows that a group of weights keeps; None prunes none, which with a format rounds to it only.
+        Rows that a group of weights keeps. None: weights are not pruned, only rounded if a format is given.
     group : int or None
         Weights of a group; None with ``grouping="kernel"``: whole kernels.
     grouping : str
@@ -59,17 +59,17 @@ class Setting:
         model's own.
     criterion, rounding : str
         As of `bitxcore.prune`; ``"calibrated"`` takes the norms of the evaluation. Or ``"products"``: at run
-        time, by the weights times the powers of two of the activations that they meet, for each output
-        position anew. Every multiply-accumulate of the model then costs the pruning of a weight, about 0.1 s
-        per 10 million of them.
+        time, separately for each output position, by the weights times the powers of two of their
+        activations. Every multiply-accumulate of the model then takes the pruning of one weight, about 0.1
+        s per 10 million.
     activation_rows : int or None
-        Rows that a group of activations keeps, pruned at run time before each layer whose weights are of
-        those that are pruned; None: activations stay as they are. Groups are `group` consecutive input
-        channels at one position, whatever the grouping of the weights: so an activation loses the same bits
-        for every window that it is in. They have the format of the model, or `format`. Products of two
-        activations, as attention's, are left as they are.
+        Rows that a group of activations keeps. Activations are pruned at run time before each layer with
+        pruned weights. None: activations are not pruned. Groups are `group` consecutive input channels at
+        one position, whatever the grouping of the weights. An activation therefore loses the same bits in
+        every window. They have the format of the model, or `format`. Products of two activations, as in
+        attention, are not pruned.
     policy : Policy, optional
-        How each tensor is pruned, in place of all options of weights but the format.
+        How each tensor is pruned. It replaces all options of weights except the format.
 
     Examples
     --------

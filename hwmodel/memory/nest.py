@@ -65,7 +65,7 @@ class TileReads:
     turns : ndarray of int64, shape (kept,)
         Tiles that are looked at; always the first and the last.
     count : ndarray of int64, shape (kept,)
-        How many tiles each stands for. What they read, and what their next ones read, is alike.
+        How many tiles each represents. What they read, and what their next ones read, is alike.
     used : ndarray of int64, shape (kept,)
         Inputs that are used.
     span : ndarray of int64, shape (kept,)
@@ -105,7 +105,7 @@ def _reads(axis: Axis, size: int) -> TileReads:
         head = -(-max(0, -nearest) // (axis.stride * size))
         tail = max(0, ((axis.inputs - 1 - farthest) // axis.stride + 1) // size)
         period = 1
-    # The next one of a tile in a period is inside, too; the first and the last tile stand for themselves.
+    # The next one of a tile in a period is inside, too; the first and the last tile represent themselves.
     head, tail = min(tiles, max(1, head)), max(0, min(tiles, tail) - 1)
     if tail - head <= period:
         head = tail = tiles

@@ -121,7 +121,7 @@ def _moved(kind: list[int]) -> Moved:
 
 
 def _representatives(trips: dict[str, int], reads: dict[str, TileReads]) -> tuple[CountArray, CountArray]:
-    """Choose turns of all loops that stand for all others like them, and how many each stands for.
+    """Choose turns of all loops that represent all others like them, and how many each represents.
 
     A turn is like another of its loop if both or neither are the first, both or neither the last, and they
     and the next ones read as much.
@@ -144,7 +144,7 @@ def _representatives(trips: dict[str, int], reads: dict[str, TileReads]) -> tupl
         counts.append(count)
     if not turns:
         return np.zeros((1, 0), np.int64), np.ones(1, np.int64)
-    # Loops turn independently: a combination stands for as many slots as its turns stand for, multiplied.
+    # Loops turn independently: a combination represents as many slots as its turns represent, multiplied.
     grid = np.meshgrid(*turns, indexing="ij")
     many = np.meshgrid(*counts, indexing="ij")
     return np.stack(grid, axis=-1).reshape(-1, len(trips)), np.prod(many, axis=0).reshape(-1)

@@ -41,15 +41,16 @@ def load_network(
         One of `network_names`; a path that ends in ``.onnx``, ``.json`` (a table) or ``.csv`` (a topology of
         SCALE-Sim); or a module, which is exported to a temporary ONNX file that lives as long as the network.
     example_inputs : tensor, tuple or mapping, optional
-        What a module is called with: one argument, several, or those with names. Layers have their sizes.
+        Arguments with which a module is called: one, several, or named ones. The sizes of the layers follow
+        from them.
     input_size : tuple of int, or mapping of input name to tuple of int, optional
         Shape of an ONNX graph's input, batch included.
     sizes : mapping of str to int, optional
         Values of an ONNX graph's named dynamic dimensions. An open batch (axis 0) is 1, and noted.
     inputs : mapping of str to array_like, optional
-        Inputs of an ONNX graph whose values are known. They decide which branches run, how often loops do,
-        and sizes that depend on values; what is not given is taken to be open, and sizes that depend on it
-        are those of a run on zeros.
+        Inputs of an ONNX graph whose values are known. They decide which branches run, how often loops run,
+        and sizes that depend on values. Inputs that are not given are open; sizes that depend on them are
+        those of a run on zeros.
 
     Returns
     -------
@@ -61,8 +62,8 @@ def load_network(
         If the file is missing or damaged.
     OptionError
         If a name is unknown; if a dynamic dimension has no size (the message names it), or `input_size` or
-        `sizes` gives what the graph has not or does not take; if a module can't be exported, or options are
-        given that the source does not take.
+        `sizes` gives a dimension that the graph does not have or a size that it does not take; if a module
+        can't be exported; or if an option does not apply to the source.
     TensorError
         If layers do not go together.
     MissingExtraError
@@ -111,11 +112,11 @@ _TABLES = {".json": read_table, ".csv": read_topology}
 def network_from_dump(
     dump: Dump, *, positions: int = 1, exclude: Sequence[str] = (), name: str | None = None
 ) -> Network:
-    """Make a network of a dump that tells no shapes but its tensors'.
+    """Make a network of a dump from the shapes of its tensors alone.
 
-    Each weight tensor becomes a `Linear` layer of the same number of positions, an assumption
-    that results repeat. Where the container can't tell weights apart, every tensor of two or
-    more dimensions counts as weights, but for the state of optimisers and scales of quantised weights.
+    Each weight tensor becomes a `Linear` layer with the same number of positions. Results repeat this
+    assumption. Where the container does not mark weights, every tensor of two or more dimensions counts as
+    weights, except the state of optimisers and the scales of quantised weights.
 
     Parameters
     ----------
@@ -123,7 +124,7 @@ def network_from_dump(
     positions : int
         Output positions of every layer.
     exclude : sequence of str
-        Patterns (as in `fnmatch`) of tensors that are no layers, e.g. ``"*embeddings*"``.
+        Patterns (as in `fnmatch`) of tensors that are not layers, e.g. ``"*embeddings*"``.
     name : str, optional
         By default the file's.
 

@@ -101,7 +101,7 @@ def match_weights(network: Network, dump: Mapping[str, Any]) -> Matching:
 
     Notes
     -----
-    State of optimisers, and scales of quantised weights, are passed over where no layer names them.
+    The state of optimisers and the scales of quantised weights are ignored unless a layer names them.
 
     Raises
     ------

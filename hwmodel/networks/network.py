@@ -23,7 +23,7 @@ from hwmodel.networks.table_files import NO_TENSOR, save_table
 
 @dataclass(frozen=True)
 class NotSimulated:
-    """Operators of one kind that are no layers here.
+    """Operators of one kind that are not simulated as layers.
 
     Parameters
     ----------
@@ -62,9 +62,10 @@ class NetworkLayer:
     reads : tuple of GraphOperand
         Values of an ONNX graph that are its activations, for traces.
     recipe : Recipe, optional
-        How the weights are made of stored tensors, where they are not one as it is; `weight` is the first.
+        How the weights are computed from stored tensors, where they are not one unchanged tensor; `weight`
+        is the first of these.
     places : Recipe, optional
-        How these tensors are moved on the way, whatever becomes of their numbers.
+        How the elements of these tensors are moved, whatever happens to their values.
     """
 
     layer: Layer
@@ -135,12 +136,12 @@ class NetworkLayer:
         return self.turn(evaluate(self.recipe or AsStored(self.weight), tensors))
 
     def real_weights(self, tensors: Mapping[str, Any]) -> npt.NDArray[np.float64] | None:
-        """Read what integers stand for, scales applied, as `read` has them; None if no integers do.
+        """Read what integers represent, scales applied, as `read` has them; None if no integers do.
 
         Parameters
         ----------
         tensors : Dump or mapping
-            Only a dump knows what its integers stand for.
+            Only a dump knows what its integers represent.
         """
         if self.weight is None:
             return None
@@ -179,7 +180,7 @@ class Network:
     input_sizes : mapping of str to tuple of int
         Shapes of an ONNX graph's inputs, as the layers' sizes follow from them.
     held : object, optional
-        What has to live as long as the network does, a temporary file at `path`, say.
+        Object that must exist as long as the network, for example a temporary file at `path`.
 
     Raises
     ------

@@ -54,7 +54,7 @@ def read_topology(path: Path) -> Network:
     Raises
     ------
     DumpError
-        If the file can't be read or is no topology; the message has the line.
+        If the file can't be read or is not a topology; the message has the line.
     """
     rows = list(_rows(path))
     header: tuple[str, ...] = ()

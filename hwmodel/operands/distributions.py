@@ -72,7 +72,7 @@ class Distribution:
     Raises
     ------
     OptionError
-        For another name, or a share or a seed that can't be.
+        For an unknown name, or a share or seed out of range.
 
     Examples
     --------
@@ -191,7 +191,7 @@ def weight_distribution(given: object) -> Distribution | None:
     name, _, rest = given.partition(":")
     if name == SYNTHETIC:
         return distribution(rest or DEFAULT_WEIGHTS)
-    # A mistyped name is no file either: say which names there are.
+    # A mistyped name is not a file either: say which names there are.
     if name in _DRAWS or not (Path(given).suffix or Path(given).exists()):
         return distribution(given)
     return None

@@ -73,7 +73,7 @@ def open_workload(
     positions : int, optional
         Output positions of every layer of a dump without shapes.
     exclude : sequence of str
-        Patterns of tensors of such a dump that are no layers.
+        Patterns of tensors of such a dump that are not layers.
     input_size, sizes : optional
         Of an ONNX model's inputs, as of `hwmodel.load_network`; by default those of the traces.
 
@@ -88,6 +88,12 @@ def open_workload(
     ------
     BitxError
         For what can't be read or does not go together; it names the file.
+
+    Examples
+    --------
+    >>> with open_workload("resnet20-cifar10", weights="normal") as workload:
+    ...     len(workload.network)
+    20
     """
     path = Path(network or model)
     elsewhere = weights is not None

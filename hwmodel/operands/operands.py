@@ -52,7 +52,7 @@ def _check_precision(layer: Layer, what: str, x: npt.NDArray[Any] | None, bits: 
 
 @dataclass(frozen=True, eq=False)
 class Operands:
-    """What flows through one layer.
+    """Operands of one layer.
 
     Parameters
     ----------
@@ -65,8 +65,9 @@ class Operands:
         ``(positions, features)`` of a linear layer; of a product of activations the first operand,
         ``(batch, rows, inner)``. Floats, or integers.
     weight_bits, activation_bits : int, optional
-        Precision of integer operands, in which the sign bit counts where there are negative values; or of
-        what floats are quantised to, sign bit included, where a machine looks at integers.
+        Precision of integer operands, including a sign bit where there are negative values. Where a machine
+        looks at integers and operands are floats: the precision to which they are quantised, sign bit
+        included.
 
     Examples
     --------

@@ -38,7 +38,7 @@ MAX_FILE_BYTES = 16 << 20
 
 @dataclass(frozen=True)
 class Precision:
-    """Bits of a layer's operands; None where nothing is said.
+    """Bits of a layer's operands; None where they are not given.
 
     Parameters
     ----------
@@ -81,7 +81,7 @@ class Precision:
 
 @dataclass(frozen=True)
 class Profile:
-    """A rule by which precisions are found.
+    """A rule to find precisions: the fewest bits within a relative error.
 
     Parameters
     ----------
@@ -221,7 +221,7 @@ def precisions_of(given: Precisions | str | os.PathLike[str]) -> Precisions:
     Raises
     ------
     DumpError, OptionError
-        For a file that can't be read, a number that is no precision.
+        For a file that can't be read, a number that is not a precision.
     """
     if isinstance(given, str):
         name, _, bound = given.partition(":")
@@ -272,7 +272,7 @@ def read_precisions(path: str | os.PathLike[str]) -> dict[str, Precision]:
     DumpError
         If the file can't be read, or has another form.
     OptionError
-        For a value that is no precision, naming the layer.
+        For a value that is not a precision, naming the layer.
 
     Examples
     --------

@@ -16,8 +16,8 @@ class Reads:
     second : bool
         Whether it looks at the second operand of a product of activations as it looks at weights.
     float_activations : bool
-        Whether it takes float activations as they are, even where a precision is given. Machines of fixed
-        point get them quantised to that precision.
+        Whether it takes float activations unchanged, even where a precision is given. Fixed-point machines
+        get them quantised to that precision.
 
     Examples
     --------

@@ -67,7 +67,7 @@ def stand_ins(
     activations: Distribution | str = DEFAULT_ACTIVATIONS,
     traces: Mapping[str, npt.NDArray[Any]] | None = None,
 ) -> Mapping[str, npt.NDArray[Any]]:
-    """Give every layer activations: its trace, else values of a distribution, drawn when asked for.
+    """Give every layer activations: its trace, or else values of a distribution, drawn on access.
 
     Parameters
     ----------
@@ -79,7 +79,7 @@ def stand_ins(
     Returns
     -------
     mapping of str to ndarray
-        What ``traces=`` takes anywhere; without the notes that `hwmodel.simulate_network` adds to drawn ones.
+        Usable as ``traces=``. Results lack the notes that `hwmodel.simulate_network` adds for drawn values.
 
     Examples
     --------
@@ -98,7 +98,7 @@ def stand_ins(
 
 
 def synthetic_weights(network: Network, weights: Distribution | str = DEFAULT_WEIGHTS) -> Mapping[str, Any]:
-    """Give every tensor that a network names values of a distribution, drawn when asked for.
+    """Give every tensor that a network names values of a distribution, drawn on access.
 
     Parameters
     ----------
@@ -109,7 +109,8 @@ def synthetic_weights(network: Network, weights: Distribution | str = DEFAULT_WE
     Returns
     -------
     mapping of str to ndarray
-        What ``dump=`` takes anywhere, without the notes; tensors that are stacks of matrices are left out.
+        Usable as ``dump=``. Results lack the notes for drawn values. Tensors that are stacks of matrices
+        are left out.
 
     Examples
     --------

@@ -46,7 +46,7 @@ NetworkSource = Network | str | os.PathLike[str]
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Workload:
-    """A network and where its operands come from; `Workload.of` makes one of what users have.
+    """A network and the sources of its operands; `Workload.of` makes one from names and files.
 
     Parameters
     ----------
@@ -64,7 +64,7 @@ class Workload:
     matching : Matching, optional
         How the tensors of a dump were matched to the layers, if their names are not the network's.
     files : tuple of path-like
-        What was read besides weights and traces.
+        Files that were read besides weights and traces.
     """
 
     network: Network
@@ -337,8 +337,8 @@ def profile_precisions(
     Parameters
     ----------
     network, dump, traces, weights, activations : optional
-        As of `Workload.of`; an operand that none of them gives has no precision. Stand-ins for activations
-        are profiled only if `activations` names them here, whatever a workload would draw.
+        As of `Workload.of`. An operand that none of them gives has no precision. Drawn activations are
+        profiled only if `activations` names a distribution here.
     error : float
         Relative error that quantising a tensor may have.
 
@@ -346,6 +346,12 @@ def profile_precisions(
     -------
     dict of str to Precision
         By layer name; what ``precisions=`` of `hwmodel.simulate_network` takes.
+
+    Examples
+    --------
+    >>> found = profile_precisions("resnet20-cifar10", weights="normal")
+    >>> found["conv1"].weight_bits
+    8
     """
     load = Workload.of(network, dump=dump, traces=traces, weights=weights)
     drawn = None if activations is None else distribution(activations)

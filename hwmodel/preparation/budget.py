@@ -11,12 +11,12 @@ from bitxcore.groups import Grouping
 
 @dataclass(frozen=True)
 class Budget:
-    """A budget of weights, the same for all tensors that it is given for.
+    """A budget of ones and rows, the same for all tensors for which it is given.
 
     Parameters
     ----------
     ones : int, optional
-        Most ones of a weight: what a group costs at most, in cycles.
+        Most ones per weight: the most cycles of a group.
     rows : int, optional
         Most non-empty rows of a group.
     group : int
@@ -25,9 +25,9 @@ class Budget:
     compensates : bool
         Whether later weights take over the error of earlier ones, by the second moments of their inputs.
     corrects_bias : bool
-        Whether what is added behind a layer takes over the mean error of its outputs.
+        Whether the mean error of a layer's outputs is corrected by what is added behind the layer.
     reconstructs : bool
-        Whether a layer is fitted to its outputs in the model as it was, not to its weights.
+        Whether a layer is fitted to its outputs in the original model, not to its weights.
     damping, sweeps
         Of the compensation, see `bitxcore.prepare`.
 

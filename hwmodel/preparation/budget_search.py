@@ -110,7 +110,7 @@ def search_budgets(
     Raises
     ------
     OptionError
-        If nothing, or both, is asked for, or no choice of budgets is so good or so fast.
+        If none or both of the limits are given, or no choice of budgets meets the limit.
     BitxError
         As of `prepare_model`.
 
@@ -184,7 +184,7 @@ class _Search:
         one_for_all = [state for state in self._one_for_all if self._cycles(state) <= cycles]
         for state in self._path_of_states:
             if self._cycles(state) <= cycles:
-                # Errors foretold are no errors: one budget for all may still be better.
+                # Errors foretold are not errors: one budget for all may still be better.
                 tried = [state, *one_for_all[-1:]] if state not in one_for_all else [state]
                 best = min((self._tried_out(each) for each in tried), key=lambda found: found.loss)
                 return replace(best, tried=self._tried)

@@ -103,7 +103,7 @@ def fitted(
     dump : Dump
         That errors name.
     tensor : Tensor
-        Of integers that stand for weights, what is prepared is their codes, less the zero point.
+        Of integers that represent weights, what is prepared is their codes, less the zero point.
     budget : Budget
     moments : LayerMoments, optional
         Of what its layer reads; None: each weight goes to its nearest value.

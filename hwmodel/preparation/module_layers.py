@@ -198,7 +198,7 @@ def as_array(value: Any) -> Array:
     Raises
     ------
     TensorError
-        If it is no tensor of floats.
+        If it is not a tensor of floats.
     """
     torch = import_torch()
     if not isinstance(value, torch.Tensor) or not value.is_floating_point() or not value.ndim:

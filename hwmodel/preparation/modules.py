@@ -41,7 +41,7 @@ def prepare_module(
     selection: Selection | None = None,
     progress: Progress | None = None,
 ) -> PreparationReport:
-    """Bring the weights of a PyTorch module within a budget, in place.
+    """Change the weights of a PyTorch module in place to meet a budget.
 
     Beyond the paper. `prepare_model` for modules: layer by layer in the order in which they run, each by the
     inputs that the prepared layers before it give. The module runs as far as each layer, for each of them.
@@ -76,10 +76,10 @@ def prepare_module(
 
     Notes
     -----
-    After an error the module is as it was. Linear layers and convolutions that run once have second moments.
-    All other weights get the nearest values: those that are tied, of transposed convolutions, and of layers
-    that run several times or as parts of larger ones. A mean error goes into the layer's bias, or into the
-    running mean of a batch normalisation that alone reads the layer's outputs.
+    After an error the module is unchanged. Linear layers and convolutions that run once have second
+    moments. All other weights get the nearest values: those that are tied, of transposed convolutions, and
+    of layers that run several times or as parts of larger ones. A mean error goes into the layer's bias, or
+    into the running mean of a batch normalisation that alone reads the layer's outputs.
 
     Examples
     --------

@@ -40,11 +40,11 @@ def prepare_model(
     restart: bool = False,
     progress: Progress | None = None,
 ) -> PreparationReport:
-    """Write a model whose weights the run-time pruner leaves as they are, and whose groups cost few cycles.
+    """Write a model whose weights the run-time pruner does not change, and whose groups take few cycles.
 
-    Beyond the paper. The model runs stage by stage on all calibration samples; when a layer is reached, its
-    weights are brought within the budget by what its inputs then are, those of the prepared layers before it.
-    Finished layers are kept in a journal beside `out`: after a kill, the same call goes on with the next one.
+    Beyond the paper. The model runs stage by stage on all calibration samples. When a layer is reached, its
+    weights are changed to meet the budget, by its inputs from the prepared layers before it. Finished
+    layers are kept in a journal beside `out`. After a kill, the same call continues with the next layer.
 
     Parameters
     ----------
@@ -114,7 +114,7 @@ def prepare_model(
 def policy_of(
     report: Sequence[PreparedTensor], budget: Budget, origin: dict[str, str | int | float] | None = None
 ) -> Policy:
-    """Make the policy by which the run-time pruner leaves all prepared tensors as they are.
+    """Make the policy with which the run-time pruner does not change any prepared tensor.
 
     Parameters
     ----------
@@ -123,6 +123,11 @@ def policy_of(
         Whose group, grouping and window all of them have.
     origin : dict, optional
         What else to say of where it comes from.
+
+    Examples
+    --------
+    >>> len(policy_of([], Budget(ones=2, rows=6)).tensors)
+    0
     """
     tensors = {row.tensor: options_of(row, budget) for row in report}
     return Policy(tensors, origin=origin or {})
@@ -201,7 +206,7 @@ class _Work:
     ) -> tuple[dict[str, Array], PreparedTensor]:
         tensor, budget = self._tensors[name], self._budgets[name]
         assert budget is not None
-        # Moments are those of weights: integers that stand for weights are not, without their scales.
+        # Moments are those of weights: integers that represent weights are not, without their scales.
         if layer is None or tensor.encoding is not None:
             after, row = fitted(self._dump, tensor, budget, None)
             return {name: after}, row

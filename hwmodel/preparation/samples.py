@@ -14,7 +14,7 @@ from hwmodel.networks.onnx import graph_inputs
 
 Array = npt.NDArray[Any]
 ModelInputs = Sequence[tuple[str, tuple[int | str | None, ...], np.dtype[Any]]]
-"""Name, sizes and dtype of each input; sizes that are open are no numbers."""
+"""Name, sizes and dtype of each input; sizes that are open are not numbers."""
 
 
 def inputs_of(model: Any) -> ModelInputs:

@@ -51,6 +51,37 @@ def tables_of(source: Source) -> Tables:
     raise OptionError(f"source must be a store, its path, or a result, got {type(source).__name__}")
 
 
+class LenientRow(dict[str, Any]):
+    """A row of a table, in which a column that the table does not have is None.
+
+    Layouts of stores ask for few columns, and other programs write stores too.
+
+    Examples
+    --------
+    >>> LenientRow(layer="a")["cycles"] is None
+    True
+    """
+
+    def __missing__(self, name: str) -> None:
+        """Give None for a column that is not there."""
+
+
+def rows_of(tables: Tables, name: str) -> list[LenientRow]:
+    """Give the rows of a table; none if it is not there.
+
+    Parameters
+    ----------
+    tables : Tables
+    name : str
+
+    Examples
+    --------
+    >>> rows_of(Tables(), "simulation")
+    []
+    """
+    return [LenientRow(row) for row in tables[name].rows()] if name in tables else []
+
+
 def by_accelerator(tables: Tables, name: str = "simulation") -> dict[str, list[dict[str, Any]]]:
     """Group the rows of a table by accelerator, in the order of the store; nothing if it is not there.
 
@@ -61,7 +92,7 @@ def by_accelerator(tables: Tables, name: str = "simulation") -> dict[str, list[d
         Of a table with a column ``accelerator``.
     """
     found: dict[str, list[dict[str, Any]]] = {}
-    for row in tables[name].rows() if name in tables else ():
+    for row in rows_of(tables, name):
         found.setdefault(row["accelerator"], []).append(row)
     return found
 

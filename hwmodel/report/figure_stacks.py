@@ -29,7 +29,7 @@ class Stack:
     other_count : int
         How many these are.
     other_parts : str or None
-        Name of the part that stands for all without a colour of their own, likewise.
+        Name of the part that represents all without a colour of their own, likewise.
     """
 
     values: dict[str, dict[str, float]]
@@ -140,7 +140,7 @@ def parts_sentence(parts: Mapping[str, float], what: str, whole: str, other_part
     whole : str
         What they add up to.
     other_parts : str, optional
-        One that stands for several, and is not compared.
+        One that represents several, and is not compared.
 
     Examples
     --------

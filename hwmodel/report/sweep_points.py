@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from bitxcore.tables import Table
+from hwmodel.report.figure_sources import LenientRow
 from hwmodel.report.figure_words import count_of, least, named, quantity
 
 
@@ -33,7 +34,7 @@ def possible_points(table: Table) -> list[dict[str, Any]]:
     >>> possible_points(Table("sweep", {"point": [0, 1], "cycles": [5, None]}, {}))
     [{'point': 0, 'cycles': 5}]
     """
-    return [row for row in table.rows() if row["cycles"] is not None]
+    return [row for row in map(LenientRow, table.rows()) if row["cycles"] is not None]
 
 
 def sampled(points: Sequence[dict[str, Any]], most: int) -> tuple[list[dict[str, Any]], str]:
@@ -74,7 +75,7 @@ def failed_sentence(table: Table) -> str:
     >>> failed_sentence(Table("sweep", {"point": [0, 1], "cycles": [5, None]}, {}))
     '1 point is not possible.'
     """
-    failed = sum(value is None for value in table.columns["cycles"])
+    failed = sum(value is None for value in table.columns.get("cycles", ()))
     return f"{count_of(failed, 'point')} {'is' if failed == 1 else 'are'} not possible." if failed else ""
 
 

@@ -1,4 +1,4 @@
-"""Every column of a result, declared once: name, unit, dtype, meaning, and how a network's total comes of it.
+"""Every column of a result, declared once: name, unit, dtype, meaning, and how a network's total is formed.
 
 Tables, stores, JSON documents, data frames and ``docs/store.md`` are made from this list.
 """
@@ -13,9 +13,9 @@ import numpy as np
 from hwmodel.accelerators.cycle_attribution import CAUSES
 
 Total = Literal["count", "sum", "told", "first", "mean", "derived"]
-"""How a network's value comes of its layers': their sum, which is 0 of none (count); their sum, which is
-nothing if one has none (sum); the sum of those that tell it (told); the first one's, all being equal (first);
-the mean over cycles (mean); or it is derived from the network's other values."""
+"""How a network's value follows from those of its layers: their sum, which is 0 for no layers (count); their
+sum, which is nothing if one has none (sum); the sum of those that tell it (told); the first one's, all being
+equal (first); the mean over cycles (mean); or it is derived from the network's other values."""
 
 TEXT, INTEGER, REAL = str, np.int64, float
 

@@ -344,7 +344,7 @@ class NetworkResult(TabularResult):
     layers : tuple of LayerResult
         Layer by layer, each on every accelerator.
     not_simulated : tuple of NotSimulated
-        Operators that are no layers here, and why.
+        Operators that are not simulated as layers, and why.
     notes : tuple of str
         Assumptions that apply to the whole run.
     """

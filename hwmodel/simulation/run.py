@@ -53,13 +53,13 @@ def simulate_network(
     dump, traces, weights, activations, precisions : optional
         Where the operands are, as of `Workload.of`.
     policy : Policy or path, optional
-        How each weight tensor is pruned, in place of the options of machines that follow policies (BitX);
-        others run as they are, and a note says so. See `hwmodel.simulation.policies.layer_options` for layers
-        of several tensors.
+        How each weight tensor is pruned. It replaces the options of machines that follow policies (BitX).
+        Other machines run unchanged, and a note says so. See `hwmodel.simulation.policies.layer_options`
+        for layers of several tensors.
     store : path or StoreWriter, optional
         HDF5 file that receives the rows, the totals and what was not simulated.
     parameters : mapping, optional
-        What else to record in the store's provenance.
+        Further values to record in the store's provenance.
     progress : callable, optional
         ``progress(done, total, next_layer)``, before each layer and once at the end.
 
@@ -70,8 +70,8 @@ def simulate_network(
     Raises
     ------
     OptionError
-        For a name or an option that is not known; for a policy that names a tensor which is not there, or
-        sets an option that a machine was given.
+        For an unknown name or option; for a policy that names a missing tensor, or sets an option that a
+        machine was also given.
     TensorError
         If a tensor is missing from the dump or does not fit its layer.
 

@@ -11,7 +11,7 @@ from hwmodel.simulation.joining import join, not_run
 from hwmodel.simulation.results import LayerResult
 
 NO_SECOND = "both operands are activations: the second one is pruned as it arrives, which needs a trace of it"
-"""Why a machine does not run a product of activations of which it has no second operand."""
+"""Reason why a machine does not run a product of activations without a second operand."""
 
 
 def simulate(accelerator: Accelerator | str, layer: Layer, operands: Operands | None = None) -> LayerResult:
@@ -28,8 +28,8 @@ def simulate(accelerator: Accelerator | str, layer: Layer, operands: Operands | 
     Returns
     -------
     LayerResult
-        What `Accelerator.run` counts on the chip, with the buffers' and the DRAM's part; with a `reason` and
-        no numbers if the accelerator does not run such layers.
+        What `Accelerator.run` counts on the chip, and the parts of the buffers and the DRAM. If the
+        accelerator does not run such layers, a `reason` and no numbers.
 
     Raises
     ------

@@ -143,7 +143,7 @@ def _norms(
 ) -> tuple[float, float]:
     """Euclidean norms of the difference and of `before`, in float64, a block in memory at a time.
 
-    Where codes stand for `real` weights, the norms are those of these.
+    Where codes represent `real` weights, the norms are those of these.
     """
     errors, norms = [], []
     old, new = before.reshape(-1), after.reshape(-1)

@@ -52,8 +52,19 @@ def test_summary_shows_losses():
     assert "| theirs | 0.175 | 0.0 |" in table.summary(run(lost))
 
 
+def test_short_shows_few_rows_and_losses():
+    main = case(0.7, kernel="groups", name="float32", row=table.README_ROWS[0])
+    other = case(0.6, kernel="groups", name="int8", row="`prune` int8")
+    lost = case(0.5, name="`ml_dtypes` cast to bfloat16 and back", kernel="peers", peer=True)
+    text = table.short(run(main, other, replace(lost, prune_seconds=[1.0] * 5)))
+    assert "| `prune` float32, group 8, 6 rows | 0.24 | 0.70 | |" in text
+    assert "| `ml_dtypes` cast to bfloat16 and back | 0.17 | 0.50 | 0.0 |" in text
+    assert "int8" not in text
+
+
 def test_full_lists_every_case():
     text = table.full(example())
+    assert table.main_cases(example()) in text
     for c in example().cases:
         assert f"| {c.case} | {c.threads} |" in text
     assert "| C++ | 1 | no g++ | | | | |" in text
@@ -62,9 +73,8 @@ def test_full_lists_every_case():
 
 
 def test_head_names_the_machine():
-    assert "2025-01-01 on Some CPU, L1 32K, AVX2, 2 threads, Python 3.12.1, NumPy 2.0" in table.head(
-        example()
-    )
+    words = " ".join(table.head(example()).split())  # it is wrapped
+    assert "2025-01-01 on Some CPU, L1 32K, AVX2, 2 threads, Python 3.12.1, NumPy 2.0" in words
 
 
 def test_put_replaces_what_stands_between_the_markers(tmp_path):

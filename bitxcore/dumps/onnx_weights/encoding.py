@@ -1,4 +1,4 @@
-"""How stored integers stand for weights: zero points, scales, several codes in a byte."""
+"""How stored integers represent weights: zero points, scales, several codes in a byte."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ MOST_BITS = 16
 
 
 class Encoding:
-    """How the numbers of a stored tensor stand for weights.
+    """How the numbers of a stored tensor represent weights.
 
     A weight is ``(number - zero_point) * scale``. What a machine multiplies by, and what is pruned, is
     the code ``number - zero_point``. Floats that the graph itself quantises are rounded to codes first.
@@ -138,7 +138,7 @@ class Encoding:
         return prod(self.shape)
 
     def weights(self, stored: Array, start: int = 0) -> npt.NDArray[np.float64]:
-        """Return the weights that stored numbers stand for; scales that are not known are 1.
+        """Return the weights that stored numbers represent; scales that are not known are 1.
 
         Parameters
         ----------

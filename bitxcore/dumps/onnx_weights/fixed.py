@@ -1,4 +1,4 @@
-"""Stored tensors that layers multiply by, and that nobody trained: they are left alone."""
+"""Stored tensors that layers multiply by but that were not trained; they are left unchanged."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _LEAST_STEPS = 4
 
 
 def why_fixed(constant: Constant) -> str:
-    """Say why a tensor is no trained weight, by its name or its numbers; empty if it may be one.
+    """Say why a tensor is not a trained weight, by its name or its numbers; empty if it may be one.
 
     Detectors sum a distribution over distances by a convolution with 0, 1, …, n - 1; speech models
     compute spectra by a convolution with sines and cosines.

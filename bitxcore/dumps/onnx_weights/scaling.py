@@ -1,4 +1,4 @@
-"""Operators that change what stored numbers stand for, not where they are: casts, scales, zero points."""
+"""Operators that change what stored numbers represent, not where they are: casts, scales, zero points."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ def scaled(operands: Operands, divides: bool) -> Derived | None:
         return None  # a quotient of integers is rounded
     own = {part.constant.name for part in value.parts}
     if isinstance(factor, Derived) and own & {part.constant.name for part in factor.parts}:
-        return None  # a square, say: what is multiplied by then is no stored tensor
+        return None  # a square, say: what is multiplied by then is not a stored tensor
     recipe = value.recipe
     if not value.coded and isinstance(factor, Derived):
         recipe = Move(np.divide if divides else np.multiply, (recipe, factor.recipe))
@@ -147,7 +147,7 @@ def factor_of(
 
 
 def less_zero_point(value: Derived, zero: Derived | Stopped | None) -> Derived:
-    """Subtract a zero point that broadcasts to integers that stand for weights."""
+    """Subtract a zero point that broadcasts to integers that represent weights."""
     if not value.coded:
         return value
     if not isinstance(zero, Derived):

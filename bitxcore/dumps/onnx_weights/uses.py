@@ -33,7 +33,7 @@ class Use:
     part : Origin
         The tensor on its way, as the layer meets it.
     coded : bool
-        Whether its integers stand for weights.
+        Whether its integers represent weights.
     """
 
     layout: Layout

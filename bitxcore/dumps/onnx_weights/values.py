@@ -252,12 +252,12 @@ class Derived:
     places : Recipe
         How its stored tensors were moved, whatever their numbers became.
     recipe : Recipe
-        Integers that stand for weights are given without their zero point, and not scaled.
+        Integers that represent weights are given without their zero point, and not scaled.
     shape : tuple of int
     parts : tuple of Origin
         The tensors that its numbers come from, the first first.
     coded : bool
-        Whether these are integers that stand for weights.
+        Whether these are integers that represent weights.
     integer : bool
         Whether the graph computes with them as integers (still).
     scaled : bool

@@ -41,7 +41,7 @@ class PEArray:
     processing_elements : int
         C.
     lanes : int
-        Lanes of a PE that take ones: M, or M a CU where the CUs share out a filter's groups.
+        Lanes of a PE that take ones: M, or M per CU where the CUs share out a filter's groups.
     together : int
         Groups that a PE takes in at once.
     fifo_depth, lane_fifo_depth : int or None

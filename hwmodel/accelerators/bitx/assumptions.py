@@ -1,4 +1,4 @@
-"""What is the paper's, what only fits its numbers, and what is chosen, as it stands beside results."""
+"""Assumptions of BitX, shown beside results: from the paper, fitting its numbers, or chosen."""
 
 from hwmodel.accelerators.bitx.selection import PACK_ZEROS_FROM
 
@@ -15,21 +15,21 @@ ASSUMPTIONS = (
     " filter of a tile counts. Figure 7 of the paper shows it; no machine reaches it.",
     "[chosen] lane_fifo_depth: a queue of d activations before each lane, and of as many weights before"
     " each selector, lets lanes run ahead. In a group without ones each lane spends the one cycle."
-    " Extraction keeps up, also where lanes take more than a group a cycle.",
+    " Extraction keeps up, also where lanes take more than one group per cycle.",
     "[chosen] C PEs share the activations of a filter tile through a FIFO of D groups. A filter tile never"
     " spans convolution groups, whose filters share no activations; depthwise layers therefore use one PE"
     " at a time.",
     "[chosen] Tiles run one after another; the FIFO is empty at the start of each. Bit-Extraction and"
     " E-align (ceil(log2 M) + 1 cycles each, E-align for floats only) fill the pipeline once for each half"
-    " weight buffer of weights (fill='load'), or once a filter tile and position tile (fill='pass').",
-    "[chosen] Packed zeros: the gatherer feeds each PE the activations of its own non-zero weights, and"
-    f" the FIFO counts packed groups; on by itself from {PACK_ZEROS_FROM:.0%} zeros.",
+    " weight buffer of weights (fill='load'), or once per filter tile and position tile (fill='pass').",
+    "[chosen] Packed zeros: each PE gets the activations of its own non-zero weights, and the FIFO counts"
+    f" packed groups. This is the default from {PACK_ZEROS_FROM:.0%} zeros.",
     "[chosen] A pass (filter tile at a position tile) lasts until its PEs and its buffer ports are done."
-    " Weights are read once a pass, activations once for all PEs. Outputs have the activations' width and"
+    " Weights are read once per pass, activations once for all PEs. Outputs have the activations' width and"
     " leave from a second set of registers while the next pass runs; charged to their own pass.",
-    "A cycle belongs to fill, else to compute while evenly shared work would last, else to lanes that wait"
-    " for the slowest of their PE, else to imbalance while PEs behind an unbounded FIFO would be busy, else"
-    " to the full FIFO, else to the weight, activation or output port.",
+    "Each cycle has one cause, the first that applies: fill; compute, for as long as evenly shared work"
+    " would last; waiting for the slowest lane of a PE; imbalance, while PEs behind an unbounded FIFO would"
+    " be busy; the full FIFO; the weight, activation or output port.",
     "[chosen] Float activations are aligned to 16 bits by their group's largest exponent; a CU's register"
     " sums in fixed point over a filter, with a shift to each group's exponent before it; one conversion at"
     " the end.",
@@ -44,6 +44,6 @@ ASSUMPTIONS = (
     "Peak: a 16-bit multiply-accumulate is 16 ones of one weight.",
     "Transposed convolution scatters: every weight meets every input position.",
     "[chosen] weights_in_dram='packed' (beyond the paper): weights come pruned and packed from DRAM and"
-    " are expanded on their way into the weight buffer, at no cost; with zeros packed away, a bit a weight"
-    " says where.",
+    " are expanded on their way into the weight buffer, at no cost; with zeros packed away, one bit per"
+    " weight says where.",
 )

@@ -89,7 +89,7 @@ class Datapath(ABC):
 
 @dataclass(frozen=True)
 class WeightSerial(Datapath):
-    """Selectors, shifters and a tree: a lane a weight, which takes its own ones."""
+    """Selectors, shifters and a tree: one lane per weight, which takes the ones of its weight."""
 
     def extract(self, c: Costs) -> Cost:
         """Count the ones of each row (BITCNT), rank the rows, clear those that are not kept.
@@ -119,7 +119,7 @@ class WeightSerial(Datapath):
 
 @dataclass(frozen=True)
 class RowSerial(Datapath):
-    """Gates, a tree and one shifter: a row a lane, for all weights of the group."""
+    """Gates, a tree and one shifter: one row per lane, for all weights of the group."""
 
     def extract(self, c: Costs) -> Cost:
         """Count the ones of each row."""

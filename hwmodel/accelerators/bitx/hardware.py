@@ -28,7 +28,7 @@ class Events:
     Parameters
     ----------
     serial_groups : int
-        Groups that PEs took in: weights, once a position tile (or activations, once a filter tile).
+        Groups that PEs took in: weights, once per position tile (or activations, once per filter tile).
     handed_out : int
         Ones that selectors handed to the CUs of their PE, or rows.
     applied : int
@@ -74,7 +74,7 @@ class Hardware:
     lanes : int
         Of a CU, and selectors of a group that is extracted: M, or the rows that a CU takes per cycle.
     extractors : int
-        E-alignments and extractions of a PE: one, or one a CU.
+        E-alignments and extractions of a PE: one, or one per CU.
     fifo_depth, lane_fifo_depth : int or None
         D and d; a FIFO without bound has no area.
     clock_hz : float

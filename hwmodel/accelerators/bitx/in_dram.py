@@ -30,7 +30,7 @@ def plain_bits(layer: Layer, operands: Operands, fmt: NumberFormat, serial: str)
 
 
 def packed_bits(fmt: NumberFormat, histogram: Sequence[int], *, window: int, group: int) -> int:
-    """Count the bits of `bitxcore.Packed`: exponent, row mask and signs of each group, G bits a kept row.
+    """Count the bits of `bitxcore.Packed`: exponent, row mask and signs of each group, G bits per kept row.
 
     Parameters
     ----------

@@ -65,50 +65,52 @@ _MINIMA = {
 
 @dataclass(frozen=True, kw_only=True)
 class BitX(Accelerator):
-    """PEs that prune groups of weights to a few bit rows while they run; cycles by cause.
+    """BitX: PEs that prune groups of weights to a few bit rows at run time. Cycles are told by cause.
 
     Parameters
     ----------
     processing_elements : int
-        C, PEs, each with an E-alignment and a Bit-Extraction of its own; each works on one filter.
+        C: number of PEs. Each has one E-alignment and one Bit-Extraction, and works on one filter.
     compute_units : int
-        P, CUs of a PE; each works on one output position.
+        P: CUs per PE. Each works on one output position.
     rows : int or None
-        N, rows kept in a group; the most rows, with a criterion that chooses their number (None:
-        no limit).
+        N: rows kept per group. With a criterion that chooses their number, the maximum (None: no limit).
     group : int
-        M, weights of a group: shifters of a CU.
+        M: weights per group, and shifters per CU.
     window : int, optional
-        W, rows of the alignment window; the format's default if None.
+        W: rows of the alignment window. None: the format's default.
     format : str, optional
-        Number format of the weights; ``"fixed16"`` quantises floats first and leaves integers as they are.
+        Number format of the weights. ``"fixed16"`` first quantises floats and leaves integers unchanged.
         None: the array's own.
     criterion, threshold, budget, rounding, grouping
         As in `bitxcore.prune`.
     fifo_depth : int or None
-        D, groups that the fastest PE may be ahead; 0 is lock step, None is unbounded.
+        D: number of groups by which the fastest PE may be ahead. 0 is lock step, None is unbounded.
     lane_fifo_depth : int or None
-        d, groups that the fastest lane of a PE may be ahead; 0 is a barrier at each group, None is unbounded.
+        d: number of groups by which the fastest lane of a PE may be ahead. 0 is a barrier at each group,
+        None is unbounded.
     cu_operands : {"positions", "weights"}
-        Whether a group feeds all CUs of a PE, at P positions, or the CUs share out P groups of a filter.
+        Whether one group feeds all CUs of a PE, at P positions, or P groups of a filter are divided among
+        the CUs.
     fill : {"load", "pass"}
         Whether the pipeline fills once for each load of the weight buffer, or in every pass.
     serial_unit : {"weight", "row"}
-        What lanes are serial over: each over the ones of its own weight; or all over rows of the group.
+        What lanes process serially: each lane the ones of its own weight, or all lanes the rows of the
+        group.
     rows_per_cycle : int
-        L, rows that a CU takes per cycle; with ``serial_unit="row"``.
+        L: rows that a CU takes per cycle, with ``serial_unit="row"``.
     skip_zero_groups : bool
         Whether a group of zeros costs no cycle (instead of one).
     pack_zeros : bool, optional
-        Whether zero weights are left out when groups are gathered. None: where at least
-        `PACK_ZEROS_FROM` of a tensor's weights are zero.
+        Whether zero weights are left out when groups are formed. None: where at least `PACK_ZEROS_FROM` of
+        a tensor's weights are zero.
     serial : {"weights", "activations"}
-        Operand that is taken bit by bit and pruned. ``"activations"`` swaps the roles: a PE works on one
-        output position, its CUs on filters; `format` and the packing of zeros are the activations'.
+        Operand that is processed bit by bit and pruned. ``"activations"`` swaps the roles: a PE works on
+        one output position and its CUs on filters; `format` and the packing of zeros apply to activations.
     weight_bytes_per_cycle, activation_bytes_per_cycle, output_bytes_per_cycle : int or None
-        Widths of the buffers' ports; None keeps pace with the PEs whatever they need.
+        Widths of the buffers' ports. None: ports never limit the PEs.
     weights_in_dram : {"plain", "packed"}
-        Whether DRAM holds weights as they are, or pruned already and in `bitxcore`'s packed form. Beyond the
+        Whether DRAM holds weights unchanged, or pruned and in the packed form of `bitxcore`. Beyond the
         paper. Needs ``serial="weights"``. Weights that are not pruned are not packed.
     prunes : bool
         False: the same machine without pruning, whose cycles are the `unpruned_cycles` of one that prunes
@@ -286,7 +288,7 @@ class BitX(Accelerator):
         window = self.window or fmt.default_window
         packed = packed_bits(fmt, on_chip.kept_rows_histogram, window=window, group=self.group)
         if self._pruning.packs(operands.weights):
-            packed += layer.parameters  # a bit a weight says where the packed-away zeros were
+            packed += layer.parameters  # one bit per weight marks the zeros that were packed away
         return replace(plain, weights=packed, plain_weights=plain.weights)
 
     @property

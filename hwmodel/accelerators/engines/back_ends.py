@@ -232,7 +232,7 @@ def step_costs(
     table : array of uint16 or uint32, shape (positions, channel blocks, lanes, words)
         What the back end takes of one group's activations.
     schedules : list of WeightSchedule
-        One a round.
+        One per round.
     back_end : BackEnd
     together : int
         Neighbouring physical columns that share a width.

@@ -2,7 +2,7 @@
 
 Outputs that work together share one index: it says which inputs any of them needs. The inputs of a window are
 looked at `neuron_window` at a time, those of them that the index names at most `synapse_window` at a time;
-out of such a segment the neurons that are not zero leave, as many a cycle as a PE has multipliers.
+out of such a segment the neurons that are not zero leave, as many per cycle as a PE has multipliers.
 """
 
 from __future__ import annotations

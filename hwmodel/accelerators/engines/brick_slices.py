@@ -1,4 +1,4 @@
-"""Lanes that each drain a slice of a window's bricks, one activation that is not zero a cycle."""
+"""Lanes that each drain a slice of a window's bricks, one activation that is not zero per cycle."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ AT_ONCE = 1 << 20
 
 @dataclass(frozen=True)
 class Drained:
-    """What draining a layer's windows once takes.
+    """Cycles and events of draining all windows of a layer once.
 
     Attributes
     ----------

@@ -106,7 +106,7 @@ def _stagger(costs, repeats, free, state):
 
 
 class Staggered:
-    """Consecutive steps go to consecutive columns, one a cycle, each when its column is free.
+    """Consecutive steps go to consecutive columns, one per cycle, each when its column is free.
 
     Parameters
     ----------

@@ -2,7 +2,7 @@
 
 Importing this module imports Numba. Row i belongs to PE ``i % pes``. A PE stores a column as the weights
 that are not zero, each with the number of zeros before it in `index_bits`; where there are more zeros, an
-entry of value zero stands in between. Activations are broadcast, one a cycle, into a queue before each PE::
+entry of value zero stands in between. Activations are broadcast, one per cycle, into a queue before each PE::
 
     broadcast(n) = max(broadcast(n - 1) + 1, max over PEs p of finish(p, n - depth))
     start(p, n)  = max(finish(p, n - 1), broadcast(n) + 1)
@@ -10,7 +10,7 @@ entry of value zero stands in between. Activations are broadcast, one a cycle, i
 
 An activation stays in the queue while the PE works on it; a queue that is full at the start of a cycle takes
 nothing in that cycle; what is broadcast in one cycle is worked on from the next. As every activation
-occupies every PE for a cycle at least, the limit of one broadcast a cycle never holds anything up.
+occupies every PE for a cycle at least, the limit of one broadcast per cycle never holds anything up.
 """
 
 from __future__ import annotations

@@ -12,7 +12,8 @@ def pass_mark_cycles(sums: npt.NDArray[Any], *, rows: int, tiles: int, share: bo
     """Count the cycles in which SAC units work off their output sums, one after another.
 
     The lanes of a unit run on by themselves to the end of a sum, so a sum takes as long as its slowest lane.
-    Units take filters in turns, ``rows`` a PE, and go on to their next filter on their own, or with their PE.
+    Units take filters in turns, ``rows`` per PE, and go on to their next filter on their own, or with their
+    PE.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Layers as the SCNN paper's PEs share them: one tile of inputs a PE, output halos, groups of filters.
+"""Layers as the SCNN paper's PEs share them: one tile of inputs per PE, output halos, groups of filters.
 
 Geometry only, in NumPy; `hwmodel.accelerators.engines.queued_banks` counts the cycles. Unlike
 `hwmodel.accelerators.engines.planes`, which follows a public simulator, tiles cut the plane without its

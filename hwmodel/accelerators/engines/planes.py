@@ -1,4 +1,4 @@
-"""Layers as SCNN's PEs share them: planes cut into tiles, one tile a PE.
+"""Layers as SCNN's PEs share them: planes cut into tiles, one tile per PE.
 
 Nothing here counts cycles; `hwmodel.accelerators.engines.cartesian` does.
 """

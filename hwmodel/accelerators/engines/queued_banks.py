@@ -1,9 +1,9 @@
 """Cycles of SCNN's PEs whose accumulator banks have queues. Importing this module imports Numba.
 
-A PE multiplies a block of activations with a block of weights a cycle. The crossbar sends each product to the
-bank of its sum, a bank adds one a cycle, and those that must wait stand in the bank's queue. What finds no
-room stays in the multipliers' registers, and then the next pair of blocks has to wait. Queues hold products
-of several channels: they run empty at the end of a group of filters only.
+A PE multiplies a block of activations with a block of weights per cycle. The crossbar sends each product to
+the bank of its sum, a bank adds one per cycle, and those that must wait stand in the bank's queue. What finds
+no room stays in the multipliers' registers, and then the next pair of blocks has to wait. Queues hold
+products of several channels: they run empty at the end of a group of filters only.
 """
 
 from __future__ import annotations
@@ -167,7 +167,7 @@ def tile_cycles(
     first_filter : int
         Number of the first filter, which decides about banks.
     blocks : (int, int)
-        Activations and weights that are multiplied a cycle.
+        Activations and weights that are multiplied per cycle.
     banks : int
     depth : int or None
         Products that a bank's queue holds; None: any number.

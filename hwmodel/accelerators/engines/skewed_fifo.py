@@ -15,7 +15,7 @@ from bitxcore.jit import kernel
 
 
 def _fifo_times(costs, lengths, bounds, lane_depth, depth, units, ladder, alone):
-    """Fill `ladder`, one row a tile of filters ``bounds[t]:bounds[t + 1]``, and `alone`, a filter each."""
+    """Fill `ladder`, one row per tile of filters ``bounds[t]:bounds[t + 1]``, and `alone`, each a filter."""
     lanes = costs.shape[2]
     widest = np.max(bounds[1:] - bounds[:-1])
     slots, lane_slots = depth + lane_depth + 1, lane_depth + 1
@@ -94,7 +94,7 @@ def skewed_fifo(
     Parameters
     ----------
     costs : array of int, shape (filters, groups)
-        Cycles of each group; one compute unit a filter.
+        Cycles of each group; one compute unit per filter.
     fifo_depth : int or None
         D. 0 is lock step; None is a FIFO without bound.
     bounds : array_like of int, optional

@@ -52,7 +52,7 @@ def two_stage_cycles(terms: npt.NDArray[np.uint32], first_stage_bits: int) -> np
     terms : array of uint32, shape (..., lanes)
         Terms as set bits, at most 17.
     first_stage_bits : int
-        L of the paper. 0: one position a cycle; 5 or more: lanes never wait for the shift.
+        L of the paper. 0: one position per cycle; 5 or more: lanes never wait for the shift.
 
     Returns
     -------

@@ -30,7 +30,7 @@ COLUMN_ASSUMPTIONS = (
     " one cycle.",
     "Output positions worked on together are neighbours in the last spatial dimension. Groups of channels run"
     " one after another; a depthwise layer keeps one row of PEs busy.",
-    "Floats without a precision are quantised to `precision` bits, one power-of-two scale a tensor."
+    "Floats without a precision are quantised to `precision` bits, one power-of-two scale per tensor."
     " Activations wider than `word_bits` are fed in several passes.",
     "Transposed convolution scatters: every weight meets every input position.",
     "Guessed: the scale-up for comparisons, by copies of the published array (arrays).",
@@ -47,7 +47,7 @@ BLOCK = 1 << 22
 
 @dataclass(frozen=True, kw_only=True)
 class BitColumns(Accelerator):
-    """PEs that take a bit column of a group of weights a cycle, with whole activations.
+    """PEs that take a bit column of a group of weights per cycle, with whole activations.
 
     Parameters
     ----------
@@ -141,7 +141,7 @@ class ColumnWeights:
     width : int
         Bits of a value in two's complement, the sign's included.
     scale : float or None
-        What a unit stands for; None: the weights were integers.
+        What a unit represents; None: the weights were integers.
     """
 
     values: npt.NDArray[Any]

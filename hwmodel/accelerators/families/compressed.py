@@ -1,4 +1,4 @@
-"""Forms in which machines keep operands in DRAM with fewer bits than one word a value.
+"""Forms in which machines keep operands in DRAM with fewer bits than one word per value.
 
 Sizes are counted from the values themselves; nothing is packed.
 """
@@ -15,7 +15,7 @@ _AT_ONCE = 1 << 22
 
 
 def group_width_bits(values: npt.NDArray[Any], *, group: int, word: int) -> int:
-    """Bits of ShapeShifter's form: each group has a width, a bit a value for zeros, and its other values.
+    """Bits of ShapeShifter's form: each group has a width, one bit per value for zeros, and its other values.
 
     Parameters
     ----------

@@ -17,20 +17,20 @@ from hwmodel.operands.operands import Operands
 GRID_ASSUMPTIONS = (
     "The walk is the public simulator's (isakedo/DNNsim 4748a60): a channel block never straddles two"
     " kernel positions; all columns and rows of all tiles begin a step together.",
-    "Fully connected layers give consecutive time steps to consecutive columns, one a cycle; each column"
+    "Fully connected layers give consecutive time steps to consecutive columns, one per cycle; each column"
     " always finds its data (the simulator lets some columns read zeros). Linear layers at several"
     " positions run as 1 x 1 convolutions; a recurrent layer's steps follow one another without a gap.",
-    "Depthwise layers use one lane a filter, and one tile; other grouped layers run group after group,"
+    "Depthwise layers use one lane per filter, and one tile; other grouped layers run group after group,"
     " every group on all tiles.",
     "The stride of a 3-channel input is folded into its channels (fold_first_layer).",
     "Transposed convolution scatters: every weight meets every input position.",
-    "Floating-point operands are quantised to 16-bit fixed point (or the precision given), one scale a"
+    "Floating-point operands are quantised to 16-bit fixed point (or the precision given), one scale per"
     " tensor.",
     "Compute cycles only; the pipeline's fill is not counted.",
     "Energy: gates of a lane by its steps with a product, term or bit; adder trees and accumulators whole in"
     " every cycle of a unit (row and column) with work; what is idle takes clock and leakage only. Values"
-    " narrower than a word switch their part of it. Weights are read once a window set, activations once a"
-    " round of filters, at their precision.",
+    " narrower than a word switch their part of it. Weights are read once per window set, activations once"
+    " per round of filters, at their precision.",
     "Guessed: accumulators as wide as both words and 16 bits; broadcast wires and control are left out.",
 )
 """What the machines of this family have in common."""
@@ -49,7 +49,7 @@ class Grid(Accelerator):
     columns : int
         Windows (output positions) worked on together.
     rows : int
-        Filters a tile.
+        Filters per tile.
     tiles : int
     word_bits : int
         Storage of a column and of a row; wider operands take several.
@@ -105,11 +105,11 @@ class Grid(Accelerator):
 
     @property
     def peak_macs_per_cycle(self) -> float:
-        """Multiply-accumulates a cycle at 16 bits, nothing skipped."""
+        """Multiply-accumulates per cycle at 16 bits, nothing skipped."""
         return self.slots / self.slot_cycles_per_mac
 
     def accumulators(self, c: Costs) -> Part:
-        """Part of the running sums, one a unit."""
+        """Part of the running sums, one per unit."""
         return Part(accumulator(c, accumulator_bits(self.word_bits, self.word_bits)), self.units)
 
     def weight_registers(self, c: Costs) -> Part:

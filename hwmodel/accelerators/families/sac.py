@@ -3,7 +3,7 @@
 H. Lu, X. Wei, N. Lin, G. Yan, X. Li, "Tetris: Re-architecting Convolutional Neural Network Computation for
 Machine Learning Accelerators", ICCAD 2018, and H. Lu, M. Zhang, Y. Han, Q. Wang, H. Li, X. Li, "Architecting
 Effectual Computation for Machine Learning Accelerators", TCAD 2020. From their descriptions of the SAC unit:
-a splitter a lane sends an activation to the segment adders of a weight's essential bits; an adder tree
+a splitter per lane sends an activation to the segment adders of a weight's essential bits; an adder tree
 joins the segments once all lanes have passed the mark at the end of their weights.
 """
 
@@ -42,7 +42,7 @@ BARRIERS = ("sac", "pe", "round")
 SAC_ASSUMPTIONS = (
     "Guessed: organised as DaDianNao is, a SAC unit in place of each neuron's multipliers and adder tree: 16"
     " tiles x 16 filters x 16 lanes, one window. A channel block never straddles two kernel positions;"
-    " depthwise layers use one lane a filter, and one tile; a 3-channel input's stride is folded into its"
+    " depthwise layers use one lane per filter, and one tile; a 3-channel input's stride is folded into its"
     " channels.",
     "Floats are quantised to 16 bits (or the precision given). Weights of more than word_bits take several"
     " filters' places.",
@@ -56,8 +56,8 @@ SAC_ASSUMPTIONS = (
     " every value takes a word (with dual_issue a weight of at most half a word takes half).",
     "The pipeline's fill is not counted. Transposed convolution scatters.",
     "Energy is components x events, the inventory being ours: the papers give block diagrams. Selectors, sign"
-    " inverters and segment adders work once an essential bit, all segment registers of a SAC unit until its"
-    " slowest lane is done. Prepared weights are read once a window; activations once for whatever begins a"
+    " inverters and segment adders work once per essential bit, all segment registers of a SAC unit until its"
+    " slowest lane is done. Prepared weights are read once per window; activations once for whatever begins a"
     " sum together: a SAC unit, a PE, or all PEs (barrier).",
 )
 """What the machines of this family have in common."""
@@ -106,14 +106,14 @@ class SplitAccumulate(Grid):
         self.check_one_of(BARRIERS, "barrier")
 
     def stored_bits(self, layer: Layer, operands: Operands, on_chip: OnChip) -> StoredBits:
-        """Count the bits in DRAM: plain words; two weights a word where splitters take two at once."""
+        """Count the bits in DRAM: plain words; two weights per word where splitters take two at once."""
         stored = super().stored_bits(layer, operands, on_chip)
         return replace(stored, weights=stored.weights // self._splits(operands))
 
     @property
     @abstractmethod
     def _stride(self) -> int:
-        """Weights of a lane that one entry of its throttle buffer stands for."""
+        """Weights of a lane that one entry of its throttle buffer represents."""
 
     @property
     @abstractmethod

@@ -1,4 +1,4 @@
-"""How far the pruned model's outputs are from the unpruned one's: agreement, which is no accuracy."""
+"""How far the pruned model's outputs are from the unpruned one's: agreement, which is not an accuracy."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ class Top1(Ratio):
         Raises
         ------
         TensorError
-            If the output is no score per class, or a label is no class of it.
+            If the output is not a score per class, or a label is not a class of it.
         """
         if outputs.ndim != 2:
             raise TensorError(

@@ -1,4 +1,4 @@
-"""How well a model foretells text."""
+"""How well a model predicts text."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class BitsPerCharacter(Ratio):
         Raises
         ------
         TensorError
-            If shapes do not fit, or a target is no code of the model.
+            If shapes do not fit, or a target is not a code of the model.
         """
         if outputs.ndim != 3 or targets.shape != outputs.shape[:2]:
             raise TensorError(

@@ -39,8 +39,8 @@ class Metric(ABC):
     unit : str
         ``"1"`` for shares.
     against : {"labels", "unpruned"}
-        What outputs are held against. A score against the unpruned model says how much it changed, and not
-        how good it is.
+        Reference of the outputs. A score against the unpruned model says how much outputs changed, not how
+        good they are.
     higher_is_better : bool
     is_share : bool
         Whether tables show it in percent, and losses in points.
@@ -94,7 +94,13 @@ class Ratio(Metric):
 
 
 def metric_names() -> list[str]:
-    """Names of all metrics, sorted."""
+    """Names of all metrics, sorted.
+
+    Examples
+    --------
+    >>> "top1" in metric_names()
+    True
+    """
     return _FOUND.names()
 
 

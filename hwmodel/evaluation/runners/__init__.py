@@ -1,4 +1,4 @@
-"""What runs a model on samples."""
+"""Runners: run a model on samples."""
 
 from hwmodel.evaluation.runners.onnx_runner import OnnxRunner
 from hwmodel.evaluation.runners.runner import Runner

@@ -67,7 +67,7 @@ class ActivationPruning:
         Raises
         ------
         TensorError
-            If they are no floats, or hold a NaN or Inf.
+            If they are not floats, or hold a NaN or Inf.
         """
         with error_context(layer=layer.name):
             if x.dtype.newbyteorder("=") not in {form.dtype for form in FLOATS.values()}:

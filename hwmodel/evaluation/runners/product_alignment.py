@@ -110,7 +110,7 @@ class ProductAlignment:
         Raises
         ------
         TensorError
-            If it is no Conv, Gemm or MatMul of floats with one matrix of weights.
+            If it is not a Conv, Gemm or MatMul of floats with one matrix of weights.
         """
         with error_context(layer=layer.name):
             x, w = inputs[layer.place], inputs[layer.weight]

@@ -1,4 +1,4 @@
-"""What runs a model on samples, and counts them."""
+"""Runners: run a model on samples, and count them."""
 
 from __future__ import annotations
 

@@ -61,7 +61,7 @@ class StagedRunner(Runner):
     ----------
     layers : list of LayerNode
     inputs : list of tuple
-        Name, sizes and dtype of each input; sizes that are open are no numbers.
+        Name, sizes and dtype of each input; sizes that are open are not numbers.
     stages : int
 
     Raises

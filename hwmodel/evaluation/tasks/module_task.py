@@ -30,7 +30,8 @@ class ModuleTask(Task):
     metrics : str or sequence of str, optional
         By default top-1, agreement and cosine; without labels the last two.
     scored : callable, optional
-        From the module's outputs, a list of arrays, to what is scored; by default the first.
+        Function from the module's outputs, a list of arrays, to the array that is scored; by default the
+        first.
     batch : int
         Samples that are run at a time.
 

@@ -78,7 +78,7 @@ class Pages(Task):
 
 
 class PageReader(Runner):
-    """RapidOCR with other models; gives the text of each page, a line per line that was found.
+    """RapidOCR with other models; gives the text of each page, one line per line that was found.
 
     Parameters
     ----------

@@ -144,7 +144,13 @@ class Task(ABC):
 
 
 def task_names() -> list[str]:
-    """Names of all tasks, sorted."""
+    """Names of all tasks, sorted.
+
+    Examples
+    --------
+    >>> "digits" in task_names()
+    True
+    """
     return _FOUND.names()
 
 
@@ -155,6 +161,11 @@ def task_class(name: str) -> type[Task]:
     ------
     OptionError
         If there is none of that name.
+
+    Examples
+    --------
+    >>> task_class("digits").name
+    'digits'
     """
     found: type[Task] = _FOUND.find(name)
     return found

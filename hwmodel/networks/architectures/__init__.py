@@ -1,7 +1,7 @@
 """Published architectures as layer tables; ``python -m hwmodel.networks.architectures`` writes them.
 
 The tables in ``data/networks`` are this package's output; a test keeps them equal. A family of networks is
-a file, a network a function, and a line in `ARCHITECTURES`.
+one file, with one function per network and one line in `ARCHITECTURES` for each.
 """
 
 from __future__ import annotations

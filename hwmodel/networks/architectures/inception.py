@@ -172,7 +172,7 @@ def inception_v3() -> Network:
     """Inception v3 at 299 × 299, without the auxiliary classifier.
 
     C. Szegedy et al., "Rethinking the Inception Architecture for Computer Vision", CVPR 2016, table 1.
-    Tensors are named as in torchvision. The auxiliary classifier runs in training only: it is no layer,
+    Tensors are named as in torchvision. The auxiliary classifier runs in training only: it is not a layer,
     and its parameters are not counted.
     """
     convs: list[Conv] = []

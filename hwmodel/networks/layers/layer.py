@@ -23,7 +23,7 @@ class TooLargeError(TensorError):
 
 @dataclass(frozen=True)
 class Layer(ABC):
-    """What every layer tells an accelerator.
+    """Base of all layers: the sizes that an accelerator needs.
 
     Parameters
     ----------

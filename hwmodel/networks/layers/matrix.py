@@ -27,8 +27,8 @@ class Linear(Layer):
     Raises
     ------
     TensorError
-        If a size is no integer of at least 1, the steps do not divide the positions, or the sizes together
-        are beyond all networks.
+        If a size is not an integer of at least 1, the steps do not divide the positions, or the sizes
+        together are beyond all networks.
 
     Examples
     --------
@@ -99,7 +99,7 @@ class MatMul(Layer):
     Raises
     ------
     TensorError
-        If a size is no integer of at least 1, or sizes are beyond all networks.
+        If a size is not an integer of at least 1, or sizes are beyond all networks.
 
     Examples
     --------

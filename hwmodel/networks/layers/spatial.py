@@ -160,8 +160,8 @@ class Conv(_Spatial):
 class ConvTranspose(_Spatial):
     """Transposed convolution, as ``torch.nn.ConvTranspose1d`` to ``ConvTranspose3d``.
 
-    A weight meets every input position once and its product is added to one output, so
-    `positions` counts input positions, and products that padding crops away count too.
+    Each weight is multiplied once with every input position, and the product is added to one output.
+    `positions` therefore counts input positions, and products that padding crops also count.
 
     Parameters
     ----------

@@ -25,7 +25,7 @@ def read_model(path: Path) -> Any:
     Raises
     ------
     DumpError
-        If the file can't be read or is no ONNX model.
+        If the file can't be read or is not an ONNX model.
     MissingExtraError
         If the package onnx is missing.
     """
@@ -71,7 +71,7 @@ MOST_NODES = 1 << 20
 
 
 def _check_expansion(model: Any) -> None:
-    """Raise if functions within functions stand for more nodes than any network has."""
+    """Raise if functions within functions expand to more nodes than any network has."""
     functions = {(f.domain, f.name): f for f in model.functions}
     counts: dict[tuple[str, str], int] = {}
 

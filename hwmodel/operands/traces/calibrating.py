@@ -74,10 +74,10 @@ def calibrate(
     slice_bytes: int = SLICE_BYTES,
     progress: Progress | None = None,
 ) -> CalibrationResult:
-    """Run an ONNX model on samples and write the norms of what each weight tensor meets.
+    """Run an ONNX model on samples and write the norms of the inputs of each weight tensor.
 
-    A norm is the root mean square of an input channel over all samples and positions (of a matrix, of an
-    input over all rows). Where several layers share a tensor, the mean is over all that they read.
+    A norm is the root mean square of an input channel over all samples and positions; for a matrix, of an
+    input over all rows. Where several layers share a tensor, the mean is over the inputs of all of them.
 
     Parameters
     ----------
@@ -86,8 +86,8 @@ def calibrate(
     out : str or path-like
         The store; it appears whole or not at all. `open_norms` reads it.
     batch : int, optional
-        Samples of a run, along axis 0 of every input. By default all at once; where the model takes a fixed
-        number, this, as often as it takes.
+        Samples per run, along axis 0 of every input. By default all at once, or the number that the model
+        takes, in as many runs as are needed.
 
     Returns
     -------
@@ -96,9 +96,9 @@ def calibrate(
     Raises
     ------
     DumpError
-        If a file is missing or damaged, or the model's is no ONNX file.
+        If a file is missing or damaged, or the model is not an ONNX file.
     OptionError
-        If an input is missing or unknown, the samples can't be divided, or a setting can't be.
+        If an input is missing or unknown, the samples can't be divided, or a setting is not possible.
     TensorError
         If an input does not fit the model, or the model does not run.
     MissingExtraError
@@ -194,13 +194,26 @@ def open_norms(path: str | os.PathLike[str]) -> dict[str, npt.NDArray[np.float64
     Returns
     -------
     dict of str to ndarray of float64
-        By the weight tensor's name in the model. They are those of the tensor with its output channel first:
-        ``(in_channels,)`` where all filters and kernel positions share them, else as `bitxcore.prune` takes.
+        By the name of the weight tensor in the model, for the tensor with its output channel first. The
+        shape is ``(in_channels,)`` where all filters and kernel positions share the norms, otherwise one
+        that `bitxcore.prune` takes.
 
     Raises
     ------
     DumpError
-        If the file is no store, holds no norms, or is damaged.
+        If the file is not a store, holds no norms, or is damaged.
+
+    Examples
+    --------
+    >>> from tempfile import TemporaryDirectory
+    >>> import numpy as np
+    >>> from bitxcore.data import data_folder
+    >>> model = data_folder("samples") / "digits_resnet.onnx"
+    >>> with TemporaryDirectory() as folder:
+    ...     result = calibrate(model, np.ones((1, 1, 8, 8), np.float32), f"{folder}/norms.h5")
+    ...     norms = open_norms(f"{folder}/norms.h5")
+    >>> norms["head.weight"].shape
+    (64,)
     """
     from bitxcore.store import Store
 

@@ -79,7 +79,7 @@ def by_input(
     Raises
     ------
     OptionError
-        If it is no dump, and the model has several inputs.
+        If it is not a dump, and the model has several inputs.
     TensorError
         If a dump has no tensor for an input, or, with `some`, for none.
     """

@@ -104,7 +104,7 @@ def read_picture(path: Path, item: ModelInput, scaling: Scaling) -> npt.NDArray[
     Source.of(path)
     with reading(path), Image.open(path, formats=("PNG", "JPEG")) as opened:
         if opened.mode.startswith(("I", "F")):
-            raise DumpError("has more than 8 bits a channel; give an array", path=path)
+            raise DumpError("has more than 8 bits per channel; give an array", path=path)
         size = _picture_size(item, axes, opened.height, opened.width)
         picture = opened.convert("L" if channels == 1 else "RGB")
         if picture.size != size[::-1]:

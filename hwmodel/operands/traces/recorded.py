@@ -209,7 +209,20 @@ def open_traces(path: str | os.PathLike[str]) -> Traces:
     Raises
     ------
     DumpError
-        If the file is no store, holds no traces, or is damaged.
+        If the file is not a store, holds no traces, or is damaged.
+
+    Examples
+    --------
+    >>> from tempfile import TemporaryDirectory
+    >>> import numpy as np
+    >>> import hwmodel as hw
+    >>> from bitxcore.data import data_folder
+    >>> model = data_folder("samples") / "digits_resnet.onnx"
+    >>> with TemporaryDirectory() as folder:
+    ...     result = hw.trace(model, np.ones((1, 1, 8, 8), np.float32), f"{folder}/traces.h5")
+    ...     with open_traces(f"{folder}/traces.h5") as traces:
+    ...         print(traces["head"].shape)
+    (1, 64)
     """
     from bitxcore.store import Store
 

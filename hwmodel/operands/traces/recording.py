@@ -86,7 +86,7 @@ def trace(
     scaling : Scaling, optional
         Of pictures. By default channels go from 0 to 1.
     slice_bytes : int
-        Aim for the activations that are in memory at once; a single layer may have more.
+        Target for the bytes of activations in memory at once; a single layer may have more.
     progress : callable, optional
         ``progress(done, total, next_layer)``.
 
@@ -97,9 +97,9 @@ def trace(
     Raises
     ------
     DumpError
-        If a file is missing or damaged, or the model's is no ONNX file.
+        If a file is missing or damaged, or the model is not an ONNX file.
     OptionError
-        If an input is missing or unknown, or a size or another setting can't be.
+        If an input is missing or unknown, or a size or another setting is not possible.
     TensorError
         If an input does not fit the model, or the model does not run.
     MissingExtraError

@@ -134,7 +134,7 @@ def arranged_operand(
     if read.zero_point:
         zero_point = values[read.zero_point]
         if zero_point.size != 1:
-            return "a zero point a row"
+            return "one zero point per row"
         arrays[0] = without_zero_point(arrays[0], zero_point.reshape(()))
     if any(x.dtype.kind not in "fiu" for x in arrays):
         return f"values of dtype {arrays[0].dtype}"

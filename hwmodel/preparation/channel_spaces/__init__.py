@@ -1,4 +1,4 @@
-"""Which channels of a network belong together, and changes to them that leave what it computes as it is."""
+"""Which channels of a network belong together, and changes to them that do not change its outputs."""
 
 from hwmodel.preparation.channel_spaces.equivalence import (
     OutputError,

@@ -167,7 +167,7 @@ class Follower:
         return self._value(self.node.input[place])
 
     def activation(self, place: int = 0, rank: int = 0) -> Followed:
-        """Return an input that is no stored tensor, of at least `rank` axes."""
+        """Return an input that is not a stored tensor, of at least `rank` axes."""
         value = self.input(place)
         if value.tensor:
             raise Refused("computes from stored tensors")

@@ -33,7 +33,7 @@ def permute_channels(proto: Any, orders: Mapping[str, Sequence[int] | npt.NDArra
     Raises
     ------
     TensorError
-        If there is no such space, it is fixed, or the order is no permutation of its channels.
+        If there is no such space, it is fixed, or the order is not a permutation of its channels.
 
     Examples
     --------

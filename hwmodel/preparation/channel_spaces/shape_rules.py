@@ -118,7 +118,7 @@ def _reshape(f: Follower) -> None:
         raise Refused("gives an unknown number of axes")
     if wanted is None:
         wanted = [None] * len(out or ())
-    # The length of an axis of the same value, at the same place, is what a 0 stands for.
+    # The length of an axis of the same value, at the same place, is what a 0 represents.
     same = [0 if size == (x.name, at) and not zero_is_none else size for at, size in enumerate(wanted)]
     numbers = [size if isinstance(size, int) else None for size in same]
     inferred = out is not None and len(out) == len(numbers)

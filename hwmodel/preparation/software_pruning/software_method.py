@@ -200,7 +200,13 @@ def per_channel(weights: Array) -> Array:
 
 
 def method_names() -> list[str]:
-    """Names of all methods, sorted."""
+    """Names of all methods, sorted.
+
+    Examples
+    --------
+    >>> "l1" in method_names()
+    True
+    """
     return _FOUND.names()
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from itertools import zip_longest
 from typing import TYPE_CHECKING
 
 from bitxcore.plot.chart import Chart, ChartAxis
 from bitxcore.tables import Tables
 from hwmodel.report.figure_sources import Source, tables_of
+from hwmodel.report.figure_words import named
 from hwmodel.report.plot.bit_heat_maps import largest, left_out_words, share_heat_map
 
 if TYPE_CHECKING:
@@ -36,12 +38,12 @@ def charts(tables: Tables) -> list[Chart]:
     shares = {name: [n / sizes[name] for n in counts[name]] for name in drawn}
     tops = {name: max(range(len(row)), key=lambda i: row[i]) for name, row in shares.items()}
     fullest = max(drawn, key=lambda name: shares[name][tops[name]])
-    in_four = sum(sum(counts[name][: tops[name] + 4]) for name in drawn)
-    ones = sum(sum(row) for row in counts.values())
+    ones = [sum(column) for column in zip_longest(*counts.values(), fillvalue=0)]
+    upper = next((i for i in range(len(ones)) if 2 * sum(ones[: i + 1]) >= sum(ones)), 0)
     see = (
-        f"Rows down to the third below the fullest one hold {in_four / ones if ones else 0:.0%} of all ones."
-        f" The fullest row is row {tops[fullest]} of {fullest}: {shares[fullest][tops[fullest]]:.0%} of its"
-        f" values have a one there."
+        f"Half of all ones lie in rows 0 to {upper}."
+        f" The fullest row is row {tops[fullest]} of {named(fullest)}:"
+        f" {shares[fullest][tops[fullest]]:.0%} of its values have a one there."
     )
     return [
         share_heat_map(

@@ -144,7 +144,7 @@ def _totals(pairs: dict[str, tuple[_Rows, _Rows]]) -> Chart | None:
         }
         for label, (old, new) in list(pairs.items())[:MOST_BARS]
         for name, words in _TOTALS.items()
-        if old[0].get(name) and new[0].get(name) is not None
+        if old[0][name] and new[0][name] is not None
     ]
     if not rows:
         return None

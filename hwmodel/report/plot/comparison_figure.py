@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from bitxcore.plot.chart import Chart, ChartAxis, ChartMark
 from bitxcore.tables import Table, Tables
-from hwmodel.report.figure_sources import Source, chosen, tables_of
+from hwmodel.report.figure_sources import Source, chosen, rows_of, tables_of
 from hwmodel.report.figure_words import greatest, listed, named, table_of, times
 from hwmodel.report.plot.machines_figure import bitx_of, partly_run, partly_sentence
 
@@ -220,7 +220,7 @@ def _compared(tables: Tables, column: str) -> tuple[list[dict[str, Any]], str]:
     if "comparison" not in tables:
         return [], ""
     table: Table = tables["comparison"]
-    rows = [row for row in table.rows() if row[column] is not None]
+    rows: list[dict[str, Any]] = [row for row in rows_of(tables, "comparison") if row[column] is not None]
     partly = partly_run(tables)
     rows.sort(key=lambda row: (row["accelerator"] in partly, -row[column]))
     return rows, str(table.attrs.get("baseline", "the baseline"))
@@ -245,7 +245,7 @@ def _sentence(tables: Tables, rows: list[dict[str, Any]], column: str, ratio: st
             rank = 1 + sum(value > whole[ours] for value in whole.values())
             said.append(f"{named(ours)} is number {rank}, with {times(whole[ours])}.")
     said.append(partly_sentence(partly))
-    absent = [row["accelerator"] for row in tables["comparison"].rows() if row["reason"] is not None]
+    absent = [row["accelerator"] for row in rows_of(tables, "comparison") if row["reason"] is not None]
     if absent:
         said.append(f"{listed(absent)} {'takes' if len(absent) == 1 else 'take'} no part.")
     return " ".join(words for words in said if words)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from bitxcore.plot.chart import SERIES_COLOURS, Chart, ChartAxis, ChartMark
 from bitxcore.tables import Table, Tables
-from hwmodel.report.figure_sources import Source, chosen, tables_of
+from hwmodel.report.figure_sources import LenientRow, Source, chosen, tables_of
 from hwmodel.report.figure_words import count_of, identifiers, named, quantity, table_of, times
 
 if TYPE_CHECKING:
@@ -128,9 +128,9 @@ def _made(source: Source, prefix: str) -> list[Chart]:
 
 def _points(table: Table) -> list[dict[str, Any]]:
     """Give the rows with a name of their setting, and of the way to prune."""
-    rows = list(table.rows())
+    rows: list[dict[str, Any]] = [LenientRow(row) for row in table.rows()]
     pruned = [row for row in rows if not _is_unpruned(row)]
-    differing = [name for name in _WAYS if len({row.get(name) for row in pruned}) > 1]
+    differing = [name for name in _WAYS if len({row[name] for row in pruned}) > 1]
     ways: dict[str, int] = {}
     for row in rows:
         row["way"] = _way(row, differing)
@@ -144,13 +144,13 @@ def _points(table: Table) -> list[dict[str, Any]]:
             row["shown"] = row["way"]
     policies = 0
     for row in rows:
-        policies += row.get("policy") is not None
+        policies += row["policy"] is not None
         row["setting"] = _setting(row, policies)
     return rows
 
 
 def _is_unpruned(row: dict[str, Any]) -> bool:
-    return all(row.get(name) is None for name in ("rows", "policy", "format", "activation_rows"))
+    return all(row[name] is None for name in ("rows", "policy", "format", "activation_rows"))
 
 
 def _way(row: dict[str, Any], differing: list[str]) -> str:
@@ -161,7 +161,7 @@ def _way(row: dict[str, Any], differing: list[str]) -> str:
         for name in differing
         if row[name] is not None and not (name == "grouping" and row[name] == "flat")
     ]
-    if row.get("policy") is not None:
+    if row["policy"] is not None:
         told.insert(0, _POLICY)
     elif row["rows"] is None:
         told.insert(0, "all rows")
@@ -171,7 +171,7 @@ def _way(row: dict[str, Any], differing: list[str]) -> str:
 def _setting(row: dict[str, Any], policy: int) -> str:
     if row["way"] == _UNPRUNED:
         return _UNPRUNED
-    if row.get("policy") is not None:
+    if row["policy"] is not None:
         return f"{row['way']} (policy {policy})"
     rows = "" if row["rows"] is None else f"rows {row['rows']}"
     way = "" if row["way"] == _ALIKE and rows else row["way"]
@@ -200,7 +200,7 @@ def _long(points: list[dict[str, Any]], metric: str, x: str) -> list[dict[str, A
     """Give a row per score, and two more per interval."""
     found = []
     for number, row in enumerate(points):
-        values = {"score": row[metric], "low": row.get(f"{metric}_low"), "high": row.get(f"{metric}_high")}
+        values = {"score": row[metric], "low": row[f"{metric}_low"], "high": row[f"{metric}_high"]}
         whole = None not in values.values()
         for statistic, value in values.items():
             if statistic == "score" or whole:
@@ -229,7 +229,7 @@ def _units(table: Table, metric: str, x: str, unit: str) -> dict[str, str]:
         "shown": "",
         x: unit,
         "statistic": "",
-        "score": table.units[metric],
+        "score": table.units.get(metric, "1"),
         "is_score": "",
         "is_interval": "",
         "is_front": "",
@@ -250,7 +250,7 @@ def _against(table: Table, metric: str) -> str:
 def _by_cycles(
     table: Table, points: list[dict[str, Any]], metric: str, name: str, *, first: bool
 ) -> Chart | None:
-    timed = [row for row in points if row.get("cycles") is not None and row[metric] is not None]
+    timed = [row for row in points if row["cycles"] is not None and row[metric] is not None]
     if not timed:
         return None
     rows = _long(timed, metric, "cycles")
@@ -271,14 +271,14 @@ def _by_cycles(
     ]
     order = list(dict.fromkeys(row["shown"] for row in timed)) + ([_FRONT] if front else [])
     x = ChartAxis("cycles", "time", unit="cycles", zero=False)
-    y = ChartAxis("score", named(metric), unit=table.units[metric], zero=False)
+    y = ChartAxis("score", named(metric), unit=table.units.get(metric, "1"), zero=False)
     shown = ChartAxis("shown", "shown", "nominal", order=order)
     marks = [ChartMark("step", x, y, colour=shown, only="is_front")] if front else []
     if any(row["is_interval"] for row in rows):
         marks.append(ChartMark("line", x, y, colour=shown, line="number", only="is_interval"))
     marks.append(ChartMark("point", x, y, colour=shown, only="is_score", told=("setting",)))
     without = len(points) - len(timed)
-    see = [*_speed_sentences(timed, metric, table.units[metric])]
+    see = [*_speed_sentences(timed, metric, table.units.get(metric, "1"))]
     if front:
         see.append(f"{count_of(len(front), 'point')} of {len(timed):,} are on the Pareto front.")
     if without:
@@ -333,9 +333,7 @@ def _fastest(rows: list[dict[str, Any]], metric: str, unit: str, unpruned: dict[
 
 def _by_rows(table: Table, points: list[dict[str, Any]], metric: str, name: str) -> Chart | None:
     pruned = [
-        row
-        for row in points
-        if row["rows"] is not None and row.get("policy") is None and row[metric] is not None
+        row for row in points if row["rows"] is not None and row["policy"] is None and row[metric] is not None
     ]
     if not pruned:
         return None
@@ -344,7 +342,7 @@ def _by_rows(table: Table, points: list[dict[str, Any]], metric: str, name: str)
     units = _units(table, metric, "rows", "1") | {"is_unpruned": ""}
     units.pop("is_front")
     x = ChartAxis("rows", "rows kept of a group", zero=False)
-    y = ChartAxis("score", named(metric), unit=table.units[metric], zero=False)
+    y = ChartAxis("score", named(metric), unit=table.units.get(metric, "1"), zero=False)
     order = list(dict.fromkeys(row["shown"] for row in pruned))
     shown = ChartAxis("shown", "shown", "nominal", order=order)
     marks = [
@@ -372,9 +370,9 @@ def _by_rows(table: Table, points: list[dict[str, Any]], metric: str, name: str)
             }
         )
         marks.append(ChartMark("rule", x, y, only="is_unpruned"))
-    see = [_rows_sentence(pruned, metric, table.units[metric]), _against(table, metric)]
+    see = [_rows_sentence(pruned, metric, table.units.get(metric, "1")), _against(table, metric)]
     if unpruned is not None and unpruned[metric] is not None:
-        score = _score(unpruned[metric], table.units[metric])
+        score = _score(unpruned[metric], table.units.get(metric, "1"))
         see.insert(1, f"The dotted line is the unpruned model: {score}.")
     return Chart(
         name=name,

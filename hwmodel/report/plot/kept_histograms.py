@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from bitxcore.plot.chart import Chart, ChartAxis
 from bitxcore.tables import Table, Tables
+from hwmodel.report.figure_words import named
 from hwmodel.report.plot.bit_heat_maps import largest, left_out_words, mean_of, share_heat_map, shares_of
 
 _OF_SOFTWARE = "pruned weights"
@@ -62,10 +63,10 @@ def _chart(
     means = {name: mean_of(counts[name]) for name in drawn}
     least, most = (choose(drawn, key=lambda name: means[name]) for choose in (min, max))
     all_counts = [sum(column) for column in zip(*counts.values(), strict=True)]
-    see = (
-        f"The mean is {mean_of(all_counts):.2f} {words}: from {means[least]:.2f} in {least}"
-        f" to {means[most]:.2f} in {most}."
-    )
+    spread = f"in every {of}"
+    if f"{means[least]:.2f}" != f"{means[most]:.2f}":
+        spread = f"from {means[least]:.2f} in {named(least)} to {means[most]:.2f} in {named(most)}"
+    see = f"The mean is {mean_of(all_counts):.2f} {words}, {spread}."
     return share_heat_map(
         name=column,
         title=f"{words.capitalize()}: {accelerator}",

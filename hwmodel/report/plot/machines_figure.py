@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from bitxcore.plot.chart import Chart, ChartAxis
 from bitxcore.tables import Tables
-from hwmodel.report.figure_sources import Source, chosen, tables_of
+from hwmodel.report.figure_sources import Source, chosen, rows_of, tables_of
 from hwmodel.report.figure_stacks import Stack, parts_sentence, stack_of, stacked_chart
 from hwmodel.report.figure_words import (
     count_of,
@@ -171,11 +171,7 @@ def names_of(tables: Tables) -> dict[str, str]:
     >>> names_of(Tables())
     {}
     """
-    return (
-        {row["label"]: row["accelerator"] for row in tables["comparison"].rows()}
-        if "comparison" in tables
-        else {}
-    )
+    return {row["label"]: row["accelerator"] for row in rows_of(tables, "comparison")}
 
 
 def partly_run(tables: Tables) -> dict[str, str]:
@@ -186,14 +182,14 @@ def partly_run(tables: Tables) -> dict[str, str]:
     >>> partly_run(Tables())
     {}
     """
-    rows = tables["networks"].rows() if "networks" in tables else ()
+    rows = rows_of(tables, "networks")
     names = names_of(tables)
     return {
         names.get(row["accelerator"], row["accelerator"]): (
             f"{row['layers']:,} of {row['layers'] + row['not_applicable']:,} layers"
         )
         for row in rows
-        if row["not_applicable"]
+        if row["not_applicable"] and row["layers"] is not None
     }
 
 
@@ -220,13 +216,10 @@ def _drawn(make: Callable[[Tables], Chart | None], source: Source, ax: Axes | No
 
 def _rows(tables: Tables, name: str) -> list[dict[str, Any]]:
     """Give the rows of a table, each accelerator by its short name."""
-    names = names_of(tables)
-    if name not in tables:
-        return []
-    return [
-        row | {"accelerator": names.get(row["accelerator"], row["accelerator"])}
-        for row in tables[name].rows()
-    ]
+    names, rows = names_of(tables), rows_of(tables, name)
+    for row in rows:
+        row["accelerator"] = names.get(row["accelerator"], row["accelerator"])
+    return list(rows)
 
 
 def _cycles(tables: Tables) -> Chart | None:

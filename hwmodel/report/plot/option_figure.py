@@ -104,7 +104,7 @@ def _option(table: Table, option: str, name: str) -> Chart | None:
         }
         for value, cycles in middle.items()
     ]
-    unit = table.units[option]
+    unit = table.units.get(option, "1")
     x = ChartAxis("value", named(option), "ordinal", unit=unit, order=[value_text(value) for value in order])
     y = ChartAxis("cycles", "time", unit="cycles")
     shown = ChartAxis("shown", "shown", "nominal", order=["point", "median"])

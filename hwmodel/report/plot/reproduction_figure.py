@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from math import exp, fsum, log
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from bitxcore.plot.chart import Chart, ChartAxis, ChartMark
-from bitxcore.tables import Table, Tables
-from hwmodel.report.figure_sources import Source, chosen, tables_of
+from bitxcore.tables import Tables
+from hwmodel.report.figure_sources import LenientRow, Source, chosen, rows_of, tables_of
 from hwmodel.report.figure_words import count_of, named, share, table_of, times
 
 if TYPE_CHECKING:
@@ -108,23 +108,24 @@ def _drawn(make: Callable[[Tables], Chart | None], source: Source, ax: Axes | No
     return draw(chosen([] if chart is None else [chart], "", None), ax)
 
 
-def _compared(tables: Tables) -> tuple[list[dict[str, Any]], str]:
+def _compared(tables: Tables) -> tuple[list[LenientRow], str]:
     """Give the lines whose two numbers are of the same thing and above zero; say how many others exist."""
     if "reproduction" not in tables:
         return [], ""
-    table: Table = tables["reproduction"]
-    rows, lone, other, contradictions = [], 0, 0, 0
-    for row in table.rows():
+    rows: list[LenientRow] = []
+    lone = other = contradictions = 0
+    for row in rows_of(tables, "reproduction"):
         published, ours = row["published"], row["ours"]
         if row["place"] == _CONTRADICTIONS:  # the paper against itself: none of these numbers is ours
             contradictions += 1
         elif published is None or ours is None:
             lone += 1
-        elif not row.get("alike", True) or published <= 0 or ours <= 0:
+        elif row["alike"] is False or published <= 0 or ours <= 0:
             other += 1
         else:
-            mark = row.get("mark")
-            rows.append(row | {"ratio": ours / published, "reading": _MARKS.get(str(mark), str(mark))})
+            mark = row["mark"]
+            row |= {"ratio": ours / published, "reading": _MARKS.get(str(mark), str(mark))}
+            rows.append(row)
     said = []
     if lone:
         said.append(f"{count_of(lone, 'line')} without one of the two numbers")
@@ -173,7 +174,7 @@ def _numbers(tables: Tables) -> Chart | None:
     reading = ChartAxis("reading", "reading", "nominal", order=order)
     near = sum(abs(row["ratio"] - 1) <= NEAR for row in rows)
     far = max(rows, key=lambda row: abs(log(row["ratio"])))
-    what = ", ".join(named(far[name]) for name in ("place", "network", "quantity") if far.get(name))
+    what = ", ".join(named(far[name]) for name in ("place", "network", "quantity") if far[name])
     near_of = f"{near:,} of {count_of(len(rows), 'number')} ({share(near, len(rows))})"
     see = [
         f"{near_of} are within {NEAR:.0%} of the paper's.",

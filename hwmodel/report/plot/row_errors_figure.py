@@ -9,6 +9,7 @@ from bitxcore.plot.bit_charts import DEFAULT_ROWS
 from bitxcore.plot.chart import Chart, ChartAxis, ChartMark
 from bitxcore.tables import Table, Tables
 from hwmodel.report.figure_sources import Source, tables_of
+from hwmodel.report.figure_words import named
 from hwmodel.report.plot.bit_heat_maps import largest, left_out_words
 
 if TYPE_CHECKING:
@@ -51,7 +52,7 @@ def charts(tables: Tables) -> list[Chart]:
     middle = median(by_rows[at])
     see = (
         f"At {at} rows the median error is {middle:.2%}; the largest is {worst['relative_error']:.2%},"
-        f" of {worst['tensor']}."
+        f" of {named(worst['tensor'])}."
     )
     return [
         Chart(

@@ -28,6 +28,7 @@ MOST_LINES = 300
 MOST_POINTS = 3000
 """Of the other figures, likewise."""
 
+_HEIGHT_M = 0.1  # of coordinates, whose names stand below in full
 _METRICS = {"cycles": "cycles", "energy_j": "energy", "area_mm2": "area"}
 _FRONT, _OTHERS = "Pareto front", "other points"
 
@@ -72,11 +73,12 @@ def sweep_coordinates(source: Source, *, ax: Axes | None = None) -> Axes:
     >>> found = hw.sweep("resnet20-cifar10", {"columns": [1, 2]}, accelerator="dadiannao", jobs=1)
     >>> ax = hw.plot.sweep_coordinates(found)
     >>> ax.get_ylabel()
-    'position from least to most'
+    'place, least to most'
     """
-    from bitxcore.plot.drawing import draw
+    from bitxcore.plot.drawing import draw, new_axes
 
-    return draw(chosen(_made(source, "sweep_coordinates"), "", None), ax)
+    chart = chosen(_made(source, "sweep_coordinates"), "", None)
+    return draw(chart, new_axes(height_m=_HEIGHT_M) if ax is None else ax)
 
 
 def sweep_energy(source: Source, *, ax: Axes | None = None) -> Axes:
@@ -159,14 +161,14 @@ def _coordinates(table: Table) -> Chart | None:
     drawn, told = sampled(points, MOST_LINES)
     scales = {name: _steps([row[name] for row in points]) for name in options}
     scales |= {name: _span([row[name] for row in points]) for name in metrics}
-    labels = {name: _dimension(name, table.units[name], points) for name in (*options, *metrics)}
+    labels = {name: _dimension(name, table.units.get(name, "1"), points) for name in (*options, *metrics)}
     rows = [
         {
             "point": row["point"],
             "dimension": name,
             "shown_as": labels[name],
             "value": row[name],
-            "unit": table.units[name],
+            "unit": table.units.get(name, "1"),
             "position": scale(row[name]),
             "cycles": row["cycles"],
             "on_front": row["on_front"],
@@ -203,7 +205,7 @@ def _coordinates(table: Table) -> Chart | None:
             ChartMark(
                 "line",
                 ChartAxis("shown_as", "option or result", "nominal", order=list(labels.values())),
-                ChartAxis("position", "position from least to most"),
+                ChartAxis("position", "place, least to most"),
                 colour=ChartAxis("cycles", "time", unit="cycles", log=min(cycles) > 0),
                 line="point",
             )
@@ -251,7 +253,7 @@ def _tradeoff(table: Table, column: str) -> Chart | None:
         | {"cycles": row["cycles"], column: row[column], "shown": _FRONT if row["on_front"] else _OTHERS}
         for row in sorted(drawn, key=lambda row: row["on_front"])
     ]
-    title, unit = _METRICS[column], table.units[column]
+    title, unit = _METRICS[column], table.units.get(column, "1")
     values = {str(i): row[column] for i, row in enumerate(points)}
     fewest, lowest = min(points, key=lambda row: (row["cycles"], row[column])), points[int(least(values)[0])]
     see = [best_sentence(points, options)]
@@ -267,7 +269,7 @@ def _tradeoff(table: Table, column: str) -> Chart | None:
         told,
     ]
     name = f"sweep_{title}"
-    units = {"point": "1", **{f"option_{n}": table.units[n] for n in options}}
+    units = {"point": "1", **{f"option_{n}": table.units.get(n, "1") for n in options}}
     return Chart(
         name=name,
         title=f"{title.capitalize()} against cycles: {named(table.attrs.get('accelerator', ''))}",

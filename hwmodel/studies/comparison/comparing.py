@@ -119,8 +119,8 @@ def compare(
     accelerators : str or sequence of str, optional
         Those that enter, with all their variants; by default all that are registered.
     also : str, (str, mapping), Accelerator, or sequence of these, optional
-        Further machines: a name, with options of its own or without, made under the common conditions; or a
-        machine as it is.
+        Further machines: a name, with or without options of its own, made under the common conditions; or a
+        machine, used unchanged.
     options : mapping, optional
         Of all machines: clock, buffers, DRAM (see `conditions`).
     settings : mapping of str to mapping, optional
@@ -131,7 +131,7 @@ def compare(
     store : path or StoreWriter, optional
         HDF5 file that receives the run, and the table ``comparison``.
     parameters : mapping, optional
-        What else to record in the store's provenance.
+        Further values to record in the store's provenance.
 
     Returns
     -------
@@ -140,7 +140,7 @@ def compare(
     Raises
     ------
     OptionError
-        For an unknown name or option, a bad value, or what is no machine.
+        For an unknown name or option, a bad value, or an object that is not a machine.
     BitxError
         As of `hwmodel.simulate_network`.
 

@@ -41,7 +41,7 @@ COMPARISON_COLUMNS: tuple[Column, ...] = (
 
 @dataclass(frozen=True, kw_only=True)
 class ComparisonRow:
-    """What a comparison says of one machine: `COMPARISON_COLUMNS`; None where there is nothing."""
+    """Results of one machine in a comparison: `COMPARISON_COLUMNS`; None where there is no value."""
 
     __repr__ = record_repr
 

@@ -94,7 +94,7 @@ def contenders(
     Raises
     ------
     OptionError
-        For an unknown name or option, a bad value, or what is no machine; and if nobody enters.
+        For an unknown name or option, a bad value, or what is not a machine; and if nobody enters.
     """
     for name, options in (settings or {}).items():
         check_options(name, options)

@@ -22,7 +22,7 @@ from hwmodel.studies.explaining.rooflines import ROOFLINE_UNITS, Cause, Roofline
 from hwmodel.studies.explaining.trials import Trial, heaviest, try_changes
 
 EFFORT_S = 20.0
-"""Nominal seconds of re-simulation: a machine takes 1e8 weights, and 1e10 multiply-accumulates, a second."""
+"""Nominal seconds of re-simulation, at 1e8 weights and 1e10 multiply-accumulates per second and machine."""
 
 
 @dataclass(frozen=True)
@@ -127,7 +127,7 @@ def explain(
     rows: Sequence[LayerResult] | None = None,
     effort_s: float = EFFORT_S,
 ) -> Explanation:
-    """Say what a machine's cycles are spent on, and simulate what might save some.
+    """Find the causes of a machine's cycles, and simulate changes that might save some.
 
     Parameters
     ----------
@@ -136,10 +136,10 @@ def explain(
     dump, traces, weights, activations, precisions : optional
         As in `hwmodel.simulate_network`.
     rows : sequence of LayerResult, optional
-        The machine's results, if they are there already.
+        Results of the machine, if they exist already.
     effort_s : float
-        Changes are tried on the layers with most cycles, as many as nominally (see `EFFORT_S`) fit into this
-        time, one at least. The same layers on every computer.
+        Changes are tried on the layers with most cycles: as many layers as fit into this nominal time (see
+        `EFFORT_S`), at least one. The layers are the same on every computer.
 
     Returns
     -------

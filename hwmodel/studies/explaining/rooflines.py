@@ -1,7 +1,8 @@
 """Where the cycles of layers go: causes, and rooflines.
 
 A roofline (S. Williams, A. Waterman, D. Patterson, "Roofline: an insightful visual performance model for
-multicore architectures", CACM 2009) sets multiply-accumulates a cycle against those a byte of DRAM traffic.
+multicore architectures", CACM 2009) sets multiply-accumulates per cycle against those per byte of DRAM
+traffic.
 """
 
 from __future__ import annotations
@@ -72,10 +73,10 @@ class Roofline:
     causes : mapping of str to int
         Cycles by cause, without those that have none.
     peak_macs_per_cycle : float
-        Multiply-accumulates a cycle at 16 bits, nothing skipped. A machine that skips bits or values may
+        Multiply-accumulates per cycle at 16 bits, nothing skipped. A machine that skips bits or values may
         attain more.
     intensity_macs_per_byte : float or None
-        Multiply-accumulates a byte of DRAM traffic; None where no traffic is counted.
+        Multiply-accumulates per byte of DRAM traffic; None where no traffic is counted.
     memory_roof_macs_per_cycle : float or None
         Intensity times the bandwidth with which the memory moves this layer's traffic; None for a memory
         without limits.
@@ -103,7 +104,7 @@ class Roofline:
 
     @property
     def attained_macs_per_cycle(self) -> float:
-        """Multiply-accumulates a cycle."""
+        """Multiply-accumulates per cycle."""
         return self.macs / self.cycles
 
     @property
@@ -130,7 +131,7 @@ class Roofline:
             f"{n / self.cycles:.0%} {_short(cause)}" for cause, n in shares if 50 * n >= self.cycles
         )
         return (
-            f"{self.layer}: {self.attained_macs_per_cycle:,.4g} MACs a cycle,"
+            f"{self.layer}: {self.attained_macs_per_cycle:,.4g} MACs per cycle,"
             f" {self.attained_share_of_roof:.1%} of its {self.roof} roof; {spent}"
         )
 

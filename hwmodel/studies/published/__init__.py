@@ -1,4 +1,4 @@
-"""Published figures, to be printed beside ours; never an input of any model."""
+"""Published figures, for comparison with ours; never an input of any model."""
 
 from hwmodel.studies.published.averages import MEASURES, Average, Beside, averages, beside_averages
 from hwmodel.studies.published.one_pe import Comparison, one_pe

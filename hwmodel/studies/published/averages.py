@@ -24,7 +24,7 @@ class Average:
     accelerator : str
         As in the table of a comparison.
     measure : str
-        What of ours stands beside it, of `MEASURES`; empty if nothing does.
+        Our value to compare it with, one of `MEASURES`; empty if there is none.
     published : float
     low, high : float or None
         Range of which it is the mean.
@@ -72,6 +72,11 @@ def averages() -> tuple[Average, ...]:
     ------
     BitxError
         If the data are not installed.
+
+    Examples
+    --------
+    >>> all(average.published > 0 for average in averages())
+    True
     """
     with (data_folder("published") / "averages.csv").open(encoding="utf-8", newline="") as file:
         return tuple(_average(row) for row in csv.DictReader(file))
@@ -83,7 +88,7 @@ def _average(row: dict[str, str]) -> Average:
 
 
 def beside_averages(result: ComparisonResult) -> tuple[Beside, ...]:
-    """Put our values on the comparison's network beside every published figure.
+    """Compare every published figure with our value on the network of the comparison.
 
     A machine that takes no part has none.
     """

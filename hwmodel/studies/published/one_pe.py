@@ -62,8 +62,8 @@ def one_pe(
 ) -> tuple[Comparison, ...]:
     """Run a network on a machine of one PE, in both formats, and put its area and power beside Table 7.
 
-    Buffers, the activations' FIFO and the memory are no part of it, and it never waits for them. Published
-    figures are no inputs, and nothing is fitted.
+    Buffers, the activations' FIFO and the memory are not included, and the PE never waits for them.
+    Published figures are not inputs, and nothing is fitted.
 
     Parameters
     ----------

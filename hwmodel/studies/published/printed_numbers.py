@@ -76,6 +76,11 @@ def printed_value(place: str, quantity: str, setting: str = "", network: str = "
     ------
     KeyError
         If the paper prints none, or several.
+
+    Examples
+    --------
+    >>> printed_value("Table 7", "E-alignment: area")
+    0.017
     """
     value = printed_or_dash(place, quantity, setting, network)
     if value is None:

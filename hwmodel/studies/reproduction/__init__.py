@@ -1,4 +1,4 @@
-"""Every number of the BitX paper that can be computed, with ours beside it.
+"""Every number of the BitX paper that can be computed, compared with ours.
 
 `reproduce` runs the modules of `places`, which share simulations.
 """

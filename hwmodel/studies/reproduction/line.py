@@ -1,4 +1,4 @@
-"""What a reproduction is made of: lines, each a number of the paper with ours beside it."""
+"""The parts of a reproduction: lines, each a number of the paper with ours beside it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ HELD = "fewest rows that hold"
 
 MARKS: dict[Mark, str] = {
     Mark.PAPER: "the paper says it",
-    Mark.FITS: "the paper does not say it, and its numbers fit it",
+    Mark.FITS: "the paper does not say it, but its numbers fit it",
     Mark.CHOSEN: "the paper does not say it, and we chose it",
 }
 """What each mark means."""

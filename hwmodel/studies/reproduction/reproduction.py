@@ -141,11 +141,11 @@ def reproduce(
     quick: bool = False,
     accuracy: bool = True,
 ) -> Reproduction:
-    """Compute what stands beside the paper's numbers.
+    """Compute our numbers for comparison with the paper's.
 
-    Published numbers are compared with. Two workloads were chosen by them, and their lines say so: the
-    standard deviations of Figure 8's weights, and the slimmed YOLOv3. Everything together takes some
-    half an hour on two cores, most of it for accuracies, and no network.
+    Published numbers are only compared with, with two exceptions, which their lines name: the standard
+    deviations of Figure 8's weights and the slimmed YOLOv3 were chosen by published numbers. Everything
+    together takes about half an hour on two cores, most of it for accuracies. No network access is needed.
 
     Parameters
     ----------
@@ -156,7 +156,7 @@ def reproduce(
     store : path or StoreWriter, optional
         HDF5 file that receives the lines, as the table ``reproduction``.
     parameters : mapping, optional
-        What else to record in the store's provenance.
+        Further values to record in the store's provenance.
     quick : bool
         Accuracies on a fifth of the samples, and for three of Table 4's group sizes only.
     accuracy : bool

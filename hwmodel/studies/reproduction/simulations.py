@@ -1,4 +1,4 @@
-"""The weights and the simulations that lines come of, each drawn or done once for all tables and figures."""
+"""Weights and simulations behind the lines; each is drawn or run once for all tables and figures."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ REAL = {
 
 INPUT_SIZES = {"PP-OCRv4 det": (1, 3, 640, 640), "PP-OCRv4 rec": (1, 3, 48, 320)}
 
-ONLY_OURS = "trained weights that can be installed, of which the paper prints nothing"
+ONLY_OURS = "trained weights that can be installed; the paper prints nothing of them"
 
 ONE_OVER_STD = {"SqueezeNet1_1": 34, "DenseNet121": 60, "ResNet50": 60, "ResNext101_32x8d": 160}
 """One over the standard deviation of the fixed16 weights, full scale being 1.0. [fits]"""
@@ -166,7 +166,7 @@ class Gains:
 
 
 class Simulations:
-    """Every simulation that lines come of; each is done when it is first asked for, and kept.
+    """Every simulation behind the lines; each runs on first use, and its result is kept.
 
     Parameters
     ----------

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from statistics import median
+from textwrap import fill
 
 from hwmodel.studies.reproduction.line import HELD, MARKS, Line
 
@@ -18,10 +20,13 @@ OWN = ": our networks"
 
 HEAD = """# The BitX paper, reproduced
 
-Every number of the paper (H. Li et al., "BitX", ICPP 2021) that can be computed, with ours beside it.
-`bitx reproduce --write docs/reproduction.md` computes everything in some half an hour and writes this page;
-`make reproduce` is the same. The published numbers are in [`data/published`](../data/published/README.md).
-They are only compared with: none is an input, but for what a line says. The ratio is ours over published.
+Every number of the paper (H. Li et al., "BitX", ICPP 2021) that can be
+computed, compared with ours. `bitx reproduce --write docs/reproduction.md`, or
+`make reproduce`, computes everything in about half an hour and writes this
+page. The published numbers are in
+[`data/published`](../data/published/README.md). They are only compared with and
+never used as inputs, except where a line says so. The ratio is ours over
+published.
 
 ```python
 import hwmodel as hw
@@ -30,12 +35,17 @@ for line in hw.reproduction.reproduce(["Table 3"], accuracy=False):
     print(line.network, line.setting, line.published, line.ours, line.ratio, line.mark, line.why)
 ```
 
-*Work* is what perfectly balanced lanes would take. The *barrier* lets the lanes of a group wait for the
-weight with most ones, as the machine is drawn. The paper's figures show both, without saying so
-([assumptions](assumptions.md)). Weights are drawn from a named distribution, with the seed that each line
-names; lines on trained weights of layers need the extra `models`, and have no published figure. What pruning
-costs our own networks stands beside the paper's accuracies, in sections of their own: other networks, other
-data. What the reading of a line comes from:
+*Work* is the cycles of perfectly balanced lanes. With the *barrier*, the lanes
+of a group wait for the weight with most ones, as in the drawings of the
+machine. The paper's figures show both without saying so
+([assumptions](assumptions.md)).
+
+Weights are drawn from a named distribution, with the seed that each line names.
+Lines on trained weights of layers need the extra `models` and have no published
+figure. The accuracy that pruning costs our own networks is shown beside the
+paper's, in separate sections, because networks and data differ.
+
+Each line has a mark for the origin of its reading:
 """
 
 
@@ -49,7 +59,7 @@ class Sheet:
     rows : tuple of tuple of str
         Cells under `HEADINGS`.
     notes : tuple of str
-        What the numbers under ``why`` stand for.
+        The texts to which the numbers under ``why`` refer.
     details : int
         Lines that are left out here.
     """
@@ -61,7 +71,7 @@ class Sheet:
 
 
 def number(value: float | None) -> str:
-    """Four digits, trailing zeros left out; a dash for None.
+    """Format with four digits, without trailing zeros; None is a dash.
 
     Examples
     --------
@@ -71,8 +81,25 @@ def number(value: float | None) -> str:
     return "–" if value is None else f"{value:.4g}"
 
 
+def wrapped(prose: str, start: str = "") -> str:
+    """Break prose for a page into lines of at most 80 characters; text between backticks stays whole.
+
+    Examples
+    --------
+    >>> print(wrapped("one two three four " * 4 + "`five six seven`.", start="1. "))
+    1. one two three four one two three four one two three four one two three four
+       `five six seven`.
+    """
+    whole = re.sub("`[^`]*`", lambda code: code[0].replace(" ", "\0"), prose)
+    lines = fill(
+        whole, 80, initial_indent=start, subsequent_indent=" " * len(start), break_long_words=False,
+        break_on_hyphens=False,
+    )  # fmt: skip
+    return lines.replace("\0", " ")
+
+
 def sheets(lines: Iterable[Line]) -> tuple[Sheet, ...]:
-    """Lay out lines, a sheet per place, and one for our own networks beside it; details are counted only."""
+    """Lay out lines: one sheet per place, and one for our own networks; details are only counted."""
     places: dict[str, list[Line]] = defaultdict(list)
     for line in lines:
         places[line.place if line.alike else line.place + OWN].append(line)
@@ -100,7 +127,7 @@ def _sheet(place: str, lines: Sequence[Line]) -> Sheet:
 
 
 def headings(place: str) -> tuple[str, ...]:
-    """Give the headings of a place; of contradictions the numbers are both the paper's."""
+    """Give the headings of a place; in contradictions, both numbers are the paper's."""
     if place != CONTRADICTIONS:
         return HEADINGS
     other = {"setting": "where", "published": "says", "ours": "gives", "weights": "how"}
@@ -115,7 +142,7 @@ def page(lines: Sequence[Line]) -> str:
 
 
 def what_holds(lines: Iterable[Line]) -> str:
-    """Say at how few rows each of our networks loses no more than the paper's; empty, if none was run.
+    """Say with how many rows each of our networks loses no more than the paper's; empty if none was run.
 
     Examples
     --------
@@ -123,22 +150,24 @@ def what_holds(lines: Iterable[Line]) -> str:
     >>> line = Line(place="Table 2", network="ours: digits", setting="", quantity=f"{HELD}, groups of 8",
     ...             unit="rows", published=6, ours=4, weights="", why="", mark=Mark.PAPER, alike=False)
     >>> print(what_holds([line]))
-    As little lost as by the paper's networks at N = 6: digits from 4 rows on (groups of 8).
+    Our networks lose no more than the paper's lose at N = 6: digits with 4 rows or more (groups of 8).
     """
     found: dict[str, list[str]] = defaultdict(list)
     for line in lines:
         if line.quantity.startswith(HELD):
-            rows = "at none of 10, 8, 6, 4 rows" if line.ours is None else f"from {line.ours:.0f} rows on"
+            rows = (
+                "with none of 10, 8, 6, 4 rows" if line.ours is None else f"with {line.ours:.0f} rows or more"
+            )
             way = line.quantity.removeprefix(f"{HELD}, ")
             found[line.network.removeprefix("ours: ")].append(f"{rows} ({way})")
     said = "; ".join(f"{network} {', '.join(ways)}" for network, ways in found.items())
-    return f"As little lost as by the paper's networks at N = 6: {said}." if said else ""
+    return f"Our networks lose no more than the paper's lose at N = 6: {said}." if said else ""
 
 
 def _what_holds(lines: Iterable[Line]) -> str:
     said = what_holds(lines)
-    more = "These are other networks and data than the paper's; [accuracy.md](accuracy.md) has their curves."
-    return f"{said} {more}\n\n" if said else ""
+    more = "Networks and data differ from the paper's; [accuracy.md](accuracy.md) has their curves."
+    return f"{wrapped(f'{said} {more}')}\n\n" if said else ""
 
 
 def _summary(lines: Sequence[Line]) -> str:
@@ -158,7 +187,7 @@ def _section(sheet: Sheet) -> str:
     rule = "|".join("---:" if numeric else "---" for numeric in NUMERIC)
     table = [f"| {' | '.join(headings(sheet.place))} |", f"|{rule}|"]
     table += [f"| {' | '.join(row)} |" for row in sheet.rows]
-    notes = "\n".join(f"{at}. {note}" for at, note in enumerate(sheet.notes, 1))
+    notes = "\n".join(wrapped(note, f"{at}. ") for at, note in enumerate(sheet.notes, 1))
     rest = f"\n{sheet.details} more lines, layer by layer, are in the store and in `--json`.\n" * bool(
         sheet.details
     )

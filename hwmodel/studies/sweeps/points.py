@@ -29,7 +29,7 @@ OBJECTIVES = ("seconds", "energy_j", "relative_error")
 
 @dataclass(frozen=True, eq=False)
 class Sweep(TabularResult):
-    """Results of a sweep, a column at a time.
+    """Results of a sweep, one column at a time.
 
     Attributes
     ----------
@@ -38,16 +38,16 @@ class Sweep(TabularResult):
         By option: its values.
     fixed : mapping of str to value
     columns : dict of str to list
-        By name: a value a point; the varied options, then the metrics, then ``on_front``. None where
+        By name, one value per point: the varied options, then the metrics, then ``on_front``. None where
         there is no number (and where it is the option's value).
     units : dict of str to str
         Of every column; ``""`` for text and flags.
     objectives : tuple of str
-        Those of `OBJECTIVES` that the front is of; others had no value on this machine.
+        The `OBJECTIVES` that form the front; the others have no value on this machine.
     resumed : int
         Points that an earlier, interrupted run had finished.
     notes : tuple of str
-        What operands are drawn or assumed, and how many points the front leaves out.
+        Which operands are drawn or assumed, and how many points the front leaves out.
     """
 
     _main_table = "sweep"

@@ -49,14 +49,14 @@ def sweep(
 ) -> Sweep:
     """Simulate a network on one machine at every combination of option values.
 
-    While it runs, finished points are kept in a journal beside `store`. A sweep that was killed goes on from
-    there when it is started again with the same arguments.
+    While it runs, finished points are kept in a journal beside `store`. A sweep that was killed continues
+    from there when it is started again with the same arguments.
 
     Parameters
     ----------
     network : Network, str, path or Workload
     space : mapping of str to sequence
-        By option of the accelerator: its values. Their full product is visited.
+        By option of the accelerator: its values. Their full product is simulated.
     dump : Dump, path, or mapping of str to array, optional
         Where the weights are; an ONNX network brings its own file. A mapping allows one job only.
     store : path, optional
@@ -66,13 +66,12 @@ def sweep(
     fixed : mapping, optional
         Options that keep one value, other than the default.
     sample : int, optional
-        Visit that many points, drawn at random, instead of all.
+        Simulate this number of points, drawn at random, instead of all.
     seed : int
         Of the drawing.
     jobs : int, optional
-        Processes (default: the cores that this process may use, but no more than have something to do).
-        More than one are started afresh, so that a script must have the guard
-        ``if __name__ == "__main__":``.
+        Processes (default: the cores that this process may use, but no more than have work). With more than
+        one, new processes are started, so a script must have the guard ``if __name__ == "__main__":``.
     traces, weights, activations, precisions : optional
         Where other operands come from, as in `hwmodel.simulate_network`.
     policy : Policy or path, optional
@@ -81,7 +80,7 @@ def sweep(
     restart : bool
         Forget what an earlier run has finished.
     parameters : mapping, optional
-        What else to record in the store's provenance.
+        Further values to record in the store's provenance.
     progress : callable, optional
         ``progress(done, total)``, at the start and after every few points.
 
@@ -96,8 +95,8 @@ def sweep(
     TensorError
         If operands are needed and not given.
     BitxError
-        If the journal belongs to another sweep, `store` can't be written, or a process died. A combination
-        that is not possible beside others that are is no error: its row has a ``reason`` and no numbers.
+        If the journal belongs to another sweep, `store` can't be written, or a process died. A single
+        combination that is not possible is not an error: its row has a ``reason`` and no numbers.
 
     Examples
     --------

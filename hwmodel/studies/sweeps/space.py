@@ -81,7 +81,7 @@ def checked_space(
     ------
     OptionError
         For an unknown accelerator or option, an option without values or with one value twice, a value that
-        is no plain one, or an option that is both varied and fixed, or set by the policy.
+        is not a plain one, or an option that is both varied and fixed, or set by the policy.
     """
     if not isinstance(accelerator, str):
         raise OptionError(

@@ -1,7 +1,7 @@
-"""Validation beside papers' tables: published, ours, ratio, and how sure the published figure is.
+"""Validation against tables of papers: published, ours, ratio, and how certain the published figure is.
 
 One module per machine, each with a `STUDY`; `validation` lists them. Published figures are read from
-``data/published`` and are never inputs, but for the settings that a paper names: precisions, densities.
+``data/published``. They are never inputs, except the settings that a paper names: precisions, densities.
 """
 
 from hwmodel.studies.validation.record import STANDINGS, Row, Standing, Study

@@ -111,7 +111,7 @@ def _with_distillation(network: str, mode: str, group_cycles: dict[int, float]) 
         # The figure's unit comes from Table 8, whose N = 64 it is.
         standing = Standing.PRINTED if size == 64 else Standing.DRAWING
         in_groups, overhead = 64 / size, OVERHEAD[mode]
-        remark = f"steps of a group: {steps[size]:.1f}, ours {ours - overhead:.1f}"
+        remark = f"steps per group: {steps[size]:.1f}, ours {ours - overhead:.1f}"
         what, theirs = f"{mode}, N={size}", (steps[size] + overhead) * in_groups
         yield _row(network, what, theirs, ours * in_groups, standing, remark)
 
@@ -143,25 +143,26 @@ STUDY = Study(
     machine="bitlet",
     title="Bitlet: cycles for 64 products",
     method=(
-        'One PE of `hw.accelerator("bitlet", variant="paper", pe_rows=1, pe_columns=1, dram=None)`, groups'
-        " of N pairs. In fixed point: whole networks, weights drawn from a normal distribution"
-        ' (`weights="normal"`, seed 0) and quantised to 8 or 16 bits. In float32: 2,000 groups of normal'
-        " weights and activations (NumPy's generator, seed 0), the same for all four networks. Published:"
-        " frames per second (Table 8) and work (Table 2) give c = 2048 / (frames/s × GFLOP) cycles for 64"
-        " products; for N below 64 the markers of Fig. 10, whose unit is set by Table 8's N = 64. A group"
-        " takes an overhead, 10 cycles in fixed point and 13 in float32 [fits], and the steps of its"
-        " fullest row (remark)."
+        'One PE of `hw.accelerator("bitlet", variant="paper", pe_rows=1, pe_columns=1, dram=None)`'
+        " with groups of N pairs. In fixed point: whole networks, with weights drawn from a normal"
+        ' distribution (`weights="normal"`, seed 0) and quantised to 8 or 16 bits. In float32: 2,000'
+        " groups of normal weights and activations (NumPy's generator, seed 0), the same for all four"
+        " networks. Published: frames per second (Table 8) and work (Table 2) give c = 2048 / (frames/s"
+        " × GFLOP) cycles for 64 products. For N below 64 the published figures are the markers of Fig."
+        " 10, whose unit is derived from N = 64 in Table 8. A group takes an overhead, 10 cycles in"
+        " fixed point and 13 in float32 [fits], and the steps of its fullest row (remark)."
     ),
     findings=(
-        "Without distillation the overhead and the size are met in all but C3D, whose 0.670 frames/s would"
-        " have to be 0.690.",
-        "Ours takes more steps in fixed point wherever the paper's weights have more zero bits than normal"
-        " ones, of which 62 to 73 % are zero: Table 2 prints 70 % for ResNet-50 (met within 4 % in cycles),"
-        " 69 % for DenseNet-161 in 16 bits (within 4 %), but 78 % for YoloV3 (up to 15 % above).",
-        "MobileNetV2 is up to 22 % above: Table 2 prints 77 % zero bits, and its depthwise filters fill"
+        "Without distillation, the overhead and the size fit all networks except C3D, whose 0.670"
+        " frames/s would have to be 0.690.",
+        "In fixed point ours takes more steps wherever the paper's weights have more zero bits than"
+        " normal ones, of which 62 to 73 % are zero. Table 2 prints 70 % for ResNet-50 (within 4 % in"
+        " cycles), 69 % for DenseNet-161 in 16 bits (within 4 %), but 78 % for YoloV3 (up to 15 %"
+        " above).",
+        "MobileNetV2 is up to 22 % above. Table 2 prints 77 % zero bits, and its depthwise filters fill"
         " only 9 places of a group. How the paper maps them is not stated.",
-        "In float32 ours is one figure for all networks. The published ones differ from each other by as much"
-        " as from ours. D3DNet at N=64 is furthest: 13 % below.",
+        "In float32 ours is one figure for all networks. The published figures differ as much among"
+        " themselves as from ours. D3DNet at N=64 differs most: 13 % below.",
     ),
     rows=rows,
 )

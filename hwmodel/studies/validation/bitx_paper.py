@@ -30,17 +30,17 @@ STUDY = Study(
     machine="bitx",
     title="BitX: gains of pruning",
     method=(
-        "One PE of 16 CUs at BitX-mild and BitX-wild, memory without limits, normal weights on the tables of"
-        " the networks; fixed16 with full scale 1.0 and the standard deviations that"
-        " [the reproduction](reproduction.md) names."
+        "One PE of 16 CUs at BitX-mild and BitX-wild, a memory without limits, and normal weights on"
+        " the tables of the networks. fixed16 has full scale 1.0 and the standard deviations that [the"
+        " reproduction](reproduction.md) names."
     ),
     findings=(
-        "[fits] Figure 7 is work, which perfectly balanced lanes would take; the float32 bars of Figure 9 are"
-        " the barrier, by which lanes of a group wait for each other. The paper does not say so.",
-        "[chosen] Rows that are marked so are readings that do not fit: shown, because the words of the paper"
-        " would have them.",
-        "[fits] Figure 8 fits weights that leave the top bits of 16 unused. Layers are drawn alike, trained"
-        " ones differ: work or barrier can't be told apart.",
+        "[fits] Figure 7 shows work: the cycles of perfectly balanced lanes. The float32 bars of Figure"
+        " 9 show the barrier: lanes of a group wait for each other. The paper does not say so.",
+        "[chosen] Rows with this mark are readings that do not fit. They are listed because the wording"
+        " of the paper suggests them.",
+        "[fits] Figure 8 fits weights that leave the top bits of 16 unused. Drawn layers are all alike"
+        " and trained layers differ, so work and barrier can't be told apart.",
     ),
     rows=rows,
 )

@@ -107,28 +107,30 @@ STUDY = Study(
     machine="eie",
     title="EIE: nine layers",
     method=(
-        'Time of one layer for one vector, on 64 PEs at 800 MHz (`hw.accelerator("eie", dram=None)`, all'
-        " options at their defaults), the mean over 8 vectors. Sizes, densities and the published *actual*"
-        " times are those of `data/published/eie-layers.csv`. Which weights and activations are zero is"
-        ' drawn value by value at the published densities (`Distribution("uniform", zeros=1 - density,'
-        " seed=0)`). The remark has the time in us if all PEs worked on a stored entry in every cycle, and"
-        " if they did a product of two values that are not zero."
+        'Time of one layer for one vector on 64 PEs at 800 MHz (`hw.accelerator("eie", dram=None)`,'
+        " all options at their defaults), mean over 8 vectors. Sizes, densities and the published"
+        " *actual* times are those of `data/published/eie-layers.csv`. Which weights and activations"
+        ' are zero is drawn value by value at the published densities (`Distribution("uniform",'
+        " zeros=1 - density, seed=0)`). The remark gives two lower bounds in us: the time if every PE"
+        " worked on a stored entry in every cycle, and the time if every PE computed a product of two"
+        " values that are not zero in every cycle."
     ),
     findings=(
-        "Ours is 1 to 28 % below the published times, and 5 % above for AlexNet FC7. There the stored entries"
-        " alone would take longer than the published time, so its real density is probably below the rounded"
-        " 9 %.",
-        "Zeros drawn value by value are spread evenly, and PEs wait little. Those of a pruned matrix are not:"
-        " some rows keep more weights than others, and the PE that holds them is waited for. This is the"
-        " probable reason for what is missing; how uneven the real matrices are is not known.",
-        "VGG-16 FC6 is furthest away. At 4 % density a run of zeros is often longer than the 15 that a"
-        " count of 4 bits holds, and takes entries of value zero: they are most of what ours takes beyond"
-        " the products. How many there are depends on where the real zeros lie.",
-        "AlexNet FC8 and VGG-16 FC8 have the same size and nearly the same densities, and nearly the same"
-        " time here; the published times differ by 18 %. So what is missing for AlexNet FC8 lies in the"
-        " real data, which the densities do not tell.",
-        "The densities are rounded to whole per cent of weights, which alone moves a layer of 4 % by up to"
-        " an eighth.",
+        "Ours is 1 to 28 % below the published times, and 5 % above for AlexNet FC7. There the stored"
+        " entries alone would take longer than the published time, so the real density is probably"
+        " below the rounded 9 %.",
+        "Zeros drawn value by value are spread evenly, and PEs wait little. The zeros of a pruned"
+        " matrix are not spread evenly: some rows keep more weights than others, and the PEs wait for"
+        " the one that holds them. This is the probable reason why ours is below. How uneven the real"
+        " matrices are is not known.",
+        "VGG-16 FC6 differs most. At 4 % density a run of zeros is often longer than the 15 that a"
+        " count of 4 bits holds, and needs entries of value zero. These are most of the time that ours"
+        " takes beyond the products. Their number depends on where the real zeros are.",
+        "AlexNet FC8 and VGG-16 FC8 have the same size and nearly the same densities, and take nearly"
+        " the same time here. The published times differ by 18 %. The difference for AlexNet FC8"
+        " therefore comes from the real data, which the densities do not describe.",
+        "The densities of weights are rounded to whole per cent. For a layer of 4 %, rounding alone"
+        " changes the time by up to an eighth.",
     ),
     rows=rows,
 )

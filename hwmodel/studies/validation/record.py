@@ -1,4 +1,4 @@
-"""What every comparison with a paper's table is made of: rows, and what is said about them."""
+"""The parts of a comparison with a paper's table: rows, and the text about them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from bitxcore.data import data_folder
 
 
 class Standing(StrEnum):
-    """How surely a published figure is the paper's; the words that stand in ``data/published``."""
+    """How certain it is that a published figure is the paper's; the words used in ``data/published``."""
 
     PRINTED = "printed"
     ABSTRACT = "abstract"
@@ -22,11 +22,11 @@ class Standing(StrEnum):
 
 
 STANDINGS: dict[Standing, str] = {
-    Standing.PRINTED: "the paper prints it, and its text was at hand",
+    Standing.PRINTED: "the paper prints it, and we had its text",
     Standing.ABSTRACT: "the paper's abstract prints it",
     Standing.DRAWING: "a bar or a marker without a label, measured in the paper's vector drawing",
-    Standing.SECOND_HAND: "summaries of the paper print it; its text was not at hand",
-    Standing.MEMORY: "written down from memory; the paper's text was not at hand",
+    Standing.SECOND_HAND: "summaries of the paper print it; we did not have its text",
+    Standing.MEMORY: "written down from memory; we did not have the paper's text",
 }
 """What each standing means."""
 

@@ -102,22 +102,22 @@ STUDY = Study(
     machine="scnn",
     title="SCNN: speed over a dense machine of the same tiles",
     method=(
-        "All convolutions of a network together (of GoogLeNet the inception modules),"
-        ' `hw.accelerator("scnn", rules="paper", dram=None)` over the same with `multiplies="dense"`. Which'
-        " weights and inputs are zero is drawn value by value at the densities of each layer in"
-        " `data/published/scnn-densities.csv` (NumPy's generator, seed 0). The published figures are those"
-        " that summaries of the paper give."
+        "All convolutions of a network together (in GoogLeNet the inception modules),"
+        ' `hw.accelerator("scnn", rules="paper", dram=None)` over the same with'
+        ' `multiplies="dense"`. Which weights and inputs are zero is drawn value by value at the'
+        " densities of each layer in `data/published/scnn-densities.csv` (NumPy's generator, seed 0)."
+        " The published figures are those that summaries of the paper give."
     ),
     findings=(
-        "AlexNet and GoogLeNet are met within 4 %.",
-        "VGG-16 is 13 % above. Zeros drawn value by value are spread evenly over the PEs, while those of real"
-        " activations lie together; and layers of 224 and 112 are cut into rounds here at no cost. With"
-        ' smaller groups instead (`large_tiles="groups"`) it is 3.6.',
-        "Dense operands are 9 % below, of which bank conflicts are 4 %. The rest is not known.",
+        "AlexNet and GoogLeNet agree within 4 %.",
+        "VGG-16 is 13 % above. Zeros drawn value by value are spread evenly over the PEs, while those"
+        " of real activations cluster. In addition, layers of 224 and 112 are cut into rounds here at"
+        ' no cost. With smaller groups instead (`large_tiles="groups"`) the speed is 3.6.',
+        "Dense operands are 9 % below. Bank conflicts cause 4 of these 9 %; the rest is not known.",
         "At densities of 0.1 and 0.1 ours is 37 % below. A group of 8 filters then has 0.8 weights per"
         " channel of a 1 × 1 layer for 4 multipliers. With groups as large as the accumulators hold"
-        ' (`group_filters=1024, large_tiles="groups"`) it is 24.1, so the paper may have chosen its groups'
-        " layer by layer; summaries name 8.",
+        ' (`group_filters=1024, large_tiles="groups"`) the speed is 24.1. The paper may therefore'
+        " have chosen its groups layer by layer; summaries name 8.",
     ),
     rows=rows,
 )

@@ -100,31 +100,32 @@ STUDY = Study(
     title="Stripes: speed over DaDianNao by precision",
     method=(
         "All convolutions of a network together, each at the published precision of its activations"
-        " (`data/published/stripes-precisions.csv`: AlexNet 9-8-5-5-7, and so on); 16-bit DaDianNao is 1."
-        " The published figure is the paper's *ideal* speed. Ours is computed in two ways, and simulated"
-        ' with `hw.accelerator("stripes", dram=None)` over `hw.accelerator("dadiannao", dram=None)`; no'
-        " values are drawn, since neither machine looks at them. The first way takes a layer's time as its"
-        " multiply-accumulates × bits. The second also counts the lanes that the first layer leaves empty:"
-        " its 3 channels take 16 lanes. AlexNet is the network of 2012 with grouped convolutions"
-        " (`alexnet-grouped`), because papers of these years took their networks from Caffe's collection,"
-        " where AlexNet is that one; that this paper did is from memory, too. The eleven precisions of"
-        " GoogLeNet are those of conv1, of conv2 with its reduction,"
-        " and of the nine modules."
+        " (`data/published/stripes-precisions.csv`: AlexNet 9-8-5-5-7, and so on). The speed of 16-bit"
+        " DaDianNao is 1. The published figure is the paper's *ideal* speed. Ours is computed in two"
+        ' ways, and also simulated with `hw.accelerator("stripes", dram=None)` over'
+        ' `hw.accelerator("dadiannao", dram=None)`. No values are drawn, because neither machine'
+        " looks at them. The first way takes a layer's time as its multiply-accumulates × bits. The"
+        " second also counts the lanes that the first layer leaves empty: its 3 channels take 16 lanes."
+        " AlexNet is the network of 2012 with grouped convolutions (`alexnet-grouped`): papers of these"
+        " years took their networks from Caffe's collection, whose AlexNet is this one. That this paper"
+        " did so is quoted from memory too. The eleven precisions of GoogLeNet are those of conv1, of"
+        " conv2 with its reduction, and of the nine modules."
     ),
     findings=(
-        "By multiply-accumulates NiN and VGG_19 are met within 1 %; VGG_M is 1 % below, AlexNet 2 % and VGG_S"
-        " 3 % below, GoogLeNet 3 % above.",
-        "With empty lanes counted GoogLeNet, VGG_M, VGG_S and VGG_19 are all met within 0.2 %, so the paper"
-        " probably weighted these layers by DaDianNao's time. NiN is then 1 % above, and AlexNet 13 % below:"
-        " its printed figure leaves no room for a first layer of 9 bits that weighs so much. How it was"
-        " weighted is not known, or the precisions remembered are not those of the figure.",
-        "The one-tower AlexNet of 2014 (`alexnet`) would come to 2.37, nearer the published 2.38. It is not"
-        " the network of the paper, so the table does not have it.",
-        "Simulated speeds are below the ideal ones by multiply-accumulates, by up to 8 %. DaDianNao works"
-        " on one window at a time, Stripes on 16, and the last set of a layer is not full: 7 × 7 windows"
-        " fill 49 of 64 places. AlexNet loses most: its first layer, of 9 bits, leaves more lanes and"
-        " filters empty than the others. Both machines fold the stride of the first layer into its"
-        " channels, as the public simulator does.",
+        "By multiply-accumulates, NiN and VGG_19 agree within 1 %. VGG_M is 1 % below, AlexNet 2 %"
+        " below, VGG_S 3 % below and GoogLeNet 3 % above.",
+        "With empty lanes counted, GoogLeNet, VGG_M, VGG_S and VGG_19 agree within 0.2 %, so the paper"
+        " probably weighted these layers by DaDianNao's time. NiN is then 1 % above, and AlexNet 13 %"
+        " below: its printed figure is too high for a first layer of 9 bits with such a weight. Either"
+        " the paper weighted AlexNet in another way, or the remembered precisions are not those of the"
+        " figure.",
+        "The one-tower AlexNet of 2014 (`alexnet`) would give 2.37, nearer to the published 2.38. It is"
+        " not the network of the paper, so it is not in the table.",
+        "Simulated speeds are up to 8 % below the ideal ones by multiply-accumulates. DaDianNao works"
+        " on one window at a time and Stripes on 16, and the last set of a layer is not full: 7 × 7"
+        " windows fill 49 of 64 places. AlexNet loses most, because its first layer, of 9 bits, leaves"
+        " more lanes and filters empty than the others. Both machines fold the stride of the first"
+        " layer into its channels, as the public simulator does.",
     ),
     rows=rows,
 )

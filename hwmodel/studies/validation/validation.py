@@ -20,7 +20,7 @@ MACHINES: dict[str, str] = {
 
 
 def study(machine: str) -> Study:
-    """Look up how a machine is compared with its paper; nothing is computed yet.
+    """Return how a machine is compared with its paper; nothing is computed yet.
 
     Raises
     ------

@@ -40,7 +40,7 @@ def floats(*shape):
         ({"group": 65}, "group must be an integer from 1 to 64"),
         ({"grouping": "column"}, "grouping"),
         ({"serial": "both"}, "serial must be one of weights, activations, got 'both'"),
-        ({"clock_hz": 0}, "clock_hz must be a positive number of cycles a second, got 0"),
+        ({"clock_hz": 0}, "clock_hz must be a positive number of cycles per second, got 0"),
         ({"rounding": "up"}, "rounding must be one of truncate, nearest"),
         ({"criterion": "best"}, "criterion must be one of topn"),
         ({"criterion": "threshold", "rows": None}, "needs threshold"),

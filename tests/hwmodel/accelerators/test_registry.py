@@ -145,7 +145,7 @@ def test_absurd_values_of_every_option_are_refused_or_work(name):
     ({"clock_hz": "1e9"}, "clock_hz must be a number, got '1e9'"),
     ({"clock_hz": True}, "clock_hz must be a number, got True"),
     ({"clock_hz": 2**70}, f"clock_hz must be at most {10**12}, got {2**70}"),
-    ({"clock_hz": float("nan")}, "clock_hz must be a positive number of cycles a second, got nan"),
+    ({"clock_hz": float("nan")}, "clock_hz must be a positive number of cycles per second, got nan"),
     ({"dram": 5}, "dram must be a name, got 5"),
     ({"cost_basis": []}, "cost_basis must be a name, got []"),
     ({"lanes": 2**20, "rows": 2**20, "tiles": 2**20},

@@ -616,7 +616,7 @@ def test_pictures_that_do_not_fit(tmp_path):
     for shape, name, options, part in (
         ([1, 3, 8, 8], "bad.png", {}, "bad.png: can't be read"),
         ([1, 3, 8, 8], "none.png", {}, "none.png: does not exist"),
-        ([1, 3, 8, 8], "deep.png", {}, "deep.png: has more than 8 bits a channel"),
+        ([1, 3, 8, 8], "deep.png", {}, "deep.png: has more than 8 bits per channel"),
         ([4, 3, 8, 8], "p.png", {}, "takes 4 pictures; give an array"),
         ([1, 5, 8, 8], "p.png", {}, "is no picture"),
         ([1, 3, 8, 8], "p.png", {"scaling": hw.Scaling(mean=(1, 2))}, "mean has 2 values, the input has 3"),

@@ -111,13 +111,13 @@ def test_rows_by_machine():
     assert row.ratio == pytest.approx(1.1)
 
 
-def test_every_machine_says_how_and_what_differs():
+def test_every_machine_says_how_and_what_differs(script):
     for machine in MACHINES:
         study = hw.validation.study(machine)
         assert study.machine == machine in hw.accelerator_names()
         assert study.method
         assert study.findings
-        assert f"## {study.title}\n\n{study.method}\n" in PAGE.read_text("utf-8")
+        assert f"## {study.title}\n\n{script['wrapped'](study.method)}\n" in PAGE.read_text("utf-8")
 
 
 def test_quick_parts_of_the_page_are_the_scripts(script):

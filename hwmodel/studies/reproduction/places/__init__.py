@@ -1,1 +1,1 @@
-"""A module a table or group of figures: each has `lines`, which yields its lines."""
+"""One module per table or group of figures; each has `lines`, which yields its lines."""

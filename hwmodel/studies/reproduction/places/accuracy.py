@@ -30,16 +30,19 @@ AVERAGE = "average accuracy loss"
 POINTS = "percentage points"
 
 OTHERS = (
-    "Other networks and other data than the paper's, whose weights and data sets can't be had offline: beside"
-    " each other, and not compared. A loss below 0 is a gain."
+    "Shown beside each other and not compared: these are other networks and data than the paper's,"
+    " whose weights and data sets are not available offline. A loss below 0 is a gain."
 )
-WHY_KERNELS = f"Groups are whole kernels, which the paper's tables fit. {OTHERS}"
-WHY_FLAT = f"Groups of 8 inputs, which its machine takes. {OTHERS}"
-WHY_GROUPS = f"Groups of M inputs along a filter; M = 8 of the paper's table repeats Table 3. {OTHERS}"
-WHY_FIXED = f"One power-of-two scale per tensor; loss against the same weights in 16 bits, unpruned. {OTHERS}"
+WHY_KERNELS = f"Groups are whole kernels, which fit the paper's tables. {OTHERS}"
+WHY_FLAT = f"Groups of 8 inputs, as the paper's machine takes them. {OTHERS}"
+WHY_GROUPS = f"Groups of M inputs along a filter. In the paper's table, M = 8 repeats Table 3. {OTHERS}"
+WHY_FIXED = (
+    f"One power-of-two scale per tensor. The loss is against the same weights in 16 bits, unpruned. {OTHERS}"
+)
 WHY_HELD = (
-    "The fewest rows at which, and at all more that were tried (10, 8, 6, 4), the network lost no more than"
-    f" the paper's networks on average at N = 6, in Table 6 than YoloV3. Without a number: none did. {OTHERS}"
+    "The fewest rows N of 10, 8, 6 and 4 such that, with N rows and with more, the network loses no"
+    " more than the paper's networks lose on average at N = 6 (in Table 6: than YoloV3 loses). No"
+    f" number: no N does. {OTHERS}"
 )
 
 

@@ -23,20 +23,19 @@ DETECTOR = "detector"
 PLAIN, SLIMMED = "digit_detector.onnx", "digit_detector_slimmed.onnx"
 METRIC = "map50"
 
-ANOTHER = (
-    "Another network, other data and another slimming than the paper's: beside each other, and not compared."
-)
+ANOTHER = "Shown beside each other and not compared: network, data and slimming differ from the paper's."
 WHY_SPEED = (
-    "Cycles of the plain detector, unpruned, over these, by {}, on trained weights. The slimmed detector was"
-    f" trained on after its channels had gone, so that its weights are other ones. {ANOTHER}"
+    "Cycles of the plain detector, unpruned, over these, by {}, on trained weights. The slimmed"
+    f" detector was trained further after its channels were removed, so its weights differ. {ANOTHER}"
 )
 WHY_MACS = (
-    "Multiply-accumulates of the plain detector over those of the slimmed one, whose channels training chose."
+    "Multiply-accumulates of the plain detector over those of the slimmed one, whose channels were"
+    " chosen by training."
     f" {ANOTHER}"
 )
 WHY_MAP = (
-    "Groups of 8 inputs, which the machine takes; a change above 0 is a gain. The slimmed detector was"
-    f" trained for longer than the plain one. {ANOTHER}"
+    "Groups of 8 inputs, as the machine takes them. A change above 0 is a gain. The slimmed detector"
+    f" was trained for longer than the plain one. {ANOTHER}"
 )
 
 

@@ -99,8 +99,8 @@ def _speeds(_: Simulations) -> Iterator[Contradiction]:
             said=None,
             found=_bar("Figure 9", "BitX-wild, fp32", network) / _bar("Figure 9", "BitX-wild, 16b", network),
             what="speed of BitX-wild in float32 over BitX-wild in 16 bits",
-            why="Both keep 6 rows of 8 weights and take nearly the same cycles. The bar of 1, called"
-            " Pragmatic 16b, costs in the float32 bars what unpruned 24-bit weights cost.",
+            why="Both keep 6 rows of 8 weights and take nearly the same cycles. In the float32 bars,"
+            " the bar of 1, called Pragmatic 16b, takes the cycles of unpruned 24-bit weights.",
             mark=Mark.FITS,
         )
     for words, machine, said in (("2.00x", "BitX-wild, 16b", 2.00), ("3.79x", "BitX-wild, fp32", 3.79)):
@@ -120,7 +120,7 @@ def _speeds(_: Simulations) -> Iterator[Contradiction]:
             said=printed_value("Table 6", SPEED, f"fp32, YoloV3 + BitX-{name}"),
             found=printed_value("Table 6", SPEED, f"fp32, YoloV3 + Slimming + BitX-{name}") / slimming,
             what=f"gain of BitX-{name}: alone, and after slimming",
-            why="The same pruning gains more on the slimmed network; nothing in the paper says why.",
+            why="The same pruning gains more on the slimmed network; the paper does not say why.",
         )
 
 
@@ -132,8 +132,8 @@ def _groups(simulations: Simulations) -> Iterator[Contradiction]:
             said=printed_value("Table 3", "zero-bit count", f"fp32, N={rows}", "ResNet50"),
             found=simulations.kernel_ones(1, rows, 8).sparsity_increment,
             what="zero bits over those before: as printed, and in groups of 8",
-            why="Accuracy and sparsity were measured on whole kernels, so that a 1 x 1 kernel loses little;"
-            " the machine groups 8 inputs of any layer, and prunes 1 x 1 layers far harder.",
+            why="Accuracy and sparsity were measured on whole kernels, where a 1 x 1 kernel loses"
+            " little. The machine groups 8 inputs of any layer and prunes 1 x 1 layers far more.",
             how="normal weights in groups of 8",
             mark=Mark.FITS,
         )
@@ -152,8 +152,8 @@ def _averages(_: Simulations) -> Iterator[Contradiction]:
                 found=found,
                 what=f"average accuracy loss: as printed, and {rule}",
                 unit="percentage points",
-                why="Averages are not all computed alike: these are no plain means, and fit if gains count"
-                " as no loss.",
+                why="Averages are not all computed in the same way: these are not plain means, and"
+                " fit if gains count as no loss.",
                 mark=Mark.FITS,
             )
     zeros = [
@@ -181,8 +181,8 @@ def _accuracies(_: Simulations) -> Iterator[Contradiction]:
             found=_map(f"Slimming + BitX-{name}") - against,
             what=f"mAP change of Slimming + BitX-{name}: as printed, and against {words} YoloV3",
             unit="percentage points",
-            why="Two references in one column: wild is printed against the plain network, mild against the"
-            " slimmed one.",
+            why="One column has two references: wild is printed against the plain network, mild"
+            " against the slimmed one.",
         )
     limit = printed_value("Sec. 4.3", "average accuracy loss at other M")
     for rows in (6, 4):
@@ -192,8 +192,8 @@ def _accuracies(_: Simulations) -> Iterator[Contradiction]:
             found=fmean(_losses_at_other_m(rows)),
             what="average accuracy loss at M other than 8",
             unit="percentage points",
-            why="The text says less than this; Table 4 has it for N = 10 and 8 only. M hardly matters, says"
-            " the text: not at N = 4.",
+            why="The text gives a smaller loss, which Table 4 has for N = 10 and 8 only. According"
+            " to the text M hardly matters; at N = 4 it does.",
         )
     for network in ("SqueezeNet1_1", "DenseNet121", "ResNext101_32x8d"):
         yield Contradiction(
@@ -211,7 +211,7 @@ def _accuracies(_: Simulations) -> Iterator[Contradiction]:
         found=None,
         what="N from 10 to 6 is safe; accuracy drops markedly at N = 4 and 6",
         unit="",
-        why="Both stand within two sentences.",
+        why="The two statements are within two sentences.",
         how="",
     )
 
@@ -261,7 +261,7 @@ def _sizes(simulations: Simulations) -> Iterator[Contradiction]:
             found=2.0**-power,
             what=f"2^-{power}",
             unit="1",
-            why="Orders of magnitude are wrong in the text.",
+            why="The text has the wrong orders of magnitude.",
         )
 
 
@@ -306,8 +306,8 @@ def _energies(_: Simulations) -> Iterator[Contradiction]:
             said=wild / mild,
             found=1 / faster,
             what=f"PE over DDR3 energy, wild over mild, {words}",
-            why="With one power and the same traffic the energy of the PE falls with its time; in the"
-            " figure it rises in float32 and falls fivefold in 16 bits.",
+            why="With one power and the same traffic, the energy of the PE falls with its time. In"
+            " the figure it rises in float32 and falls fivefold in 16 bits.",
         )
     yield Contradiction(
         where="Sec. 4.6 against Figure 11a",
@@ -341,8 +341,8 @@ def _method(_: Simulations) -> Iterator[Contradiction]:
         found=2,
         what="cycles of the example: by row, and by weight",
         unit="cycles",
-        why="The algorithm's last loop packs the ones of each row; the drawings and Sec. 3.4.3 are serial"
-        " over the ones of each weight, which alone gives Figure 2's two cycles.",
+        why="The last loop of the algorithm packs the ones of each row. The drawings and Sec. 3.4.3"
+        " are serial over the ones of each weight; only this gives the two cycles of Figure 2.",
         how="counted in the drawing",
     )
     wrong_exponent = "e_i is an exponent of a weight; Eq. 4 needs the row's."

@@ -32,15 +32,15 @@ PARTS = {"CU x16": "16 CUs", "Bit Extraction": "Bit Extraction"}
 """Parts by the figure's names where Table 7 has others; the figure does not label Bit Extraction."""
 
 WHY_SYSTEM = (
-    "One PE at 1 GHz, Table 7's clock (the paper took its traffic from an FPGA at 200 MHz), one channel of"
-    " DDR3-1600; buffers and tiling are ours, the paper says nothing of them. Shares are of PE and DDR3"
-    " alone, as in the figure."
+    "One PE at 1 GHz, Table 7's clock (the paper took its traffic from an FPGA at 200 MHz), one"
+    " channel of DDR3-1600. Buffers and tiling are ours; the paper does not describe them. Shares"
+    " are of PE and DDR3 alone, as in the figure."
 )
 WHY_PE = (
-    "Components and events are ours, costs by aladdin; leakage and clock included. 16-bit shares of the"
-    " figure do not follow from Table 7's powers."
+    "Components and events are ours, costs are by aladdin, leakage and clock are included. The"
+    " 16-bit shares of the figure do not follow from the powers of Table 7."
 )
-WHY_BUFFERS = "Ours only: their share of system energy, if all that is on the chip belongs to it."
+WHY_BUFFERS = "Ours only: their share of system energy, if everything on the chip is included."
 
 
 def lines(simulations: Simulations) -> Iterator[Line]:

@@ -23,12 +23,12 @@ READINGS = {
 
 WHY = {
     "work": (
-        "Ones before over ones after, of groups of 8, as if lanes were perfectly balanced: this fits the"
-        " figure. Trained weights are not quite normal."
+        "Ones before over ones after, in groups of 8, as if lanes were perfectly balanced. This fits"
+        " the figure. Trained weights are not exactly normal."
     ),
     "barrier": (
-        "Lanes of a group wait for its weight with most ones, as Figures 2 and 4 draw it, against the same"
-        " lanes unpruned: this fits Figure 9 and not this one."
+        "Lanes of a group wait for its weight with most ones, as in Figures 2 and 4; the gain is"
+        " over the same lanes unpruned. This fits Figure 9 but not this figure."
     ),
 }
 

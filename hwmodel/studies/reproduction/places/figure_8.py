@@ -11,14 +11,13 @@ from hwmodel.studies.reproduction.simulations import MILD_WILD, Gains, Simulatio
 
 WHY = {
     "unit": (
-        "Sign-magnitude weights at full scale 1.0 leave top bits unused: standard deviations of 1/34, 1/60"
-        " and 1/160"
-        " fit, layers alike, and were not tuned further. Trained layers differ, so that work and barrier"
-        " can't be told apart here."
+        "Sign-magnitude weights at full scale 1.0 leave top bits unused. Standard deviations of"
+        " 1/34, 1/60 and 1/160, equal in all layers, fit and were not tuned further. Trained layers"
+        " differ, so work and barrier can't be told apart here."
     ),
     "power-of-two": (
-        "The same weights scaled so that the largest of each tensor fills the 16 bits, as is usual: this"
-        " does not fit."
+        "The same weights, scaled as usual: the largest weight of each tensor fills the 16 bits."
+        " This does not fit."
     ),
 }
 

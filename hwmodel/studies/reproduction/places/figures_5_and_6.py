@@ -13,10 +13,9 @@ from hwmodel.studies.reproduction.simulations import Gains, Simulations, drawn_l
 PLACE = "Figures 5 and 6"
 ROWS = (10, 6, 4)
 WHY = (
-    "The figures have no labels; their ranges were estimated by eye. All layers are drawn from one"
-    " distribution"
-    " here, so that they differ only where the last group of a filter is short; trained layers differ more."
-    " Convolutions only."
+    "The figures have no labels; their ranges were estimated by eye. Here all layers are drawn from"
+    " one distribution and differ only where the last group of a filter is short. Trained layers"
+    " differ more. Convolutions only."
 )
 
 

@@ -32,23 +32,27 @@ BASIS = "aladdin"
 SERIAL_ACTIVATIONS = "serial over activations"
 
 WHY_FLOAT = (
-    "Over the same lanes unpruned on the same float32 weights, by the barrier: this fits, though the bar of"
-    " 1 is called Pragmatic 16b."
+    "Over the same lanes unpruned on the same float32 weights, by the barrier. This fits, although"
+    " the bar of 1 is called Pragmatic 16b."
 )
-WHY_LABEL = "The reading that the bar's name asks for: over the unpruned lanes on 16-bit weights of Figure 8."
-WHY_FIXED = "The 16-bit bars are Figure 8's; by {}. Pragmatic is the same lanes unpruned."
+WHY_LABEL = (
+    "The reading that the name of the bar suggests: over the unpruned lanes on 16-bit weights of Figure 8."
+)
+WHY_FIXED = "The 16-bit bars are those of Figure 8; by {}. Pragmatic is the same lanes unpruned."
 WHY_STRIPES = (
     "Unpruned lanes by the barrier over lanes that take all 16 bits of each weight, on Figure 8's weights."
-    " The paper's Stripes may have used fewer bits a layer: at 0.61 it would take some 12."
+    " The paper's Stripes may have used fewer bits per layer: at 0.61 it would take about 12."
 )
 WHY_ACTIVATIONS = (
-    "Over our Pragmatic, which is serial over activations as in its own paper, and so is our Stripes. All"
-    " have a peak of 4096 16-bit multiply-accumulates per cycle and no DRAM; fixed16 by the largest weight;"
-    " stand-in activations at 16 bits. The paper compares with no such machine."
+    "Over our Pragmatic. Like our Stripes it is serial over activations, as in its own paper. All"
+    " machines have a peak of 4096 16-bit multiply-accumulates per cycle and no DRAM. fixed16 is"
+    " scaled by the largest weight; activations are 16-bit stand-ins. The paper does not compare"
+    " with such machines."
 )
 WHY_ENERGY = (
-    "Figure 9 times power of the 16-bit PE over power of the PE; ours from one PE beside Table 7. Pragmatic"
-    " and Stripes are taken to need as much power as a 16-bit PE; the paper's bars give 36.4 and 35.8 mW."
+    "Figure 9, times power of the 16-bit PE over power of the PE; our powers are those of one PE, as"
+    " for Table 7. Pragmatic and Stripes are assumed to need as much power as a 16-bit PE; the"
+    " paper's bars give 36.4 and 35.8 mW."
 )
 
 

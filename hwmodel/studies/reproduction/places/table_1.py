@@ -28,10 +28,13 @@ DRAWN = 1 << 16
 
 BITS, WEIGHTS = "bit sparsity", "weight sparsity"
 WHY_BITS = (
-    "The hidden one counts: zeros of 24 bits. Trained weights are not quite normal; all normal weights give"
-    " one number, whatever their standard deviation."
+    "The share of zeros in 24 bits, the hidden one included. Trained weights are not exactly normal."
+    " All normal weights give the same number, whatever their standard deviation."
 )
-WHY_WEIGHTS = "Left open: it depends on the scale of the trained weights, which drawn ones do not have."
+WHY_WEIGHTS = (
+    "Not computed: weight sparsity depends on the scale of the trained weights, which"
+    " drawn weights do not have."
+)
 WHY_REAL = f"Weights of layers, without biases and normalisation; {ONLY_OURS}."
 
 

@@ -17,15 +17,16 @@ UNPRUNED = "YoloV3 (baseline)"
 """Ending of the setting that is 1 by definition."""
 
 SPEED = "speed-up over unpruned YoloV3"
-WHY_PRUNED = "By {}: work fits Figure 7, and this table. Trained weights are not quite normal."
+WHY_PRUNED = "By {}: work fits Figure 7 and this table. Trained weights are not exactly normal."
 WHY_SLIMMING = (
-    "An input, no finding: the paper does not say which channels are left, and the widths of our table were"
-    " chosen to divide the multiply-accumulates by what is printed."
+    "This number is an input and not a result. The paper does not say which channels are left; the"
+    " widths of our table were chosen to give the printed ratio of multiply-accumulates."
 )
-WHY_CYCLES = "The same tables, unpruned, by {}: padded groups and small layers do not shrink alike."
+WHY_CYCLES = "The same tables, unpruned, by {}: padded groups and small layers shrink differently."
 WHY_BOTH = (
-    "By {}; slimming times pruning. The printed gains of pruning grow with slimming, from 2.75 to 3.07 and"
-    " from 4.98 to 6.28; drawn weights can't: a slimmed network's trained weights are other ones."
+    "By {}; slimming times pruning. The printed gains of pruning grow with slimming, from 2.75 to"
+    " 3.07 and from 4.98 to 6.28. With drawn weights they do not, because slimming also changes the"
+    " trained weights."
 )
 
 

@@ -18,14 +18,13 @@ LARGEST_KERNEL = 9
 AVERAGE = "(average)"
 WEIGHTS = "synthetic: normal, seeds 1 and 9 (weights of a kernel)"
 WHY = (
-    "Each k x k kernel is a group of its own (grouping='kernel', group=None), kernels of 7 x 7 like 3 x 3."
-    " Ones"
-    " are counted once for each size of kernel and N, and weighted by the layers of the table; nothing is"
-    " fitted."
+    "Each k x k kernel is a group of its own (grouping='kernel', group=None), and kernels of 7 x 7"
+    " are treated like 3 x 3. Ones are counted once for each size of kernel and N, and weighted by"
+    " the layers of the table. Nothing is fitted."
 )
 WHY_FLAT = (
-    "Groups of 8 weights along a filter, as the machine takes them: one number for every network. No"
-    " published figure is of these groups."
+    "Groups of 8 weights along a filter, as the machine takes them. They give one number for all"
+    " networks. No published figure is for these groups."
 )
 
 

@@ -332,6 +332,37 @@ def test_changes_between_runs(kept: dict[str, Any]) -> None:
     assert "bitx → bitx(rows=3)" in by_layer.title
 
 
+MUST = {
+    "simulation": ("layer", "accelerator"),
+    "networks": ("network", "accelerator"),
+    "sweep": ("point", "reason", "on_front"),
+    "evaluation": ("rows", "samples", "reason", "on_front"),
+    "reproduction": ("place", "quantity", "published", "ours"),
+    "energy": ("layer", "accelerator", "part", "energy_j"),
+    "area": ("accelerator", "part", "area_mm2"),
+}
+"""Columns that every store has, whoever wrote it (docs/store.md)."""
+
+
+@pytest.mark.parametrize("values", [0, 1])
+def test_stores_of_others_have_fewer_columns(kept: dict[str, Any], values: int) -> None:
+    """Only what must be there; and some of the columns that figures look at."""
+    found: dict[str, Table] = {}
+    for one in kept.values():
+        for name, table in one.tables.items():
+            if name in MUST:
+                more = ("cycles", "energy_j", "macs", "on_front", "published", "ours")[: 2 * values]
+                names = [n for n in table.columns if n in MUST[name] or n in more]
+                columns = {n: table.columns[n] for n in names}
+                found[name] = Table(name, columns, {n: table.units[n] for n in names}, table.attrs)
+    charts = charts_of(Tables(found.values()))
+    assert {"energy_by_accelerator", "published_and_ours"} <= {chart.name for chart in charts}
+    for chart in charts:
+        specification(chart)
+        draw(chart, new_axes(columns=2))
+    charts_of_change(Tables(found.values()), Tables(found.values()))
+
+
 # -- functions on axes -------------------------------------------------------------------------
 
 
