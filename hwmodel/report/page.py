@@ -20,6 +20,7 @@ from bitxcore.files import atomic_file
 from bitxcore.plot.chart import Chart
 from bitxcore.showing import brief, printable
 from hwmodel.report.figure_blocks import FigureBlock, blocks_of
+from hwmodel.report.figure_sources import rows_of
 from hwmodel.report.figure_words import named
 from hwmodel.report.report_findings import MOST_FINDINGS, findings_of
 from hwmodel.report.stored_runs import StoredRun, read_runs
@@ -95,10 +96,9 @@ def write_report(
     --------
     >>> import os, tempfile
     >>> import hwmodel as hw
-    >>> from bitxcore.store import Store
     >>> folder = tempfile.mkdtemp()
     >>> store, page = os.path.join(folder, "run.h5"), os.path.join(folder, "report.html")
-    >>> _ = hw.simulate_network("resnet20-cifar10", accelerators=["dadiannao"], output=store)
+    >>> _ = hw.simulate_network("dadiannao", "resnet20-cifar10", store=store)
     >>> written = hw.report.write_report([store], page)
     >>> os.path.getsize(page) == written.size_bytes, sorted(written.findings)
     (True, ['run.h5'])
@@ -172,7 +172,7 @@ def _first_accelerators(run: StoredRun) -> list[str]:
     """Name the machines to show first: those of BitX, the fastest, the baseline."""
     if "networks" not in run.tables:
         return []
-    rows = [row for row in run.tables["networks"].rows() if row["cycles"]]
+    rows = [row for row in rows_of(run.tables, "networks") if row["cycles"]]
     names = [row["accelerator"] for row in rows]
     fastest = sorted(rows, key=lambda row: row["cycles"])
     own = [name for name in names if name.partition("(")[0] == _SUBJECT]

@@ -6,9 +6,10 @@ from collections.abc import Callable, Mapping, Sequence
 from math import fsum, sqrt
 from typing import Any
 
-from bitxcore.tables import Table, Tables
-from hwmodel.report.figure_sources import by_accelerator
+from bitxcore.tables import Tables
+from hwmodel.report.figure_sources import by_accelerator, rows_of
 from hwmodel.report.figure_words import count_of, named, quantity, share, times
+from hwmodel.report.plot.evaluation_figure import higher_is_better
 from hwmodel.report.sweep_points import best_sentence, failed_sentence, possible_points, varied_options
 
 ALLOWED_LOSS = 0.01
@@ -49,13 +50,13 @@ def _comparison(tables: Tables, _: Mapping[str, Any]) -> list[str]:
     # The same sentences as those of `bitx simulate -a all`. Plain rows go in; nothing is simulated.
     from hwmodel.studies.comparison.findings import comparison_findings
 
-    return comparison_findings(tables["comparison"].rows(), _rows(tables, "networks"))
+    return comparison_findings(rows_of(tables, "comparison"), rows_of(tables, "networks"))
 
 
 def _simulation(tables: Tables, _: Mapping[str, Any]) -> list[str]:
     from hwmodel.studies.comparison.findings import machine_finding
 
-    totals = [row for row in _rows(tables, "networks") if row["cycles"] is not None]
+    totals = [row for row in rows_of(tables, "networks") if row["cycles"] is not None]
     if not totals:
         return ["No machine has a result for this network."]
     said = []
@@ -65,7 +66,7 @@ def _simulation(tables: Tables, _: Mapping[str, Any]) -> list[str]:
         of = f"{named(first['accelerator'])} is fastest of {len(totals)} machines"
         said.append(f"{of}: {quantity(first['cycles'], 'cycles')}, {ratio} times as fast as the next.")
     own = [row for row in totals if _is_bitx(row)] or totals[:1]
-    said.append(machine_finding(own[0] | {"accelerator": named(own[0]["accelerator"])}))
+    said.append(machine_finding({**own[0], "accelerator": named(own[0]["accelerator"])}))
     said.append(_largest_layer(tables, own[0]))
     return said
 
@@ -99,30 +100,35 @@ def _sweep(tables: Tables, _: Mapping[str, Any]) -> list[str]:
 def _evaluation(tables: Tables, parameters: Mapping[str, Any]) -> list[str]:
     table = tables["evaluation"]
     metric = str(table.attrs.get("metrics", "")).split(",")[0].strip()
-    rows = [row for row in table.rows() if row.get(metric) is not None]
+    rows = [row for row in rows_of(tables, "evaluation") if row[metric] is not None]
     base = next((row for row in rows if row["rows"] is None and row.get("policy") is None), None)
     if base is None:
         return [f"{count_of(len(table), 'setting')} evaluated."]
     given = parameters.get("loss")
     loss = given if isinstance(given, int | float) and not isinstance(given, bool) else ALLOWED_LOSS
+    better = 1 if higher_is_better(metric) is not False else -1
     pruned = [row for row in rows if row["rows"] is not None]
     said = []
-    kept = [row for row in pruned if row[f"{metric}_difference"] >= -loss]
-    within = f"whose {named(metric)} is at most {loss:g} below the unpruned model's"
+    kept = [row for row in pruned if _loss(row, base, metric) * better <= loss]
+    within = f"whose {named(metric)} is worse than the unpruned model's by {loss:g} at most"
     if kept:
-        least = min(kept, key=lambda row: (row["rows"], -row[metric]))
-        gain = _gain(least)
-        said.append(f"The fewest rows {within}: {least['rows']} ({least[metric]:.4g}){gain}.")
+        least = min(kept, key=lambda row: (row["rows"], -row[metric] * better))
+        said.append(f"The fewest rows {within}: {least['rows']} ({least[metric]:.4g}){_gain(least)}.")
     elif pruned:
         said.append(f"There is no number of rows {within}.")
-    policies = [row for row in rows if row.get("policy") is not None and row.get("speedup_over_unpruned")]
-    good = [row for row in policies if row[f"{metric}_difference"] >= -loss]
-    if good:
+    policies = [row for row in rows if row["policy"] is not None and row["speedup_over_unpruned"]]
+    if good := [row for row in policies if _loss(row, base, metric) * better <= loss]:
         best = max(good, key=lambda row: row["speedup_over_unpruned"])
         chosen = f"{best[metric]:.4g}{_gain(best)}"
         said.append(f"The fastest choice of rows by tensor that loses no more: {chosen}.")
-    said.append(f"Unpruned, {named(metric)} is {base[metric]:.4g} on {count_of(base['samples'], 'sample')}.")
+    on = f" on {count_of(base['samples'], 'sample')}" if base["samples"] else ""
+    said.append(f"Unpruned, {named(metric)} is {base[metric]:.4g}{on}.")
     return said
+
+
+def _loss(row: Mapping[str, Any], base: Mapping[str, Any], metric: str) -> float:
+    # Scores are shares or sums of these: what is equal in decimals may differ in the last bit.
+    return round(float(base[metric] - row[metric]), 12)
 
 
 def _gain(row: Mapping[str, Any]) -> str:
@@ -131,7 +137,7 @@ def _gain(row: Mapping[str, Any]) -> str:
 
 
 def _reproduction(tables: Tables, _: Mapping[str, Any]) -> list[str]:
-    rows = [row for row in tables["reproduction"].rows() if row["ratio"] and row.get("alike", True)]
+    rows = [row for row in rows_of(tables, "reproduction") if row["ratio"] and row["alike"] is not False]
     if not rows:
         return ["No line has a published number and ours."]
     near = [row for row in rows if abs(row["ratio"] - 1) <= NEAR]
@@ -151,11 +157,11 @@ def _reproduction(tables: Tables, _: Mapping[str, Any]) -> list[str]:
 
 
 def _pruning(tables: Tables, _: Mapping[str, Any]) -> list[str]:
-    rows = list(tables["pruning"].rows())
+    rows = rows_of(tables, "pruning")
     values, groups = (fsum(row[name] or 0 for row in rows) for name in ("values", "groups"))
     if not values or not groups:
         return ["No tensor has values."]
-    kept = fsum((row["kept_rows_mean"] or 0) * row["groups"] for row in rows) / groups
+    kept = fsum((row["kept_rows_mean"] or 0) * (row["groups"] or 0) for row in rows) / groups
     what = f"{count_of(len(rows), 'tensor')} of {quantity(int(values), 'values')}"
     said = [f"{what}: {kept:.3g} rows per group are kept."]
     if known := [row for row in rows if row["relative_error"] is not None]:
@@ -179,8 +185,7 @@ def _whole_error(errors: Sequence[tuple[float, float | None]]) -> float | None:
 
 
 def _statistics(tables: Tables, _: Mapping[str, Any]) -> list[str]:
-    table = tables["statistics"]
-    rows = [row for row in table.rows() if row["values"]]
+    rows = [row for row in rows_of(tables, "statistics") if row["values"]]
     values = fsum(row["values"] for row in rows)
     if not rows:
         return ["No tensor has values."]
@@ -206,10 +211,13 @@ def _statistics(tables: Tables, _: Mapping[str, Any]) -> list[str]:
             " BitX takes as many cycles per group."
         )
     if full := [row for row in rows if row["nonempty_rows_mean"] is not None]:
-        groups = fsum(row["groups"] for row in full)
-        mean = fsum(row["nonempty_rows_mean"] * row["groups"] for row in full) / groups if groups else 0.0
+        groups = fsum(row["groups"] or 0 for row in full)
+        mean = (
+            fsum(row["nonempty_rows_mean"] * (row["groups"] or 0) for row in full) / groups if groups else 0.0
+        )
         most_rows = max(row["nonempty_rows_max"] or 0 for row in full)
-        said.append(f"A group has {mean:.3g} non-empty bit rows on average, and at most {most_rows}.")
+        at_most = f", and at most {most_rows}" if most_rows else ""
+        said.append(f"A group has {mean:.3g} non-empty bit rows on average{at_most}.")
     return said
 
 
@@ -222,11 +230,6 @@ _FINDERS: dict[str, Callable[[Tables, Mapping[str, Any]], list[str]]] = {
     "pruning": _pruning,
     "statistics": _statistics,
 }
-
-
-def _rows(tables: Tables, name: str) -> list[dict[str, Any]]:
-    table: Table | None = tables.get(name)
-    return [] if table is None else list(table.rows())
 
 
 def _is_bitx(row: Mapping[str, Any]) -> bool:

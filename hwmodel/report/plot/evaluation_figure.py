@@ -185,8 +185,14 @@ def _score(value: float, unit: str) -> str:
     return text if unit in ("", "1") else f"{text} {unit}"
 
 
-def _higher_is_better(metric: str) -> bool | None:
-    """Ask the metric; None if it is not installed here."""
+def higher_is_better(metric: str) -> bool | None:
+    """Ask a metric whether more is better; None if it is not installed here.
+
+    Examples
+    --------
+    >>> higher_is_better("top1"), higher_is_better("none such") is None
+    (True, True)
+    """
     from bitxcore.errors import BitxError
     from hwmodel.evaluation.metrics import metric as metric_of
 
@@ -303,7 +309,7 @@ def _speed_sentences(timed: list[dict[str, Any]], metric: str, unit: str) -> lis
         return [_fastest(timed, metric, unit, None)]
     score, cycles = _score(unpruned[metric], unit), quantity(unpruned["cycles"], "cycles")
     said = [f"Unpruned, {named(metric)} is {score} at {cycles}."]
-    higher = _higher_is_better(metric)
+    higher = higher_is_better(metric)
     if higher is not None:
         sign = 1 if higher else -1
         level = [row for row in pruned if sign * row[metric] >= sign * unpruned[metric]]

@@ -19,6 +19,7 @@ import pytest
 import hwmodel as hw
 from bitxcore.errors import BitxError, DumpError, MissingExtraError, OptionError
 from bitxcore.store import Store
+from bitxcore.tables import Table, Tables
 from hwmodel.report.figure_blocks import coded_columns
 from hwmodel.report.figure_sources import tables_of
 from hwmodel.report.page import SECTIONS
@@ -101,8 +102,6 @@ def test_tables_are_there_without_a_script(page: str) -> None:
 
 @pytest.mark.parametrize("value", [float("inf"), float("nan"), -float("inf")])
 def test_what_is_not_finite_is_none(value: float) -> None:
-    from bitxcore.tables import Table
-
     assert coded_columns(Table("t", {"a": [value]}, {"a": "1"}))["a"]["values"] == [None]
 
 
@@ -152,6 +151,35 @@ def test_every_section_and_kind_is_known(run_store: Path) -> None:
     assert modules == made
     for kind in KINDS:
         assert kind != "simulation" or len(findings_of(kind, tables_of(run_store), {})) <= MOST_FINDINGS
+
+
+def stripped(tables: Tables, *columns: str) -> Tables:
+    """Leave some columns of each table."""
+    return Tables(
+        Table(t.name, {n: t.columns[n] for n in columns if n in t.columns}, dict(t.units), t.attrs)
+        for t in tables.values()
+    )
+
+
+def test_findings_need_few_columns(run_store: Path) -> None:
+    found = stripped(tables_of(run_store), "accelerator", "layer", "cycles")
+    said = findings_of("simulation", found, {})
+    assert said[0].startswith("stripes is fastest of 2 machines")
+    assert "takes most of its cycles" in said[-1]
+    for kind, column in (("statistics", "tensor"), ("pruning", "tensor"), ("sweep", "point")):
+        table = Table(kind, {column: [1], "values": [4], "cycles": [None]}, {})
+        assert all(isinstance(sentence, str) for sentence in findings_of(kind, Tables([table]), {}))
+
+
+@pytest.mark.parametrize(
+    ("metric", "scores"), [("top1", (0.9, 0.895, 0.5)), ("bits_per_character", (1.0, 1.005, 3.0))]
+)
+def test_fewest_rows_are_those_within_the_loss(metric: str, scores: tuple[float, ...]) -> None:
+    columns = {"rows": [None, 6, 4], metric: list(scores), "policy": [None] * 3, "samples": [10] * 3}
+    table = Table("evaluation", columns, {}, {"metrics": metric})
+    first, *_ = findings_of("evaluation", Tables([table]), {"loss": 0.005})
+    assert first.startswith("The fewest rows whose ")
+    assert f": 6 ({scores[1]:.4g})" in first
 
 
 # -- what is refused ---------------------------------------------------------------------------
