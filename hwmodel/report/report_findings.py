@@ -35,10 +35,11 @@ def findings_of(kind: str, tables: Tables, parameters: Mapping[str, Any]) -> lis
     Returns
     -------
     list of str
-        At most three, without escapes.
+        At most `MOST_FINDINGS` sentences.
 
     Examples
     --------
+    >>> from bitxcore.tables import Table, Tables
     >>> table = Table("reproduction", {"ratio": [1.02, 3.0, None], "alike": [True] * 3}, {})
     >>> findings_of("reproduction", Tables([table]), {})
     ['1 of 2 numbers (50%) are within 10% of the published ones.']
