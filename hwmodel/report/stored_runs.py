@@ -12,7 +12,7 @@ from bitxcore.errors import OptionError
 from bitxcore.tables import Tables
 
 KINDS: dict[str, tuple[str, str]] = {
-    "comparison": ("comparison", "Machines side by side"),
+    "comparison": ("comparison", "Comparison of machines"),
     "simulation": ("simulation", "Simulation"),
     "sweep": ("sweep", "Sweep"),
     "evaluation": ("evaluation", "Evaluation"),

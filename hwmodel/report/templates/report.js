@@ -31,7 +31,13 @@
     return svg.replace(/var\((--[a-z-]+)\)/g, (_, name) => style.getPropertyValue(name).trim());
   };
 
-  const config = (width) => {
+  // Width of the longest entry of the legend, about.
+  const legendEntry = (spec) => {
+    const names = spec.layer.flatMap(({ encoding }) => encoding.color?.scale?.domain || []);
+    return Math.min(220, Math.max(0, ...names.map((name) => String(name).length)) * 6.6 + 30);
+  };
+
+  const config = (width, entry) => {
     const font = "system-ui, 'Segoe UI', Roboto, 'DejaVu Sans', sans-serif";
     const narrow = width < NARROW;
     return {
@@ -42,12 +48,13 @@
         labelColor: of("--text"), titleColor: of("--soft"), gridColor: of("--line"), domainColor: of("--soft"),
         tickColor: of("--soft"), labelFontSize: narrow ? 11 : 12, titleFontSize: 12, titleFontWeight: 500,
       },
-      axisY: { labelLimit: narrow ? 120 : 280 },
+      axisY: { labelLimit: narrow ? 140 : 280 },
       axisX: { labelLimit: 200 },
       legend: {
-        orient: "top", direction: "horizontal", columns: Math.max(1, Math.floor(width / (narrow ? 150 : 165))),
+        orient: "top", direction: "horizontal",
+        columns: Math.max(1, Math.floor((width - (narrow ? 90 : 160)) / entry)),
         labelColor: of("--text"), titleColor: of("--soft"), labelFontSize: 12, titleFontSize: 12,
-        titleFontWeight: 500, gradientLength: Math.min(240, width - 60), labelLimit: 220,
+        titleFontWeight: 500, gradientLength: Math.min(240, width - 130), labelLimit: Math.min(220, width - 130),
       },
       text: { color: of("--text"), fontSize: 11 },
       rule: { color: of("--soft") },
@@ -57,7 +64,7 @@
 
   // Names along an edge need the room of the axis title, which the heading says anyway.
   const MIDDLE_CUT =
-    "length(toString(datum.label)) > 17 ? slice(datum.label, 0, 6) + '…' + slice(datum.label, -10) : datum.label";
+    "length(toString(datum.label)) > 20 ? slice(datum.label, 0, 7) + '…' + slice(datum.label, -12) : datum.label";
   const fit = (spec, narrow) => {
     for (const { encoding } of spec.layer) {
       if (encoding.y && encoding.y.type !== "quantitative") {
@@ -85,7 +92,7 @@
     spec.data = { values: decode(chart.columns, true) };
     spec.width = width;
     const result = await vegaEmbed(place, spec, {
-      actions: false, renderer: "svg", ast: true, config: config(width), tooltip: { disableDefaultStyle: true },
+      actions: false, renderer: "svg", ast: true, config: config(width, legendEntry(spec)), tooltip: { disableDefaultStyle: true },
     });
     drawn.set(element, { width, view: result.view });
     const svg = place.querySelector("svg");
