@@ -414,7 +414,7 @@ def test_wheel_runs_alone(python: Path, install, built: tuple[Path, Path], tmp_p
         return
     install(interpreter, built[1], "report")
     assert doctor()["extras"]["report"]["is_installed"]
-    python_code("import altair, jinja2, matplotlib, hwmodel; hwmodel.report")
+    python_code("import vl_convert, jinja2, matplotlib, hwmodel; hwmodel.report")
     bitx("simulate", sample, "--size", "N=1", "-o", "run.h5")
     if "  report " in bitx("--help"):
         bitx("report", "run.h5", "-o", "report.html")

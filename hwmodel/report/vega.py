@@ -150,7 +150,9 @@ def _position(mark: ChartMark, axis: ChartAxis, rows: list[dict[str, Any]]) -> S
     found: Spec = {"field": _field(axis.column), "type": axis.kind, "title": printable(axis.label)}
     if axis.kind == "quantitative":
         found["scale"] = {"type": "log"} if axis.log else {"zero": axis.zero}
-        found["axis"] = {"format": ".0%" if axis.percent else "~s", "tickCount": 5}
+        found["axis"] = {"format": "~%" if axis.percent else "~s", "tickCount": 5}
+        if not axis.log:
+            found["axis"]["labelExpr"] = "datum.value === 0 ? '0' : datum.label"  # else 0k, 0µ
         if mark.beside or axis.log:
             found["stack"] = None
     else:
@@ -167,7 +169,7 @@ def _colour(chart: Chart, axis: ChartAxis) -> Spec:
     found: Spec = {"field": _field(axis.column), "type": axis.kind, "title": printable(axis.label)}
     if axis.kind == "quantitative":
         found["scale"] = {"scheme": "viridis", "type": "log" if axis.log else "linear"}
-        found["legend"] = {"format": ".0%" if axis.percent else "~s", "tickCount": 4}
+        found["legend"] = {"format": "~%" if axis.percent else "~s", "tickCount": 4}
         return found
     alike = [mark for mark in chart.marks if mark.colour is not None and mark.colour.column == axis.column]
     rows = [row for mark in alike for row in chart.rows(mark)]
@@ -201,4 +203,4 @@ def _tooltips(chart: Chart, mark: ChartMark) -> list[Spec]:
 def _number_format(axis: ChartAxis) -> Spec:
     if axis.kind != "quantitative":
         return {}
-    return {"format": ".1%" if axis.percent else ("," if axis.unit in ("cycles", "B") else ".4~s")}
+    return {"format": ".4~p" if axis.percent else ("," if axis.unit in ("cycles", "B") else ".4~s")}

@@ -84,7 +84,6 @@ def test_results_have_the_figures_of_their_stores(kept: dict[str, Any], kind: st
 @pytest.mark.parametrize("kind", KINDS[1:])  # a comparison has all figures of a run
 def test_every_figure_is_drawn_by_both(kept: dict[str, Any], kind: str) -> None:
     pytest.importorskip("matplotlib")
-    pytest.importorskip("altair")
     tables = kept[kind].tables
     charts = charts_of(tables) + charts_of_change(tables, tables)
     names = [chart.name for chart in charts]
