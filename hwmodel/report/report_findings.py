@@ -7,9 +7,9 @@ from math import fsum, sqrt
 from typing import Any
 
 from bitxcore.tables import Tables
+from hwmodel.report.evaluation_points import higher_is_better
 from hwmodel.report.figure_sources import by_accelerator, rows_of
 from hwmodel.report.figure_words import count_of, named, quantity, share, times
-from hwmodel.report.plot.evaluation_figure import higher_is_better
 from hwmodel.report.sweep_points import best_sentence, failed_sentence, possible_points, varied_options
 
 ALLOWED_LOSS = 0.01

@@ -4,20 +4,23 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from bitxcore.plot.chart import SERIES_COLOURS, Chart, ChartAxis, ChartMark
+from bitxcore.plot.chart import Chart, ChartAxis, ChartMark
 from bitxcore.tables import Table, Tables
-from hwmodel.report.figure_sources import LenientRow, Source, chosen, tables_of
+from hwmodel.report.evaluation_points import (
+    FRONT,
+    UNPRUNED,
+    against,
+    higher_is_better,
+    long_of,
+    points_of,
+    score_of,
+    units_of,
+)
+from hwmodel.report.figure_sources import Source, chosen, tables_of
 from hwmodel.report.figure_words import count_of, identifiers, named, quantity, table_of, times
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-
-_WAYS = ("group", "grouping", "window", "format", "criterion", "rounding", "activation_rows")
-"""Columns that say how rows are pruned, whatever their number."""
-
-_FRONT, _UNPRUNED, _OTHERS = "Pareto front", "unpruned", "other ways"
-_ALIKE, _POLICY = "all tensors alike", "by tensor"
-_MOST_WAYS = len(SERIES_COLOURS) - 2
 
 
 def charts(tables: Tables) -> list[Chart]:
@@ -32,7 +35,7 @@ def charts(tables: Tables) -> list[Chart]:
         return []
     table = tables["evaluation"]
     metrics = [name for name in str(table.attrs.get("metrics", "")).split(", ") if name in table.columns]
-    points = _points(table)
+    points = points_of(table)
     over_cycles = identifiers("score_by_cycles", metrics)
     over_rows = identifiers("score_by_rows", metrics)
     made = [
@@ -115,7 +118,7 @@ def score_by_rows(source: Source, metric: str | None = None, *, ax: Axes | None 
     >>> found = Tables([Table("evaluation", columns, dict.fromkeys(columns, "1"), {"metrics": "top1"})])
     >>> ax = hw.plot.score_by_rows(found)
     >>> ax.get_xlabel(), ax.get_ylabel()
-    ('rows kept of a group', 'top1')
+    ('rows kept per group', 'top1')
     """
     from bitxcore.plot.drawing import draw
 
@@ -126,146 +129,19 @@ def _made(source: Source, prefix: str) -> list[Chart]:
     return [chart for chart in charts(tables_of(source)) if chart.name.startswith(prefix)]
 
 
-def _points(table: Table) -> list[dict[str, Any]]:
-    """Give the rows with a name of their setting, and of the way to prune."""
-    rows: list[dict[str, Any]] = [LenientRow(row) for row in table.rows()]
-    pruned = [row for row in rows if not _is_unpruned(row)]
-    differing = [name for name in _WAYS if len({row[name] for row in pruned}) > 1]
-    ways: dict[str, int] = {}
-    for row in rows:
-        row["way"] = _way(row, differing)
-        ways[row["way"]] = ways.get(row["way"], 0) + 1
-    if len(ways) > _MOST_WAYS:
-        kept = sorted(ways, key=lambda way: (way != _UNPRUNED, -ways[way]))[: _MOST_WAYS - 1]
-        for row in rows:
-            row["shown"] = row["way"] if row["way"] in kept else _OTHERS
-    else:
-        for row in rows:
-            row["shown"] = row["way"]
-    policies = 0
-    for row in rows:
-        policies += row["policy"] is not None
-        row["setting"] = _setting(row, policies)
-    return rows
-
-
-def _is_unpruned(row: dict[str, Any]) -> bool:
-    return all(row[name] is None for name in ("rows", "policy", "format", "activation_rows"))
-
-
-def _way(row: dict[str, Any], differing: list[str]) -> str:
-    if _is_unpruned(row):
-        return _UNPRUNED
-    told = [
-        f"{name.replace('_', ' ')} {row[name]}"
-        for name in differing
-        if row[name] is not None and not (name == "grouping" and row[name] == "flat")
-    ]
-    if row["policy"] is not None:
-        told.insert(0, _POLICY)
-    elif row["rows"] is None:
-        told.insert(0, "all rows")
-    return ", ".join(told) or _ALIKE
-
-
-def _setting(row: dict[str, Any], policy: int) -> str:
-    if row["way"] == _UNPRUNED:
-        return _UNPRUNED
-    if row["policy"] is not None:
-        return f"{row['way']} (policy {policy})"
-    rows = "" if row["rows"] is None else f"rows {row['rows']}"
-    way = "" if row["way"] == _ALIKE and rows else row["way"]
-    return ", ".join(words for words in (rows, way) if words)
-
-
-def _score(value: float, unit: str) -> str:
-    text = f"{value:.4g}"
-    if text == "1" and value < 1:
-        text = "more than 0.9999"
-    return text if unit in ("", "1") else f"{text} {unit}"
-
-
-def higher_is_better(metric: str) -> bool | None:
-    """Ask a metric whether more is better; None if it is not installed here.
-
-    Examples
-    --------
-    >>> higher_is_better("top1"), higher_is_better("none such") is None
-    (True, True)
-    """
-    from bitxcore.errors import BitxError
-    from hwmodel.evaluation.metrics import metric as metric_of
-
-    try:
-        return metric_of(metric).higher_is_better
-    except BitxError:
-        return None
-
-
-def _long(points: list[dict[str, Any]], metric: str, x: str) -> list[dict[str, Any]]:
-    """Give a row per score, and two more per interval."""
-    found = []
-    for number, row in enumerate(points):
-        values = {"score": row[metric], "low": row[f"{metric}_low"], "high": row[f"{metric}_high"]}
-        whole = None not in values.values()
-        for statistic, value in values.items():
-            if statistic == "score" or whole:
-                found.append(
-                    {
-                        "setting": row["setting"],
-                        "number": number,
-                        "metric": metric,
-                        "shown": row["shown"],
-                        x: row[x],
-                        "statistic": statistic,
-                        "score": value,
-                        "is_score": statistic == "score",
-                        "is_interval": statistic != "score",
-                        "is_front": False,
-                    }
-                )
-    return found
-
-
-def _units(table: Table, metric: str, x: str, unit: str) -> dict[str, str]:
-    return {
-        "setting": "",
-        "number": "1",
-        "metric": "",
-        "shown": "",
-        x: unit,
-        "statistic": "",
-        "score": table.units.get(metric, "1"),
-        "is_score": "",
-        "is_interval": "",
-        "is_front": "",
-    }
-
-
-def _against(table: Table, metric: str) -> str:
-    """Say so if the score is held against the unpruned model."""
-    told = f", {table.attrs.get('against', '')}, "
-    if f", {metric}: unpruned, " not in told:
-        return ""
-    return "The score is against the outputs of the unpruned model, not against labels."
-
-
-# -- against cycles ----------------------------------------------------------------------------
-
-
 def _by_cycles(
     table: Table, points: list[dict[str, Any]], metric: str, name: str, *, first: bool
 ) -> Chart | None:
     timed = [row for row in points if row["cycles"] is not None and row[metric] is not None]
     if not timed:
         return None
-    rows = _long(timed, metric, "cycles")
+    rows = long_of(timed, metric, "cycles")
     front = [row for row in timed if row["on_front"]] if first else []  # it is the front of the first metric
     rows += [
         {
             "setting": row["setting"],
             "metric": metric,
-            "shown": _FRONT,
+            "shown": FRONT,
             "cycles": row["cycles"],
             "statistic": "score",
             "score": row[metric],
@@ -275,7 +151,7 @@ def _by_cycles(
         }
         for row in front
     ]
-    order = list(dict.fromkeys(row["shown"] for row in timed)) + ([_FRONT] if front else [])
+    order = list(dict.fromkeys(row["shown"] for row in timed)) + ([FRONT] if front else [])
     x = ChartAxis("cycles", "time", unit="cycles", zero=False)
     y = ChartAxis("score", named(metric), unit=table.units.get(metric, "1"), zero=False)
     shown = ChartAxis("shown", "shown", "nominal", order=order)
@@ -291,23 +167,23 @@ def _by_cycles(
         see.append(
             f"{count_of(without, 'setting')} without cycles {'is' if without == 1 else 'are'} not drawn."
         )
-    see.append(_against(table, metric))
+    see.append(against(table, metric))
     return Chart(
         name=name,
         title=f"{named(metric)} against cycles",
         see=" ".join(words for words in see if words),
-        data=table_of(name, rows, _units(table, metric, "cycles", "cycles")),
+        data=table_of(name, rows, units_of(table, metric, "cycles", "cycles")),
         marks=marks,
     )
 
 
 def _speed_sentences(timed: list[dict[str, Any]], metric: str, unit: str) -> list[str]:
     """Say which setting is fastest, and which of those that score as the unpruned model does."""
-    unpruned = next((row for row in timed if row["way"] == _UNPRUNED), None)
-    pruned = [row for row in timed if row["way"] != _UNPRUNED]
+    unpruned = next((row for row in timed if row["way"] == UNPRUNED), None)
+    pruned = [row for row in timed if row["way"] != UNPRUNED]
     if unpruned is None or not pruned:
         return [_fastest(timed, metric, unit, None)]
-    score, cycles = _score(unpruned[metric], unit), quantity(unpruned["cycles"], "cycles")
+    score, cycles = score_of(unpruned[metric], unit), quantity(unpruned["cycles"], "cycles")
     said = [f"Unpruned, {named(metric)} is {score} at {cycles}."]
     higher = higher_is_better(metric)
     if higher is not None:
@@ -331,7 +207,7 @@ def _fastest(rows: list[dict[str, Any]], metric: str, unit: str, unpruned: dict[
     gain = quantity(best["cycles"], "cycles")
     if unpruned is not None and best["cycles"]:
         gain = f"{times(unpruned['cycles'] / best['cycles'])} times as fast"
-    return f"The fastest of all is {named(best['setting'])}: {gain}, with {_score(best[metric], unit)}."
+    return f"The fastest of all is {named(best['setting'])}: {gain}, with {score_of(best[metric], unit)}."
 
 
 # -- against rows ------------------------------------------------------------------------------
@@ -343,11 +219,11 @@ def _by_rows(table: Table, points: list[dict[str, Any]], metric: str, name: str)
     ]
     if not pruned:
         return None
-    rows = _long(pruned, metric, "rows")
-    unpruned = next((row for row in points if row["way"] == _UNPRUNED), None)
-    units = _units(table, metric, "rows", "1") | {"is_unpruned": ""}
+    rows = long_of(pruned, metric, "rows")
+    unpruned = next((row for row in points if row["way"] == UNPRUNED), None)
+    units = units_of(table, metric, "rows", "1") | {"is_unpruned": ""}
     units.pop("is_front")
-    x = ChartAxis("rows", "rows kept of a group", zero=False)
+    x = ChartAxis("rows", "rows kept per group", zero=False)
     y = ChartAxis("score", named(metric), unit=table.units.get(metric, "1"), zero=False)
     order = list(dict.fromkeys(row["shown"] for row in pruned))
     shown = ChartAxis("shown", "shown", "nominal", order=order)
@@ -364,9 +240,9 @@ def _by_rows(table: Table, points: list[dict[str, Any]], metric: str, name: str)
     if unpruned is not None and unpruned[metric] is not None:
         rows.append(
             {
-                "setting": _UNPRUNED,
+                "setting": UNPRUNED,
                 "metric": metric,
-                "shown": _UNPRUNED,
+                "shown": UNPRUNED,
                 "rows": max(row["rows"] for row in pruned),
                 "statistic": "score",
                 "score": unpruned[metric],
@@ -376,9 +252,9 @@ def _by_rows(table: Table, points: list[dict[str, Any]], metric: str, name: str)
             }
         )
         marks.append(ChartMark("rule", x, y, only="is_unpruned"))
-    see = [_rows_sentence(pruned, metric, table.units.get(metric, "1")), _against(table, metric)]
+    see = [_rows_sentence(pruned, metric, table.units.get(metric, "1")), against(table, metric)]
     if unpruned is not None and unpruned[metric] is not None:
-        score = _score(unpruned[metric], table.units.get(metric, "1"))
+        score = score_of(unpruned[metric], table.units.get(metric, "1"))
         see.insert(1, f"The dotted line is the unpruned model: {score}.")
     return Chart(
         name=name,
@@ -394,7 +270,7 @@ def _rows_sentence(pruned: list[dict[str, Any]], metric: str, unit: str) -> str:
 
     def told(number: int) -> str:
         scores = [row[metric] for row in pruned if row["rows"] == number]
-        low, high = _score(min(scores), unit), _score(max(scores), unit)
+        low, high = score_of(min(scores), unit), score_of(max(scores), unit)
         return low if low == high else f"{low} to {high}"
 
     if few == many:
