@@ -12,6 +12,7 @@ and the cycles of BitX for one digit, for each number of kept rows.
 
 import matplotlib.pyplot as plt
 
+import hwmodel as hw
 from hwmodel.evaluation import Setting, evaluate, task
 
 found = evaluate(task("digits"), [Setting(rows=rows) for rows in (10, 8, 6, 5, 4, 3, 2)], resamples=200)
@@ -21,19 +22,5 @@ found = evaluate(task("digits"), [Setting(rows=rows) for rows in (10, 8, 6, 5, 4
 # 0.28 points.
 
 figure, ax = plt.subplots(figsize=(6, 4), layout="constrained")
-for point in found.points:
-    score = point.scores["top1"]
-    cycles = point.machine.cycles
-    error = [[100 * (score.value - score.low)], [100 * (score.high - score.value)]]
-    ax.errorbar(cycles, 100 * score.value, yerr=error, fmt="o", color="tab:blue", capsize=3)
-    label = "unpruned" if point.setting.rows is None else f"{point.setting.rows} rows"
-    ax.annotate(
-        label, (cycles, 100 * score.value), (0, 8), textcoords="offset points", rotation=60, fontsize=8
-    )
-ax.set_xlabel("cycles per image")
-ax.set_ylabel("top-1 accuracy, %")
-ax.set_title("Accuracy holds down to 4 rows")
-ax.set_ylim(0, 122)
-ax.margins(x=0.08)
-ax.grid(alpha=0.3)
+hw.plot.score_by_cycles(found, "top1", ax=ax)
 plt.show()

@@ -7,8 +7,8 @@ Weights and activations are drawn from named distributions.
 """
 
 # %%
-# ``compare`` scales each machine to the same peak. A machine that does not run
-# every layer has no total and is left out of the picture.
+# ``compare`` scales each machine to the same peak. Machines that run only some of
+# the layers stand last.
 
 import matplotlib.pyplot as plt
 
@@ -16,20 +16,17 @@ import hwmodel as hw
 
 network = hw.load_network("resnet20-cifar10")
 result = hw.compare(network, weights="normal", activations="relu-normal")
-totals = sorted((t for t in result.run.totals if t.layers == len(network)), key=lambda t: t.cycles)
 
 # %%
-# The whole bar is the total. The dark part is what remains without waits for
-# DRAM, which is where the machines differ most.
+# Each bar is divided by the cause of the cycles.
 
-short = {row.label: row.accelerator for row in result.rows}
-names = [short[total.accelerator] for total in totals]
-figure, ax = plt.subplots(figsize=(7, 7), layout="constrained")
-ax.barh(names, [total.cycles / 1000 for total in totals], color="lightsteelblue", label="waits for DRAM")
-ax.barh(names, [total.on_chip_cycles / 1000 for total in totals], color="tab:blue", label="on the chip")
-ax.invert_yaxis()
-ax.set_xlabel("thousand cycles per image")
-ax.set_title("ResNet-20, synthetic operands")
-ax.tick_params(axis="y", labelsize=8)
-ax.legend()
+figure, ax = plt.subplots(figsize=(7, 6.5), layout="constrained")
+hw.plot.cycles_by_accelerator(result, ax=ax)
+plt.show()
+
+# %%
+# The same as speed-ups over DaDianNao, with the waits for DRAM and without.
+
+figure, ax = plt.subplots(figsize=(7, 6.5), layout="constrained")
+hw.plot.speedup_over_baseline(result, ax=ax)
 plt.show()
