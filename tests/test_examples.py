@@ -30,16 +30,8 @@ def test_examples_run(module: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
 
 
 WITHOUT_EXAMPLE = {
-    # Minutes long, or of a whole comparison or reproduction.
-    "hwmodel.evaluation.search_rows",
-    "hwmodel.published.beside_averages",
-    "hwmodel.published.one_pe",
-    "hwmodel.reproduction.page",
-    # Of files that no installation has, or reports that take long to make.
-    "hwmodel.dram.part_from_dramsys",
-    "hwmodel.preparation.software_pruning.total_of",
-    # PyTorch.
-    "bitxcore.torch.open_module",
+    "hwmodel.evaluation.search_rows",  # minutes long
+    "hwmodel.dram.part_from_dramsys",  # of files that no installation has
 }
 
 

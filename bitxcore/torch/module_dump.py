@@ -358,6 +358,13 @@ def open_module(module: Module, *, layout: str | None = None) -> ModuleDump:
         If `module` is none, or the layout is not known.
     MissingExtraError
         If PyTorch is not installed.
+
+    Examples
+    --------
+    >>> import torch
+    >>> dump = open_module(torch.nn.Linear(16, 4))
+    >>> list(dump), dump["weight"].shape
+    (['weight', 'bias'], (4, 16))
     """
     import_torch()
     if layout not in (None, "module"):

@@ -91,6 +91,15 @@ def beside_averages(result: ComparisonResult) -> tuple[Beside, ...]:
     """Compare every published figure with our value on the network of the comparison.
 
     A machine that takes no part has none.
+
+    Examples
+    --------
+    >>> import hwmodel as hw
+    >>> result = hw.compare("resnet20-cifar10", accelerators=["dadiannao", "stripes"], precisions=8,
+    ...                     options={"dram": None})
+    >>> stripes = next(b for b in beside_averages(result) if b.figure.accelerator == "stripes")
+    >>> stripes.figure.published, round(stripes.ours, 2)
+    (1.92, 2.0)
     """
     return tuple(
         Beside(figure=f, ours=MEASURES[f.measure](result, f.accelerator) if f.measure else None)

@@ -78,6 +78,16 @@ def one_pe(
     -------
     tuple of Comparison
         By basis and part: area, power in float32, power in fixed16.
+
+    Examples
+    --------
+    >>> import hwmodel as hw
+    >>> from hwmodel.evaluation import task
+    >>> network = hw.load_network(task("digits").model, sizes={"N": 1})
+    >>> found = one_pe(network, bases=["aladdin"])
+    >>> total = next(row for row in found if row.quantity == "Total: area")
+    >>> total.unit, round(total.ours, 3), total.published
+    ('mm2', 0.136, 0.039)
     """
     load = Workload.of(network, dump=dump)
     machines = [

@@ -135,7 +135,15 @@ def headings(place: str) -> tuple[str, ...]:
 
 
 def page(lines: Sequence[Line]) -> str:
-    """Lay out the page docs/reproduction.md of a whole run."""
+    """Lay out the page docs/reproduction.md of a whole run.
+
+    Examples
+    --------
+    >>> import hwmodel as hw
+    >>> lines = hw.reproduction.reproduce(["Contradictions"])
+    >>> page(lines).splitlines()[0]
+    '# The BitX paper, reproduced'
+    """
     marks = "\n".join(f"- [{mark}]: {meaning}." for mark, meaning in MARKS.items())
     sections = "\n".join(_section(sheet) for sheet in sheets(lines))
     return f"{HEAD}\n{marks}\n\n{_summary(lines)}\n{_what_holds(lines)}{sections}"
