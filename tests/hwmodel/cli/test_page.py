@@ -10,10 +10,12 @@ ROOT = Path(__file__).parents[3]
 BLOCK = re.compile(r"^```console\n\$ (bitx [^\n]*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 PAGE = (ROOT / "docs" / "command-line.md").read_text("utf-8")
 SLOW = ("-a all", "bitx prepare --task digits --ones 1,2,3,4", "--write-policy rows.json")
+IN_ORDER = {"accuracy.md": 2, "report.md": 2}
+"""Pages whose commands read what blocks before them made, and how many commands these have at least."""
 BLOCKS = [
     pytest.param(command, shown, id=command, marks=[pytest.mark.slow] * any(x in command for x in SLOW))
     for page in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
-    if page.name != "accuracy.md"  # whose blocks need what its Python makes
+    if page.name not in IN_ORDER
     for command, shown in BLOCK.findall(page.read_text("utf-8"))
 ]
 
@@ -40,22 +42,22 @@ def check(bitx, command, shown):
         at += found.index(line) + 1
 
 
-def test_the_page_of_accuracy_in_order(bitx, tmp_path, monkeypatch):
-    """Its Python makes the data that its commands read."""
+@pytest.mark.parametrize("name", IN_ORDER)
+def test_pages_in_order(bitx, tmp_path, monkeypatch, name):
     (tmp_path / "data").symlink_to(ROOT / "data")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "80")
-    page = (ROOT / "docs" / "accuracy.md").read_text("utf-8")
+    page = (ROOT / "docs" / name).read_text("utf-8")
     names = {"__name__": "__main__"}
     commands = 0
     for kind, text in re.findall(r"^```(python|console)\n(.*?)^```$", page, re.MULTILINE | re.DOTALL):
         if kind == "python":
-            exec(compile(text, "accuracy.md", "exec"), names)
+            exec(compile(text, name, "exec"), names)
             continue
         commands += 1
         command, shown = re.fullmatch(r"\$ (bitx [^\n]*)\n(.*)", text, re.DOTALL).groups()
         check(bitx, command, shown)
-    assert commands >= 2
+    assert commands >= IN_ORDER[name]
 
 
 def test_every_command_is_on_the_page():
