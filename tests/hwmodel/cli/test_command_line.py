@@ -1,6 +1,5 @@
 """The command as a process: help, start-up, signals, pipes, terminals."""
 
-import json
 import os
 import pty
 import re
@@ -245,4 +244,4 @@ def test_list_samples_gives_paths_that_open(bitx):
     ]
     for row in rows:
         assert os.path.getsize(row["path"]) == row["size_bytes"]
-        assert json.loads(run("inspect", row["path"], "--json").stdout)["dumps"][0]["container"] == "onnx"
+        assert bitx.json("inspect", row["path"])["dumps"][0]["container"] == "onnx"
