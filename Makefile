@@ -55,8 +55,8 @@ run: $(VENV)/run.stamp
 	@echo
 	@echo 'Written:'
 	@echo '  $(OUT)/statistics.h5               bit and value sparsity of every tensor'
-	@echo '  $(OUT)/digits_resnet.pruned.onnx   the network with 6 rows a group, for any ONNX runtime'
-	@echo '  $(OUT)/pruning.h5                  rows and ones kept of every tensor, and the error'
+	@echo '  $(OUT)/digits_resnet.pruned.onnx   the network with 6 rows per group, for any ONNX runtime'
+	@echo '  $(OUT)/pruning.h5                  kept rows and ones of every tensor, and the error'
 	@echo '  $(OUT)/run.h5                      cycles of every layer on BitX and DaDianNao, each with its cause'
 	@echo '  $(OUT)/comparison.h5               the same on every accelerator, at equal peak, clock and memory'
 	@echo '  $(OUT)/report.html                 all of these as one page of figures; open it in a browser'

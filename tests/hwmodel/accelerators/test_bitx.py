@@ -87,7 +87,7 @@ def test_by_hand():
     assert r.kept_rows_histogram == (1, 1, 2, 0, 0, 0, 0, 0)
     assert r.kept_ones_histogram == (11, 4, 1, 0, 0, 0, 0, 0)
     assert (r.kept_rows_mean, r.kept_ones_mean) == (5 / 4, 6 / 16)
-    # Unpruned, no weight has more ones: 64, 64, 32 and 1 have one each. Every bit takes 8 cycles a group.
+    # Unpruned, no weight has more ones: 64, 64, 32 and 1 have one each. Every bit takes 8 cycles per group.
     assert (r.unpruned_cycles, r.every_bit_cycles) == (9, 2 * 2 * 8 + 3)
     assert r.on_chip_unpruned_fixed16_cycles == 9
     assert (r.work_cycles, r.unpruned_work_cycles) == (2 * max(2, 1), 2 * max(2, 1))
@@ -125,7 +125,7 @@ def test_options_by_hand(options, busy, fill):
 
 
 def test_a_queue_before_each_lane_closes_part_of_the_gap():
-    """Gaussian weights: 4.10 cycles a group at a barrier, 2.54 ones a weight, and what lies between."""
+    """Gaussian weights: 4.10 cycles per group at a barrier, 2.54 ones per weight, and what lies between."""
     w = floats(64, 1024)
     found = []
     for depth in (0, 1, 2, 4, 8, None):

@@ -202,7 +202,7 @@ def test_normal_weights_beside_the_papers_figures():
     """Figures that the papers print, and ours on normal weights; nothing is tuned.
 
     Published over Pragmatic: 4.467 (ResNet-50) and 6.032 (SqueezeNet1_1), with Mortar-FP8 6.99 and 6.5. What
-    that base took is not stated: the ones of 24-bit weights, as for BitX's authors, or 24 cycles a group.
+    that base took is not stated: the ones of 24-bit weights, as for BitX's authors, or 24 cycles per group.
     """
     w = np.random.default_rng(0).standard_normal((64, 4608)).astype(np.float32)
     layer, groups = hw.Linear("fc", 4608, 64), w.size // 8
