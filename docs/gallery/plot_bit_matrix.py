@@ -18,8 +18,9 @@ with bx.open_dump(task("digits").model) as dump:
     weights = dump["stage1.block1.conv2.weight"].read()
 
 # %%
-# Row 0 holds the leading one of the largest weight. Most ones lie in the rows
-# that are dropped, but each of them weighs less.
+# The first row holds the leading one of the largest weight. The significance of a
+# row is its power of two times the square root of its number of ones. So a row
+# with many ones is kept before a higher one with few.
 
 figure, ax = plt.subplots(figsize=(5, 6.4), layout="constrained")
 bx.plot.bit_matrix(weights, group=74, rows=6, ax=ax)

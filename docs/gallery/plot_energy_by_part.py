@@ -3,7 +3,8 @@ Energy by part
 ==============
 
 Where the energy of one image goes on BitX and on DaDianNao, by part of the
-machine, with one of the three sets of published component costs.
+machine, with one of the three sets of published component costs. BitX takes the
+weights as they are, in float32; DaDianNao takes them in 16 bits.
 """
 
 # %%

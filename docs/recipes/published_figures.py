@@ -10,6 +10,7 @@ from pathlib import Path
 import hwmodel as hw
 from hwmodel.costs.figures import BASES
 from hwmodel.studies.reproduction.line import Line
+from hwmodel.studies.reproduction.simulations import Simulations
 
 PAGE = Path(__file__).parents[2] / "README.md"
 BEGIN, END = "<!-- published -->\n", "<!-- end of published -->"
@@ -56,10 +57,7 @@ def table() -> str:
     for words, where, network in GAINS:
         line = find(lines, *where)
         rows.append(f"| {words} | {line.published:.2f}× | {line.ours:.2f}× | {network} |")
-    pe = {
-        (c.quantity, c.basis): c
-        for c in hw.published.one_pe(hw.Workload.of("squeezenet1_1", weights="normal"))
-    }
+    pe = {(c.quantity, c.basis): c for c in Simulations().one_pe()}
     for words, what, unit, scale in (
         ("area of one PE, 28 nm (Table 7)", "Total: area", "mm²", 1.0),
         ("power of one PE, float32 (Table 7)", "Total: power, float32", "mW", 1e3),
