@@ -187,7 +187,7 @@ LISTS = {
 
 
 @click.command(name="list")
-@click.argument("what", type=click.Choice(list(LISTS)))
+@click.argument("what", type=click.Choice(list(LISTS)), metavar="WHAT")
 @click.option(
     "--assumptions",
     is_flag=True,

@@ -115,6 +115,8 @@ def result_options(function: Callable[..., Any]) -> Callable[..., Any]:
     ) -> Any:
         context = click.get_current_context()
         view = View(wide, notes, csv_file)
+        if csv_file not in (None, "-") and not str(csv_file).lower().endswith(".csv"):
+            raise click.UsageError(f"--csv must end in .csv or be -, got {csv_file}")
         if as_json and csv_file == "-":
             raise click.UsageError("--json and --csv - both write to standard output: give one of them")
         if view.written:

@@ -6,7 +6,7 @@ import json
 import os
 import shlex
 from base64 import b64encode
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from hashlib import sha256
@@ -39,6 +39,7 @@ SECTIONS: tuple[tuple[str, tuple[str, ...]], ...] = (
 """Sections of a run, in order, and the figures of each: modules of `hwmodel.report.plot`."""
 
 _TABLE_ROWS = 200
+_FEW_RUNS = 2
 _WITHOUT_TOTALS = (
     "Runs of this kind have no totals to compare. Their findings and figures follow, one run after the other."
 )
@@ -116,7 +117,7 @@ def write_report(
             title=printable(title) if title else f"BitX report: {', '.join(named(run.name) for run in runs)}",
             runs=shown,
             changes=changes,
-            findings=_summary(shown),
+            findings=_summary(shown, changes),
             figures=_json({block.identifier: block.content() for block in blocks}),
             libraries=libraries,
             js=script,
@@ -207,14 +208,15 @@ def _facts(run: StoredRun) -> list[tuple[str, str]]:
     ]
 
 
-def _parameters(run: StoredRun) -> list[tuple[str, str]]:
-    """List parameters in depth, by dotted names."""
+def _parameters(run: StoredRun, labels: Mapping[str, str] | None = None) -> list[tuple[str, str]]:
+    """List parameters in depth, by dotted names; those of accelerators under other labels, if given."""
     found: list[tuple[str, str]] = []
 
     def walk(name: str, value: Any) -> None:
         if isinstance(value, dict) and value:
             for key, inner in value.items():
-                walk(f"{name}.{key}" if name else str(key), inner)
+                own = (labels or {}).get(key, key) if name == "accelerators" else key
+                walk(f"{name}.{own}" if name else str(own), inner)
         elif value not in (None, [], {}):
             found.append((printable(name), value if isinstance(value, str) else brief(value)))
 
@@ -222,16 +224,16 @@ def _parameters(run: StoredRun) -> list[tuple[str, str]]:
     return [(name, printable(text)) for name, text in found]
 
 
-def _summary(shown: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Choose the findings on top: all of a single run, else the first of each."""
-    if len(shown) == 1:
-        return [{"run": shown[0], "sentences": shown[0]["findings"][:MOST_FINDINGS]}]
-    return [{"run": run, "sentences": run["findings"][:1]} for run in shown if run["findings"]]
+def _summary(shown: Sequence[dict[str, Any]], changes: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Choose the findings on top: what changed, and all of one or two runs, else the first of each."""
+    most = MOST_FINDINGS if len(shown) <= _FEW_RUNS else 1
+    found = [{"of": change, "sentences": [change["see"]]} for change in changes if change["see"]]
+    return found + [{"of": run, "sentences": run["findings"][:most]} for run in shown if run["findings"]]
 
 
 def _changes(runs: Sequence[StoredRun]) -> list[dict[str, Any]]:
     """Compare each two neighbours of one kind."""
-    from hwmodel.report.plot.change_figure import charts_of_change
+    from hwmodel.report.plot.change_figure import charts_of_change, paired_labels
 
     found = []
     kinds = dict.fromkeys(run.kind for run in runs)
@@ -243,12 +245,23 @@ def _changes(runs: Sequence[StoredRun]) -> list[dict[str, Any]]:
     ]
     for number, (before, after) in enumerate(pairs, 1):
         charts = charts_of_change(before.tables, after.tables)
-        old, new = dict(_parameters(before)), dict(_parameters(after))
+        machines = [
+            [row["accelerator"] for row in rows_of(run.tables, "networks")]
+            for run in (before, after)
+            if "networks" in run.tables
+        ]
+        labels = paired_labels(*machines) if len(machines) == 2 else {}
+        back = {new: old for old, new in labels.items()}
+        old, new = dict(_parameters(before)), dict(_parameters(after, back))
         names = [name for name in {**old, **new} if old.get(name) != new.get(name)]
-        blocks = blocks_of(charts, f"change{number}", _first_accelerators(after))
+        first = [f"{back[new]} → {new}" for new in _first_accelerators(after) if back.get(new, new) != new]
+        blocks = blocks_of(charts, f"change{number}", [*first, *_first_accelerators(after)])
         found.append(
             {
                 "identifier": f"change{number}",
+                "title": "What changed",
+                "name": printable(f"{before.name} → {after.name}"),
+                "see": printable(next((c.see for c in charts if c.name == "change_of_totals"), "")),
                 "before": printable(before.name),
                 "after": printable(after.name),
                 "blocks": blocks,

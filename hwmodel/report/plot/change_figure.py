@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from bitxcore.plot.chart import Chart, ChartAxis, ChartMark
@@ -25,14 +26,16 @@ _FEW_MACHINES = 3
 _MOST_LAYERS = MOST_BARS // 2  # each has two bars
 
 
+_Rows = list[dict[str, Any]]
+
+
 def charts_of_change(before: Tables, after: Tables) -> list[Chart]:
     """Make the charts of totals, and of cycles by layer for each accelerator that both runs have.
 
     Parameters
     ----------
     before, after : Tables
-        Of which ``networks`` and ``simulation`` are read. If each has one accelerator, these two are
-        compared, whatever their options.
+        Of which ``networks`` and ``simulation`` are read. Accelerators are paired by `paired_labels`.
 
     Examples
     --------
@@ -40,7 +43,10 @@ def charts_of_change(before: Tables, after: Tables) -> list[Chart]:
     []
     """
     pairs = _pairs(by_accelerator(before), by_accelerator(after))
-    totals = _totals(_pairs(by_accelerator(before, "networks"), by_accelerator(after, "networks")))
+    old, new = by_accelerator(before, "networks"), by_accelerator(after, "networks")
+    paired = paired_labels(old, new)
+    alone = [*(label for label in old if label not in paired), *(n for n in new if n not in paired.values())]
+    totals = _totals(_pairs(old, new), alone)
     names = identifiers("change_by_layer", pairs)
     made = [_layers(name, label, *rows) for name, (label, rows) in zip(names, pairs.items(), strict=True)]
     return [chart for chart in (totals, *made) if chart is not None]
@@ -117,22 +123,54 @@ def change_by_layer(
     return draw(chosen(layers, "accelerator", accelerator), ax)
 
 
-_Rows = list[dict[str, Any]]
+def paired_labels(before: Iterable[str], after: Iterable[str]) -> dict[str, str]:
+    """Pair the accelerators of two runs: by label, then those of one design, then two lone ones.
+
+    A label has the options that differ from the defaults, so a run with other options has another label.
+
+    Parameters
+    ----------
+    before, after : iterable of str
+        Labels.
+
+    Returns
+    -------
+    dict of str to str
+        From the label before to that after, in the order of those before.
+
+    Examples
+    --------
+    >>> paired_labels(["bitx", "dadiannao"], ["dadiannao", "bitx(rows=4)"])
+    {'bitx': 'bitx(rows=4)', 'dadiannao': 'dadiannao'}
+    """
+    old, new = list(dict.fromkeys(before)), list(dict.fromkeys(after))
+    found = {label: label for label in old if label in new}
+    left = [[label for label in labels if label not in found] for labels in (old, new)]
+    for label in left[0]:
+        alike = [[each for each in labels if _design(each) == _design(label)] for labels in left]
+        if len(alike[0]) == len(alike[1]) == 1:
+            found[label] = alike[1][0]
+    if not found and len(old) == len(new) == 1:
+        found[old[0]] = new[0]
+    return {label: found[label] for label in old if label in found}
+
+
+def _design(label: str) -> str:
+    return label.partition("(")[0]
 
 
 def _pairs(before: dict[str, _Rows], after: dict[str, _Rows]) -> dict[str, tuple[_Rows, _Rows]]:
-    """Pair the accelerators of two runs by label; two lone ones whatever their labels."""
-    found = {label: (rows, after[label]) for label, rows in before.items() if label in after}
-    if not found and len(before) == len(after) == 1:
-        [(old, old_rows)], [(new, new_rows)] = before.items(), after.items()
-        found = {f"{old} → {new}": (old_rows, new_rows)}
-    return found
+    """Pair rows by `paired_labels`, under a name that tells both labels where they differ."""
+    return {
+        old if old == new else f"{old} → {new}": (before[old], after[new])
+        for old, new in paired_labels(before, after).items()
+    }
 
 
 # -- totals ------------------------------------------------------------------------------------
 
 
-def _totals(pairs: dict[str, tuple[_Rows, _Rows]]) -> Chart | None:
+def _totals(pairs: dict[str, tuple[_Rows, _Rows]], alone: Sequence[str]) -> Chart | None:
     rows = [
         {
             "accelerator": label,
@@ -156,7 +194,7 @@ def _totals(pairs: dict[str, tuple[_Rows, _Rows]]) -> Chart | None:
     return Chart(
         name="change_of_totals",
         title="Totals of the second run over the first",
-        see=_totals_sentence(rows),
+        see=_totals_sentence(rows, alone),
         data=table_of("change_of_totals", rows, units | {"ratio": "1"}),
         marks=[
             ChartMark(
@@ -175,24 +213,26 @@ def _unit(name: str) -> str:
     return {"cycles": "cycles", "energy_j": "J", "dram_bytes": "B", "area_mm2": "mm2"}[name]
 
 
-def _totals_sentence(rows: _Rows) -> str:
+def _totals_sentence(rows: _Rows, alone: Sequence[str]) -> str:
+    """Tell the largest change of each quantity and whose it is, and the machines of one run only."""
     said = []
+    machines = list(dict.fromkeys(row["accelerator"] for row in rows))
     for words in _TOTALS.values():
         of = [row for row in rows if row["quantity"] == words]
         changed = [row for row in of if row["before"] != row["after"]]
         if not of:
             continue
         if not changed:
-            told = "no change"
-        elif len(of) == 1:
-            [row] = of
-            old, new = quantity(row["before"], row["unit"]), quantity(row["after"], row["unit"])
-            told = f"{old} before, {new} after, {times(row['ratio'])} times as much"
+            told = f"no change of {listed(machines)}"
         else:
-            most = max(changed, key=lambda row: abs(row["ratio"] - 1))
-            told = f"{len(changed)} of {len(of)} accelerators changed, most of all"
-            told += f" {named(most['accelerator'])}: {times(most['ratio'])} times as much"
+            row = max(changed, key=lambda row: abs(row["ratio"] - 1))
+            old, new = quantity(row["before"], row["unit"]), quantity(row["after"], row["unit"])
+            told = f"{named(row['accelerator'])} had {old} and has {new}, {times(row['ratio'])} times as much"
+            if len(of) > 1:
+                told += f"; {len(changed)} of {count_of(len(of), 'accelerator')} changed"
         said.append(f"{words[:1].upper()}{words[1:]}: {told}.")
+    if alone:
+        said.append(f"In one of the runs only: {listed(alone)}.")
     return " ".join(said)
 
 
