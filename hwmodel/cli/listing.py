@@ -195,7 +195,7 @@ LISTS = {
 )
 @result_options
 def command(what: str, assumptions: bool, as_json: bool) -> None:
-    """List formats, criteria, readers, accelerators, networks, samples, tasks, metrics or methods."""
+    """List WHAT: formats, criteria, readers, accelerators, networks, samples, tasks, metrics or methods."""
     if assumptions and what != "accelerators":
         raise click.UsageError("--assumptions is for bitx list accelerators")
     rows = LISTS[what]()

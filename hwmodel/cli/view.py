@@ -115,8 +115,6 @@ def result_options(function: Callable[..., Any]) -> Callable[..., Any]:
     ) -> Any:
         context = click.get_current_context()
         view = View(wide, notes, csv_file)
-        if csv_file not in (None, "-") and not str(csv_file).lower().endswith(".csv"):
-            raise click.UsageError(f"--csv must end in .csv or be -, got {csv_file}")
         if as_json and csv_file == "-":
             raise click.UsageError("--json and --csv - both write to standard output: give one of them")
         if view.written:
@@ -127,6 +125,8 @@ def result_options(function: Callable[..., Any]) -> Callable[..., Any]:
                 if path is not None and os.path.realpath(path) == os.path.realpath(str(csv_file)):
                     raise click.UsageError(f"--csv and --{name.replace('_', '-')} are the same file")
             view.check(_paths(parameters))
+            if str(csv_file).lower().endswith(_OTHER_KINDS):  # a slip must not replace a store or a model
+                raise click.UsageError(f"--csv writes text; choose a name that ends in .csv, not {csv_file}")
         context.meta[_KEY] = view
         return function(*args, as_json=as_json, **given)
 
@@ -134,6 +134,9 @@ def result_options(function: Callable[..., Any]) -> Callable[..., Any]:
         command = option(command)
     return command
 
+
+_OTHER_KINDS = (".h5", ".hdf5", ".onnx", ".npy", ".npz", ".pt", ".pth", ".safetensors", ".json", ".html")
+"""Suffixes of what other outputs and inputs are."""
 
 _OPTIONS: tuple[Any, ...] = (
     click.option("--json", "as_json", is_flag=True, help="Print one JSON document, no tables."),

@@ -121,11 +121,19 @@ def test_no_input_is_overwritten(bitx, tmp_path):
 
 
 def test_no_task_is_overwritten(bitx, tmp_path):
+    (link := tmp_path / "link.csv").symlink_to(SAMPLE)
     for args in (
         ["evaluate", "--task", "digits", "--rows", 6],
         ["prepare", "--task", "digits", "--ones", 2, "-o", tmp_path / "q.onnx"],
     ):
-        assert "is the input" in bitx.error(*args, "--csv", SAMPLE)
+        assert "is the input" in bitx.error(*args, "--csv", link)
+
+
+@pytest.mark.parametrize("name", ["run.h5", "model.ONNX"])
+def test_no_store_or_model_is_overwritten(bitx, tmp_path, name):
+    (other := tmp_path / name).write_bytes(b"results")
+    assert "choose a name that ends in .csv" in bitx("inspect", SAMPLE, "--csv", other, code=2).stderr
+    assert other.read_bytes() == b"results"
 
 
 @pytest.mark.parametrize("path", ["nowhere/r.csv", "."])
