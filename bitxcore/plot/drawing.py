@@ -403,8 +403,12 @@ def _colour_bar(ax: Axes, drawn: Any, axis: ChartAxis) -> None:
 
 
 def _rules(ax: Axes, chart: Chart, mark: ChartMark, legend: _Legend) -> None:
-    for row in chart.rows(mark):
-        ax.axhline(row[mark.y.column], color="#777777", linewidth=0.8, linestyle=":")
+    for part in _series(chart, mark):
+        colour = "#777777" if part.name is None else part.colour
+        for row in part.rows:
+            drawn = ax.axhline(row[mark.y.column], color=colour, linewidth=0.8, linestyle=":")
+            if part.name is not None:
+                legend.append((drawn, part.name))
 
 
 _DRAWN: dict[str, Callable[[Any, Chart, ChartMark, _Legend], None]] = {

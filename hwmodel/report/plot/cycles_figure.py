@@ -92,7 +92,6 @@ def _chart(name: str, accelerator: str, rows: list[dict[str, Any]]) -> Chart | N
     stack = stack_of(
         ((row["layer"], cause, cycles) for row in rows for cause, cycles in causes_of_row(row)),
         bar="layer",
-        part="cause",
     )
     if not stack.values:
         return None

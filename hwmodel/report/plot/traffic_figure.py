@@ -78,7 +78,6 @@ def _chart(name: str, accelerator: str, rows: list[dict[str, Any]]) -> Chart | N
     stack = stack_of(
         ((row["layer"], kind, row[column]) for row in rows for column, kind in KINDS.items()),
         bar="layer",
-        part="kind",
     )
     if not stack.values:
         return None

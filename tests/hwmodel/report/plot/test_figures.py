@@ -12,7 +12,7 @@ import pytest
 import bitxcore as bx
 import hwmodel as hw
 from bitxcore.errors import OptionError
-from bitxcore.plot.chart import Chart
+from bitxcore.plot.chart import Chart, series_colours
 from bitxcore.plot.drawing import draw, new_axes
 from bitxcore.tables import Table, Tables
 from hwmodel.accelerators.cycle_attribution import CAUSES
@@ -238,10 +238,13 @@ def test_many_layers_and_parts_are_joined() -> None:
     )
     [chart] = charts_of(Tables([table]), "energy_figure")
     assert len(set(chart.data.columns["layer"])) == 80
-    assert len(set(chart.data.columns["part"])) == 8
+    assert len(set(chart.data.columns["part"])) == 11
+    drawn = set(chart.data.columns["drawn_as"])
+    assert drawn - {"other parts"} <= set(chart.data.columns["part"])
+    assert len({*series_colours(chart.marks[0].colour, []).values()}) == len(drawn)
     assert chart.data.columns["layer"][-1] == "121 other layers"
     assert fsum(chart.data.columns["energy_j"]) == sum(range(200))
-    assert "The 121 layers with least are one bar." in chart.see
+    assert "The 121 layers with the least are one bar." in chart.see
     assert "layer199" in chart.see
 
 
