@@ -15,6 +15,7 @@ from bitxcore.plot.arranging import (
     TEXT_POINTS,
     add_legend,
     add_title,
+    fit_label,
     fit_ticks,
     label_points,
     set_axis,
@@ -85,7 +86,9 @@ def save(ax: Axes, path: str | os.PathLike[str]) -> None:
     Raises
     ------
     OptionError
-        If matplotlib writes no file of that suffix.
+        If matplotlib writes no file of that suffix, or `ax` is no axes.
+    OSError
+        If the file can't be written: the folder must be there.
 
     Examples
     --------
@@ -98,7 +101,7 @@ def save(ax: Axes, path: str | os.PathLike[str]) -> None:
     True
     """
     matplotlib = _matplotlib("")
-    figure: Any = ax.get_figure(root=True)
+    figure: Any = _axes(ax).get_figure(root=True)
     suffix = Path(path).suffix.lower().removeprefix(".")
     known = figure.canvas.get_supported_filetypes()
     if suffix not in known:
@@ -145,6 +148,8 @@ def draw(chart: Chart, ax: Axes | None = None) -> Axes:
     ------
     MissingExtraError
         If matplotlib is not installed.
+    OptionError
+        If `ax` is no axes.
 
     Examples
     --------
@@ -155,7 +160,7 @@ def draw(chart: Chart, ax: Axes | None = None) -> Axes:
     >>> [float(bar.get_width()) for bar in ax.patches], ax.get_title(loc="left")
     ([3.0, 5.0], 'Cycles')
     """
-    ax = new_axes(height_m=_height(chart)) if ax is None else ax
+    ax = new_axes(height_m=_height(chart)) if ax is None else _axes(ax)
     legend: list[tuple[Any, str]] = []
     for mark in chart.marks:
         _DRAWN[mark.shape](ax, chart, mark, legend)
@@ -171,12 +176,20 @@ def draw(chart: Chart, ax: Axes | None = None) -> Axes:
     for along, axis, places in sides[::-1]:
         fit_ticks(ax, along, places, log=axis.log)
         settle(ax)
+    fit_label(ax)
     add_title(ax, chart.title, add_legend(ax, legend))
     for mark in chart.marks:
         if mark.text is not None and mark.shape == "point":
             rows = chart.rows(mark)
             names = [short(row[mark.text]) for row in rows]
             label_points(ax, _along(mark.x, chart, rows), _along(mark.y, chart, rows), names)
+    return ax
+
+
+def _axes(ax: Any) -> Axes:
+    axes = _matplotlib("axes").Axes
+    if not isinstance(ax, axes):
+        raise OptionError(f"ax must be axes of matplotlib, got {type(ax).__name__}")
     return ax
 
 

@@ -15,7 +15,7 @@ MOST_BARS = 80
 
 _DRAWN_AS = "drawn_as"
 
-MOST_PARTS = 12
+MOST_PARTS = 16
 """So many parts are drawn with a colour of their own, and all others with one."""
 
 
@@ -87,8 +87,9 @@ def stack_of(found: Iterable[tuple[str, str, float | None]], *, bar: str) -> Sta
 def with_few_parts(stack: Stack) -> Stack:
     """Choose the parts of a machine that have a colour of their own.
 
-    They are chosen so that no bar has most of its length in other parts, where that is possible: the largest
-    part of the bar whose other parts are the largest is next. No two have the same colour.
+    They are chosen so that no bar has most of its length in other parts, where that is possible: next is the
+    part that most shortens what bars have of others beyond half of their length, then the one with the
+    largest share in any bar. No two have the same colour.
 
     Examples
     --------
@@ -100,22 +101,28 @@ def with_few_parts(stack: Stack) -> Stack:
         whole = _sum(parts.values()) or 1
         left[bar] = {name: value / whole for name, value in parts.items()}
     colours: dict[str, str] = {}
-    while len(colours) < MOST_PARTS and any(left.values()):
-        worst = max(left.values(), key=lambda parts: (_sum(parts.values()), max(parts.values(), default=0)))
-        worst = worst or next(parts for parts in left.values() if parts)
-        top = greatest(worst)[0]
-        if part_colour(top) not in colours.values():
-            colours[top] = part_colour(top)
-            for parts in left.values():
-                parts.pop(top, None)
-        else:
-            del worst[top]
+    free = list(stack.parts)
+    while free and len(colours) < MOST_PARTS:
+        top = max(free, key=lambda name: _need_of(name, left.values()))
+        colours[top] = part_colour(top)
+        for parts in left.values():
+            parts[top] = 0.0
+        free = [name for name in free if part_colour(name) not in colours.values()]
     names = list(stack.parts)
     others = _free("other parts", set(names))
     drawn_as = {name: name if name in colours else others for name in names}
     order = sorted(colours, key=names.index)
     rest = {others: REST_COLOUR} if others in drawn_as.values() else {}
     return replace(stack, drawn_as=drawn_as, colours={name: colours[name] for name in order} | rest)
+
+
+def _need_of(part: str, left: Iterable[Mapping[str, float]]) -> tuple[float, float]:
+    """Weigh a part by the shares that bars have of it, and of parts without a colour yet."""
+    bars = [parts for parts in left if part in parts]
+    return (
+        round(sum(min(parts[part], max(0.0, sum(parts.values()) - 0.5)) for parts in bars), 9),
+        max((parts[part] for parts in bars), default=0.0),
+    )
 
 
 def stacked_chart(

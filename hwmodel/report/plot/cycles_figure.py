@@ -77,7 +77,7 @@ def cycles_by_layer(source: Source, accelerator: str | None = None, *, ax: Axes 
     """
     from bitxcore.plot.drawing import draw
 
-    return draw(chosen(charts(tables_of(source)), "accelerator", accelerator), ax)
+    return draw(chosen(charts(tables_of(source)), "accelerator", accelerator, "simulation"), ax)
 
 
 def causes_of_row(row: dict[str, Any]) -> list[tuple[str, float | None]]:

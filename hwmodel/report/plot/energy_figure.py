@@ -66,7 +66,7 @@ def energy_by_layer(source: Source, accelerator: str | None = None, *, ax: Axes 
     """
     from bitxcore.plot.drawing import draw
 
-    return draw(chosen(charts(tables_of(source)), "accelerator", accelerator), ax)
+    return draw(chosen(charts(tables_of(source)), "accelerator", accelerator, "energy"), ax)
 
 
 def part_words(part: str) -> str:

@@ -70,7 +70,7 @@ def cycles_by_accelerator(source: Source, *, ax: Axes | None = None) -> Axes:
     >>> ax.get_xlabel()
     'time (cycles)'
     """
-    return _drawn(_cycles, source, ax)
+    return _drawn(_cycles, source, ax, "networks")
 
 
 def energy_by_accelerator(source: Source, *, ax: Axes | None = None) -> Axes:
@@ -100,7 +100,7 @@ def energy_by_accelerator(source: Source, *, ax: Axes | None = None) -> Axes:
     >>> ax.get_xlabel()
     'energy (J)'
     """
-    return _drawn(_energy, source, ax)
+    return _drawn(_energy, source, ax, "energy")
 
 
 def area_by_accelerator(source: Source, *, ax: Axes | None = None) -> Axes:
@@ -130,7 +130,7 @@ def area_by_accelerator(source: Source, *, ax: Axes | None = None) -> Axes:
     >>> ax.get_xlabel()
     'area (mm²)'
     """
-    return _drawn(_area, source, ax)
+    return _drawn(_area, source, ax, "area")
 
 
 def traffic_by_accelerator(source: Source, *, ax: Axes | None = None) -> Axes:
@@ -160,7 +160,7 @@ def traffic_by_accelerator(source: Source, *, ax: Axes | None = None) -> Axes:
     >>> ax.get_xlabel()
     'DRAM traffic (B)'
     """
-    return _drawn(_traffic, source, ax)
+    return _drawn(_traffic, source, ax, "networks")
 
 
 def names_of(tables: Tables) -> dict[str, str]:
@@ -207,11 +207,11 @@ def partly_sentence(partly: Mapping[str, str]) -> str:
     return f"{told} {'runs' if len(partly) == 1 else 'run'} only some layers."
 
 
-def _drawn(make: Callable[[Tables], Chart | None], source: Source, ax: Axes | None) -> Axes:
+def _drawn(make: Callable[[Tables], Chart | None], source: Source, ax: Axes | None, table: str) -> Axes:
     from bitxcore.plot.drawing import draw
 
     chart = make(tables_of(source))
-    return draw(chosen([] if chart is None else [chart], "", None), ax)
+    return draw(chosen([] if chart is None else [chart], "", None, table), ax)
 
 
 def _rows(tables: Tables, name: str) -> list[dict[str, Any]]:

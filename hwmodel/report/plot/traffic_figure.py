@@ -71,7 +71,7 @@ def traffic_by_layer(source: Source, accelerator: str | None = None, *, ax: Axes
     """
     from bitxcore.plot.drawing import draw
 
-    return draw(chosen(charts(tables_of(source)), "accelerator", accelerator), ax)
+    return draw(chosen(charts(tables_of(source)), "accelerator", accelerator, "simulation"), ax)
 
 
 def _chart(name: str, accelerator: str, rows: list[dict[str, Any]]) -> Chart | None:
