@@ -187,10 +187,10 @@ def draw(chart: Chart, ax: Axes | None = None) -> Axes:
 
 
 def _axes(ax: Any) -> Axes:
-    axes = _matplotlib("axes").Axes
-    if not isinstance(ax, axes):
+    if not isinstance(ax, _matplotlib("axes").Axes):
         raise OptionError(f"ax must be axes of matplotlib, got {type(ax).__name__}")
-    return ax
+    axes: Axes = ax
+    return axes
 
 
 def _height(chart: Chart) -> float | None:
