@@ -118,6 +118,14 @@ def fit_ticks(ax: Axes, along: Literal["x", "y"], places: dict[Any, int] | None,
         label.set(fontsize=points, parse_math=False, rotation=90 if upright else 0)
 
 
+def fit_label(ax: Axes) -> None:
+    """Move a horizontal label that is wider than the axes to the left, so that no edge cuts it."""
+    label = ax.xaxis.label
+    inside, box = ax.get_window_extent(), label.get_window_extent()
+    if box.width > inside.width:
+        label.set(x=1.0, ha="right")
+
+
 def _set_log_ticks(its: Any, axis: ChartAxis) -> None:
     from matplotlib import ticker
 

@@ -43,6 +43,30 @@ DEFAULT_ROWS = 6
 """Rows that `bitxcore.prune` keeps where nothing else is said."""
 
 
+def _statistics(found: object) -> Statistics:
+    from bitxcore.summary import Statistics
+
+    if not isinstance(found, Statistics):
+        raise OptionError(
+            f"statistics must be what bitxcore.statistics returns, got {type(found).__name__};"
+            " of weights use bitxcore.statistics(weights), of a pruned tensor"
+            " prune(..., statistics=True).statistics",
+        )
+    return found
+
+
+def _pruned(found: object, name: str, more: str = "") -> Any:
+    from bitxcore.pruning import Pruned
+    from bitxcore.weight_ones import WeightOnes
+
+    if isinstance(found, Pruned) or (more and isinstance(found, WeightOnes)):
+        return found
+    raise OptionError(
+        f"{name} must be what bitxcore.prune{more} returns, got {type(found).__name__};"
+        " of weights use bitxcore.prune(weights)"
+    )
+
+
 # -- bit matrix --------------------------------------------------------------------------------
 
 
@@ -193,6 +217,7 @@ def ones_per_row_chart(statistics: Statistics) -> Chart:
     >>> ones_per_row_chart(bx.statistics(np.array([3, 8, -9, 0], np.int8), group=4)).see
     'Row 3 has most ones: 50% of the values. Rows 0 to 3 hold 40% of all ones.'
     """
+    statistics = _statistics(statistics)
     ones = statistics.row_ones
     shares = ones / statistics.values
     top = int(np.argmax(ones)) if ones.size else 0
@@ -233,6 +258,11 @@ def ones_per_row(statistics: Statistics, *, ax: Axes | None = None) -> Axes:
     -------
     matplotlib.axes.Axes
 
+    Raises
+    ------
+    OptionError
+        If statistics is not what `bitxcore.statistics` returns.
+
     Examples
     --------
     >>> import bitxcore as bx
@@ -258,7 +288,7 @@ def nonempty_rows_chart(statistics: Statistics) -> Chart:
     >>> nonempty_rows_chart(bx.statistics(np.array([3, 8, -9, 0], np.int8), group=4)).see
     'A group has 3.0 non-empty rows on average, and 3 at most.'
     """
-    histogram = statistics.nonempty_rows_histogram
+    histogram = _statistics(statistics).nonempty_rows_histogram
     most = _last(histogram)
     return _histogram_chart(
         "nonempty_rows",
@@ -282,6 +312,11 @@ def nonempty_rows(statistics: Statistics, *, ax: Axes | None = None) -> Axes:
     Returns
     -------
     matplotlib.axes.Axes
+
+    Raises
+    ------
+    OptionError
+        If statistics is not what `bitxcore.statistics` returns.
 
     Examples
     --------
@@ -311,7 +346,7 @@ def kept_rows_chart(pruned: Pruned) -> Chart:
     >>> kept_rows_chart(bx.prune(np.array([3, 8, -9, 0], np.int8), rows=2, group=2)).see
     'A group keeps 2.0 rows on average, and 2 at most.'
     """
-    histogram = pruned.kept_rows_histogram()
+    histogram = _pruned(pruned, "pruned").kept_rows_histogram()
     most = _last(histogram)
     return _histogram_chart(
         "kept_rows",
@@ -335,6 +370,11 @@ def kept_rows(pruned: Pruned, *, ax: Axes | None = None) -> Axes:
     Returns
     -------
     matplotlib.axes.Axes
+
+    Raises
+    ------
+    OptionError
+        If pruned is not what `bitxcore.prune` returns.
 
     Examples
     --------
@@ -364,6 +404,7 @@ def kept_ones_chart(result: Pruned | WeightOnes) -> Chart:
     from bitxcore.bits import essential_bits
     from bitxcore.weight_ones import WeightOnes
 
+    result = _pruned(result, "result", " or bitxcore.weight_ones")
     if isinstance(result, WeightOnes):
         histograms = {"before": result.before_histogram, "after": result.after_histogram}
         bits = result.significand_bits
@@ -417,6 +458,8 @@ def kept_ones(result: Pruned | WeightOnes, *, ax: Axes | None = None) -> Axes:
 
     Raises
     ------
+    OptionError
+        If result is neither of the two.
     TensorError
         If a pruned tensor holds a NaN or Inf, which have no ones to count.
 
@@ -452,7 +495,10 @@ def error_by_rows_chart(
     [0.255, 0.114]
     """
     from bitxcore.batch.row_errors import row_errors
+    from bitxcore.pruning import Pruned
 
+    if isinstance(x, Pruned):
+        raise OptionError("x must be weights, which are pruned for it, got a Pruned")
     wanted = sorted({*rows})
     if not wanted:
         raise OptionError("rows must name at least one number of rows")
@@ -515,7 +561,7 @@ def error_by_rows(
     TensorError
         If the tensor can't be grouped, or holds a value that is none of its format.
     OptionError
-        If a parameter is out of range, or `rows` is empty.
+        If a parameter is out of range, `rows` is empty, or `x` is a pruned tensor.
 
     Notes
     -----

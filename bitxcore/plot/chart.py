@@ -65,8 +65,10 @@ class ChartAxis:
 
     @property
     def label(self) -> str:
-        """Title and unit: ``energy (J)``. A title that is the unit is written once."""
-        return self.title if self.unit in ("", "1", self.title) else f"{self.title} ({self.unit})"
+        """Title and unit: ``energy (J)``, ``area (mm²)``. A title that is the unit is written once."""
+        if self.unit in ("", "1", self.title):
+            return self.title
+        return f"{self.title} ({'mm²' if self.unit == 'mm2' else self.unit})"
 
 
 @dataclass(frozen=True)
@@ -102,6 +104,11 @@ class ChartMark:
     text: str | None = None
     beside: bool = False
     told: Sequence[str] = ()
+
+    @property
+    def places(self) -> tuple[ChartAxis, ...]:
+        """The axes on which its rows have a place; a rule has none along `x`."""
+        return (self.y,) if self.shape == "rule" else (self.x, self.y)
 
 
 @dataclass(frozen=True)
@@ -144,7 +151,7 @@ class Chart:
             row
             for row in self.data.rows()
             if (mark.only is None or row[mark.only])
-            and all(_placed(row[axis.column], axis) for axis in (mark.x, mark.y))
+            and all(_placed(row[axis.column], axis) for axis in mark.places)
         ]
 
 

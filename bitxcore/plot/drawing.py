@@ -15,6 +15,7 @@ from bitxcore.plot.arranging import (
     TEXT_POINTS,
     add_legend,
     add_title,
+    fit_label,
     fit_ticks,
     label_points,
     set_axis,
@@ -85,7 +86,9 @@ def save(ax: Axes, path: str | os.PathLike[str]) -> None:
     Raises
     ------
     OptionError
-        If matplotlib writes no file of that suffix.
+        If matplotlib writes no file of that suffix, or `ax` is no axes.
+    OSError
+        If the file can't be written: the folder must be there.
 
     Examples
     --------
@@ -98,7 +101,7 @@ def save(ax: Axes, path: str | os.PathLike[str]) -> None:
     True
     """
     matplotlib = _matplotlib("")
-    figure: Any = ax.get_figure(root=True)
+    figure: Any = _axes(ax).get_figure(root=True)
     suffix = Path(path).suffix.lower().removeprefix(".")
     known = figure.canvas.get_supported_filetypes()
     if suffix not in known:
@@ -145,6 +148,8 @@ def draw(chart: Chart, ax: Axes | None = None) -> Axes:
     ------
     MissingExtraError
         If matplotlib is not installed.
+    OptionError
+        If `ax` is no axes.
 
     Examples
     --------
@@ -155,7 +160,7 @@ def draw(chart: Chart, ax: Axes | None = None) -> Axes:
     >>> [float(bar.get_width()) for bar in ax.patches], ax.get_title(loc="left")
     ([3.0, 5.0], 'Cycles')
     """
-    ax = new_axes(height_m=_height(chart)) if ax is None else ax
+    ax = new_axes(height_m=_height(chart)) if ax is None else _axes(ax)
     legend: list[tuple[Any, str]] = []
     for mark in chart.marks:
         _DRAWN[mark.shape](ax, chart, mark, legend)
@@ -171,6 +176,7 @@ def draw(chart: Chart, ax: Axes | None = None) -> Axes:
     for along, axis, places in sides[::-1]:
         fit_ticks(ax, along, places, log=axis.log)
         settle(ax)
+    fit_label(ax)
     add_title(ax, chart.title, add_legend(ax, legend))
     for mark in chart.marks:
         if mark.text is not None and mark.shape == "point":
@@ -178,6 +184,13 @@ def draw(chart: Chart, ax: Axes | None = None) -> Axes:
             names = [short(row[mark.text]) for row in rows]
             label_points(ax, _along(mark.x, chart, rows), _along(mark.y, chart, rows), names)
     return ax
+
+
+def _axes(ax: Any) -> Axes:
+    if not isinstance(ax, _matplotlib("axes").Axes):
+        raise OptionError(f"ax must be axes of matplotlib, got {type(ax).__name__}")
+    axes: Axes = ax
+    return axes
 
 
 def _height(chart: Chart) -> float | None:
@@ -403,8 +416,12 @@ def _colour_bar(ax: Axes, drawn: Any, axis: ChartAxis) -> None:
 
 
 def _rules(ax: Axes, chart: Chart, mark: ChartMark, legend: _Legend) -> None:
-    for row in chart.rows(mark):
-        ax.axhline(row[mark.y.column], color="#777777", linewidth=0.8, linestyle=":")
+    for part in _series(chart, mark):
+        colour = "#777777" if part.name is None else part.colour
+        for row in part.rows:
+            drawn = ax.axhline(row[mark.y.column], color=colour, linewidth=0.8, linestyle=":")
+            if part.name is not None:
+                legend.append((drawn, part.name))
 
 
 _DRAWN: dict[str, Callable[[Any, Chart, ChartMark, _Legend], None]] = {

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from bitxcore.plot.chart import SERIES_COLOURS
+from bitxcore.plot.chart import ChartAxis
 from bitxcore.tables import Table
+from hwmodel.report.figure_colours import MANY_COLOURS
 from hwmodel.report.figure_sources import LenientRow
 
 WAYS = ("group", "grouping", "window", "format", "criterion", "rounding", "activation_rows")
@@ -13,7 +14,8 @@ WAYS = ("group", "grouping", "window", "format", "criterion", "rounding", "activ
 
 FRONT, UNPRUNED, OTHERS = "Pareto front", "unpruned", "other ways"
 ALIKE, POLICY = "all tensors alike", "by tensor"
-MOST_WAYS = len(SERIES_COLOURS) - 2
+MOST_WAYS = 6
+"""More ways to prune than these share a colour."""
 
 
 def points_of(table: Table) -> list[dict[str, Any]]:
@@ -37,6 +39,13 @@ def points_of(table: Table) -> list[dict[str, Any]]:
         policies += row["policy"] is not None
         row["setting"] = _setting(row, policies)
     return rows
+
+
+def shown_axis(points: list[dict[str, Any]]) -> ChartAxis:
+    """Give the axis of colours: the same in all figures of `points`, and for these names in all figures."""
+    order = dict.fromkeys([ALIKE, FRONT, POLICY, UNPRUNED, OTHERS])
+    order |= dict.fromkeys(row["shown"] for row in points)
+    return ChartAxis("shown", "shown", "nominal", order=list(order), colours=MANY_COLOURS)
 
 
 def _is_unpruned(row: dict[str, Any]) -> bool:

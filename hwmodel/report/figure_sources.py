@@ -97,8 +97,29 @@ def by_accelerator(tables: Tables, name: str = "simulation") -> dict[str, list[d
     return found
 
 
-def chosen(charts: Sequence[Chart], column: str, value: str | None) -> Chart:
+_WRITERS = {
+    **dict.fromkeys(("simulation", "networks", "energy", "area"), "bitx simulate -o"),
+    **dict.fromkeys(("kept_rows", "kept_ones"), "bitx simulate -a bitx -o"),
+    "comparison": "bitx simulate -a all -o",
+    "sweep": "bitx sweep -o",
+    "evaluation": "bitx evaluate -o",
+    "reproduction": "bitx reproduce -o",
+    "statistics": "bitx inspect -o",
+    "errors": "bitx inspect -o",
+}
+"""Command that writes each table."""
+
+
+def chosen(charts: Sequence[Chart], column: str, value: str | None, table: str = "") -> Chart:
     """Choose the chart whose data has `value` in `column`; by default the first.
+
+    Parameters
+    ----------
+    charts : sequence of Chart
+    column : str
+    value : str or None
+    table : str
+        The table that they are made from, for the error.
 
     Raises
     ------
@@ -106,7 +127,11 @@ def chosen(charts: Sequence[Chart], column: str, value: str | None) -> Chart:
         If there is none.
     """
     if not charts:
-        raise OptionError("source has no table that this figure is made from")
+        if table not in _WRITERS:
+            raise OptionError("source has no table that this figure is made from")
+        raise OptionError(
+            f"source has no table {table!r} with data for this figure; {_WRITERS[table]} writes it"
+        )
     if value is None:
         return charts[0]
     for chart in charts:

@@ -51,14 +51,14 @@ def quantity(value: float, unit: str) -> str:
     Examples
     --------
     >>> quantity(6760, "cycles"), quantity(6.17e-5, "J"), quantity(0, "B"), quantity(71.229, "mm2")
-    ('6,760 cycles', '61.7 µJ', '0 B', '71.2 mm2')
+    ('6,760 cycles', '61.7 µJ', '0 B', '71.2 mm²')
     >>> quantity(1, "cycles"), quantity(12_345_678, "cycles")
     ('1 cycle', '12.3 million cycles')
     """
     if unit in _PREFIXED and value:
         scale, prefix = next(((s, p) for s, p in _PREFIXES if abs(value) >= s * 0.9995), _PREFIXES[-1])
         return f"{_digits(value / scale)} {prefix}{unit}"
-    words = "" if unit in ("", "1") else f" {unit}"
+    words = "" if unit in ("", "1") else f" {'mm²' if unit == 'mm2' else unit}"
     if unit == "cycles" and value == 1:
         words = " cycle"
     for scale, name in ((1e12, "trillion"), (1e9, "billion"), (1e6, "million")):

@@ -116,7 +116,7 @@ def _layers(chart: Chart, mark: ChartMark) -> list[Spec]:
 def _conditions(mark: ChartMark) -> list[str]:
     """Leave out the rows that `Chart.rows` leaves out, and what a logarithmic axis has no place for."""
     found = []
-    for axis in (mark.x, mark.y):
+    for axis in mark.places:
         found.append(f"isValid({_datum(axis.column)})")
         if axis.log and axis.kind == "quantitative":
             found.append(f"{_datum(axis.column)} > 0")

@@ -90,4 +90,4 @@ def bit_rows(source: Source, *, ax: Axes | None = None) -> Axes:
     from bitxcore.plot.drawing import draw
     from hwmodel.report.figure_sources import chosen
 
-    return draw(chosen(charts(tables_of(source)), "tensor", None), ax)
+    return draw(chosen(charts(tables_of(source)), "tensor", None, "statistics"), ax)

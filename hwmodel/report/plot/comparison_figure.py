@@ -62,7 +62,7 @@ def speedup_over_baseline(source: Source, *, ax: Axes | None = None) -> Axes:
 
 
 def energy_over_baseline(source: Source, *, ax: Axes | None = None) -> Axes:
-    """Draw how many times less energy than the baseline every machine needs.
+    """Draw the energy of the baseline over that of every machine.
 
     Parameters
     ----------
@@ -125,7 +125,7 @@ def _drawn(make: Callable[[Tables], Chart | None], source: Source, ax: Axes | No
     from bitxcore.plot.drawing import draw
 
     chart = make(tables_of(source))
-    return draw(chosen([] if chart is None else [chart], "", None), ax)
+    return draw(chosen([] if chart is None else [chart], "", None, "comparison"), ax)
 
 
 def _speedups(tables: Tables) -> Chart | None:
@@ -170,7 +170,7 @@ def _energies(tables: Tables) -> Chart | None:
     _, base = _compared(tables, "energy_ratio")
     title, label = f"Energy of {named(base)} over each machine's", f"energy of {named(base)} over its own"
     return _ratios(
-        tables, "energy_ratio", "energy_over_baseline", title, label, f"times less energy than {named(base)}"
+        tables, "energy_ratio", "energy_over_baseline", title, label, f"of the energy of {named(base)}"
     )
 
 
@@ -232,20 +232,48 @@ def _ordered(rows: list[dict[str, Any]]) -> ChartAxis:
 
 
 def _sentence(tables: Tables, rows: list[dict[str, Any]], column: str, ratio: str) -> str:
-    """Say who has most, where BitX stands, and whose values are of some layers only."""
+    """Say who has the most, where BitX stands, and whose values are of some layers only.
+
+    BitX is ranked among all machines that run every layer, the baseline included, as in the comparison's
+    findings: equals share the better place.
+    """
     values = {row["accelerator"]: row[column] for row in rows}
     partly = {name: told for name, told in partly_run(tables).items() if name in values}
     whole = {name: value for name, value in values.items() if name not in partly} or values
     top = greatest(whole)
-    said = [f"{listed(top)} {'has' if len(top) == 1 else 'have'} most: {times(whole[top[0]])} {ratio}."]
+    told = _energy_words if column == "energy_ratio" else times
+    verb, rank_word = ("use", "least") if column == "energy_ratio" else ("have", "most")
+    base = _baseline(tables)
+    if base is not None and partly_run(tables).get(base):
+        base = None
+    if len(top) == 1:
+        verb = {"use": "uses", "have": "has"}[verb]
+    lead = (
+        "" if base is None or whole[top[0]] >= 1 else f"None does better than {named(base)}; of the others, "
+    )
+    said = [f"{lead}{listed(top)} {verb} the {rank_word}: {told(whole[top[0]])} {ratio}."]
     if len(whole) > 1:
         better = sum(value > 1 for value in whole.values())
-        said.append(f"Machines with more than 1: {better} of {len(whole)}.")
+        ranked = whole if base is None else {base: 1.0} | whole
+        said.append(f"Machines with more than 1: {better} of {len(ranked)}.")
         if (ours := bitx_of(whole)) is not None:
-            rank = 1 + sum(value > whole[ours] for value in whole.values())
-            said.append(f"{named(ours)} is number {rank}, with {times(whole[ours])}.")
+            rank = 1 + sum(value > whole[ours] for value in ranked.values())
+            said.append(f"{named(ours)} is number {rank} of {len(ranked)}, with {told(whole[ours])} {ratio}.")
     said.append(partly_sentence(partly))
     absent = [row["accelerator"] for row in rows_of(tables, "comparison") if row["reason"] is not None]
     if absent:
         said.append(f"{listed(absent)} {'takes' if len(absent) == 1 else 'take'} no part.")
     return " ".join(words for words in said if words)
+
+
+def _energy_words(ratio: float) -> str:
+    """Say what share of the baseline's energy is used, from the baseline's over it."""
+    return times(1 / ratio) if ratio else "none"
+
+
+def _baseline(tables: Tables) -> str | None:
+    """Give the baseline's name among the accelerators, if it ran."""
+    base = tables["comparison"].attrs.get("baseline")
+    found = [r["accelerator"] for r in rows_of(tables, "comparison") if r["cycles"] is not None]
+    alike = [name for name in found if base is not None and str(name).partition("(")[0] == str(base)]
+    return alike[0] if alike else None

@@ -77,7 +77,7 @@ def cycles_by_layer(source: Source, accelerator: str | None = None, *, ax: Axes 
     """
     from bitxcore.plot.drawing import draw
 
-    return draw(chosen(charts(tables_of(source)), "accelerator", accelerator), ax)
+    return draw(chosen(charts(tables_of(source)), "accelerator", accelerator, "simulation"), ax)
 
 
 def causes_of_row(row: dict[str, Any]) -> list[tuple[str, float | None]]:
@@ -92,7 +92,6 @@ def _chart(name: str, accelerator: str, rows: list[dict[str, Any]]) -> Chart | N
     stack = stack_of(
         ((row["layer"], cause, cycles) for row in rows for cause, cycles in causes_of_row(row)),
         bar="layer",
-        part="cause",
     )
     if not stack.values:
         return None

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from bitxcore.plot.chart import Chart, ChartAxis
 from bitxcore.tables import Tables
 from hwmodel.report.figure_sources import Source, by_accelerator, chosen, tables_of
-from hwmodel.report.figure_stacks import layers_sentence, stack_of, stacked_chart
+from hwmodel.report.figure_stacks import layers_sentence, stack_of, stacked_chart, with_few_parts
 from hwmodel.report.figure_words import identifiers, named
 
 if TYPE_CHECKING:
@@ -66,20 +66,19 @@ def energy_by_layer(source: Source, accelerator: str | None = None, *, ax: Axes 
     """
     from bitxcore.plot.drawing import draw
 
-    return draw(chosen(charts(tables_of(source)), "accelerator", accelerator), ax)
+    return draw(chosen(charts(tables_of(source)), "accelerator", accelerator, "energy"), ax)
 
 
 def part_words(part: str) -> str:
     """Name a part as figures do: ``"weight_buffer"`` is ``"weight buffer"``, ``"dram"`` is ``"DRAM"``."""
-    return {"dram": "DRAM", "pes": "PEs"}.get(part, part.replace("_", " "))
+    return {"dram": "DRAM", "pes": "PEs", "and_gates": "AND gates"}.get(part, part.replace("_", " "))
 
 
 def _chart(
     name: str, accelerator: str, rows: list[dict[str, Any]], layers: list[dict[str, Any]]
 ) -> Chart | None:
-    stack = stack_of(
-        ((row["layer"], part_words(row["part"]), row["energy_j"]) for row in rows), bar="layer", part="part"
-    )
+    found = ((row["layer"], part_words(row["part"]), row["energy_j"]) for row in rows)
+    stack = with_few_parts(stack_of(found, bar="layer"))
     if not stack.values:
         return None
     without = [row["layer"] for row in layers if row["energy_j"] is None]

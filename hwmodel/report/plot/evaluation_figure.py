@@ -14,6 +14,7 @@ from hwmodel.report.evaluation_points import (
     long_of,
     points_of,
     score_of,
+    shown_axis,
     units_of,
 )
 from hwmodel.report.figure_sources import Source, chosen, tables_of
@@ -84,7 +85,7 @@ def score_by_cycles(source: Source, metric: str | None = None, *, ax: Axes | Non
     """
     from bitxcore.plot.drawing import draw
 
-    return draw(chosen(_made(source, "score_by_cycles"), "metric", metric), ax)
+    return draw(chosen(_made(source, "score_by_cycles"), "metric", metric, "evaluation"), ax)
 
 
 def score_by_rows(source: Source, metric: str | None = None, *, ax: Axes | None = None) -> Axes:
@@ -122,7 +123,7 @@ def score_by_rows(source: Source, metric: str | None = None, *, ax: Axes | None 
     """
     from bitxcore.plot.drawing import draw
 
-    return draw(chosen(_made(source, "score_by_rows"), "metric", metric), ax)
+    return draw(chosen(_made(source, "score_by_rows"), "metric", metric, "evaluation"), ax)
 
 
 def _made(source: Source, prefix: str) -> list[Chart]:
@@ -151,10 +152,9 @@ def _by_cycles(
         }
         for row in front
     ]
-    order = list(dict.fromkeys(row["shown"] for row in timed)) + ([FRONT] if front else [])
     x = ChartAxis("cycles", "time", unit="cycles", zero=False)
     y = ChartAxis("score", named(metric), unit=table.units.get(metric, "1"), zero=False)
-    shown = ChartAxis("shown", "shown", "nominal", order=order)
+    shown = shown_axis(points)
     marks = [ChartMark("step", x, y, colour=shown, only="is_front")] if front else []
     if any(row["is_interval"] for row in rows):
         marks.append(ChartMark("line", x, y, colour=shown, line="number", only="is_interval"))
@@ -225,8 +225,7 @@ def _by_rows(table: Table, points: list[dict[str, Any]], metric: str, name: str)
     units.pop("is_front")
     x = ChartAxis("rows", "rows kept per group", zero=False)
     y = ChartAxis("score", named(metric), unit=table.units.get(metric, "1"), zero=False)
-    order = list(dict.fromkeys(row["shown"] for row in pruned))
-    shown = ChartAxis("shown", "shown", "nominal", order=order)
+    shown = shown_axis(points)
     marks = [
         ChartMark("line", x, y, colour=shown, line="way", only="is_score"),
         ChartMark("line", x, y, colour=shown, line="number", only="is_interval"),
@@ -243,7 +242,6 @@ def _by_rows(table: Table, points: list[dict[str, Any]], metric: str, name: str)
                 "setting": UNPRUNED,
                 "metric": metric,
                 "shown": UNPRUNED,
-                "rows": max(row["rows"] for row in pruned),
                 "statistic": "score",
                 "score": unpruned[metric],
                 "is_score": False,
@@ -251,7 +249,7 @@ def _by_rows(table: Table, points: list[dict[str, Any]], metric: str, name: str)
                 "is_unpruned": True,
             }
         )
-        marks.append(ChartMark("rule", x, y, only="is_unpruned"))
+        marks.append(ChartMark("rule", x, y, colour=shown, only="is_unpruned"))
     see = [_rows_sentence(pruned, metric, table.units.get(metric, "1")), against(table, metric)]
     if unpruned is not None and unpruned[metric] is not None:
         score = score_of(unpruned[metric], table.units.get(metric, "1"))

@@ -59,4 +59,4 @@ def kept_ones(source: Source, accelerator: str | None = None, *, ax: Axes | None
     from bitxcore.plot.drawing import draw
     from hwmodel.report.figure_sources import chosen
 
-    return draw(chosen(charts(tables_of(source)), "accelerator", accelerator), ax)
+    return draw(chosen(charts(tables_of(source)), "accelerator", accelerator, "kept_ones"), ax)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from bitxcore.plot.chart import Chart, ChartAxis
 from bitxcore.tables import Tables
 from hwmodel.report.figure_sources import Source, chosen, rows_of, tables_of
-from hwmodel.report.figure_stacks import Stack, parts_sentence, stack_of, stacked_chart
+from hwmodel.report.figure_stacks import Stack, parts_sentence, stack_of, stacked_chart, with_few_parts
 from hwmodel.report.figure_words import (
     count_of,
     greatest,
@@ -70,7 +70,7 @@ def cycles_by_accelerator(source: Source, *, ax: Axes | None = None) -> Axes:
     >>> ax.get_xlabel()
     'time (cycles)'
     """
-    return _drawn(_cycles, source, ax)
+    return _drawn(_cycles, source, ax, "networks")
 
 
 def energy_by_accelerator(source: Source, *, ax: Axes | None = None) -> Axes:
@@ -100,7 +100,7 @@ def energy_by_accelerator(source: Source, *, ax: Axes | None = None) -> Axes:
     >>> ax.get_xlabel()
     'energy (J)'
     """
-    return _drawn(_energy, source, ax)
+    return _drawn(_energy, source, ax, "energy")
 
 
 def area_by_accelerator(source: Source, *, ax: Axes | None = None) -> Axes:
@@ -128,9 +128,9 @@ def area_by_accelerator(source: Source, *, ax: Axes | None = None) -> Axes:
     >>> found = hw.compare("resnet20-cifar10", accelerators=["dadiannao", "stripes"], precisions=8)
     >>> ax = hw.plot.area_by_accelerator(found)
     >>> ax.get_xlabel()
-    'area (mm2)'
+    'area (mm²)'
     """
-    return _drawn(_area, source, ax)
+    return _drawn(_area, source, ax, "area")
 
 
 def traffic_by_accelerator(source: Source, *, ax: Axes | None = None) -> Axes:
@@ -160,7 +160,7 @@ def traffic_by_accelerator(source: Source, *, ax: Axes | None = None) -> Axes:
     >>> ax.get_xlabel()
     'DRAM traffic (B)'
     """
-    return _drawn(_traffic, source, ax)
+    return _drawn(_traffic, source, ax, "networks")
 
 
 def names_of(tables: Tables) -> dict[str, str]:
@@ -207,11 +207,11 @@ def partly_sentence(partly: Mapping[str, str]) -> str:
     return f"{told} {'runs' if len(partly) == 1 else 'run'} only some layers."
 
 
-def _drawn(make: Callable[[Tables], Chart | None], source: Source, ax: Axes | None) -> Axes:
+def _drawn(make: Callable[[Tables], Chart | None], source: Source, ax: Axes | None, table: str) -> Axes:
     from bitxcore.plot.drawing import draw
 
     chart = make(tables_of(source))
-    return draw(chosen([] if chart is None else [chart], "", None), ax)
+    return draw(chosen([] if chart is None else [chart], "", None, table), ax)
 
 
 def _rows(tables: Tables, name: str) -> list[dict[str, Any]]:
@@ -228,7 +228,7 @@ def _cycles(tables: Tables) -> Chart | None:
         for row in _rows(tables, "networks")
         for cause, cycles in causes_of_row(row)
     )
-    stack = stack_of(found, bar="accelerator", part="cause")
+    stack = stack_of(found, bar="accelerator")
     return _chart(
         tables, stack, "cycles_by_accelerator", "Cycles by accelerator and cause", CAUSE_AXIS, CYCLES_AXIS
     )
@@ -236,7 +236,7 @@ def _cycles(tables: Tables) -> Chart | None:
 
 def _energy(tables: Tables) -> Chart | None:
     found = ((r["accelerator"], part_words(r["part"]), r["energy_j"]) for r in _rows(tables, "energy"))
-    stack = stack_of(found, bar="accelerator", part="part")
+    stack = with_few_parts(stack_of(found, bar="accelerator"))
     return _chart(
         tables, stack, "energy_by_accelerator", "Energy by accelerator and part", PART_AXIS, ENERGY_AXIS
     )
@@ -244,7 +244,7 @@ def _energy(tables: Tables) -> Chart | None:
 
 def _area(tables: Tables) -> Chart | None:
     found = ((r["accelerator"], part_words(r["part"]), r["area_mm2"]) for r in _rows(tables, "area"))
-    stack = stack_of(found, bar="accelerator", part="part")
+    stack = with_few_parts(stack_of(found, bar="accelerator"))
     name, title = "area_by_accelerator", "Area by accelerator and part"
     return _chart(tables, stack, name, title, PART_AXIS, _AREA)
 
@@ -255,7 +255,7 @@ def _traffic(tables: Tables) -> Chart | None:
         for row in _rows(tables, "networks")
         for column, kind in KINDS.items()
     )
-    stack = stack_of(found, bar="accelerator", part="kind")
+    stack = stack_of(found, bar="accelerator")
     name, title = "traffic_by_accelerator", "DRAM traffic by accelerator and kind"
     return _chart(tables, stack, name, title, KIND_AXIS, TRAFFIC_AXIS)
 
@@ -294,18 +294,18 @@ def _sentence(stack: Stack, partly: dict[str, str], part: ChartAxis, value: Char
         else:
             ratio = f", {times(bars[high[0]] / bars[low[0]])} times as much" if bars[low[0]] else ""
             said.append(
-                f"{listed(low)} {_has(low)} least, {quantity(bars[low[0]], value.unit)};"
-                f" {listed(high)} {_has(high)} most, {quantity(bars[high[0]], value.unit)}{ratio}."
+                f"{listed(low)} {_has(low)} the least, {quantity(bars[low[0]], value.unit)};"
+                f" {listed(high)} {_has(high)} the most, {quantity(bars[high[0]], value.unit)}{ratio}."
             )
     ours = bitx_of(bars)
     if ours is not None and bars[ours]:
         rank = 1 + sum(total < bars[ours] for total in bars.values())
         place = f"{named(ours)} is number {rank} of {len(bars)}; its" if len(bars) > 2 else f"{named(ours)}:"
         whole = quantity(bars[ours], value.unit)
-        words = parts_sentence(stack.values[ours], part.title, whole, stack.other_parts)
+        words = parts_sentence(stack.values[ours], part.title, whole)
         said.append(f"{place} {words.removeprefix('the ') if len(bars) > 2 else words}.")
     if stack.others is not None:
-        said.append(f"The {count_of(stack.other_count, 'accelerator')} with least are one bar.")
+        said.append(f"The {count_of(stack.other_count, 'accelerator')} with the least are one bar.")
     said.append(partly_sentence(partly))
     return " ".join(words for words in said if words)
 

@@ -71,7 +71,7 @@ def sweep_option(source: Source, option: str | None = None, *, ax: Axes | None =
     """
     from bitxcore.plot.drawing import draw
 
-    return draw(chosen(charts(tables_of(source)), "option", option), ax)
+    return draw(chosen(charts(tables_of(source)), "option", option, "sweep"), ax)
 
 
 def _option(table: Table, option: str, name: str) -> Chart | None:

@@ -105,7 +105,7 @@ def _drawn(make: Callable[[Tables], Chart | None], source: Source, ax: Axes | No
     from bitxcore.plot.drawing import draw
 
     chart = make(tables_of(source))
-    return draw(chosen([] if chart is None else [chart], "", None), ax)
+    return draw(chosen([] if chart is None else [chart], "", None, "reproduction"), ax)
 
 
 def _compared(tables: Tables) -> tuple[list[LenientRow], str]:

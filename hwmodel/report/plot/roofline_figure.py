@@ -86,7 +86,7 @@ def roofline(source: Source, accelerator: str | None = None, *, ax: Axes | None 
     """
     from bitxcore.plot.drawing import draw
 
-    return draw(chosen(charts(tables_of(source)), "accelerator", accelerator), ax)
+    return draw(chosen(charts(tables_of(source)), "accelerator", accelerator, "simulation"), ax)
 
 
 def _chart(name: str, accelerator: str, rows: list[dict[str, Any]], total: dict[str, Any]) -> Chart | None:

@@ -104,4 +104,4 @@ def row_errors(source: Source, *, ax: Axes | None = None) -> Axes:
     from bitxcore.plot.drawing import draw
     from hwmodel.report.figure_sources import chosen
 
-    return draw(chosen(charts(tables_of(source)), "tensor", None), ax)
+    return draw(chosen(charts(tables_of(source)), "tensor", None, "errors"), ax)

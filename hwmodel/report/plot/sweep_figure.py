@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from bitxcore.plot.chart import Chart, ChartAxis, ChartMark
 from bitxcore.tables import Table, Tables
 from hwmodel.report.figure_sources import Source, chosen, tables_of
-from hwmodel.report.figure_words import count_of, least, named, quantity, table_of, times
+from hwmodel.report.figure_words import count_of, least, listed, named, quantity, table_of, times
 from hwmodel.report.sweep_points import (
     best_sentence,
     failed_sentence,
@@ -29,7 +29,13 @@ MOST_POINTS = 3000
 """Of the other figures, likewise."""
 
 _HEIGHT_M = 0.1  # of coordinates, whose names stand below in full
-_METRICS = {"cycles": "cycles", "energy_j": "energy", "area_mm2": "area"}
+_METRICS = {
+    "cycles": "cycles",
+    "energy_j": "energy",
+    "area_mm2": "area",
+    "relative_error": "relative error",
+}
+_OBJECTIVES = {"seconds": "time", "energy_j": "energy", "relative_error": "error", "area_mm2": "area"}
 _FRONT, _OTHERS = "Pareto front", "other points"
 
 
@@ -49,7 +55,9 @@ def charts(tables: Tables) -> list[Chart]:
 
 
 def sweep_coordinates(source: Source, *, ax: Axes | None = None) -> Axes:
-    """Draw every point of a sweep as a line over its options, cycles, energy and area.
+    """Draw every point of a sweep as a line over its options, cycles, energy, area and error.
+
+    Further columns by which points are on the front are drawn, too.
 
     Parameters
     ----------
@@ -77,7 +85,7 @@ def sweep_coordinates(source: Source, *, ax: Axes | None = None) -> Axes:
     """
     from bitxcore.plot.drawing import draw, new_axes
 
-    chart = chosen(_made(source, "sweep_coordinates"), "", None)
+    chart = chosen(_made(source, "sweep_coordinates"), "", None, "sweep")
     return draw(chart, new_axes(height_m=_HEIGHT_M) if ax is None else ax)
 
 
@@ -110,7 +118,7 @@ def sweep_energy(source: Source, *, ax: Axes | None = None) -> Axes:
     """
     from bitxcore.plot.drawing import draw
 
-    return draw(chosen(_made(source, "sweep_energy"), "", None), ax)
+    return draw(chosen(_made(source, "sweep_energy"), "", None, "sweep"), ax)
 
 
 def sweep_area(source: Source, *, ax: Axes | None = None) -> Axes:
@@ -138,11 +146,11 @@ def sweep_area(source: Source, *, ax: Axes | None = None) -> Axes:
     >>> found = hw.sweep("resnet20-cifar10", {"columns": [1, 2]}, accelerator="dadiannao", jobs=1)
     >>> ax = hw.plot.sweep_area(found)
     >>> ax.get_ylabel()
-    'area (mm2)'
+    'area (mm²)'
     """
     from bitxcore.plot.drawing import draw
 
-    return draw(chosen(_made(source, "sweep_area"), "", None), ax)
+    return draw(chosen(_made(source, "sweep_area"), "", None, "sweep"), ax)
 
 
 def _made(source: Source, prefix: str) -> list[Chart]:
@@ -157,11 +165,16 @@ def _coordinates(table: Table) -> Chart | None:
     if not points:
         return None
     options = varied_options(table)
-    metrics = [name for name in _METRICS if any(row[name] is not None for row in points)]
+    # Time is cycles by the clock, which is the same for all points unless it is an option.
+    clocks = {row["seconds"] / row["cycles"] for row in points if row["seconds"] and row["cycles"]}
+    told_by_cycles = bool(clocks) and max(clocks) <= min(clocks) * (1 + 1e-9)
+    further = [n for n in _objectives(table) if n not in _METRICS and not (n == "seconds" and told_by_cycles)]
+    metrics = [n for n in (*_METRICS, *further) if any(row[n] is not None for row in points)]
     drawn, told = sampled(points, MOST_LINES)
     scales = {name: _steps([row[name] for row in points]) for name in options}
     scales |= {name: _span([row[name] for row in points]) for name in metrics}
-    labels = {name: _dimension(name, table.units.get(name, "1"), points) for name in (*options, *metrics)}
+    labels = {name: _dimension(name, "", points) for name in options}
+    labels |= {name: _dimension(name, table.units.get(name, "1"), points, metric=True) for name in metrics}
     rows = [
         {
             "point": row["point"],
@@ -192,7 +205,7 @@ def _coordinates(table: Table) -> Chart | None:
         see.append(f"The slowest point takes {times(max(cycles) / min(cycles))} times as many.")
     front = sum(row["on_front"] for row in points)
     see += [
-        f"{count_of(front, 'point')} of {len(points):,} are on the Pareto front.",
+        f"{count_of(front, 'point')} of {len(points):,} are on the Pareto front{_front_words(table)}.",
         failed_sentence(table),
         told,
     ]
@@ -213,16 +226,29 @@ def _coordinates(table: Table) -> Chart | None:
     )
 
 
-def _dimension(name: str, unit: str, points: Sequence[dict[str, Any]]) -> str:
+def _dimension(name: str, unit: str, points: Sequence[dict[str, Any]], *, metric: bool = False) -> str:
     """Name a dimension, with its ends."""
     values = values_in_order([row[name] for row in points])
-    title = named(_METRICS.get(name, name))
-    suffix = "1" if name not in _METRICS or name == "cycles" else unit
-
-    ends = [values[0], values[-1]] if len(values) > 1 else values
-    if name in _METRICS:
+    title = named(_METRICS.get(name) or _OBJECTIVES.get(name, name))
+    if metric:
+        given = [value for value in values if value is not None]
+        ends = [given[0], given[-1]] if len(given) > 1 else given
+        suffix = "1" if name == "cycles" else unit
         return f"{title}: {' to '.join(quantity(value, suffix) for value in ends)}"
+    ends = [values[0], values[-1]] if len(values) > 1 else values
     return f"{title}: {' to '.join(named(value_text(value)) for value in ends)}"
+
+
+def _objectives(table: Table) -> list[str]:
+    """List the columns by which points are on the front."""
+    names = str(table.attrs.get("objectives") or "").split(", ")
+    return [name for name in names if name in table.columns]
+
+
+def _front_words(table: Table) -> str:
+    """Say what the front is of: ``" of time and energy"``; nothing if it is not known."""
+    found = [_OBJECTIVES.get(name, name) for name in _objectives(table)]
+    return f" of {listed(found)}" if found else ""
 
 
 def _steps(values: Sequence[Any]) -> Any:
@@ -261,10 +287,15 @@ def _tradeoff(table: Table, column: str) -> Chart | None:
         ratio = times(fewest[column] / lowest[column])
         see.append(f"It has {ratio} times the least {title}, {quantity(lowest[column], unit)}.")
     front = sum(row["on_front"] for row in points)
-    objectives = table.attrs.get("objectives")
-    of = f" of {named(objectives)}" if objectives else ""
+    objectives = _objectives(table)
+    here = {"seconds", "cycles", column}
+    unseen = [_OBJECTIVES.get(name, name) for name in objectives if name not in here]
     see += [
-        f"{count_of(front, 'point')} of {len(points):,} are on the Pareto front{of}.",
+        f"{count_of(front, 'point')} of {len(points):,} are on the Pareto front{_front_words(table)}.",
+        f"The front is of {len(objectives)} measures; a point that this figure shows as worse may be on it"
+        f" for its {listed(unseen)}."
+        if unseen
+        else "",
         failed_sentence(table),
         told,
     ]

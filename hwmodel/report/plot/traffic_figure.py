@@ -71,14 +71,13 @@ def traffic_by_layer(source: Source, accelerator: str | None = None, *, ax: Axes
     """
     from bitxcore.plot.drawing import draw
 
-    return draw(chosen(charts(tables_of(source)), "accelerator", accelerator), ax)
+    return draw(chosen(charts(tables_of(source)), "accelerator", accelerator, "simulation"), ax)
 
 
 def _chart(name: str, accelerator: str, rows: list[dict[str, Any]]) -> Chart | None:
     stack = stack_of(
         ((row["layer"], kind, row[column]) for row in rows for column, kind in KINDS.items()),
         bar="layer",
-        part="kind",
     )
     if not stack.values:
         return None

@@ -218,3 +218,19 @@ def test_any_finite_values_are_drawn(rows, shape, log):
         assert sum(len(part.get_offsets()) for part in ax.collections) == drawn
     elif shape != "bar":
         assert sum(len(line.get_xdata()) for line in ax.lines) == drawn
+
+
+def test_what_does_not_fit_is_an_error_that_says_what_would() -> None:
+    x = np.array([3, 8, -9, 0], np.int8)
+    pruned = bx.prune(x, rows=2, group=2)
+    for draw_it in (bx.plot.kept_rows, bx.plot.kept_ones):
+        with pytest.raises(OptionError, match=r"bitxcore\.prune.* got ndarray"):
+            draw_it(x)
+    for draw_it in (bx.plot.ones_per_row, bx.plot.nonempty_rows):
+        for unfit in (x, pruned):
+            with pytest.raises(OptionError, match=r"what bitxcore\.statistics returns"):
+                draw_it(unfit)
+    with pytest.raises(OptionError, match="got a Pruned"):
+        bx.plot.error_by_rows(pruned)
+    with pytest.raises(OptionError, match="ax must be axes of matplotlib, got int"):
+        bx.plot.kept_rows(pruned, ax=3)

@@ -9,7 +9,7 @@ from hwmodel.report.figure_words import identifiers, listed, named, quantity, sh
 
 
 def sentence(*found: tuple[str, str, float | None], without: tuple[str, ...] = ()) -> str:
-    stack = stack_of(found, bar="layer", part="cause")
+    stack = stack_of(found, bar="layer")
     return layers_sentence(stack, "cycles", "cycles", "cause", without)
 
 
@@ -22,7 +22,7 @@ def test_one_layer() -> None:
 def test_ties() -> None:
     assert sentence(("a", "fill", 2), ("b", "compute", 2), ("c", "fill", 0)) == (
         "The largest causes are fill and compute, each with 50% of 4 cycles."
-        " 2 layers have most, with 50% each: a and b."
+        " 2 layers have the most, with 50% each: a and b."
     )
 
 
@@ -32,7 +32,7 @@ def test_zeros() -> None:
 
 def test_missing_values_are_not_zeros() -> None:
     found = (("a", "fill", 1), ("b", "fill", None))
-    assert list(stack_of(found, bar="layer", part="cause").values) == ["a"]
+    assert list(stack_of(found, bar="layer").values) == ["a"]
     assert sentence(*found, without=("b",)).endswith("It does not run 1 layer, which have no numbers.")
 
 
@@ -46,7 +46,7 @@ def test_missing_values_are_not_zeros() -> None:
         (1e-13, "J", "0.100 pJ"),
         (-2e3, "B", "-2.00 kB"),
         (1_000_000, "cycles", "1.00 million cycles"),
-        (71.2294, "mm2", "71.2 mm2"),
+        (71.2294, "mm2", "71.2 mm²"),
         (12345.6, "1", "12,300"),
     ],
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from importlib import import_module
 from math import fsum
 from pathlib import Path
@@ -12,13 +13,14 @@ import pytest
 import bitxcore as bx
 import hwmodel as hw
 from bitxcore.errors import OptionError
-from bitxcore.plot.chart import Chart
+from bitxcore.plot.chart import Chart, series_colours
 from bitxcore.plot.drawing import draw, new_axes
 from bitxcore.tables import Table, Tables
 from hwmodel.accelerators.cycle_attribution import CAUSES
 from hwmodel.report.figure_sources import tables_of
 from hwmodel.report.plot.change_figure import charts_of_change
 from hwmodel.report.vega import specification
+from hwmodel.studies.comparison.findings import comparison_findings
 
 FIGURES = (
     "change_figure",
@@ -238,10 +240,13 @@ def test_many_layers_and_parts_are_joined() -> None:
     )
     [chart] = charts_of(Tables([table]), "energy_figure")
     assert len(set(chart.data.columns["layer"])) == 80
-    assert len(set(chart.data.columns["part"])) == 8
+    assert len(set(chart.data.columns["part"])) == 11
+    drawn = set(chart.data.columns["drawn_as"])
+    assert drawn - {"other parts"} <= set(chart.data.columns["part"])
+    assert len({*series_colours(chart.marks[0].colour, []).values()}) == len(drawn)
     assert chart.data.columns["layer"][-1] == "121 other layers"
     assert fsum(chart.data.columns["energy_j"]) == sum(range(200))
-    assert "The 121 layers with least are one bar." in chart.see
+    assert "The 121 layers with the least are one bar." in chart.see
     assert "layer199" in chart.see
 
 
@@ -271,7 +276,8 @@ def test_parallel_coordinates_keep_the_true_values(kept: dict[str, Any]) -> None
     tables = kept["sweep"].tables
     chart = next(c for c in charts_of(tables) if c.name == "sweep_coordinates")
     rows = list(chart.data.rows())
-    assert len(rows) == 6 * 5
+    assert len(rows) == 6 * 6
+    assert {"cycles", "energy_j", "area_mm2", "relative_error"} <= {row["dimension"] for row in rows}
     assert all(0 <= row["position"] <= 1 for row in rows)
     true = {row["point"]: row for row in tables["sweep"].rows()}
     assert all(row["value"] == true[row["point"]][row["dimension"]] for row in rows)
@@ -294,6 +300,46 @@ def test_scores_have_intervals_and_the_front(kept: dict[str, Any]) -> None:
     over_rows = charts["score_by_rows_top1"]
     assert {row["rows"] for row in over_rows.data.rows() if row["is_score"]} == {4, 6}
     assert "The dotted line is the unpruned model" in over_rows.see
+    assert [row["rows"] for row in over_rows.data.rows() if row["is_unpruned"]] == [None]
+    [rule] = [mark for mark in over_rows.marks if mark.shape == "rule"]
+    assert [row["shown"] for row in over_rows.rows(rule)] == ["unpruned"]
+
+
+def test_names_keep_their_colours(kept: dict[str, Any]) -> None:
+    """In all figures of all kinds of stores, a cause, a kind, a part and a front have one colour."""
+    found: dict[tuple[str, str], set[str]] = {}
+    for kind in KINDS:
+        for chart in charts_of(kept[kind].tables):
+            for mark in chart.marks:
+                axis = mark.colour
+                if axis is not None and axis.column in ("cause", "kind", "drawn_as", "shown", "memory"):
+                    for name, colour in series_colours(axis, chart.rows(mark)).items():
+                        found.setdefault((axis.column, name), set()).add(colour)
+    assert {("drawn_as", "DRAM"), ("cause", "weight wait"), ("shown", "Pareto front")} <= set(found)
+    assert [name for name, colours in found.items() if len(colours) > 1] == []
+
+
+def test_ranks_are_those_of_the_findings(kept: dict[str, Any]) -> None:
+    """BitX has one rank by cycles, among all machines with the baseline."""
+    tables = kept["comparison"].tables
+    said = comparison_findings(list(tables["comparison"].rows()), list(tables["networks"].rows()))
+    [(rank, of)] = re.findall(r"bitx ranks (\d+) of (\d+)", " ".join(said))
+    charts = {chart.name: chart.see for chart in charts_of(tables)}
+    for name in ("speedup_over_baseline", "cycles_by_accelerator"):
+        assert f"bitx is number {rank} of {of}" in charts[name]
+
+
+def test_bars_are_mostly_of_named_parts(kept: dict[str, Any]) -> None:
+    for chart in charts_of(kept["comparison"].tables, "machines_figure"):
+        value = chart.marks[0].x.column
+        whole: dict[str, float] = {}
+        others: dict[str, float] = {}
+        for row in chart.data.rows():
+            name = row["accelerator"]
+            whole[name] = whole.get(name, 0) + row[value]
+            if row.get("drawn_as") == "other parts":
+                others[name] = others.get(name, 0) + row[value]
+        assert all(rest <= whole[name] / 2 for name, rest in others.items())
 
 
 def test_contradictions_of_the_paper_are_not_ours() -> None:
@@ -389,7 +435,7 @@ def test_what_is_not_there_is_an_error(kept: dict[str, Any]) -> None:
     with pytest.raises(OptionError, match="accelerator must be one of bitx, dadiannao, got 'none'"):
         hw.plot.cycles_by_layer(run.result, "none")
     for draw_it in (hw.plot.speedup_over_baseline, hw.plot.sweep_option, hw.plot.score_by_rows):
-        with pytest.raises(OptionError, match="no table"):
+        with pytest.raises(OptionError, match=r"no table .* bitx .* writes it"):
             draw_it(run.result)
     with pytest.raises(OptionError, match="option must be one of rows, lane_fifo_depth, got 'none'"):
         hw.plot.sweep_option(kept["sweep"].path, "none")
