@@ -1,7 +1,7 @@
 """Rules of the tables that a report reads: columns that must be there, and what their values may be.
 
-Stores are files that other programs write and people edit. They are checked once, when a report reads them, so
-that no figure or sentence has to.
+Stores are files that other programs write and people edit. They are checked once, when a report reads them,
+so that no figure or sentence has to.
 """
 
 from __future__ import annotations
@@ -179,7 +179,8 @@ def kept_tables(tables: Mapping[str, Table], path: Path) -> tuple[dict[str, Tabl
 
     Examples
     --------
-    >>> table = Table("networks", {"network": ["a"], "accelerator": ["b"]}, {"network": "", "accelerator": ""})
+    >>> columns = {"network": ["a"], "accelerator": ["b"]}
+    >>> table = Table("networks", columns, dict.fromkeys(columns, ""))
     >>> kept_tables({"networks": table}, Path("run.h5"))[1]
     ('table networks lacks cycles: figures and sentences that need it are not shown',)
     """
@@ -252,7 +253,7 @@ def _finite(table: Table) -> Table:
         name: [None if isinstance(value, float) and not isfinite(value) else value for value in values]
         for name, values in table.columns.items()
     }
-    return Table(table.name, columns, table.units, table.attrs)
+    return Table(table.name, columns, table.units, table.attrs, table.kinds)
 
 
 def _check(table: Table, rule: TableRule, path: Path) -> None:
