@@ -44,7 +44,8 @@ def sources(kept: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> d
 
 def rewritten(source: Path, target: Path, edit: Edit) -> Path:
     """Write a store anew with other columns."""
-    with Store.open(source) as store, Store.create(target) as writer:
+    with pytest.MonkeyPatch.context() as patch, Store.open(source) as store, Store.create(target) as writer:
+        patch.setattr("bitxcore.store.writer.KEYS", {})  # other programs do not check what they write
         tables: dict[str, Columns] = {name: dict(store.table(name)) for name in store.tables}
         edit(tables)
         for name, columns in tables.items():
@@ -139,8 +140,12 @@ def test_no_edit_gives_more_than_an_error_of_one_line(sources: dict[str, Path], 
     [
         ("inspect", without("errors", "rows"), "table errors: lacks the column 'rows'"),
         ("run", without("networks", "accelerator"), "table networks: lacks the column 'accelerator'"),
-        ("run", filled("i", -1), "row 0: must be a whole number from 0 to 2**53, got -1"),
-        ("run", filled("i", 2**62), "row 0: must be a whole number from 0 to 2"),
+        ("run", filled("i", -1), "column 'kept_ones', row 0: must be a whole number from 0 to 4096, got -1"),
+        (
+            "sweep",
+            filled("i", 2**62),
+            "row 0: must be a whole number from 0 to 2**53, got 4611686018427387904",
+        ),
         ("run", filled("f", 1e308), "row 0: must be a number from 0 to 1e300, got 1e+308"),
         ("run", nothing_known, "row 0: must be text, and is missing"),
     ],
