@@ -18,6 +18,7 @@ __all__ = [
     "TableCollector",
     "Tables",
     "TabularResult",
+    "column_kinds",
     "data_frame",
     "data_set",
     "facts_html",
@@ -39,6 +40,9 @@ class Table:
     units : mapping of str to str
         ``"cycles"``, ``"J"``, ``"B"``, ``"1"`` for plain numbers, ``""`` for text and flags.
     attrs : mapping of str to str, bool, int or float
+    kinds : mapping of str to str, optional
+        Kinds of the columns' dtypes, where known: ``"i"`` or ``"u"`` for integers, ``"f"`` for floats. They
+        decide the dtype that a column without any value has in data frames.
 
     Examples
     --------
@@ -52,6 +56,7 @@ class Table:
     columns: Mapping[str, Sequence[Any]]
     units: Mapping[str, str]
     attrs: Mapping[str, Any] = field(default_factory=dict)
+    kinds: Mapping[str, str] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(next(iter(self.columns.values()), ()))
@@ -77,7 +82,7 @@ class Table:
         """
         kept = [row for row in self.rows() if keep(row)]
         columns = {name: [row[name] for row in kept] for name in self.columns}
-        return Table(self.name, columns, self.units, self.attrs)
+        return Table(self.name, columns, self.units, self.attrs, self.kinds)
 
     def with_columns(self, names: Iterable[str]) -> Table:
         """Return the table of some of its columns: those of `names` in which there is a value.
@@ -99,10 +104,14 @@ class Table:
             {name: self.columns[name] for name in kept},
             {name: self.units[name] for name in kept},
             self.attrs,
+            self.kinds,
         )
 
     def to_pandas(self) -> Any:
         """Return a `pandas.DataFrame`; its ``attrs["units"]`` has the unit of every column.
+
+        A column of a quantity without any value has the dtype ``Int64`` if the table is known to have
+        integers there, else ``float64``. One without a unit (text, flags) has the dtype ``object``.
 
         Raises
         ------
@@ -119,9 +128,22 @@ class Table:
             import pandas as pd
         except ImportError as error:
             raise MissingExtraError("pandas", "tables") from error
-        frame = pd.DataFrame({name: list(values) for name, values in self.columns.items()})
+        frame = pd.DataFrame(
+            {
+                name: pd.Series(values, dtype=self._empty_dtype(name, values))
+                for name, values in ((name, list(values)) for name, values in self.columns.items())
+            }
+        )
         frame.attrs["units"] = dict(self.units)
         return frame
+
+    def _empty_dtype(self, name: str, values: Sequence[Any]) -> str | None:
+        """Return the dtype of a column without any value; None where its values decide."""
+        if any(value is not None for value in values):
+            return None
+        if self.units.get(name, "") == "":
+            return "object"
+        return "Int64" if self.kinds.get(name) in ("i", "u") else "float64"
 
     def to_xarray(self) -> Any:
         """Return an `xarray.Dataset` with the dimension ``row``; every variable has ``attrs["units"]``.
@@ -142,7 +164,7 @@ class Table:
             raise MissingExtraError("xarray", "tables") from error
         frame = self.to_pandas()
         return xr.Dataset(
-            {name: ("row", frame[name].to_numpy(), {"units": self.units[name]}) for name in frame.columns},
+            {name: ("row", _plain_array(frame[name]), {"units": self.units[name]}) for name in frame.columns},
             attrs=dict(self.attrs),
         )
 
@@ -212,13 +234,13 @@ class TableCollector:
         dtypes: Mapping[str, Any] | None = None,
         attrs: Mapping[str, Any] | None = None,
     ) -> None:
-        """Take a table: whole columns, or an iterable of rows. `dtypes` is for files only."""
+        """Take a table: whole columns, or an iterable of rows. `dtypes` tells the kinds of columns."""
         if isinstance(columns, Mapping):
             found = plain_columns({key: columns[key] for key in units})
         else:
             rows = list(columns)
             found = plain_columns({key: [row.get(key) for row in rows] for key in units})
-        self._tables.append(Table(name, found, dict(units), dict(attrs or {})))
+        self._tables.append(Table(name, found, dict(units), dict(attrs or {}), column_kinds(dtypes or {})))
 
     def write_tensor_arrays(
         self,
@@ -417,6 +439,29 @@ def plain_columns(columns: Mapping[str, Any]) -> dict[str, list[Any]]:
     {'energy_j': [1.0, None]}
     """
     return {name: [_plain(value) for value in _listed(values)] for name, values in columns.items()}
+
+
+def _plain_array(series: Any) -> Any:
+    # xarray knows missing integers as NaN only.
+    return series.to_numpy("float64", na_value=float("nan")) if series.dtype == "Int64" else series.to_numpy()
+
+
+def column_kinds(dtypes: Mapping[str, Any]) -> dict[str, str]:
+    """Return the kind of each dtype of columns: ``"i"``, ``"u"``, ``"f"``, ``"b"``; ``"O"`` for texts.
+
+    Parameters
+    ----------
+    dtypes : mapping of str to dtype-like
+
+    Examples
+    --------
+    >>> column_kinds({"layer": str, "cycles": "int64"})
+    {'layer': 'O', 'cycles': 'i'}
+    """
+    import numpy as np
+
+    kinds = {name: np.dtype(dtype).kind for name, dtype in dtypes.items()}
+    return {name: "O" if kind in "OSUT" else kind for name, kind in kinds.items()}
 
 
 def _listed(values: Any) -> list[Any]:

@@ -20,7 +20,7 @@ from bitxcore.store.disk import Opened
 from bitxcore.store.elements import reading
 from bitxcore.store.seal import check_seal
 from bitxcore.store.text import escape_name, unescape_name
-from bitxcore.tables import Table, Tables, plain_columns
+from bitxcore.tables import Table, Tables, column_kinds, plain_columns
 
 BLOCK_ROWS = 1 << 16
 _SIGNATURE = b"\x89HDF\r\n\x1a\n"
@@ -166,11 +166,12 @@ class Store(Closing):
         bitxcore.tables.Tables
             Its `tensors` are read when asked for, while the store is open.
         """
-        tables = (
-            Table(name, plain_columns(self.table(name)), self.units(name), self.attrs(name))
-            for name in self.tables
-        )
-        return Tables(tables, self.tensors)
+        return Tables(map(self._whole_table, self.tables), self.tensors)
+
+    def _whole_table(self, name: str) -> Table:
+        arrays = self.table(name)
+        kinds = column_kinds({key: array.dtype for key, array in arrays.items()})
+        return Table(name, plain_columns(arrays), self.units(name), self.attrs(name), kinds)
 
     def units(self, name: str) -> dict[str, str]:
         """Units of a table's columns."""

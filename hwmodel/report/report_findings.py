@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from math import fsum, sqrt
+from math import fsum, hypot
 from typing import Any
 
 from bitxcore.tables import Tables
@@ -181,8 +181,12 @@ def _whole_error(errors: Sequence[tuple[float, float | None]]) -> float | None:
     """Return the error of all tensors together, relative to their common norm."""
     if any(norm is None for _, norm in errors):
         return None
-    norms = fsum((norm or 0) ** 2 for _, norm in errors)
-    return sqrt(fsum((error * (norm or 0)) ** 2 for error, norm in errors) / norms) if norms else None
+    largest = max(norm or 0 for _, norm in errors)
+    if not largest:
+        return None
+    # Shares of the largest norm: squares of norms may overflow.
+    shares = [(error, (norm or 0) / largest) for error, norm in errors]
+    return hypot(*(error * part for error, part in shares)) / hypot(*(part for _, part in shares))
 
 
 def _statistics(tables: Tables, _: Mapping[str, Any]) -> list[str]:

@@ -10,6 +10,7 @@ from typing import Any
 
 from bitxcore.errors import OptionError
 from bitxcore.tables import Tables
+from hwmodel.report.store_rules import checked_arrays, kept_tables, missing_histograms
 
 KINDS: dict[str, tuple[str, str]] = {
     "comparison": ("comparison", "Comparison of machines"),
@@ -36,6 +37,8 @@ class StoredRun:
     provenance : bitxcore.store.provenance.Provenance
     name : str
         Unique in a report: the file's name, with folders where names are equal.
+    remarks : tuple of str
+        What of the store is not shown, and why.
     """
 
     path: Path
@@ -43,6 +46,7 @@ class StoredRun:
     tables: Tables
     provenance: Any
     name: str
+    remarks: tuple[str, ...] = ()
 
     @property
     def title(self) -> str:
@@ -60,7 +64,8 @@ def read_runs(paths: Sequence[str | os.PathLike[str]]) -> list[StoredRun]:
     Raises
     ------
     DumpError
-        If one can't be read, or holds no table that a report shows.
+        If one can't be read, breaks a rule of `hwmodel.report.store_rules`, or holds no table that a report
+        shows.
     OptionError
         If there are none, or one is given twice.
     """
@@ -79,13 +84,16 @@ def _read(path: Path, name: str) -> StoredRun:
     from bitxcore.store import Store
 
     with Store.open(path) as store:
-        tables = store.read_tables()
-        kind = next((kind for kind, (table, _) in KINDS.items() if table in tables), None)
+        found = store.read_tables()
+        kept, remarks = kept_tables(found, path)
+        kind = next((kind for kind, (table, _) in KINDS.items() if table in kept), None)
         if kind is None:
-            have = ", ".join(tables) or "none"
-            raise DumpError(f"has no table that a report shows (it has: {have})", path=path)
-        tensors = {tensor: store.tensors[tensor] for tensor in store.tensors}
-        return StoredRun(path, kind, Tables(tables.values(), tensors), store.provenance, name)
+            have = "; ".join([f"it has: {', '.join(found) or 'none'}", *remarks])
+            raise DumpError(f"has no table that a report shows ({have})", path=path)
+        tensors = {tensor: checked_arrays(tensor, store.tensors[tensor], path) for tensor in store.tensors}
+        tables = Tables(kept.values(), tensors)
+        remarks += missing_histograms(kind, tables)
+        return StoredRun(path, kind, tables, store.provenance, name, remarks)
 
 
 def _names(paths: Sequence[Path]) -> list[str]:

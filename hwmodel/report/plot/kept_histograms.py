@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from bitxcore.errors import DumpError
 from bitxcore.plot.chart import Chart, ChartAxis
 from bitxcore.tables import Table, Tables
 from hwmodel.report.figure_words import named
 from hwmodel.report.plot.bit_heat_maps import largest, left_out_words, mean_of, share_heat_map, shares_of
+from hwmodel.report.store_rules import KEPT
 
 _OF_SOFTWARE = "pruned weights"
 
@@ -44,9 +46,12 @@ def histogram_charts(tables: Tables, column: str, counted: str, array: str, word
 def _by_accelerator(table: Table, column: str, counted: str) -> dict[str, dict[str, list[int]]]:
     """Histogram of every layer, of every accelerator."""
     found: dict[str, dict[str, list[int]]] = {}
-    for row in table.rows():
+    for number, row in enumerate(table.rows()):
         if row[column] is None or row[counted] is None:
             continue
+        if not KEPT.holds(row[column]):  # else it would give the histogram any length
+            words = f"column {column!r}, row {number}: must be {KEPT.words}"
+            raise DumpError(words, part=f"table {table.name}", index=number, value=row[column])
         histogram = found.setdefault(row["accelerator"], {}).setdefault(row["layer"], [])
         histogram += [0] * (row[column] + 1 - len(histogram))
         histogram[row[column]] += row[counted]

@@ -98,7 +98,7 @@ def _chart(name: str, accelerator: str, rows: list[dict[str, Any]], total: dict[
             "peak": row["peak_macs_per_cycle"] * row["cycles"] / row["seconds"],
         }
         for row in rows
-        if row["cycles"] and row["seconds"] and row["macs"] and row["dram_bytes"]
+        if all(row[column] for column in ("cycles", "seconds", "macs", "dram_bytes", "peak_macs_per_cycle"))
     ]
     if not points:
         return None

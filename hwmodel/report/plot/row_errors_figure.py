@@ -34,7 +34,7 @@ def charts(tables: Tables) -> list[Chart]:
         return []
     sizes = {row["tensor"]: row["values_used"] for row in rows}
     if "statistics" in tables:
-        whole = {row["tensor"]: row["values"] for row in tables["statistics"].rows()}
+        whole = {row["tensor"]: row.get("values") for row in tables["statistics"].rows()}
         sizes = {name: whole.get(name) or size for name, size in sizes.items()}
     drawn = largest(sizes)
     kept = [row for row in rows if row["tensor"] in {*drawn}]
