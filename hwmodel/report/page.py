@@ -153,6 +153,7 @@ def _run(run: StoredRun, number: int) -> dict[str, Any]:
         "identifier": f"run{number}",
         "title": run.title,
         "findings": [printable(sentence) for sentence in findings],
+        "remarks": [printable(remark) for remark in run.remarks],
         "facts": _facts(run),
         "inputs": [
             (printable(str(found.path)), found.sha256[:12], found.size_bytes)
