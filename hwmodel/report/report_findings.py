@@ -9,8 +9,14 @@ from typing import Any
 from bitxcore.tables import Tables
 from hwmodel.report.evaluation_points import higher_is_better
 from hwmodel.report.figure_sources import by_accelerator, rows_of
-from hwmodel.report.figure_words import count_of, named, quantity, share, times
-from hwmodel.report.sweep_points import best_sentence, failed_sentence, possible_points, varied_options
+from hwmodel.report.figure_words import count_of, listed, named, quantity, share, times
+from hwmodel.report.sweep_points import (
+    OBJECTIVE_WORDS,
+    best_sentence,
+    failed_sentence,
+    possible_points,
+    varied_options,
+)
 
 ALLOWED_LOSS = 0.01
 """Loss of a score that an evaluation may have where its run names none."""
@@ -89,8 +95,8 @@ def _sweep(tables: Tables, _: Mapping[str, Any]) -> list[str]:
     if not points:
         return ["No point of the sweep is possible.", failed_sentence(table)]
     front = sum(bool(row["on_front"]) for row in points)
-    objectives = table.attrs.get("objectives")
-    of = f" of {named(objectives)}" if objectives else ""
+    objectives = str(table.attrs.get("objectives", "")).split(", ")
+    of = f" of {listed([OBJECTIVE_WORDS.get(name, name) for name in objectives])}" if objectives[0] else ""
     return [
         best_sentence(points, varied_options(table)),
         f"{count_of(front, 'point')} of {len(points):,} are on the Pareto front{of}.",
@@ -111,17 +117,23 @@ def _evaluation(tables: Tables, parameters: Mapping[str, Any]) -> list[str]:
     pruned = [row for row in rows if row["rows"] is not None]
     said = []
     kept = [row for row in pruned if _loss(row, base, metric) * better <= loss]
-    within = f"whose {named(metric)} is worse than the unpruned model's by {loss:g} at most"
+    allowed = f"unpruned {base[metric]:.4g}, allowed loss {loss:g}"
     if kept:
         least = min(kept, key=lambda row: (row["rows"], -row[metric] * better))
-        said.append(f"The fewest rows {within}: {least['rows']} ({least[metric]:.4g}){_gain(least)}.")
+        many = "1 row per group is" if least["rows"] == 1 else f"{least['rows']} rows per group are"
+        said.append(f"{many} enough: {named(metric)} {least[metric]:.4g} ({allowed}){_gain(least)}.")
+        if worse := {row["rows"] for row in pruned if row["rows"] > least["rows"]} - {
+            r["rows"] for r in kept
+        }:
+            lost = ", ".join(map(str, sorted(worse)))
+            said.append(f"More rows do not always score better: {lost} rows lose more than that.")
     elif pruned:
-        said.append(f"There is no number of rows {within}.")
+        said.append(f"No number of rows is enough ({allowed}).")
     policies = [row for row in rows if row["policy"] is not None and row["speedup_over_unpruned"]]
     if good := [row for row in policies if _loss(row, base, metric) * better <= loss]:
         best = max(good, key=lambda row: row["speedup_over_unpruned"])
         chosen = f"{best[metric]:.4g}{_gain(best)}"
-        said.append(f"The fastest choice of rows by tensor that loses no more: {chosen}.")
+        said.append(f"The fastest choice of rows per tensor within that loss: {chosen}.")
     on = f" on {count_of(base['samples'], 'sample')}" if base["samples"] else ""
     said.append(f"Unpruned, {named(metric)} is {base[metric]:.4g}{on}.")
     return said

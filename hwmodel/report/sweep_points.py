@@ -9,6 +9,9 @@ from bitxcore.tables import Table
 from hwmodel.report.figure_sources import LenientRow
 from hwmodel.report.figure_words import count_of, least, named, quantity
 
+OBJECTIVE_WORDS = {"seconds": "time", "energy_j": "energy", "relative_error": "error", "area_mm2": "area"}
+"""Objectives of a front, in words."""
+
 
 def varied_options(table: Table) -> list[str]:
     """Return the options that a sweep varied: the columns between ``point`` and the results.
@@ -90,10 +93,14 @@ def best_sentence(points: Sequence[dict[str, Any]], options: Sequence[str]) -> s
     by_point = {str(i): row["cycles"] for i, row in enumerate(points)}
     top = [points[int(i)] for i in least(by_point)]
     told = quantity(top[0]["cycles"], "cycles")
+    alike = [name for name in options if len({value_text(row[name]) for row in top}) == 1]
+    where = ", ".join(f"{named(name)}={named(value_text(top[0][name]))}" for name in alike)
+    errors = [row["relative_error"] for row in top if row.get("relative_error") is not None]
+    error = f" The relative error of the weights is {max(errors):.1%} there." if errors else ""
     if len(top) == 1:
-        where = ", ".join(f"{named(name)}={named(value_text(top[0][name]))}" for name in options)
-        return f"Fewest cycles: {told}, with {where}."
-    return f"Fewest cycles: {told}, at {len(top):,} points."
+        return f"Fewest cycles: {told}, with {where}.{error}"
+    given = f", all with {where}" if where else ""
+    return f"Fewest cycles: {told}, at {len(top):,} points{given}.{error}"
 
 
 def value_text(value: Any) -> str:

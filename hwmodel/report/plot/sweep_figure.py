@@ -10,6 +10,7 @@ from bitxcore.tables import Table, Tables
 from hwmodel.report.figure_sources import Source, chosen, tables_of
 from hwmodel.report.figure_words import count_of, least, listed, named, quantity, table_of, times
 from hwmodel.report.sweep_points import (
+    OBJECTIVE_WORDS,
     best_sentence,
     failed_sentence,
     possible_points,
@@ -35,7 +36,6 @@ _METRICS = {
     "area_mm2": "area",
     "relative_error": "relative error",
 }
-_OBJECTIVES = {"seconds": "time", "energy_j": "energy", "relative_error": "error", "area_mm2": "area"}
 _FRONT, _OTHERS = "Pareto front", "other points"
 
 
@@ -229,7 +229,7 @@ def _coordinates(table: Table) -> Chart | None:
 def _dimension(name: str, unit: str, points: Sequence[dict[str, Any]], *, metric: bool = False) -> str:
     """Name a dimension, with its ends."""
     values = values_in_order([row[name] for row in points])
-    title = named(_METRICS.get(name) or _OBJECTIVES.get(name, name))
+    title = named(_METRICS.get(name) or OBJECTIVE_WORDS.get(name, name))
     if metric:
         given = [value for value in values if value is not None]
         ends = [given[0], given[-1]] if len(given) > 1 else given
@@ -247,7 +247,7 @@ def _objectives(table: Table) -> list[str]:
 
 def _front_words(table: Table) -> str:
     """Say what the front is of: ``" of time and energy"``; nothing if it is not known."""
-    found = [_OBJECTIVES.get(name, name) for name in _objectives(table)]
+    found = [OBJECTIVE_WORDS.get(name, name) for name in _objectives(table)]
     return f" of {listed(found)}" if found else ""
 
 
@@ -289,7 +289,7 @@ def _tradeoff(table: Table, column: str) -> Chart | None:
     front = sum(row["on_front"] for row in points)
     objectives = _objectives(table)
     here = {"seconds", "cycles", column}
-    unseen = [_OBJECTIVES.get(name, name) for name in objectives if name not in here]
+    unseen = [OBJECTIVE_WORDS.get(name, name) for name in objectives if name not in here]
     see += [
         f"{count_of(front, 'point')} of {len(points):,} are on the Pareto front{_front_words(table)}.",
         f"The front is of {len(objectives)} measures; a point that this figure shows as worse may be on it"

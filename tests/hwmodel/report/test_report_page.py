@@ -178,8 +178,16 @@ def test_fewest_rows_are_those_within_the_loss(metric: str, scores: tuple[float,
     columns = {"rows": [None, 6, 4], metric: list(scores), "policy": [None] * 3, "samples": [10] * 3}
     table = Table("evaluation", columns, {}, {"metrics": metric})
     first, *_ = findings_of("evaluation", Tables([table]), {"loss": 0.005})
-    assert first.startswith("The fewest rows whose ")
-    assert f": 6 ({scores[1]:.4g})" in first
+    allowed = f"(unpruned {scores[0]:.4g}, allowed loss 0.005)"
+    assert first == f"6 rows per group are enough: {metric} {scores[1]:.4g} {allowed}."
+
+
+def test_more_rows_that_score_worse_are_told() -> None:
+    columns = {"rows": [None, 6, 5], "top1": [0.8, 0.75, 0.9], "policy": [None] * 3, "samples": [10] * 3}
+    _, second, *_ = findings_of(
+        "evaluation", Tables([Table("evaluation", columns, {}, {"metrics": "top1"})]), {}
+    )
+    assert second == "More rows do not always score better: 6 rows lose more than that."
 
 
 # -- what is refused ---------------------------------------------------------------------------
