@@ -55,7 +55,7 @@ def test_installed_package_is_listed_and_runs(installed: Path) -> None:
 def test_its_knowledge_is_found_in_its_class(installed: Path) -> None:
     """Variants, changes, what lowers accuracy and what a report says: nothing of it stands in our files."""
     options = ("data/samples/digits_resnet.onnx", "--size", "N=1")
-    printed = bitx(installed, "simulate", *options, "-a", f"{NAME}:dram=none", "--explain")
+    printed = bitx(installed, "simulate", *options, "-a", f"{NAME}:dram=none", "--explain", "--notes")
     assert "cycles follow the filter with most weights" in printed
     assert re.search(r"half the columns, twice as long +equal peak", printed)
     assert re.search(r"rows=128 instead of 64 +adds hardware", printed)
