@@ -18,12 +18,14 @@ def command(stores: tuple[str, ...], output: str, title: str | None) -> None:
     also compared: what changed. Needs the extra `report`.
     """
     from hwmodel.cli import output as out
+    from hwmodel.cli.progress import progress
     from hwmodel.report import write_report
 
     # `-o` before a second store, forgotten or not, must not replace that store.
     if not output.lower().endswith((".html", ".htm")):
         raise click.UsageError(f"-o must end in .html, got {output}")
-    written = write_report(stores, output, title=title)
+    with progress(None, "report"):
+        written = write_report(stores, output, title=title)
     for name, findings in written.findings.items():
         out.say(f"{name}:", *(f"  {sentence}" for sentence in findings))
     out.say(out.counted(written.figures, "figure"))
