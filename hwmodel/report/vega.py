@@ -30,14 +30,12 @@ _SHORT_NAME = 4
 Spec = dict[str, Any]
 
 
-def specification(chart: Chart, *, with_data: bool = False) -> Spec:
+def specification(chart: Chart) -> Spec:
     """Return the Vega-Lite specification of a chart, as wide as what holds it.
 
     Parameters
     ----------
     chart : Chart
-    with_data : bool
-        Whether it holds the rows, as values; without, whoever draws it gives them, named `DATA_NAME`.
 
     Examples
     --------
@@ -57,16 +55,13 @@ def specification(chart: Chart, *, with_data: bool = False) -> Spec:
             step = _WIDE_ROW_PIXELS
         if first.beside and first.colour is not None:
             step = max(step, 6 + _BESIDE_PIXELS * len(values_of(first.colour, rows)))
-    data: Spec = {"name": DATA_NAME}
-    if with_data:
-        data["values"] = [{name: plain(value) for name, value in row.items()} for row in chart.data.rows()]
     return {
         "$schema": "https://vega.github.io/schema/vega-lite/v6.json",
         "description": printable(f"{chart.title}. {chart.see}"),
         "width": "container",
         "height": _PLAIN_PIXELS if names is None else step * max(len(names), 2),
         "autosize": {"type": "fit-x", "contains": "padding"},
-        "data": data,
+        "data": {"name": DATA_NAME},
         "layer": [layer for mark in chart.marks for layer in _layers(chart, mark)],
     }
 
