@@ -20,7 +20,7 @@ from .policy import load_policy as load_policy
 from .preparing import prepare as prepare
 from .presets import PRESETS as PRESETS
 from .presets import preset as preset
-from .pruning import Pruned as Pruned
+from .pruned import Pruned as Pruned
 from .pruning import prune as prune
 from .quantization import FixedPoint as FixedPoint
 from .quantization import quantize as quantize

@@ -17,8 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bitxcore.checks import checked_integer, shown
-from bitxcore.criteria import Criterion, least_ones
-from bitxcore.errors import BitxError, OptionError, TensorError
+from bitxcore.errors import OptionError, TensorError
 from bitxcore.formats import NumberFormat, format_of
 from bitxcore.groups import MAX_GROUP, GroupGrid, Grouping, grid
 from bitxcore.jit import CHUNK_BYTES, parallel, share
@@ -231,65 +230,6 @@ class Engine:
             return kind, (emin, 0, 0, 0, 0)
         return integers.INTEGER, (0, *self.integer_settings)
 
-    def prune_vectors(
-        self, x: Array, out: Array, masks: Array, exponents: Array, kept: Array, groups: int, c: Criterion
-    ) -> tuple[int, int]:
-        """Prune `groups` groups by ``topn`` or ``msb``.
-
-        Returns how many held no finite value, and how many the window limited (0 for integers).
-        """
-        vectors, refine = groups // self.step, c.name == "topn"
-        if self.fmt.is_float:
-            from bitxcore.kernels.floats import prune_kernel
-
-            kind, emin = self.float_settings
-            mask = self.window_mask(self.lane_bits)
-            run = prune_kernel(kind, self.padded)
-            wanted = min(c.wanted, MAX_WINDOW + 1)
-            rest = masks, exponents, kept, vectors, c.rows, emin, mask, refine, wanted, 2
-            bad, limited = run(x, out, *rest)
-            return _exact(bad), int(limited)
-        from bitxcore.kernels import integers
-
-        exponents[:] = 0
-        run = integers.prune_kernel(self.lane_bits, self.padded)
-        bad = run(x, out, masks, kept, vectors, c.rows, *self.integer_settings, self.window_mask(32), refine)
-        return int(bad), 0
-
-    def count_limited(self, x: Array, kept: Array, groups: int, c: Criterion) -> int:
-        """Count, of `groups` groups, those with fewer rows than wanted and ones below the window."""
-        short = kept[:groups] < c.wanted
-        if not self.fmt.is_float or not short.any():
-            return 0
-        if not short.all():
-            chosen = x.reshape(groups, -1)[short]
-            groups = self.whole_vectors(len(chosen))
-            x = buffer("short", groups * self.padded, x.dtype)
-            x[: chosen.size] = chosen.reshape(-1)
-            x[chosen.size :] = 0
-        lane = np.dtype(f"u{self.lane_bits // 8}")
-        spare = buffer("spare", x.size, x.dtype), buffer("spare masks", groups, lane)
-        rest = buffer("spare exponents", groups, np.int16), buffer("spare kept", groups, np.uint8)
-        # Of no rows every group keeps fewer than wanted.
-        return self.prune_vectors(x, *spare, *rest, groups, Criterion("msb", 0, 1))[1]
-
-    def apply_vectors(self, x: Array, out: Array, masks: Array, groups: int, nearest: bool) -> None:
-        """Clear or round `groups` groups to the rows of `masks`."""
-        vectors = groups // self.step
-        if self.fmt.is_float:
-            from bitxcore.kernels.floats import apply_kernel
-
-            kind, emin = self.float_settings
-            last_place = self.lane_bits - self.fmt.significand_bits
-            mask = self.window_mask(self.lane_bits)
-            run = apply_kernel(kind, self.padded)
-            _exact(run(x, out, masks, vectors, emin, mask, nearest, last_place, 2))
-            return
-        from bitxcore.kernels import integers
-
-        run = integers.apply_kernel(self.lane_bits, self.padded)
-        run(x, out, masks, vectors, *self.integer_settings, self.window_mask(self.lane_bits), nearest)
-
     def count_vectors(self, x: Array, counts: Array, exponents: Array, groups: int) -> int:
         """Count the ones of every row of `groups` groups; return how many held no finite value."""
         from bitxcore.kernels.counting import count_kernel
@@ -316,78 +256,6 @@ class Engine:
         out = (rows, nonempty, sums, counters, present, vectors)
         bad = run(x, *out, *settings, self.window_mask(bits))
         return int(bad), rows, nonempty, sums
-
-    def select(
-        self,
-        x: Array,
-        masks: Array,
-        exponents: Array,
-        kept: Array,
-        groups: int,
-        c: Criterion,
-        squares: Array | None = None,
-        first: int = 0,
-    ) -> int:
-        """Choose rows by a criterion that counts them all; return the groups without a finite value.
-
-        `squares` are those of ``calibrated``; the groups are those of the tensor from `first` on.
-        """
-        from bitxcore.kernels import ranking
-
-        lane = np.dtype(f"u{self.lane_bits // 8}")
-        counts = buffer("counts", 8 * groups, lane).reshape(8, groups)
-        bad = self.count_vectors(x, counts, exponents, groups)
-        ones = counts.view(np.uint8).reshape(8, groups, lane.itemsize)
-        if c.name == "threshold":
-            table = least_ones(c.threshold or 0.0)
-            ranking.keep_threshold(ones, masks, kept, groups, self.lane_bits, c.rows, table)
-        elif squares is None:
-            ranking.keep_energy(ones, masks, kept, groups, self.lane_bits, c.rows, c.energy_share)
-        else:
-            self._keep_calibrated(x, squares, masks, exponents, kept, groups, first, c.rows)
-        if bad:
-            # Their ones were not counted: what is left untouched has a full mask.
-            whole = self._nonfinite(x, exponents, groups)
-            masks[:groups][whole] = self.window_mask(self.row_bits) & ((1 << self.row_bits) - 1)
-            kept[:groups][whole] = min(self.window, self.row_bits)
-        return bad
-
-    def _keep_calibrated(
-        self,
-        x: Array,
-        squares: Array,
-        masks: Array,
-        exponents: Array,
-        kept: Array,
-        groups: int,
-        first: int,
-        rows: int,
-    ) -> None:
-        from bitxcore.kernels.calibrated import keep_calibrated
-
-        fmt = self.fmt
-        width, offset = fmt.significand_bits, 0
-        if self.through_float64:
-            # Codes have float64's exponents and significands; `exponents` count from the format's.
-            width, offset = 53, self.float_settings[1] - 1
-        signed = fmt.encoding == "sign-magnitude"
-        number = int(fmt.is_float), self.code_dtype.itemsize * 8, width, offset, int(signed)
-        window = min(self.window, self.lane_bits)
-        rest = masks, exponents, kept, groups, first, rows, window, self.padded, self._cut, number
-        keep_calibrated(x, squares, *rest)
-
-    def _nonfinite(self, x: Array, exponents: Array, groups: int) -> npt.NDArray[np.bool_]:
-        """Tell which groups hold a NaN, an Inf or a code outside the format."""
-        if self.fmt.is_float:
-            _, emin = self.float_settings
-            special = 2047 if self.lane_bits == 64 else 255  # the exponent of an image
-            broken: npt.NDArray[np.bool_] = exponents[:groups] == special - (emin - 1)
-            return broken
-        codes = x[: groups * self.padded].view(self.fmt.dtype).astype(np.int32).reshape(groups, self.padded)
-        if self.fmt.encoding == "twos-complement":
-            codes = np.where(codes < 0, ~codes, codes)
-        limit = self.integer_settings[3]
-        return np.asarray((np.abs(codes) >> limit).any(axis=1))
 
     # -- chunks --------------------------------------------------------------------------------
 
@@ -418,7 +286,7 @@ class Engine:
 
         codes = out if not self.through_float64 else buffer("stored", out.size, x.dtype)
         codes[(last - first) * self.padded :] = 0
-        gather_kernel(self.padded)(x, codes, np.arange(self.padded, dtype=x.dtype), first, last, *self._cut)
+        gather_kernel(self.padded)(x, codes, np.arange(self.padded, dtype=x.dtype), first, last, *self.cut)
         if self.through_float64:
             with np.errstate(invalid="ignore"):
                 out.view(np.float64)[:] = codes.view(self.fmt.dtype)
@@ -435,13 +303,14 @@ class Engine:
             stored = buffer("original", x.size, out.dtype)
             stored[:] = 0
             lanes = np.arange(self.padded, dtype=out.dtype)
-            gather_kernel(self.padded)(original, stored, lanes, first, last, *self._cut)
+            gather_kernel(self.padded)(original, stored, lanes, first, last, *self.cut)
             broken = ~np.isfinite(x.view(np.float64))
             codes[broken] = stored[broken]
-        scatter_kernel(self.padded)(codes, out, first, last, *self._cut)
+        scatter_kernel(self.padded)(codes, out, first, last, *self.cut)
 
     @property
-    def _cut(self) -> tuple[int, int, int, int]:
+    def cut(self) -> tuple[int, int, int, int]:
+        """What the kernels that gather are told of the cut."""
         return self.grid.group, self.grid.length, self.grid.stride, self.grid.blocks
 
     @cached_property
@@ -456,19 +325,32 @@ class Engine:
         return parallel(work, self.count, self.chunk)
 
 
-def _exact(result: int) -> int:
-    """Return what a kernel gave, unless it refused to work."""
-    if result < 0:
-        raise BitxError(
-            "this thread flushes subnormal numbers to zero (a library set it, e.g. "
-            "torch.set_flush_denormal); exact results need it off"
-        )
-    return int(result)
-
-
 def codes_of(x: Array, fmt: NumberFormat) -> Array:
     """View a C-contiguous array of a format as a flat array of unsigned codes."""
-    return x.reshape(-1).view(fmt.storage_dtype)
+    codes = x.reshape(-1).view(fmt.storage_dtype)
+    return codes if codes.flags.writeable else np.asarray(_Writable(codes))
+
+
+class _Writable:
+    """What NumPy takes for the same memory as that of an array that may only be read.
+
+    To Numba arrays that may be written and others are of two types, and each kernel would be compiled twice.
+    """
+
+    def __init__(self, x: Array) -> None:
+        self.kept = x
+        facts = x.__array_interface__
+        self.__array_interface__ = facts | {"data": (facts["data"][0], False)}
+
+
+def check_out(out: Array, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
+    """Raise unless `out` can take a result of that shape and dtype."""
+    if not isinstance(out, np.ndarray):
+        raise TensorError(f"out must be an ndarray, got {shown(out)}")
+    if out.shape != shape or out.dtype != dtype or not out.dtype.isnative:
+        raise TensorError(f"out must be {shape} {dtype} in native byte order, got {out.shape} {out.dtype}")
+    if not (out.flags.c_contiguous and out.flags.writeable):
+        raise TensorError("out must be C-contiguous and writeable")
 
 
 def locate_nonfinite(x: Array, fmt: NumberFormat) -> TensorError:

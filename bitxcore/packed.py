@@ -11,10 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from bitxcore.engine import Array, Cut, Engine, buffer, codes_of
+from bitxcore.engine import Array, Cut, Engine, buffer, check_out, codes_of
 from bitxcore.errors import TensorError
 from bitxcore.groups import MAX_GROUP
-from bitxcore.pruning import Pruned, check_out
+from bitxcore.pruned import Pruned
 from bitxcore.showing import record_repr
 
 

@@ -15,7 +15,8 @@ from bitxcore.errors import OptionError, TensorError
 from bitxcore.formats import NumberFormat, fixed_width
 from bitxcore.groups import GroupGrid, Grouping, grid
 from bitxcore.jit import parallel, share
-from bitxcore.pruning import Pruned, prune
+from bitxcore.pruned import Pruned
+from bitxcore.pruning import prune
 from bitxcore.quantization import quantize
 from bitxcore.second_order import damped_factors
 

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Any, Literal, NamedTuple
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property, lru_cache
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
+from bitxcore.block_pruning import BlockPruning, block_pruning
 from bitxcore.calibration import squared_norms
+from bitxcore.careful import CarefulPruning, Choice
 from bitxcore.checks import check_one_of, shown, values_of
 from bitxcore.criteria import ROUNDINGS, Criterion
 from bitxcore.criteria import criterion as checked_criterion
@@ -16,154 +20,26 @@ from bitxcore.engine import (
     Array,
     Cut,
     Engine,
-    buffer,
     check_nonfinite,
+    check_out,
     codes_of,
     locate_nonfinite,
     mask_dtype,
 )
 from bitxcore.errors import OptionError, TensorError
 from bitxcore.formats import NumberFormat, fixed_width
-from bitxcore.groups import MAX_GROUP, MAX_WIDE_GROUP, Grouping
+from bitxcore.groups import MAX_GROUP, MAX_WIDE_GROUP, Grouping, grid
+from bitxcore.pruned import PARTS, Pruned
 from bitxcore.quantization import quantize
-from bitxcore.showing import record_repr
-from bitxcore.summary import Statistics, Sums, add_up_vectors, assemble
-from bitxcore.tables import data_frame, data_set, facts_html
+from bitxcore.summary import Sums, add_up_vectors, assemble
 from bitxcore.wide_groups import prune_wide
 
 Nonfinite = Literal["raise", "keep"]
+SMALL_BYTES = 1 << 16
+"""Tensors up to this size are not worth a second thread."""
 
-
-@dataclass(frozen=True)
-class Pruned(Cut):
-    """A pruned tensor and what was kept of it.
-
-    Attributes
-    ----------
-    values : ndarray
-        The pruned tensor: shape, dtype and layout of the input.
-    row_masks : ndarray of unsigned int, (filters, groups)
-        Bit ``W - 1 - l`` set: row l kept.
-    exponents : ndarray of int16, (filters, groups)
-        Largest biased exponent of a non-zero member; 0 if there is none, and for integers.
-    kept_rows : ndarray of uint8, (filters, groups)
-        Number of kept rows.
-    format, group, window, grouping
-        As in `Cut`; for ``fixed<N>`` the format of `codes`.
-    nonfinite_groups : int
-        Groups left untouched for a NaN or Inf (``nonfinite="keep"``); their masks are full.
-    window_limited_groups : int
-        Groups that kept fewer than `rows` rows (without a cap: the rows of the window) although a one of a
-        member fell out of the alignment window. A wider window could change them. 0 for integers, which are
-        not aligned.
-    codes : ndarray of int, optional
-        ``fixed<N>`` only: the pruned integers. `values` are their products with `scale`.
-    scale : float, optional
-        ``fixed<N>`` only.
-    statistics : Statistics, optional
-        Of the tensor before pruning, if requested.
-
-    Examples
-    --------
-    >>> p = prune(np.array([3, 8, -9, 0], np.int8), rows=1, group=4)
-    >>> p.values.tolist(), p.kept_rows.tolist(), p.format.name
-    ([0, 8, -8, 0], [[1]], 'int8')
-    >>> p.kept_rows_histogram().tolist()
-    [0, 1, 0, 0, 0, 0, 0, 0]
-    """
-
-    values: npt.NDArray[Any]
-    row_masks: npt.NDArray[Any]
-    exponents: npt.NDArray[np.int16]
-    kept_rows: npt.NDArray[np.uint8]
-    nonfinite_groups: int = 0
-    window_limited_groups: int = 0
-    codes: npt.NDArray[Any] | None = field(default=None, repr=False)
-    scale: float | None = None
-    statistics: Statistics | None = field(default=None, repr=False)
-
-    def __repr__(self) -> str:
-        return record_repr(self, format=self.format.name, kept_rows_mean=float(self.kept_rows.mean()))
-
-    def _repr_html_(self) -> str:
-        return facts_html(
-            "Pruned",
-            self.cut_facts()
-            | {
-                "shape": ("x".join(map(str, self.values.shape)), ""),
-                "dtype": (str(self.values.dtype), ""),
-                "groups": (self.kept_rows.size, ""),
-                "kept rows per group, mean": (float(self.kept_rows.mean()), ""),
-                "kept rows per group, most": (int(self.kept_rows.max()), ""),
-                "groups with a NaN or Inf": (self.nonfinite_groups or None, ""),
-                "window-limited groups": (self.window_limited_groups, ""),
-                "scale": (self.scale, ""),
-            },
-        )
-
-    def to_pandas(self) -> Any:
-        """Return a `pandas.DataFrame` with a row per group.
-
-        Columns are ``filter``, ``group``, ``kept_rows``, ``exponent`` and ``row_mask``.
-
-        Raises
-        ------
-        MissingExtraError
-            If pandas is not installed.
-
-        Examples
-        --------
-        >>> frame = prune(np.array([3, 8, -9, 0], np.int8), rows=1, group=2).to_pandas()
-        >>> frame.group.tolist(), frame.row_mask.tolist(), frame.attrs["units"]["kept_rows"]
-        ([0, 1], [8, 8], '1')
-        """
-        filters, groups = self.kept_rows.shape
-        columns = {
-            "filter": np.repeat(np.arange(filters), groups),
-            "group": np.tile(np.arange(groups), filters),
-            "kept_rows": self.kept_rows.reshape(-1),
-            "exponent": self.exponents.reshape(-1),
-            "row_mask": self.row_masks.reshape(-1),
-        }
-        return data_frame(columns, dict.fromkeys(columns, "1") | {"row_mask": ""})
-
-    def to_xarray(self) -> Any:
-        """Return an `xarray.Dataset`.
-
-        ``row_masks``, ``exponents`` and ``kept_rows`` have the dimensions ``filter`` and ``group``;
-        ``values`` and, where there are any, ``codes`` have ``filter``, ``axis_1``, ``axis_2``, …. Those of a
-        1-D tensor, which is one filter, have ``weight``.
-
-        Raises
-        ------
-        MissingExtraError
-            If xarray is not installed.
-
-        Examples
-        --------
-        >>> found = prune(np.array([[3, 8, -9, 0]], np.int8), rows=1, group=2).to_xarray()
-        >>> dict(found.sizes), found.kept_rows.attrs["units"], found.attrs["window"]
-        ({'filter': 1, 'axis_1': 4, 'group': 2}, '1', 7)
-        """
-        axes = ["filter", *(f"axis_{i}" for i in range(1, self.values.ndim))]
-        axes = ["weight"] if self.values.ndim == 1 else axes
-        variables: dict[str, Any] = {"values": (axes, self.values, "1")}
-        if self.codes is not None:
-            variables["codes"] = (axes, self.codes, "1")
-        for name, unit in (("row_masks", ""), ("exponents", "1"), ("kept_rows", "1")):
-            variables[name] = (["filter", "group"], getattr(self, name), unit)
-        more = {
-            "nonfinite_groups": self.nonfinite_groups,
-            "window_limited_groups": self.window_limited_groups,
-            "scale": self.scale,
-        }
-        # "group" is a dimension here.
-        attrs = {("group_weights" if name == "group" else name): v for name, v in self.cut_attrs().items()}
-        return data_set(variables, attrs | more)
-
-    def kept_rows_histogram(self) -> npt.NDArray[np.int64]:
-        """Count groups by their number of kept rows; shape (window + 1,)."""
-        return np.bincount(self.kept_rows.reshape(-1), minlength=self.window + 1)
+STREAMING_BYTES = 1 << 24
+"""Results of this size and more leave the caches anyway: they are written past them."""
 
 
 def prune(
@@ -181,7 +57,8 @@ def prune(
     norms: npt.ArrayLike | None = None,
     nonfinite: Nonfinite = "raise",
     statistics: bool = False,
-    out: npt.NDArray[Any] | None = None,
+    parts: Sequence[str] = PARTS,
+    out: npt.NDArray[Any] | Pruned | Mapping[str, npt.NDArray[Any]] | None = None,
 ) -> Pruned:
     """Keep the significant bit rows of every weight group and clear the others.
 
@@ -221,9 +98,14 @@ def prune(
         leave the group unchanged.
     statistics : bool
         Whether to collect the statistics of `x` in the same pass.
-    out : ndarray, optional
-        C-contiguous array of x's shape and dtype for the result; may be `x` itself. After an error its
-        contents are partly pruned.
+    parts : sequence of str
+        Arrays of the result that are wanted, of ``"values"``, ``"row_masks"``, ``"exponents"`` and
+        ``"kept_rows"``; the others are not computed.
+    out : ndarray, Pruned or mapping, optional
+        Where the result is written: a C-contiguous array of x's shape and dtype for the values, which may be
+        `x` itself; arrays by the names of their parts; or an earlier result for the same shape and options,
+        all of whose arrays are used again. New memory costs more than the pruning. After an error their
+        contents are partly new.
 
     Returns
     -------
@@ -255,44 +137,54 @@ def prune(
     source = values_of(x)
     check_one_of(ROUNDINGS, "rounding", rounding)
     check_nonfinite(nonfinite)
-    if out is not None:
-        check_out(out, source.shape, source.dtype)
-        if np.may_share_memory(out, source) and out.ctypes.data != source.ctypes.data:
-            raise TensorError("out overlaps x but is not x")
+    given = {} if out is None else _given(out, source)
+    if parts is not PARTS:
+        _check_parts(parts, given)
     fixed = quantize(source, width) if (width := fixed_width(format)) else None
     numbers = source if fixed is None else fixed.codes
     form = format if fixed is None else f"int{width}"
-    cut = Cut.of(numbers.dtype, group, window, form, grouping, numbers.shape, MAX_WIDE_GROUP)
-    rule = checked_criterion(criterion, rows, threshold, budget, cut.window, norms)
-    squares = None if norms is None else squared_norms(norms, numbers.shape)
+    calibrates = None if norms is None else True
+    options = rows, group, window, form, criterion, rounding, grouping, threshold, budget, calibrates
+    try:
+        plan = _plan(numbers.dtype, numbers.shape, *options)
+    except TypeError:  # an option that is not hashable; what is wrong with it is found without the cache
+        plan = _plan.__wrapped__(numbers.dtype, numbers.shape, *options)
+    if norms is not None and plan.cut.group <= MAX_GROUP:
+        plan = plan.calibrated(squared_norms(norms, numbers.shape))
+    cut = plan.cut
     native = np.ascontiguousarray(numbers, dtype=cut.format.dtype)
-    target = out if fixed is None else native
-    values = np.empty_like(native) if target is None else target
+    target: Any = None
+    if fixed is not None:
+        target = native
+    elif "values" in parts:
+        target = given.get("values")
+        target = np.empty_like(native) if target is None else target
+    targets = plan.targets(parts, given)
     sums: list[Sums] = []
     if cut.group > MAX_GROUP:
         if statistics:
             raise OptionError(f"statistics are of groups of {MAX_GROUP} weights at most, got {cut.group}")
-        wide = prune_wide(
-            native, cut, rule, nearest=rounding == "nearest", keep_nonfinite=nonfinite == "keep"
-        )
-        values[...] = wide.values
-        chosen, bad, limited = wide[1:4], 0, wide.window_limited_groups
-        shape = wide.row_masks.shape
+        wide = prune_wide(native, cut, plan.rule, nearest=plan.nearest, keep_nonfinite=nonfinite == "keep")
+        for array, found in zip((target, *targets), wide, strict=False):
+            if array is not None:
+                array[...] = found
+        bad, limited = 0, wide.window_limited_groups
     else:
-        engine = cut.engine(numbers.shape)
-        codes = codes_of(native, cut.format), codes_of(values, cut.format)
-        how = _How(rule, rounding == "nearest", statistics, squares)
-        chosen, bad, limited, sums = _prune_groups(engine, *codes, how)
-        shape = (engine.grid.filters, engine.grid.groups)
+        codes = codes_of(native, cut.format)
+        to = None if target is None else codes_of(target, cut.format)
+        bad, limited, sums = plan.run(codes, to, plan.choice(targets), statistics)
     if bad and nonfinite == "raise":
         raise locate_nonfinite(native, cut.format)
+    values = target
     if fixed is not None:
-        fixed.dequantize_into(values := np.empty_like(source) if out is None else out)
-    elif (out is None and not source.flags.c_contiguous) or source.dtype != cut.format.dtype:
-        laid_out = np.empty_like(source)
-        laid_out[...] = values
-        values = laid_out
-    masks, exponents, kept = (found.reshape(shape) for found in chosen)
+        values = None
+        if "values" in parts:
+            fixed.dequantize_into(values := given.get("values", np.empty_like(source)))
+    elif target is not None and source is not native and "values" not in given:
+        # Of another byte order or layout: the result has the input's.
+        values = np.empty_like(source)
+        values[...] = target
+    masks, exponents, kept = targets
     return Pruned(
         values,
         masks,
@@ -302,116 +194,164 @@ def prune(
         window_limited_groups=limited,
         codes=None if fixed is None else fixed.codes,
         scale=None if fixed is None else float(fixed.scale),
-        statistics=assemble(engine, native.size, sums, cut) if statistics else None,
+        statistics=assemble(plan.engine, native.size, sums, cut) if statistics else None,
         **cut.cut,
     )
 
 
-def check_out(out: Array, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
-    """Raise unless `out` can take a result of that shape and dtype."""
-    if not isinstance(out, np.ndarray):
-        raise TensorError(f"out must be an ndarray, got {shown(out)}")
-    if out.shape != shape or out.dtype != dtype or not out.dtype.isnative:
-        raise TensorError(f"out must be {shape} {dtype} in native byte order, got {out.shape} {out.dtype}")
-    if not (out.flags.c_contiguous and out.flags.writeable):
-        raise TensorError("out must be C-contiguous and writeable")
+def _given(out: Any, source: Array) -> dict[str, Array]:
+    """Arrays that are given for parts of the result, by name; those of `source`'s shape are checked."""
+    if isinstance(out, Pruned):
+        given = {name: vars(out)[name] for name in PARTS if name in vars(out)}
+    elif isinstance(out, Mapping):
+        given = dict(out)
+        for name in given:
+            check_one_of(PARTS, "a part", name)
+    else:
+        given = {"values": out}
+    if (values := given.get("values")) is not None:
+        check_out(values, source.shape, source.dtype)
+        if np.may_share_memory(values, source) and values.ctypes.data != source.ctypes.data:
+            raise TensorError("out overlaps x but is not x")
+    return given
 
 
-@dataclass(frozen=True, slots=True)
-class _How:
-    """What is done to every group.
+def _check_parts(parts: Sequence[str], given: Mapping[str, Array]) -> None:
+    if isinstance(parts, str) or not parts:
+        raise OptionError(f"parts must be names of parts, got {shown(parts)}", value=parts)
+    for part in parts:
+        check_one_of(PARTS, "a part", part)
+    if not_wanted := set(given) - set(parts):
+        raise OptionError(f"out has {', '.join(sorted(not_wanted))}, which parts leaves out", value=parts)
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """How tensors of one dtype and shape are pruned with the same options.
 
     Parameters
     ----------
+    cut : Cut
     rule : Criterion
     nearest : bool
         Whether weights go to the nearest value on the kept rows.
-    count : bool
-        Whether the statistics of the tensor are wanted.
-    squares : ndarray, optional
-        Of ``calibrated``: those of one filter, or of all.
+    tensor_shape : tuple of int
     """
 
+    cut: Cut
     rule: Criterion
     nearest: bool
-    count: bool
-    squares: Array | None
+    tensor_shape: tuple[int, ...]
 
+    @cached_property
+    def engine(self) -> Engine:
+        """What cuts the tensor into groups that kernels take."""
+        return self.cut.engine(self.tensor_shape)
 
-class _Choice(NamedTuple):
-    """What is kept of groups: row masks, exponents, numbers of rows."""
+    @cached_property
+    def prune_groups(self) -> BlockPruning | CarefulPruning:
+        """What prunes groups that lie one behind the other."""
+        engine, rule, nearest = self.engine, self.rule, self.nearest
+        return block_pruning(engine, rule, nearest) or CarefulPruning(engine, rule, nearest)
 
-    masks: Array
-    exponents: Array
-    kept: Array
+    def calibrated(self, squares: Array) -> _Plan:
+        """Return this plan with the squared norms of the inputs."""
+        plan = replace(self)
+        plan.__dict__["prune_groups"] = CarefulPruning(self.engine, self.rule, self.nearest, squares)
+        return plan
 
-    def lend(self, engine: Engine, first: int, last: int, groups: int) -> _Choice:
-        """Return where kernels may write `groups` groups from `first` on: here if they fit, else scratch."""
+    @cached_property
+    def group_shape(self) -> tuple[int, int]:
+        """Filters, and the groups of each."""
+        whole = grid(self.tensor_shape, self.cut.group, self.cut.grouping, most=MAX_WIDE_GROUP)
+        return whole.filters, whole.groups
 
-        def place(name: str, result: Array, dtype: npt.DTypeLike) -> Array:
-            here = result[first:last]
-            fits = here.size == groups and here.dtype == dtype
-            return here if fits else buffer(name, groups, dtype)
+    @cached_property
+    def part_dtypes(self) -> dict[str, np.dtype[Any]]:
+        """Dtypes of the parts with one value per group."""
+        masks = mask_dtype(self.cut.window)
+        return {"row_masks": masks, "exponents": np.dtype(np.int16), "kept_rows": np.dtype(np.uint8)}
 
-        lanes = np.dtype(f"u{engine.row_bits // 8}")
-        return _Choice(
-            place("masks", self.masks, lanes),
-            place("exponents", self.exponents, np.int16),
-            place("kept", self.kept, np.uint8),
+    def targets(self, parts: Sequence[str], given: Mapping[str, Array]) -> list[Any]:
+        """Arrays for the parts with one value per group; None for those that are not wanted."""
+        found: list[Any] = []
+        for name, dtype in self.part_dtypes.items():
+            array = given.get(name)
+            if array is not None:
+                check_out(array, self.group_shape, dtype)
+            elif name in parts:
+                # Integers have no exponents: zeros that nobody touches take no memory.
+                make = np.zeros if name == "exponents" and not self.cut.format.is_float else np.empty
+                array = make(self.group_shape, dtype)
+            found.append(array)
+        return found
+
+    def choice(self, targets: Sequence[Any]) -> Choice:
+        """Targets as the kernels take them, flat; of what is not wanted an array without elements."""
+        return Choice(
+            *(
+                np.empty(0, dtype) if array is None else array.reshape(-1)
+                for array, dtype in zip(targets, self.part_dtypes.values(), strict=True)
+            )
         )
 
-    def settle(self, engine: Engine, first: int, last: int, lent: _Choice) -> None:
-        """Take over what kernels have written to what was lent, which may be here already."""
-        n = last - first
-        # The kernels' masks have row 0 on top of a lane, the result's have the last row at bit 0.
-        shift = engine.row_bits - engine.window
-        if shift > 0:
-            self.masks[first:last] = lent.masks[:n] >> shift
-        elif shift < 0 or lent.masks.base is not self.masks:
-            self.masks[first:last] = lent.masks[:n].astype(self.masks.dtype) << -shift
-        if lent.kept.size > n:
-            self.exponents[first:last], self.kept[first:last] = lent.exponents[:n], lent.kept[:n]
+    def run(
+        self, x: Array, out: Array | None, choice: Choice, count_bits: bool
+    ) -> tuple[int, int, list[Sums]]:
+        """Prune all groups of the codes `x` into `out`, if that is given.
+
+        Returns
+        -------
+        bad : int
+            Groups without a finite value.
+        limited : int
+            Groups that could keep more rows in a wider window.
+        sums : list of Sums
+            What to make the statistics of, if they are to be counted.
+        """
+        engine, prune_groups = self.engine, self.prune_groups
+        padded, contiguous = engine.padded, engine.contiguous
+        streaming = out is not None and out.nbytes >= STREAMING_BYTES
+        nothing = x[:0]
+
+        def work(first: int, last: int) -> tuple[int, int, list[Sums]]:
+            counted = []
+            if count_bits:
+                groups = engine.whole_vectors(last - first)
+                counted = [add_up_vectors(engine, engine.take(x, first, last, groups), groups)]
+            here = choice.part(first, last)
+            if contiguous:
+                part = slice(first * padded, last * padded)
+                target = nothing if out is None else out[part]
+                return *prune_groups(x[part], target, here, first, streaming), counted
+            codes = engine.take(x, first, last, last - first)
+            bad, limited = prune_groups(codes, nothing if out is None else codes, here, first)
+            if out is not None:
+                engine.scatter(codes, first, last, out, x)
+            return bad, limited, counted
+
+        if x.nbytes <= SMALL_BYTES:
+            return work(0, engine.count)
+        results = engine.each_chunk(work)
+        bad, limited = sum(found[0] for found in results), sum(found[1] for found in results)
+        return bad, limited, [part for *_, parts in results for part in parts]
 
 
-def _prune_groups(engine: Engine, x: Array, out: Array, how: _How) -> tuple[_Choice, int, int, list[Sums]]:
-    """Prune all groups of the codes `x` into `out`.
-
-    Returns
-    -------
-    chosen : _Choice
-        One value per group.
-    bad : int
-        Groups without a finite value.
-    limited : int
-        Groups that could keep more rows in a wider window.
-    sums : list of Sums
-        What to make the statistics of, if they are to be counted.
-    """
-    count = engine.count
-    chosen = _Choice(
-        np.empty(count, mask_dtype(engine.window)), np.empty(count, np.int16), np.empty(count, np.uint8)
-    )
-
-    def work(first: int, last: int) -> tuple[int, int, list[Sums]]:
-        groups = engine.whole_vectors(last - first)
-        codes = engine.take(x, first, last, groups)
-        view = engine.view(out, first, last, groups)
-        target = codes if view is None else view
-        lent = chosen.lend(engine, first, last, groups)
-        counted = [add_up_vectors(engine, codes, groups)] if how.count else []
-        if how.rule.counts_every_row:
-            bad = engine.select(codes, *lent, groups, how.rule, how.squares, first)
-            limited = engine.count_limited(codes, lent.kept, groups, how.rule)
-        else:
-            pruned = buffer("spare", codes.size, codes.dtype) if how.nearest else target
-            bad, limited = engine.prune_vectors(codes, pruned, *lent, groups, how.rule)
-        if how.nearest or how.rule.counts_every_row:
-            engine.apply_vectors(codes, target, lent.masks, groups, how.nearest)
-        if view is None:
-            engine.scatter(target, first, last, out, x)
-        chosen.settle(engine, first, last, lent)
-        return bad, limited, counted
-
-    results = engine.each_chunk(work)
-    bad, limited = sum(found[0] for found in results), sum(found[1] for found in results)
-    return chosen, bad, limited, [part for *_, parts in results for part in parts]
+@lru_cache(1024, typed=True)
+def _plan(
+    dtype: np.dtype[Any],
+    shape: tuple[int, ...],
+    rows: Any,
+    group: Any,
+    window: Any,
+    format: Any,  # noqa: A002
+    criterion: Any,
+    rounding: str,
+    grouping: Any,
+    threshold: Any,
+    budget: Any,
+    norms: Any,
+) -> _Plan:
+    cut = Cut.of(dtype, group, window, format, grouping, shape, MAX_WIDE_GROUP)
+    rule = checked_criterion(criterion, rows, threshold, budget, cut.window, norms)
+    return _Plan(cut, rule, rounding == "nearest", shape)

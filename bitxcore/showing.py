@@ -85,7 +85,7 @@ def record_repr(record: Any, *names: str, **also: Any) -> str:
         What else to tell, or to tell in place of an attribute.
     """
     names = names or tuple(f.name for f in fields(record) if f.repr)
-    told = {name: getattr(record, name) for name in names if name not in also} | also
+    told = {name: getattr(record, name, None) for name in names if name not in also} | also
     parts = [f"{name}={brief(value)}" for name, value in told.items() if value is not None]
     title = type(record).__name__
     line = f"{title}({', '.join(parts)})"

@@ -31,7 +31,8 @@ from bitxcore.formats import NumberFormat, fixed_width
 from bitxcore.groups import MAX_GROUP
 from bitxcore.packed import pack
 from bitxcore.policy import Policy, as_policy
-from bitxcore.pruning import Pruned, prune
+from bitxcore.pruned import Pruned
+from bitxcore.pruning import prune
 from bitxcore.quantization import quantize
 
 POLICY_OPTIONS = {"rows", "group", "grouping", "window", "rounding", "criterion", "threshold", "budget"}

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from typing import Any
 
 import llvmlite.ir as ir
+from numba import njit
 from numba.core import cgutils, types
 from numba.core.typing.templates import AbstractTemplate, infer_global
 from numba.extending import intrinsic, lower_builtin, models, register_model
@@ -72,6 +73,9 @@ def _as_vector(builder: Any, vec: Vec, ty: Any, value: Any) -> Any:
     """Broadcast a scalar operand; leave a vector as it is."""
     if isinstance(ty, Vec):
         return value
+    if vec.kind == "f":
+        first = builder.insert_element(ir.Constant(vec.llvm, ir.Undefined), value, ir.Constant(INT32, 0))
+        return shuffle(builder, first, [0] * vec.lanes)
     width = value.type.width
     # Python's integers come as int64: a lane takes their low bits, so -1 sets all of a lane's.
     if width > vec.bits:
@@ -84,7 +88,9 @@ def _as_vector(builder: Any, vec: Vec, ty: Any, value: Any) -> Any:
 
 
 def _pointer(context: Any, builder: Any, array_type: Any, array: Any, index: Any, to: Any) -> Any:
-    data = context.make_array(array_type)(context, builder, array).data
+    """Address of an element of a 1-D array, or of what an address points to."""
+    own = isinstance(array_type, types.CPointer)
+    data = array if own else context.make_array(array_type)(context, builder, array).data
     return builder.bitcast(builder.gep(data, [index]), to.as_pointer())
 
 
@@ -206,8 +212,29 @@ for _function, (_emit, _to_mask) in _OPERATORS.items():
     _register(_function, _emit, _to_mask)
 
 umax = _elementwise(lambda b, x, y, v: _llvm_call(b, "umax", [x, y]))
+shr = _elementwise(lambda b, x, y, v: b.lshr(x, y))  # for less than the lane's bits
+subtract_to_zero = _elementwise(lambda b, x, y, v: _llvm_call(b, "usub.sat", [x, y]))
 fsub = _elementwise(lambda b, x, y, v: b.fsub(x, y))
+fadd = _elementwise(lambda b, x, y, v: b.fadd(x, y))
+fmul = _elementwise(lambda b, x, y, v: b.fmul(x, y))
 ashr = _elementwise(lambda b, x, y, v: b.ashr(x, y))
+
+
+@intrinsic
+def float_less(typing: Any, a: Any, b: Any) -> Any:
+    """Compare floats: mask of the lanes where `a` is less than `b`."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return builder.fcmp_ordered("<", args[0], args[1])
+
+    return Vec(1, a.lanes)(a, b), codegen
+
+
+@intrinsic
+def to_double(typing: Any, x: Any) -> Any:
+    """Convert integers, taken as signed, to float64."""
+    vec = Vec(64, x.lanes, "f")
+    return vec(x), lambda context, builder, signature, args: builder.sitofp(args[0], vec.llvm)
 
 
 @intrinsic
@@ -232,6 +259,7 @@ def _unary(name: str, *flags: Any) -> Any:
 
 leading_zeros = _unary("ctlz", ir.Constant(ir.IntType(1), 0))
 popcount = _unary("ctpop")
+reverse_bits = _unary("bitreverse")
 
 
 def _cast(result: Callable[[Vec, int], Vec], emit: Callable[[Any, Any, Vec], Any]) -> Any:
@@ -409,3 +437,263 @@ def flushes(typing: Any, two: Any, bits: Any) -> Any:
         return builder.icmp_unsigned("==", left, ir.Constant(left.type, 0))
 
     return types.boolean(two, bits), codegen
+
+
+# -- memory ------------------------------------------------------------------------------------
+
+
+def _unsigned(bits: int) -> Any:
+    return getattr(types, f"uint{bits}")
+
+
+@intrinsic(prefer_literal=True)
+def scratch(typing: Any, bits: Any, count: Any) -> Any:
+    """Address of `count` elements of `bits` bits on the stack, at the start of a cache line."""
+    element, number = ir.IntType(bits.literal_value), count.literal_value
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        with builder.goto_entry_block():
+            space = builder.alloca(ir.ArrayType(element, number))
+            space.align = 64
+        return builder.bitcast(space, element.as_pointer())
+
+    return types.CPointer(_unsigned(bits.literal_value))(bits, count), codegen
+
+
+@intrinsic(prefer_literal=True)
+def address(typing: Any, array: Any, index: Any, bits: Any) -> Any:
+    """Address of an element of a 1-D array (or behind another address), as one of `bits` bits."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return _pointer(context, builder, array, args[0], args[1], ir.IntType(bits.literal_value))
+
+    return types.CPointer(_unsigned(bits.literal_value))(array, index, bits), codegen
+
+
+@intrinsic
+def copy_bytes(typing: Any, target: Any, source: Any, count: Any) -> Any:
+    """Copy `count` bytes from one address to another."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        cgutils.raw_memcpy(builder, args[0], args[1], args[2], 1)
+        return context.get_dummy_value()
+
+    return types.void(target, source, count), codegen
+
+
+@intrinsic
+def clear_bytes(typing: Any, target: Any, count: Any) -> Any:
+    """Set `count` bytes from an address on to 0."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        cgutils.memset(builder, args[0], args[1], 0)
+        return context.get_dummy_value()
+
+    return types.void(target, count), codegen
+
+
+@intrinsic
+def place_in_line(typing: Any, pointer: Any) -> Any:
+    """Bytes of an address after the start of its cache line."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        place = builder.ptrtoint(args[0], ir.IntType(64))
+        return builder.and_(place, ir.Constant(place.type, LINE_BYTES - 1))
+
+    return types.int64(pointer), codegen
+
+
+LINE_BYTES = 64
+
+
+@intrinsic
+def stream_line(typing: Any, target: Any, source: Any, index: Any) -> Any:
+    """Copy a cache line of bytes past the caches, to an address that is the start of one."""
+    line = ir.VectorType(ir.IntType(64), LINE_BYTES // 8)
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        value = builder.load(_pointer(context, builder, source, args[1], args[2], line), align=1)
+        stored = builder.store(
+            value, _pointer(context, builder, target, args[0], args[2], line), align=LINE_BYTES
+        )
+        stored.set_metadata("nontemporal", builder.module.add_metadata([ir.Constant(INT32, 1)]))
+        return context.get_dummy_value()
+
+    return types.void(target, source, index), codegen
+
+
+@njit(inline="always")
+def stream(target: Any, source: Any, count: Any) -> None:
+    """Copy bytes from one address to another, whole cache lines past the caches.
+
+    A store to a line that is not in the caches would read it first: as much again as is written.
+    """
+    head = min((LINE_BYTES - place_in_line(target)) & (LINE_BYTES - 1), count)
+    copy_bytes(target, source, head)
+    at = head
+    while at + LINE_BYTES <= count:
+        stream_line(target, source, at)
+        at += LINE_BYTES
+    copy_bytes(address(target, at, 8), address(source, at, 8), count - at)
+
+
+# -- ones of rows ------------------------------------------------------------------------------
+
+
+@intrinsic(prefer_literal=True)
+def fold_ones(typing: Any, x: Any, group: Any) -> Any:
+    """Count the ones of every bit position over `group` neighbouring lanes.
+
+    Returns
+    -------
+    tuple of Vec
+        A lane per group; bit b of the k-th is bit k of the number of ones at position b.
+    """
+    size = group.literal_value
+    steps = size.bit_length() - 1
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        planes = [args[0]]
+        # As in `_fold`, neighbours are put together again and again, here by binary addition, a plane a
+        # digit and all positions at once.
+        for _ in range(steps):
+            n = planes[0].type.count
+            even = [shuffle(builder, plane, list(range(0, n, 2))) for plane in planes]
+            odd = [shuffle(builder, plane, list(range(1, n, 2))) for plane in planes]
+            planes, carry = [], None
+            for a, b in zip(even, odd, strict=True):
+                half = builder.xor(a, b)
+                both = builder.and_(a, b)
+                if carry is None:
+                    planes.append(half)
+                    carry = both
+                else:
+                    planes.append(builder.xor(half, carry))
+                    carry = builder.or_(both, builder.and_(half, carry))
+            planes.append(carry)
+        return context.make_tuple(builder, signature.return_type, planes)
+
+    return types.UniTuple(Vec(x.bits, x.lanes // size), steps + 1)(x, group), codegen
+
+
+@intrinsic(prefer_literal=True)
+def overtakes(typing: Any, planes: Any, distance: Any) -> Any:
+    """Rows with fewer ones than the row `distance` below needs to be the more significant.
+
+    Bit b of the result is set if position ``b - distance`` has more than ``4**distance`` times the ones of
+    position b, as `fold_ones` counted them. `distance` is a constant.
+    """
+    vec, k = planes.dtype, distance.literal_value
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        upper = [builder.extract_value(args[0], i) for i in range(len(planes))]
+        lower = [builder.shl(plane, _constant(vec.llvm, k)) for plane in upper]
+        # Compared digit by digit, the lowest first; the upper row's are 2 * distance digits further up.
+        more = None
+        for digit in range(len(planes) + 2 * k):
+            a = lower[digit] if digit < len(planes) else None
+            b = builder.not_(upper[digit - 2 * k]) if digit >= 2 * k else None
+            if a is None and b is None:
+                continue
+            if b is None:
+                more = a if more is None else builder.or_(more, a)
+            elif a is None:
+                more = builder.and_(more, b)
+            else:
+                equal = builder.xor(a, b)  # b is inverted
+                more = builder.or_(builder.and_(a, b), builder.and_(equal, more))
+        return more
+
+    return vec(planes, distance), codegen
+
+
+@intrinsic
+def ones_at(typing: Any, planes: Any, row: Any) -> Any:
+    """Ones of one row of each lane, as a number; `row` has its bit alone, or none."""
+    vec = planes.dtype
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        zero = _constant(vec.llvm, 0)
+        found = zero
+        for i in range(len(planes)):
+            inside = builder.and_(builder.extract_value(args[0], i), args[1])
+            digit = builder.select(
+                builder.icmp_unsigned("!=", inside, zero), _constant(vec.llvm, 1 << i), zero
+            )
+            found = builder.or_(found, digit)
+        return found
+
+    return vec(planes, row), codegen
+
+
+@intrinsic
+def energy_of(typing: Any, planes: Any, window: Any) -> Any:
+    """Sum of ``ones * 4**bit`` over the rows of a window, in float64, to a few units of the last place."""
+    vec, double = planes.dtype, Vec(64, planes.dtype.lanes, "f")
+    wide = Vec(32, vec.lanes)
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        def scaled(value: Any, power: int) -> Any:
+            return builder.fmul(value, ir.Constant(double.llvm, [2.0**power] * double.lanes))
+
+        inside = _as_vector(builder, vec, window, args[1])
+        found = None
+        for i in range(len(planes)):
+            plane = builder.and_(builder.extract_value(args[0], i), inside)
+            # 16 rows at a time: a zero goes before each bit, so that bit b comes to weigh 4**b.
+            for first in range(0, vec.bits, 16):
+                part = builder.lshr(plane, _constant(vec.llvm, first)) if first else plane
+                part = _resize(builder, part, wide) if vec.bits != 32 else part
+                part = builder.and_(part, _constant(wide.llvm, 0xFFFF))
+                for shift, kept in ((8, 0x00FF00FF), (4, 0x0F0F0F0F), (2, 0x33333333), (1, 0x55555555)):
+                    moved = builder.or_(part, builder.shl(part, _constant(wide.llvm, shift)))
+                    part = builder.and_(moved, _constant(wide.llvm, kept))
+                value = scaled(builder.sitofp(part, double.llvm), i + 2 * first)
+                found = value if found is None else builder.fadd(found, value)
+        return found
+
+    return double(planes, window), codegen
+
+
+@intrinsic
+def any_of(typing: Any, planes: Any) -> Any:
+    """OR of all planes: positions with a one."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        found = builder.extract_value(args[0], 0)
+        for i in range(1, len(planes)):
+            found = builder.or_(found, builder.extract_value(args[0], i))
+        return found
+
+    return planes.dtype(planes), codegen
+
+
+@intrinsic
+def store_planes(typing: Any, target: Any, index: Any, apart: Any, planes: Any) -> Any:
+    """Store planes, each `apart` elements after the one before."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        at = args[1]
+        for i in range(len(planes)):
+            pointer = _pointer(context, builder, target, args[0], at, planes.dtype.llvm)
+            builder.store(builder.extract_value(args[3], i), pointer, align=planes.dtype.bits // 8)
+            at = builder.add(at, args[2])
+        return context.get_dummy_value()
+
+    return types.void(target, index, apart, planes), codegen
+
+
+@intrinsic(prefer_literal=True)
+def load_planes(typing: Any, source: Any, count: Any, lanes: Any, apart: Any) -> Any:
+    """Load `count` planes of `lanes` lanes, each `apart` elements after the one before."""
+    vec = Vec(source.dtype.bitwidth, lanes.literal_value)
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        planes = []
+        for i in range(count.literal_value):
+            at = ir.Constant(ir.IntType(64), i * apart.literal_value)
+            pointer = _pointer(context, builder, source, args[0], at, vec.llvm)
+            planes.append(builder.load(pointer, align=vec.bits // 8))
+        return context.make_tuple(builder, signature.return_type, planes)
+
+    return types.UniTuple(vec, count.literal_value)(source, count, lanes, apart), codegen

@@ -17,7 +17,7 @@ from bitxcore.tables import Table
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-    from bitxcore.pruning import Pruned
+    from bitxcore.pruned import Pruned
     from bitxcore.summary import Statistics
     from bitxcore.weight_ones import WeightOnes
 
@@ -56,7 +56,7 @@ def _statistics(found: object) -> Statistics:
 
 
 def _pruned(found: object, name: str, more: str = "") -> Any:
-    from bitxcore.pruning import Pruned
+    from bitxcore.pruned import Pruned
     from bitxcore.weight_ones import WeightOnes
 
     if isinstance(found, Pruned) or (more and isinstance(found, WeightOnes)):
@@ -495,7 +495,7 @@ def error_by_rows_chart(
     [0.255, 0.114]
     """
     from bitxcore.batch.row_errors import row_errors
-    from bitxcore.pruning import Pruned
+    from bitxcore.pruned import Pruned
 
     if isinstance(x, Pruned):
         raise OptionError("x must be weights, which are pruned for it, got a Pruned")

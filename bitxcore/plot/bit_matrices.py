@@ -13,7 +13,8 @@ from bitxcore.bits import decompose
 from bitxcore.checks import shown, values_of
 from bitxcore.errors import OptionError
 from bitxcore.groups import GroupGrid, grid
-from bitxcore.pruning import Pruned, prune
+from bitxcore.pruned import Pruned
+from bitxcore.pruning import prune
 
 __all__ = ["GroupMatrix", "group_matrices"]
 

@@ -19,7 +19,8 @@ from bitxcore.dumps.pytorch import import_torch
 from bitxcore.errors import OptionError, TensorError, error_context
 from bitxcore.formats import FLOATS, NumberFormat, fixed_width
 from bitxcore.groups import LAYOUTS, Grouping, Layout
-from bitxcore.pruning import Nonfinite, Pruned, prune
+from bitxcore.pruned import Pruned
+from bitxcore.pruning import Nonfinite, prune
 from bitxcore.quantization import quantize
 from bitxcore.torch.module_dump import ModuleDump, ModuleTensor, Originals, of_module, open_module
 from bitxcore.torch.module_report import PrunedModule, PrunedWeight

@@ -15,7 +15,7 @@ from bitxcore.dumps import Dump, Tensor
 from bitxcore.dumps.onnx_weights.encoding import MOST_BITS
 from bitxcore.errors import TensorError
 from bitxcore.policy import PruningOptions
-from bitxcore.pruning import Pruned
+from bitxcore.pruned import Pruned
 from bitxcore.showing import table_repr
 from bitxcore.tables import TableCollector, Tables, TabularResult
 from hwmodel.preparation.budget import Budget

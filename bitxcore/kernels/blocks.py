@@ -1,0 +1,395 @@
+"""Pruning in blocks that stay in the first-level cache: the way that almost all groups take.
+
+A block is as many groups as eight registers hold, a lane each. It is worked on in three steps: each
+group's largest magnitude and the ones of its rows; the choice of rows, for all groups at once;
+the weights. What needs more bits than a lane has, or has no bits to choose from (a NaN, an Inf, a code
+outside the format, weights near the smallest normal number), is rare: the kernel stops before such a
+block, and `floats` or `integers` takes it.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any, NamedTuple
+
+from numba import njit
+
+from bitxcore.jit import kernel
+from bitxcore.kernels.choosing import keep_energy, keep_rows, keep_threshold
+from bitxcore.kernels.floats import (
+    BFLOAT16,
+    FLOAT8_E4M3FN,
+    FLOAT8_E5M2,
+    FLOAT16,
+    FLOAT32,
+    FLOAT64,
+)
+from bitxcore.kernels.rows import round_to_rows
+from bitxcore.kernels.vectors import (
+    address,
+    any_lane,
+    any_of,
+    as_float,
+    as_int,
+    ashr,
+    clear_bytes,
+    copy_bytes,
+    fold_ones,
+    fold_or,
+    fold_umax,
+    fsub,
+    lanes_of,
+    leading_zeros,
+    like,
+    load,
+    load_planes,
+    popcount,
+    prefetch,
+    resize,
+    scratch,
+    shr,
+    spread,
+    store,
+    store_planes,
+    stream,
+    subtract_to_zero,
+    total,
+    umax,
+    where,
+)
+
+PREFETCH_BYTES = 4096
+UNSIGNED, SIGN_MAGNITUDE, TWOS_COMPLEMENT = -1, -2, -3
+"""Storage kinds of integers; those of floats are `floats`'."""
+
+
+class Lane(NamedTuple):
+    """Lane of a float kind: its bits, those of the fraction, and the first magnitude that is not finite."""
+
+    bits: int
+    fraction: int
+    limit: int
+
+
+LANES = {
+    FLOAT64: Lane(64, 52, 0x7FF << 52),
+    FLOAT32: Lane(32, 23, 0xFF << 23),
+    BFLOAT16: Lane(16, 7, 0xFF << 7),
+    FLOAT16: Lane(16, 10, 0x1F << 10),
+    # As float16 codes: E5M2 is the upper half of one; E4M3 has an exponent bit less, and one NaN.
+    FLOAT8_E5M2: Lane(16, 10, 0x1F << 10),
+    FLOAT8_E4M3FN: Lane(16, 10, 0x7F << 7),
+}
+WIDE_EXPONENTS = (FLOAT64, FLOAT32, BFLOAT16)
+"""Kinds with so many exponents that groups near the smallest normal number are rare."""
+
+
+def lane_bits(kind: int, code_bits: int) -> int:
+    """Bits of a lane of these kernels: a weight's in a vector, a group's rows."""
+    return code_bits if kind < 0 else LANES[kind].bits
+
+
+@cache
+def _access(kind: int) -> tuple[Any, Any]:
+    """Make the functions that load codes into lanes, and store them."""
+
+    @njit(inline="always")
+    def read(x, at, lanes):
+        v = load(x, at, lanes)
+        if kind == FLOAT8_E5M2:
+            return resize(v, 16) << 8
+        if kind == FLOAT8_E4M3FN:
+            half = resize(v, 16)
+            return ((half & 0x80) << 8) | ((half & 0x7F) << 7)
+        return v
+
+    @njit(inline="always")
+    def write(out, at, v):
+        if kind == FLOAT8_E5M2:
+            store(out, at, v >> 8)
+        elif kind == FLOAT8_E4M3FN:
+            store(out, at, ((v >> 8) & 0x80) | (v >> 7))
+        else:
+            store(out, at, v)
+
+    return read, write
+
+
+@njit(inline="always")
+def _aligned(v: Any, emax: Any, bits: int, fraction: int, wide: bool) -> Any:
+    """Significands at the top of their lanes, moved down by their distance to the group's exponent.
+
+    With `wide` exponents a zero or subnormal weight counts as one of exponent 0: that is so far
+    below a group's exponent, `lane_bits` + 1 at least, that it leaves the lane.
+    """
+    e = (v & ((1 << (bits - 1)) - 1)) >> fraction
+    significand = v << (bits - 1 - fraction)
+    top = -(1 << (bits - 1))
+    if wide:
+        return (significand | top) >> (emax - e)
+    return where(e == 0, significand & (top ^ -1), significand | top) >> (emax - umax(e, 1))
+
+
+@njit(inline="always")
+def _stays(v: Any, emax: Any, mask: Any, bits: int, fraction: int, wide: bool, padding: int) -> Any:
+    """Rows of `mask` in the places of a weight's own bits; above the hidden bit anything."""
+    e = (v & ((1 << (bits - 1)) - 1)) >> fraction
+    if not wide:
+        e = umax(e, 1)
+    # padding is what the compiler does not know to be `bits - 1 - fraction`: as a constant it would move
+    # the shift into the guard of the other one, and machines have an instruction for shift and guard.
+    return shr(mask << (emax - e), padding)
+
+
+@njit(inline="always")
+def _cleared(v: Any, stays: Any, bits: int, fraction: int, near: bool) -> Any:
+    """Clear the bits of the weights that do not stay, and renormalise where the hidden bit goes.
+
+    near: a weight without its hidden bit has kept at most the bit below, as between neighbours that
+    have changed places.
+    """
+    hidden, head = 1 << fraction, -(1 << fraction)
+    left = v & (stays | head)
+    if bits >= 32:
+        # Sign and exponent alone are the hidden bit's own value. What is subtracted is exact.
+        less = as_int(fsub(as_float(left, bits), as_float(v & head, bits)), bits)
+    else:
+        rest = left & (hidden - 1)
+        exponent = v & (head & ((1 << (bits - 1)) - 1))
+        if near:
+            less = where(rest != 0, umax(subtract_to_zero(exponent, hidden), rest), 0)
+        else:
+            # down: places from the hidden bit to the highest that is left.
+            down = leading_zeros(rest) - (bits - 1 - fraction)
+            e = exponent >> fraction
+            normal = (exponent - (down << fraction)) + ((rest << down) - hidden)
+            less = where(rest != 0, where(e > down, normal, rest << (umax(e, 1) - 1)), 0)
+    # x - x is +0: a weight that loses all its bits keeps its sign.
+    return where((stays & hidden) != 0, left, less) | (v & -(1 << (bits - 1)))
+
+
+@njit(inline="always")
+def _nearest(v: Any, emax: Any, mask: Any, window: int, bits: int, fraction: int) -> Any:
+    """Nearest values on the rows of `mask` that are not below a weight's own last place."""
+    pad = bits - 1 - fraction
+    e = (v & ((1 << (bits - 1)) - 1)) >> fraction
+    # below: rows under the weight's last place, fewer the lower it stands; a code has no bits for them.
+    below = like(v, (1 << pad) - 1) >> (emax - e)
+    rounded = round_to_rows(_aligned(v, emax, bits, fraction, True) & window, mask & (below ^ -1), v & 0)
+    top = leading_zeros(rounded)
+    normal = ((emax - top) << fraction) + (((rounded << top) >> pad) - (1 << fraction))
+    return where(rounded == 0, 0, normal) | (v & -(1 << (bits - 1)))
+
+
+@cache
+def prune_kernel(kind: int, code_bits: int, group: int, mask_bits: int, criterion: str, nearest: bool) -> Any:
+    """Build the kernel that prunes groups which lie one behind the other.
+
+    The kernel's arguments: codes `x` and `out` as bytes (may be the same array; without `out` only rows
+    are chosen); `masks` (bit 0 is the window's last row), `exponents` (int16; floats only) and `kept`
+    (uint8), one per group, each empty if not wanted; the first group and the one after the last; `rows`;
+    `refine` (``topn``, not ``msb``); `window`, its rows as a mask with row 0 on top of the lane, of
+    integers with their highest bit; `wanted`, the rows that a group should keep; `reach`, of floats the
+    least exponent of a group whose weights can have ones below the window; `shift` from a lane's mask to a
+    stored one, left if negative; `width`, the significand bits of integers; `limit`, the bits that their
+    magnitudes may have; `padding`, of floats the bits of a lane above the hidden one; `streaming`, whether
+    what is written will not be read soon; and what the criterion needs: a table of bytes, or an integer.
+
+    It returns the group before which it stopped, and the number of groups that kept fewer than `wanted` rows
+    and have ones below the window.
+    """
+    is_float, wide = kind >= 0, kind in WIDE_EXPONENTS
+    lane = LANES[kind] if is_float else Lane(code_bits, 0, 0)
+    bits, fraction, not_finite = lane
+    storage = code_bits
+    read, write = _access(kind)
+    lanes = lanes_of(bits, group)
+    step = lanes // group
+    groups = lanes_of(bits, 1)  # of a block
+    half = min(groups // 2, 64)  # of which rows are chosen at once
+    vectors = groups // step
+    values = groups * group
+    value_bytes = storage // 8
+    has_sign, twos = kind == SIGN_MAGNITUDE, kind == TWOS_COMPLEMENT
+    counted = criterion != "rows" or group > 4
+    planes = group.bit_length() if counted else 1
+    size = planes * groups
+    ahead, line = PREFETCH_BYTES // value_bytes, 64 // value_bytes
+    # The lines of the next block are asked for step by step, so that memory is always at work.
+    later, apart = (2 * line, 3 * line) if is_float else (line, 2 * line)
+    low = (1 << (bits - 1)) - 1
+    # Groups below have weights that need more care; 0: none.
+    floor = bits + 1 if wide else 0
+    tiny = (floor << fraction) - 1
+    least = 0 if wide else 1  # exponent of a subnormal number
+    by_rows, by_threshold = criterion == "rows", criterion == "threshold"
+    near = by_rows and group <= 16
+    deep = is_float and mask_bits > bits  # the window has rows below the lane
+    more = 0 if group <= 4 else 1 if group <= 16 else 2
+    block_bytes = values * value_bytes
+
+    @kernel(variant=(kind, code_bits, group, mask_bits, criterion, nearest))
+    def prune(
+        x, out, masks, exponents, kept, first, last, rows, refine, window, wanted, reach, shift, width, limit,
+        padding, streaming, table, share,
+    ):  # fmt: skip
+        tops = scratch(bits, groups)
+        ones = scratch(bits, size)
+        chosen = scratch(bits, groups)
+        fewer = scratch(bits, groups)
+        source = scratch(storage, values)
+        target = scratch(storage, values)
+        short_masks = scratch(mask_bits, groups)
+        short_exponents = scratch(16, groups)
+        short_kept = scratch(8, groups)
+        limited = 0
+        significand = (1 << width) - 1
+        for start in range(first, last, groups):
+            base = start * group
+            count = min(groups, last - start)
+            count_bytes = count * group * value_bytes
+            codes = address(x, base * value_bytes, storage)
+            if count < groups:
+                clear_bytes(address(source, 0, 8), block_bytes)
+                copy_bytes(address(source, 0, 8), address(x, base * value_bytes, 8), count_bytes)
+                codes = source
+            # One lane per weight (v, aligned), and, after a fold, one per group.
+            if is_float:
+                for i in range(vectors):
+                    for line_at in range(0, lanes, 3 * line):
+                        prefetch(codes, i * lanes + ahead + line_at)
+                    store(tops, i * step, fold_umax(read(codes, i * lanes, lanes) & low, group))
+                over = False
+                for i in range(0, groups, half):
+                    top = load(tops, i, half)
+                    over |= any_lane(top >= not_finite)
+                    if wide:
+                        # A group of zeros is none of the rare ones: top - 1 is then the largest number.
+                        over |= any_lane(top - 1 < tiny)
+                if over:
+                    return start, limited
+                for i in range(vectors):
+                    for line_at in range(line, lanes, 3 * line):
+                        prefetch(codes, i * lanes + ahead + line_at)
+                    emax = umax(load(tops, i * step, step) >> fraction, max(floor, 1))
+                    v = read(codes, i * lanes, lanes)
+                    aligned = _aligned(v, spread(emax, group), bits, fraction, wide)
+                    if counted:
+                        store_planes(ones, i * step, groups, fold_ones(aligned, group))
+                    else:
+                        store_planes(ones, i * step, groups, (fold_or(aligned, group),))
+            else:
+                largest = load(codes, 0, lanes) & 0
+                for i in range(vectors):
+                    for line_at in range(0, lanes, 2 * line):
+                        prefetch(codes, i * lanes + ahead + line_at)
+                    v = load(codes, i * lanes, lanes)
+                    if has_sign:
+                        negative = ashr(v, bits - 1)
+                        aligned = (v ^ negative) - negative
+                        largest = largest | aligned
+                    elif twos:
+                        largest = largest | (v ^ ashr(v, bits - 1))
+                        aligned = v & significand
+                    else:
+                        aligned = v
+                    if counted:
+                        store_planes(ones, i * step, groups, fold_ones(aligned, group))
+                    else:
+                        store_planes(ones, i * step, groups, (fold_or(aligned, group),))
+                if any_lane((largest >> limit) != 0):
+                    return start, limited
+            # The choice: one lane per group, a bit per row.
+            short = False
+            mask_target = address(masks, start, mask_bits)
+            exponent_target = address(exponents, start, 16)
+            kept_target = address(kept, start, 8)
+            if count < groups:
+                mask_target, exponent_target, kept_target = short_masks, short_exponents, short_kept
+            for i in range(0, groups, half):
+                counts = load_planes(address(ones, i, bits), planes, half, groups)
+                if by_rows:
+                    mask = keep_rows(counts, window, rows, refine, group)
+                elif by_threshold:
+                    mask = keep_threshold(counts, window, rows, group, table)
+                else:
+                    mask, unsure = keep_energy(counts, window, rows, group, share)
+                    if unsure:
+                        return start, limited
+                number = popcount(mask)
+                few = popcount(any_of(counts)) < rows + more if deep else number < wanted
+                if is_float:
+                    # Of the others not even the last bit of a weight can be so far down.
+                    few = few & (umax(load(tops, i, half) >> fraction, least) >= reach)
+                if any_lane(few):
+                    short = True
+                store(fewer, i, where(few, like(mask, 1), 0))
+                store(chosen, i, mask)
+                if masks.size > 0:
+                    if shift < 0:
+                        store(mask_target, i, resize(mask, mask_bits) << -shift)
+                    else:
+                        store(mask_target, i, resize(mask >> shift, mask_bits))
+                if kept.size > 0:
+                    store(kept_target, i, number)
+                if is_float and exponents.size > 0:
+                    top = load(tops, i, half)
+                    if wide:
+                        store(exponent_target, i, top >> fraction)
+                    else:
+                        store(exponent_target, i, where(top != 0, umax(top >> fraction, 1), 0))
+            if is_float and short:
+                # Which of these groups have ones below the window? Rare but for groups of zeros.
+                found = 0
+                for i in range(vectors):
+                    v = read(codes, i * lanes, lanes)
+                    emax = spread(umax(load(tops, i * step, step) >> fraction, max(floor, 1)), group)
+                    stays = _stays(v, emax, like(v, window), bits, fraction, wide, padding)
+                    whole = _cleared(v, stays, bits, fraction, False)
+                    cut = fold_or(whole ^ v, group) != 0
+                    found += total(where(cut, load(fewer, i * step, step), 0))
+                if deep and found > 0:
+                    return start, limited
+                limited += found
+            # The weights.
+            if out.size > 0:
+                written = target
+                if not streaming and count == groups:
+                    written = address(out, base * value_bytes, storage)
+                for i in range(vectors):
+                    for line_at in range(later, lanes, apart):
+                        prefetch(codes, i * lanes + ahead + line_at)
+                    v = read(codes, i * lanes, lanes)
+                    mask = spread(load(chosen, i * step, step), group)
+                    if is_float:
+                        emax = spread(umax(load(tops, i * step, step) >> fraction, max(floor, 1)), group)
+                        if nearest:
+                            new = _nearest(v, emax, mask, window, bits, fraction)
+                        else:
+                            new = _cleared(
+                                v, _stays(v, emax, mask, bits, fraction, wide, padding), bits, fraction, near
+                            )
+                        write(written, i * lanes, new)
+                    elif has_sign:
+                        negative = ashr(v, bits - 1)
+                        left = ((v ^ negative) - negative) & mask
+                        store(written, i * lanes, (left ^ negative) - negative)
+                    elif twos:
+                        sign = like(v, 1) << (width - 1)
+                        store(written, i * lanes, (((v & significand) & mask) ^ sign) - sign)
+                    else:
+                        store(written, i * lanes, v & mask)
+            if count < groups:
+                if out.size > 0:
+                    copy_bytes(address(out, base * value_bytes, 8), address(target, 0, 8), count_bytes)
+                if masks.size > 0:
+                    copy_bytes(address(masks, start, 8), address(short_masks, 0, 8), count * mask_bits // 8)
+                if kept.size > 0:
+                    copy_bytes(address(kept, start, 8), address(short_kept, 0, 8), count)
+                if is_float and exponents.size > 0:
+                    copy_bytes(address(exponents, start, 8), address(short_exponents, 0, 8), 2 * count)
+            elif streaming and out.size > 0:
+                stream(address(out, base * value_bytes, 8), address(target, 0, 8), block_bytes)
+        return last, limited
+
+    return prune
