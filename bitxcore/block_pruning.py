@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from bitxcore.careful import CarefulPruning, Choice
+from bitxcore.careful import CarefulPruning, KeptRows
 from bitxcore.criteria import Criterion, least_ones
 from bitxcore.engine import MAX_WINDOW, Array, Engine, mask_dtype
+from bitxcore.groups import GroupGrid
+
+BLOCK_GROUPS = 512
+"""Groups of the largest blocks."""
 
 CAREFUL_GROUPS = 1 << 10
 """Groups that are taken with care where the kernel has stopped; twice as many where it stops there again."""
@@ -24,45 +28,96 @@ class BlockPruning:
     kernel : callable
     settings : tuple
         From `rows` to `padding`.
-    table : ndarray
-    share : int
-        What the criterion needs.
+    criterion : tuple
+        What the criterion needs: a table and an integer.
+    cut : tuple of int
+        As `Engine.cut` has it.
+    wide : int
+        Lanes of a tile; 1 if there are none.
     careful : CarefulPruning
         Takes the groups before which the kernel stops.
     """
 
     kernel: Callable[..., tuple[int, int]]
     settings: tuple[int, ...]
-    table: Array
-    share: int
+    criterion: tuple[Array, int]
+    cut: tuple[int, int, int, int]
+    wide: int
     careful: CarefulPruning
 
     def __call__(
-        self, codes: Array, out: Array, choice: Choice, first: int, streaming: bool = False
+        self, x: Array, out: Array, choice: KeptRows, first: int, last: int, streaming: bool = False
     ) -> tuple[int, int]:
-        """Prune groups that lie one behind the other; as `CarefulPruning` does."""
-        padded = self.careful.engine.padded
-        groups = codes.size // padded
+        """Prune the groups ``first..last``, or columns of tiles; else as `CarefulPruning` does."""
         # As bytes, arrays of any alignment are of one type to the compiler.
-        x, target = codes.view(np.uint8), out.view(np.uint8)
-        bad = limited = done = 0
+        codes, target = x.view(np.uint8), out.view(np.uint8)
+        bad = limited = 0
         careful_groups, resumed = CAREFUL_GROUPS, -1
         while True:
-            rest = *self.settings, streaming, self.table, self.share
-            done, found = self.kernel(x, target, *choice, done, groups, *rest)
+            done, found = self.kernel(
+                codes, target, *choice, first, last, *self.settings, streaming, *self.criterion, *self.cut
+            )
             limited += found
-            if done == groups:
+            if done == last:
                 return bad, limited
             careful_groups = 2 * careful_groups if done == resumed else CAREFUL_GROUPS
-            resumed = min(groups, done + careful_groups)
-            part = slice(done * padded, resumed * padded)
-            added = self.careful(codes[part], out[part], choice.part(done, resumed), first + done)
-            bad, limited, done = bad + added[0], limited + added[1], resumed
+            resumed = min(last, done + max(1, careful_groups // self.wide))
+            take_care = self.careful if self.careful.engine.grid.stride == 1 else self._careful_columns
+            added = take_care(x, out, choice, done, resumed)
+            bad, limited, first = bad + added[0], limited + added[1], resumed
+
+    def _careful_columns(
+        self, x: Array, out: Array, choice: KeptRows, first: int, last: int
+    ) -> tuple[int, int]:
+        """Take the columns ``first..last`` with care: copied together, and back."""
+        engine = self.careful.engine
+        grid, group = engine.grid, engine.grid.group
+        shape = grid.filters * grid.parts, grid.length, grid.stride
+        old, new = x.reshape(shape), out.reshape(shape) if out.size else None
+        tiles, tile = -(-grid.stride // self.wide), self.wide
+        places, numbers = [], []
+        for column in range(first, last):
+            rest, number = divmod(column, tiles)
+            part, block = divmod(rest, grid.blocks)
+            lanes = slice(number * tile, min((number + 1) * tile, grid.stride))
+            places.append((part, slice(block * group, (block + 1) * group), lanes))
+            numbers.append((part * grid.stride + np.arange(grid.stride)[lanes]) * grid.blocks + block)
+        at = np.cumsum([0, *map(len, numbers)])
+        together = np.zeros((at[-1], engine.padded), x.dtype)
+        for place, start, stop in zip(places, at[:-1], at[1:], strict=True):
+            members = old[place].T
+            together[start:stop, : members.shape[1]] = members
+        rows = GroupGrid(1, engine.padded, together.size, 1)
+        careful = replace(self.careful, engine=Engine(engine.fmt, engine.window, rows))
+        results = together.reshape(-1) if new is not None else together.reshape(-1)[:0]
+        found = KeptRows(*(np.empty(at[-1] if part.size else 0, part.dtype) for part in choice))
+        bad, limited = careful(together.reshape(-1).copy(), results, found, 0, int(at[-1]))
+        if new is not None:
+            for place, start, stop in zip(places, at[:-1], at[1:], strict=True):
+                new[place] = together[start:stop, : old[place].shape[0]].T
+        where = np.concatenate(numbers)
+        for array, values in zip(choice, found, strict=True):
+            if array.size:
+                array[where] = values
+        return bad, limited
+
+    @property
+    def count(self) -> int:
+        """Groups of the tensor, or its columns of tiles."""
+        grid = self.careful.engine.grid
+        if grid.stride == 1:
+            return self.careful.engine.count
+        return grid.filters * grid.parts * -(-grid.stride // self.wide) * grid.blocks
+
+    @property
+    def unit(self) -> int:
+        """Groups (or columns) that are best worked on together: a few blocks."""
+        return max(1, BLOCK_GROUPS // self.wide)
 
 
 def block_pruning(engine: Engine, rule: Criterion, nearest: bool) -> BlockPruning | None:
     """Find the kernel for these options; None where there is none, and all groups need care."""
-    from bitxcore.kernels import blocks
+    from bitxcore.kernels import blocks, gathering
 
     fmt, window = engine.fmt, engine.window
     if engine.through_float64 or rule.name == "calibrated":
@@ -83,9 +138,10 @@ def block_pruning(engine: Engine, rule: Criterion, nearest: bool) -> BlockPrunin
     by_rows = rule.name in ("topn", "msb")
     if not by_rows and (deep or engine.padded > 16):
         return None
-    kernel = blocks.prune_kernel(
-        kind, code_bits, engine.padded, masks.itemsize * 8, "rows" if by_rows else rule.name, nearest
-    )
+    strided = engine.grid.stride > 1
+    layout = gathering.WHOLE if engine.contiguous else gathering.TILES if strided else gathering.ROWS
+    way = ("rows" if by_rows else rule.name), nearest, layout
+    kernel = blocks.prune_kernel(kind, code_bits, engine.padded, masks.itemsize * 8, *way)
     rows = bits if fmt.is_float else width
     low = max(0, rows - window)
     mask = ((1 << rows) - 1) >> low << low
@@ -102,4 +158,6 @@ def block_pruning(engine: Engine, rule: Criterion, nearest: bool) -> BlockPrunin
     )
     table = least_ones(rule.threshold or 0.0) if rule.name == "threshold" else np.zeros((1, 1), np.uint8)
     share = rule.energy_share if rule.name == "energy" else 0
-    return BlockPruning(kernel, settings, table, share, CarefulPruning(engine, rule, nearest))
+    wide = gathering.tile_lanes(engine.padded) if strided else 1
+    careful = CarefulPruning(engine, rule, nearest)
+    return BlockPruning(kernel, settings, (table, share), engine.cut, wide, careful)

@@ -16,16 +16,12 @@ from bitxcore.engine import MAX_WINDOW, Array, Engine, buffer
 from bitxcore.errors import BitxError
 
 
-class Choice(NamedTuple):
+class KeptRows(NamedTuple):
     """What is kept of groups: row masks, exponents, numbers of rows; one without elements is not wanted."""
 
     masks: Array
     exponents: Array
     kept: Array
-
-    def part(self, first: int, last: int) -> Choice:
-        """View of the groups ``first..last``."""
-        return Choice(*(found[first:last] for found in self))
 
 
 @dataclass(frozen=True)
@@ -47,12 +43,23 @@ class CarefulPruning:
     nearest: bool
     squares: Array | None = None
 
-    def __call__(
-        self, codes: Array, out: Array, choice: Choice, first: int, streaming: bool = False
-    ) -> tuple[int, int]:
-        """Prune groups that lie one behind the other, padded; the first is the tensor's number `first`.
+    @property
+    def count(self) -> int:
+        """Groups of the tensor."""
+        return self.engine.count
 
-        `streaming` is for kernels that can write past the caches; these can't.
+    @property
+    def unit(self) -> int:
+        """Groups that are best worked on together."""
+        return self.engine.step
+
+    def __call__(
+        self, x: Array, out: Array, choice: KeptRows, first: int, last: int, streaming: bool = False
+    ) -> tuple[int, int]:
+        """Prune the groups ``first..last`` of the codes `x` of a tensor.
+
+        Without elements in `out` only rows are chosen. `streaming` is for kernels that can write past the
+        caches; these can't.
 
         Returns
         -------
@@ -62,35 +69,32 @@ class CarefulPruning:
             Groups that could keep more rows in a wider window.
         """
         engine, rule = self.engine, self.rule
-        count = codes.size // engine.padded
+        count = last - first
         groups = engine.whole_vectors(count)
-        # Without `out` only rows are chosen.
-        x, target = codes, out if out.size else buffer("no results", codes.size, codes.dtype)
-        if groups != count:
-            x = buffer("whole codes", groups * engine.padded, codes.dtype)
-            x[: codes.size], x[codes.size :] = codes, 0
-            target = buffer("whole results", x.size, x.dtype)
+        codes = engine.take(x, first, last, groups)
+        view = engine.view(out, first, last, groups) if out.size else None
+        target = buffer("results", codes.size, codes.dtype) if view is None else view
         # The kernels' masks have row 0 on top of a lane, the result's have the last row at bit 0.
         masks = buffer("masks", groups, np.dtype(f"u{engine.row_bits // 8}"))
         exponents, kept = buffer("exponents", groups, np.int16), buffer("kept", groups, np.uint8)
         if rule.counts_every_row:
-            bad = self._select(x, masks, exponents, kept, groups, first)
-            limited = self._limited(x, kept, groups)
+            bad = self._select(codes, masks, exponents, kept, groups, first)
+            limited = self._limited(codes, kept, groups)
         else:
-            pruned = buffer("spare", x.size, x.dtype) if self.nearest else target
-            bad, limited = self._prune(x, pruned, masks, exponents, kept, groups, rule)
+            pruned = buffer("spare", codes.size, codes.dtype) if self.nearest else target
+            bad, limited = self._prune(codes, pruned, masks, exponents, kept, groups, rule)
         if self.nearest or rule.counts_every_row:
-            self._apply(x, target, masks, groups)
-        if out.size and target is not out:
-            out[:] = target[: out.size]
+            self._apply(codes, target, masks, groups)
+        if out.size and view is None:
+            engine.scatter(target, first, last, out, x)
         if choice.masks.size:
-            shift = engine.row_bits - engine.window
-            lanes = masks[:count]
-            choice.masks[:] = lanes >> shift if shift >= 0 else lanes.astype(choice.masks.dtype) << -shift
+            shift, lanes = engine.row_bits - engine.window, masks[:count]
+            stored = lanes >> shift if shift >= 0 else lanes.astype(choice.masks.dtype) << -shift
+            choice.masks[first:last] = stored
         if choice.exponents.size:
-            choice.exponents[:] = exponents[:count]
+            choice.exponents[first:last] = exponents[:count]
         if choice.kept.size:
-            choice.kept[:] = kept[:count]
+            choice.kept[first:last] = kept[:count]
         return bad, limited
 
     def _prune(

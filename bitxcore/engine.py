@@ -286,7 +286,7 @@ class Engine:
 
         codes = out if not self.through_float64 else buffer("stored", out.size, x.dtype)
         codes[(last - first) * self.padded :] = 0
-        gather_kernel(self.padded)(x, codes, np.arange(self.padded, dtype=x.dtype), first, last, *self.cut)
+        gather_kernel(x.itemsize * 8, self.padded)(x, codes, first, last, *self.cut)
         if self.through_float64:
             with np.errstate(invalid="ignore"):
                 out.view(np.float64)[:] = codes.view(self.fmt.dtype)
@@ -302,16 +302,19 @@ class Engine:
                 codes.view(self.fmt.dtype)[:] = x.view(np.float64)
             stored = buffer("original", x.size, out.dtype)
             stored[:] = 0
-            lanes = np.arange(self.padded, dtype=out.dtype)
-            gather_kernel(self.padded)(original, stored, lanes, first, last, *self.cut)
+            gather_kernel(out.itemsize * 8, self.padded)(original, stored, first, last, *self.cut)
             broken = ~np.isfinite(x.view(np.float64))
             codes[broken] = stored[broken]
-        scatter_kernel(self.padded)(codes, out, first, last, *self.cut)
+        scatter_kernel(out.itemsize * 8, self.padded)(codes, out, first, last, *self.cut)
 
     @property
     def cut(self) -> tuple[int, int, int, int]:
-        """What the kernels that gather are told of the cut."""
-        return self.grid.group, self.grid.length, self.grid.stride, self.grid.blocks
+        """What the kernels that gather are told of the cut: group, length, stride and blocks."""
+        grid = self.grid
+        if grid.stride == 1 and grid.length % grid.group == 0:
+            # Without short groups the lanes are as one, and need not be told apart.
+            return grid.group, self.count * grid.group, 1, self.count
+        return grid.group, grid.length, grid.stride, grid.blocks
 
     @cached_property
     def chunk(self) -> int:

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from bitxcore.block_pruning import BlockPruning, block_pruning
 from bitxcore.calibration import squared_norms
-from bitxcore.careful import CarefulPruning, Choice
+from bitxcore.careful import CarefulPruning, KeptRows
 from bitxcore.checks import check_one_of, shown, values_of
 from bitxcore.criteria import ROUNDINGS, Criterion
 from bitxcore.criteria import criterion as checked_criterion
@@ -29,9 +29,10 @@ from bitxcore.engine import (
 from bitxcore.errors import OptionError, TensorError
 from bitxcore.formats import NumberFormat, fixed_width
 from bitxcore.groups import MAX_GROUP, MAX_WIDE_GROUP, Grouping, grid
+from bitxcore.jit import CHUNK_BYTES, parallel, share
 from bitxcore.pruned import PARTS, Pruned
 from bitxcore.quantization import quantize
-from bitxcore.summary import Sums, add_up_vectors, assemble
+from bitxcore.summary import Sums, add_up, assemble
 from bitxcore.wide_groups import prune_wide
 
 Nonfinite = Literal["raise", "keep"]
@@ -286,9 +287,9 @@ class _Plan:
             found.append(array)
         return found
 
-    def choice(self, targets: Sequence[Any]) -> Choice:
+    def choice(self, targets: Sequence[Any]) -> KeptRows:
         """Targets as the kernels take them, flat; of what is not wanted an array without elements."""
-        return Choice(
+        return KeptRows(
             *(
                 np.empty(0, dtype) if array is None else array.reshape(-1)
                 for array, dtype in zip(targets, self.part_dtypes.values(), strict=True)
@@ -296,7 +297,7 @@ class _Plan:
         )
 
     def run(
-        self, x: Array, out: Array | None, choice: Choice, count_bits: bool
+        self, x: Array, out: Array | None, choice: KeptRows, count_bits: bool
     ) -> tuple[int, int, list[Sums]]:
         """Prune all groups of the codes `x` into `out`, if that is given.
 
@@ -310,31 +311,21 @@ class _Plan:
             What to make the statistics of, if they are to be counted.
         """
         engine, prune_groups = self.engine, self.prune_groups
-        padded, contiguous = engine.padded, engine.contiguous
-        streaming = out is not None and out.nbytes >= STREAMING_BYTES
-        nothing = x[:0]
+        target = x[:0] if out is None else out
+        streaming = target.nbytes >= STREAMING_BYTES
+        sums: list[Sums] = []
+        if count_bits:
+            sums = engine.each_chunk(lambda first, last: add_up(engine, x, first, last))
 
-        def work(first: int, last: int) -> tuple[int, int, list[Sums]]:
-            counted = []
-            if count_bits:
-                groups = engine.whole_vectors(last - first)
-                counted = [add_up_vectors(engine, engine.take(x, first, last, groups), groups)]
-            here = choice.part(first, last)
-            if contiguous:
-                part = slice(first * padded, last * padded)
-                target = nothing if out is None else out[part]
-                return *prune_groups(x[part], target, here, first, streaming), counted
-            codes = engine.take(x, first, last, last - first)
-            bad, limited = prune_groups(codes, nothing if out is None else codes, here, first)
-            if out is not None:
-                engine.scatter(codes, first, last, out, x)
-            return bad, limited, counted
+        def work(first: int, last: int) -> tuple[int, int]:
+            return prune_groups(x, target, choice, first, last, streaming)
 
+        count = prune_groups.count
         if x.nbytes <= SMALL_BYTES:
-            return work(0, engine.count)
-        results = engine.each_chunk(work)
-        bad, limited = sum(found[0] for found in results), sum(found[1] for found in results)
-        return bad, limited, [part for *_, parts in results for part in parts]
+            return *work(0, count), sums
+        step = share(count, max(1, count * CHUNK_BYTES // x.nbytes), prune_groups.unit)
+        found = parallel(work, count, step)
+        return sum(bad for bad, _ in found), sum(limited for _, limited in found), sums
 
 
 @lru_cache(1024, typed=True)

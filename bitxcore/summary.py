@@ -190,11 +190,8 @@ def statistics(
     native = np.ascontiguousarray(source, dtype=cut.format.dtype)
     codes = codes_of(native, cut.format)
 
-    def add_up(first: int, last: int) -> Sums:
-        groups = engine.whole_vectors(last - first)
-        return add_up_vectors(engine, engine.take(codes, first, last, groups), groups)
-
-    result = assemble(engine, native.size, engine.each_chunk(add_up), cut)
+    sums = engine.each_chunk(lambda first, last: add_up(engine, codes, first, last))
+    result = assemble(engine, native.size, sums, cut)
     if result.nonfinite_groups and nonfinite == "raise":
         raise locate_nonfinite(native, cut.format)
     if rows is None:
@@ -217,8 +214,10 @@ class Sums(NamedTuple):
     zeros: int
 
 
-def add_up_vectors(engine: Engine, codes: npt.NDArray[Any], groups: int) -> Sums:
-    """Add up whole vectors of `groups` groups."""
+def add_up(engine: Engine, x: npt.NDArray[Any], first: int, last: int) -> Sums:
+    """Add up the groups ``first..last`` of the codes `x` of a tensor."""
+    groups = engine.whole_vectors(last - first)
+    codes = engine.take(x, first, last, groups)
     bad, row_ones, nonempty, sums = engine.summarize_vectors(codes, groups)
     zero_groups = int(nonempty[0]) - bad
     if zero_groups and engine.window < engine.fmt.significand_bits:

@@ -24,6 +24,16 @@ from bitxcore.kernels.floats import (
     FLOAT32,
     FLOAT64,
 )
+from bitxcore.kernels.gathering import (
+    TILES,
+    WHOLE,
+    column_after,
+    column_at,
+    row_functions,
+    spread_out,
+    tile_functions,
+    tile_lanes,
+)
 from bitxcore.kernels.rows import round_to_rows
 from bitxcore.kernels.vectors import (
     address,
@@ -181,9 +191,16 @@ def _nearest(v: Any, emax: Any, mask: Any, window: int, bits: int, fraction: int
     return where(rounded == 0, 0, normal) | (v & -(1 << (bits - 1)))
 
 
+def block_groups(bits: int, group: int) -> int:
+    """Return the groups of a block: as many as eight registers hold, fewer where their weights need room."""
+    return max(lanes_of(bits, 1) * 8 // max(group, 8), lanes_of(bits, group) // group)
+
+
 @cache
-def prune_kernel(kind: int, code_bits: int, group: int, mask_bits: int, criterion: str, nearest: bool) -> Any:
-    """Build the kernel that prunes groups which lie one behind the other.
+def prune_kernel(
+    kind: int, code_bits: int, group: int, mask_bits: int, criterion: str, nearest: bool, layout: str
+) -> Any:
+    """Build the kernel that prunes groups of one size and layout.
 
     The kernel's arguments: codes `x` and `out` as bytes (may be the same array; without `out` only rows
     are chosen); `masks` (bit 0 is the window's last row), `exponents` (int16; floats only) and `kept`
@@ -193,87 +210,109 @@ def prune_kernel(kind: int, code_bits: int, group: int, mask_bits: int, criterio
     least exponent of a group whose weights can have ones below the window; `shift` from a lane's mask to a
     stored one, left if negative; `width`, the significand bits of integers; `limit`, the bits that their
     magnitudes may have; `padding`, of floats the bits of a lane above the hidden one; `streaming`, whether
-    what is written will not be read soon; and what the criterion needs: a table of bytes, or an integer.
+    what is written will not be read soon; what the criterion needs, a table of bytes and an integer; and of
+    other layouts than `WHOLE` the cut, `members` of a group, `length`, `stride` and `blocks`. In `TILES` the
+    first and the last are columns, as `gathering` numbers them.
 
-    It returns the group before which it stopped, and the number of groups that kept fewer than `wanted` rows
-    and have ones below the window.
+    It returns the group (or column) before which it stopped, and the number of groups that kept fewer than
+    `wanted` rows and have ones below the window.
     """
-    is_float, wide = kind >= 0, kind in WIDE_EXPONENTS
+    is_float, far = kind >= 0, kind in WIDE_EXPONENTS
     lane = LANES[kind] if is_float else Lane(code_bits, 0, 0)
     bits, fraction, not_finite = lane
     storage = code_bits
     read, write = _access(kind)
     lanes = lanes_of(bits, group)
     step = lanes // group
-    groups = lanes_of(bits, 1)  # of a block
-    half = min(groups // 2, 64)  # of which rows are chosen at once
+    groups = block_groups(bits, group)
+    half = min(max(groups // 2, 1), 64)  # of which rows are chosen at once
     vectors = groups // step
     values = groups * group
     value_bytes = storage // 8
     has_sign, twos = kind == SIGN_MAGNITUDE, kind == TWOS_COMPLEMENT
     counted = criterion != "rows" or group > 4
     planes = group.bit_length() if counted else 1
-    size = planes * groups
+    plane_words = planes * groups
     ahead, line = PREFETCH_BYTES // value_bytes, 64 // value_bytes
     # The lines of the next block are asked for step by step, so that memory is always at work.
-    later, apart = (2 * line, 3 * line) if is_float else (line, 2 * line)
+    later, spacing = (2 * line, 3 * line) if is_float else (line, 2 * line)
     low = (1 << (bits - 1)) - 1
     # Groups below have weights that need more care; 0: none.
-    floor = bits + 1 if wide else 0
+    floor = bits + 1 if far else 0
     tiny = (floor << fraction) - 1
-    least = 0 if wide else 1  # exponent of a subnormal number
+    least = 0 if far else 1  # exponent of a subnormal number
     by_rows, by_threshold = criterion == "rows", criterion == "threshold"
     near = by_rows and group <= 16
     deep = is_float and mask_bits > bits  # the window has rows below the lane
     more = 0 if group <= 4 else 1 if group <= 16 else 2
     block_bytes = values * value_bytes
+    in_place, tiled = layout == WHOLE, layout == TILES
+    tile = tile_lanes(group)
+    spare_values = values + tile * group  # a whole tile is written, of which less may be needed
+    gather_rows, scatter_rows = row_functions(group)
+    gather_tiles, scatter_tiles = tile_functions(code_bits, group)
 
-    @kernel(variant=(kind, code_bits, group, mask_bits, criterion, nearest))
+    @kernel(variant=(kind, code_bits, group, mask_bits, criterion, nearest, layout))
     def prune(
         x, out, masks, exponents, kept, first, last, rows, refine, window, wanted, reach, shift, width, limit,
-        padding, streaming, table, share,
+        padding, streaming, table, share, members, length, stride, blocks,
     ):  # fmt: skip
         tops = scratch(bits, groups)
-        ones = scratch(bits, size)
+        ones = scratch(bits, plane_words)
         chosen = scratch(bits, groups)
         fewer = scratch(bits, groups)
-        source = scratch(storage, values)
-        target = scratch(storage, values)
+        source = scratch(storage, spare_values)
+        target = scratch(storage, spare_values)
         short_masks = scratch(mask_bits, groups)
         short_exponents = scratch(16, groups)
         short_kept = scratch(8, groups)
         limited = 0
         significand = (1 << width) - 1
-        for start in range(first, last, groups):
-            base = start * group
-            count = min(groups, last - start)
-            count_bytes = count * group * value_bytes
-            codes = address(x, base * value_bytes, storage)
-            if count < groups:
-                clear_bytes(address(source, 0, 8), block_bytes)
-                copy_bytes(address(source, 0, 8), address(x, base * value_bytes, 8), count_bytes)
+        whole_x, whole_out, size = address(x, 0, storage), address(out, 0, storage), x.size // value_bytes
+        start = first
+        while start < last:
+            # Groups `start` and on, or in tiles columns of them, `apart` groups each.
+            apart = min(tile, stride) if tiled else 1
+            columns = min(groups // apart, last - start)
+            count = apart * columns
+            codes = source
+            if in_place:
+                codes = address(x, start * group * value_bytes, storage)
+            if count < groups or not in_place:
+                if tiled:
+                    gather_tiles(
+                        whole_x, size, source, start, columns, apart, members, length, stride, blocks
+                    )
+                elif in_place:
+                    at = start * group * value_bytes
+                    copy_bytes(address(source, 0, 8), address(x, at, 8), count * group * value_bytes)
+                else:
+                    gather_rows(whole_x, size, source, start, count, members, length, blocks)
+                clear_bytes(address(source, count * group, 8), block_bytes - count * group * value_bytes)
                 codes = source
             # One lane per weight (v, aligned), and, after a fold, one per group.
             if is_float:
                 for i in range(vectors):
-                    for line_at in range(0, lanes, 3 * line):
-                        prefetch(codes, i * lanes + ahead + line_at)
+                    if in_place:
+                        for line_at in range(0, lanes, 3 * line):
+                            prefetch(codes, i * lanes + ahead + line_at)
                     store(tops, i * step, fold_umax(read(codes, i * lanes, lanes) & low, group))
                 over = False
                 for i in range(0, groups, half):
                     top = load(tops, i, half)
                     over |= any_lane(top >= not_finite)
-                    if wide:
+                    if far:
                         # A group of zeros is none of the rare ones: top - 1 is then the largest number.
                         over |= any_lane(top - 1 < tiny)
                 if over:
                     return start, limited
                 for i in range(vectors):
-                    for line_at in range(line, lanes, 3 * line):
-                        prefetch(codes, i * lanes + ahead + line_at)
+                    if in_place:
+                        for line_at in range(line, lanes, 3 * line):
+                            prefetch(codes, i * lanes + ahead + line_at)
                     emax = umax(load(tops, i * step, step) >> fraction, max(floor, 1))
                     v = read(codes, i * lanes, lanes)
-                    aligned = _aligned(v, spread(emax, group), bits, fraction, wide)
+                    aligned = _aligned(v, spread(emax, group), bits, fraction, far)
                     if counted:
                         store_planes(ones, i * step, groups, fold_ones(aligned, group))
                     else:
@@ -281,8 +320,9 @@ def prune_kernel(kind: int, code_bits: int, group: int, mask_bits: int, criterio
             else:
                 largest = load(codes, 0, lanes) & 0
                 for i in range(vectors):
-                    for line_at in range(0, lanes, 2 * line):
-                        prefetch(codes, i * lanes + ahead + line_at)
+                    if in_place:
+                        for line_at in range(0, lanes, 2 * line):
+                            prefetch(codes, i * lanes + ahead + line_at)
                     v = load(codes, i * lanes, lanes)
                     if has_sign:
                         negative = ashr(v, bits - 1)
@@ -304,7 +344,7 @@ def prune_kernel(kind: int, code_bits: int, group: int, mask_bits: int, criterio
             mask_target = address(masks, start, mask_bits)
             exponent_target = address(exponents, start, 16)
             kept_target = address(kept, start, 8)
-            if count < groups:
+            if count < groups or tiled:
                 mask_target, exponent_target, kept_target = short_masks, short_exponents, short_kept
             for i in range(0, groups, half):
                 counts = load_planes(address(ones, i, bits), planes, half, groups)
@@ -334,7 +374,7 @@ def prune_kernel(kind: int, code_bits: int, group: int, mask_bits: int, criterio
                     store(kept_target, i, number)
                 if is_float and exponents.size > 0:
                     top = load(tops, i, half)
-                    if wide:
+                    if far:
                         store(exponent_target, i, top >> fraction)
                     else:
                         store(exponent_target, i, where(top != 0, umax(top >> fraction, 1), 0))
@@ -344,7 +384,7 @@ def prune_kernel(kind: int, code_bits: int, group: int, mask_bits: int, criterio
                 for i in range(vectors):
                     v = read(codes, i * lanes, lanes)
                     emax = spread(umax(load(tops, i * step, step) >> fraction, max(floor, 1)), group)
-                    stays = _stays(v, emax, like(v, window), bits, fraction, wide, padding)
+                    stays = _stays(v, emax, like(v, window), bits, fraction, far, padding)
                     whole = _cleared(v, stays, bits, fraction, False)
                     cut = fold_or(whole ^ v, group) != 0
                     found += total(where(cut, load(fewer, i * step, step), 0))
@@ -354,11 +394,12 @@ def prune_kernel(kind: int, code_bits: int, group: int, mask_bits: int, criterio
             # The weights.
             if out.size > 0:
                 written = target
-                if not streaming and count == groups:
-                    written = address(out, base * value_bytes, storage)
+                if in_place and not streaming and count == groups:
+                    written = address(out, start * group * value_bytes, storage)
                 for i in range(vectors):
-                    for line_at in range(later, lanes, apart):
-                        prefetch(codes, i * lanes + ahead + line_at)
+                    if in_place:
+                        for line_at in range(later, lanes, spacing):
+                            prefetch(codes, i * lanes + ahead + line_at)
                     v = read(codes, i * lanes, lanes)
                     mask = spread(load(chosen, i * step, step), group)
                     if is_float:
@@ -367,7 +408,7 @@ def prune_kernel(kind: int, code_bits: int, group: int, mask_bits: int, criterio
                             new = _nearest(v, emax, mask, window, bits, fraction)
                         else:
                             new = _cleared(
-                                v, _stays(v, emax, mask, bits, fraction, wide, padding), bits, fraction, near
+                                v, _stays(v, emax, mask, bits, fraction, far, padding), bits, fraction, near
                             )
                         write(written, i * lanes, new)
                     elif has_sign:
@@ -379,17 +420,36 @@ def prune_kernel(kind: int, code_bits: int, group: int, mask_bits: int, criterio
                         store(written, i * lanes, (((v & significand) & mask) ^ sign) - sign)
                     else:
                         store(written, i * lanes, v & mask)
-            if count < groups:
-                if out.size > 0:
-                    copy_bytes(address(out, base * value_bytes, 8), address(target, 0, 8), count_bytes)
+            if out.size > 0:
+                at = address(out, start * group * value_bytes, 8)
+                if tiled:
+                    scatter_tiles(target, whole_out, start, columns, apart, members, length, stride, blocks)
+                elif not in_place:
+                    scatter_rows(target, whole_out, start, count, members, length, blocks)
+                elif count < groups:
+                    copy_bytes(at, address(target, 0, 8), count * group * value_bytes)
+                elif streaming:
+                    stream(at, address(target, 0, 8), block_bytes)
+            if tiled:
+                part, block, lane = column_at(start, stride, blocks, tile)
+                for c in range(columns):
+                    g, slot = (part * stride + lane) * blocks + block, c * apart
+                    found = min(tile, stride - lane)
+                    if masks.size > 0:
+                        spread_out(address(masks, g, mask_bits), short_masks, slot, found, blocks)
+                    if kept.size > 0:
+                        spread_out(address(kept, g, 8), short_kept, slot, found, blocks)
+                    if is_float and exponents.size > 0:
+                        spread_out(address(exponents, g, 16), short_exponents, slot, found, blocks)
+                    part, block, lane = column_after(part, block, lane, stride, blocks, tile)
+            elif count < groups:
                 if masks.size > 0:
                     copy_bytes(address(masks, start, 8), address(short_masks, 0, 8), count * mask_bits // 8)
                 if kept.size > 0:
                     copy_bytes(address(kept, start, 8), address(short_kept, 0, 8), count)
                 if is_float and exponents.size > 0:
                     copy_bytes(address(exponents, start, 8), address(short_exponents, 0, 8), 2 * count)
-            elif streaming and out.size > 0:
-                stream(address(out, base * value_bytes, 8), address(target, 0, 8), block_bytes)
+            start += columns
         return last, limited
 
     return prune

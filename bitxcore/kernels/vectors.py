@@ -122,16 +122,19 @@ def store(typing: Any, array: Any, index: Any, x: Any) -> Any:
     return types.void(array, index, x), codegen
 
 
+def _prefetch(builder: Any, pointer: Any) -> None:
+    function = ir.FunctionType(ir.VoidType(), [pointer.type, INT32, INT32, INT32])
+    callee = cgutils.get_or_insert_function(builder.module, function, "llvm.prefetch.p0")
+    # A read (0), into the caches near this core (3), of data (1).
+    builder.call(callee, [pointer, *(ir.Constant(INT32, k) for k in (0, 3, 1))])
+
+
 @intrinsic
 def prefetch(typing: Any, array: Any, index: Any) -> Any:
     """Ask for the cache line of an element; harmless past the end."""
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        pointer = _pointer(context, builder, array, args[0], args[1], ir.IntType(8))
-        function = ir.FunctionType(ir.VoidType(), [pointer.type, INT32, INT32, INT32])
-        callee = cgutils.get_or_insert_function(builder.module, function, "llvm.prefetch.p0")
-        # A read (0), into the caches near this core (3), of data (1).
-        builder.call(callee, [pointer, *(ir.Constant(INT32, k) for k in (0, 3, 1))])
+        _prefetch(builder, _pointer(context, builder, array, args[0], args[1], ir.IntType(8)))
         return context.get_dummy_value()
 
     return types.void(array, index), codegen
@@ -535,6 +538,100 @@ def stream(target: Any, source: Any, count: Any) -> None:
         stream_line(target, source, at)
         at += LINE_BYTES
     copy_bytes(address(target, at, 8), address(source, at, 8), count - at)
+
+
+@intrinsic(prefer_literal=True)
+def lane_numbers(typing: Any, x: Any, lanes: Any) -> Any:
+    """Make the vector 0, 1, 2, ... in lanes like the elements of `x`."""
+    vec = Vec(x.dtype.bitwidth, lanes.literal_value)
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return ir.Constant(vec.llvm, list(range(vec.lanes)))
+
+    return vec(x, lanes), codegen
+
+
+@intrinsic(prefer_literal=True)
+def load_rows(
+    typing: Any, x: Any, base: Any, apart: Any, members: Any, ahead: Any, zeros: Any, rows: Any, lanes: Any
+) -> Any:
+    """Load `rows` rows of `lanes` neighbouring elements, `apart` elements from one to the next.
+
+    Those from number `members` on are read from the address `zeros`. The rows `ahead` elements further on are
+    asked for.
+    """
+    count, width = rows.literal_value, lanes.literal_value
+    vec = Vec(x.dtype.bitwidth, count * width)
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        row = ir.VectorType(vec.element, width)
+        first = _pointer(context, builder, x, args[0], args[1], vec.element)
+        found = []
+        for i in range(count):
+            number = ir.Constant(ir.IntType(64), i)
+            here = builder.gep(first, [builder.mul(number, args[2])], source_etype=vec.element)
+            pointer = builder.select(builder.icmp_signed("<", number, args[3]), here, args[5])
+            _prefetch(builder, builder.gep(here, [args[4]], source_etype=vec.element))
+            found.append(builder.load(builder.bitcast(pointer, row.as_pointer()), align=vec.bits // 8))
+        while len(found) > 1:
+            n = found[0].type.count
+            index = ir.Constant(ir.VectorType(INT32, 2 * n), list(range(2 * n)))
+            pairs = zip(found[::2], found[1::2], strict=True)
+            found = [builder.shuffle_vector(a, b, index) for a, b in pairs]
+        return found[0]
+
+    return vec(x, base, apart, members, ahead, zeros, rows, lanes), codegen
+
+
+@intrinsic(prefer_literal=True)
+def store_rows(
+    typing: Any, out: Any, base: Any, apart: Any, members: Any, wide: Any, x: Any, lanes: Any
+) -> Any:
+    """Undo `load_rows` for the first `wide` elements of the first `members` rows of the matrix `x`."""
+    width = lanes.literal_value
+    vec = Vec(x.bits, width)
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        first = _pointer(context, builder, out, args[0], args[1], vec.element)
+        numbers = ir.Constant(ir.VectorType(INT32, width), list(range(width)))
+        wanted = builder.trunc(args[4], INT32)
+        limit = builder.insert_element(ir.Constant(numbers.type, ir.Undefined), wanted, ir.Constant(INT32, 0))
+        mask = builder.icmp_signed("<", numbers, shuffle(builder, limit, [0] * width))
+        whole = builder.icmp_signed(">=", args[4], ir.Constant(ir.IntType(64), width))
+        kind = ir.FunctionType(ir.VoidType(), [vec.llvm, vec.llvm.as_pointer(), INT32, mask.type])
+        name = f"llvm.masked.store.v{width}i{vec.bits}.p0"
+        masked = cgutils.get_or_insert_function(builder.module, kind, name)
+        for i in range(x.lanes // width):
+            number = ir.Constant(ir.IntType(64), i)
+            with builder.if_then(builder.icmp_signed("<", number, args[3])):
+                here = builder.gep(first, [builder.mul(number, args[2])], source_etype=vec.element)
+                pointer = builder.bitcast(here, vec.llvm.as_pointer())
+                row = shuffle(builder, args[5], list(range(i * width, (i + 1) * width)))
+                with builder.if_else(whole) as (full, part):
+                    with full:
+                        builder.store(row, pointer, align=vec.bits // 8)
+                    with part:
+                        builder.call(masked, [row, pointer, ir.Constant(INT32, vec.bits // 8), mask])
+        return context.get_dummy_value()
+
+    return types.void(out, base, apart, members, wide, x, lanes), codegen
+
+
+@intrinsic(prefer_literal=True)
+def transposed(typing: Any, x: Any, rows: Any) -> Any:
+    """Transpose a matrix of `rows` rows that lies in the lanes, row by row."""
+    steps = rows.literal_value.bit_length() - 1
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        value = args[0]
+        n = value.type.count
+        # A lane's number is that of its row, then of its column: each step turns these bits round by one.
+        riffle = [k // 2 + (k % 2) * (n // 2) for k in range(n)]
+        for _ in range(steps):
+            value = shuffle(builder, value, riffle)
+        return value
+
+    return x(x, rows), codegen
 
 
 # -- ones of rows ------------------------------------------------------------------------------
