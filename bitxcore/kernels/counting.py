@@ -152,6 +152,8 @@ def summary_kernel(kind: int, code_bits: int, group: int) -> Any:
     # groups' exponents are spread to them. Integers stay as they are: their bits alone are folded.
     columns = min(group, PARTS) if is_float else 1
     rest = group // columns
+    # The order of groups does not matter, unless columns have to be folded further.
+    block = 128 // bits if rest == 1 and code_bits == bits else 1
     # Not all machines turn vectors of float64 into unsigned integers.
     by_product = is_float and bits == 32
     # The bits of a significand in `code`; between them stands what is left of the exponent.
@@ -176,7 +178,7 @@ def summary_kernel(kind: int, code_bits: int, group: int) -> Any:
                 for ahead in range(0, lanes, line):
                     prefetch(x, i * lanes + PREFETCH + ahead)
                 if is_float:
-                    v = widen(to_columns(load(x, i * lanes, lanes), columns), kind)
+                    v = widen(to_columns(load(x, i * lanes, lanes), columns, block), kind)
                     size = v & ((1 << (bits - 1)) - 1)
                     largest = fold_umax(across_umax(size, columns), rest)
                     emax = umax(largest >> fraction, emin)

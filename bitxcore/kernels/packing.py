@@ -103,7 +103,7 @@ def pack_kernel(kind: int, code_bits: int, group: int) -> Any:
                 inside = g + step <= groups and at + WORD * step <= rows.size
                 if inside and not any_lane(popcount(load(masks, g, step)) > WORD):
                     left = load(masks, g, step)
-                    v = to_columns(load(x, g * group, lanes), group)
+                    v = to_columns(load(x, g * group, lanes), group, 1)
                     if is_float:
                         v = widen(v, kind)
                         emax = resize(load(exponents, g, step), bits) + base
