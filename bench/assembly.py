@@ -58,8 +58,7 @@ def main() -> None:
     """Compile by use, then print the table."""
     os.environ["BITX_CACHE_DIR"] = os.devnull  # Numba shows no code that it took from a cache
     x = np.ones((64, 64), np.float32)
-    k = bx.pack(bx.prune(x, rows=5, group=16, statistics=True))
-    bx.unpack(k)
+    bx.prune(x, rows=5, group=16, statistics=True)
     bx.decompose(x)
     bx.essential_bits(x)
     print("| kernel | instructions | a value | zmm / ymm / xmm uses | gathers | widened to 64 | stack uses |")
@@ -78,8 +77,10 @@ def main() -> None:
     print(report("statistics float32, group 16", counting.summary_kernel(floats.FLOAT32, 32, 16), 128))
     print(report("decompose float32", fields.fields_kernel(32, fields.FLOAT), 128))
     print(report("essential_bits float32", fields.ones_kernel(32, fields.FLOAT), 128))
-    print(report("pack float32, group 16", packing.pack_kernel(floats.FLOAT32, 32, 16), 16))
-    print(report("unpack float32, group 16", packing.unpack_kernel(floats.FLOAT32, 32, 16), 16))
+    for group, values in ((8, 128), (16, 16)):
+        bx.unpack(bx.pack(bx.prune(x, group=group)))
+        for name, kernel in (("pack", packing.pack_kernel), ("unpack", packing.unpack_kernel)):
+            print(report(f"{name} float32, group {group}", kernel(floats.FLOAT32, 32, group), values))
 
 
 if __name__ == "__main__":

@@ -97,14 +97,19 @@ def test_statistics(benchmark, name):
     against(benchmark, lambda: bx.statistics(x), reader(x), case=name, row=row, values=x.size)
 
 
-@pytest.mark.parametrize("direction", ["pack", "unpack", "unpack to a new array"])
+@pytest.mark.parametrize("direction", ["pack", "pack again", "unpack", "unpack to a new array"])
 def test_packed_form(benchmark, direction):
     benchmark.group = "packed form"
     x = weights("float32")
     p = bx.prune(x)
     k = bx.pack(p)
-    old = None if "new" in direction else np.zeros_like(x)
-    call = (lambda: bx.pack(p)) if direction == "pack" else (lambda: bx.unpack(k, old))
+    old = np.zeros_like(x)
+    call = {
+        "pack": lambda: bx.pack(p),
+        "pack again": lambda: bx.pack(p, k),
+        "unpack": lambda: bx.unpack(k, old),
+        "unpack to a new array": lambda: bx.unpack(k),
+    }[direction]
     name, _, rest = direction.partition(" ")
     row = f"`{name}` float32, 6 rows{rest and ', ' + rest}"
     against(benchmark, call, copier(x), case=f"{direction}, float32", row=row, values=x.size)

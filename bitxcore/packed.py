@@ -83,37 +83,57 @@ def _row_dtype(engine: Engine) -> np.dtype[Any]:
     return np.dtype(f"u{max(8, engine.padded) // 8}")
 
 
-def _lane_masks(engine: Engine, masks: Array, groups: int) -> Array:
-    """Masks as the kernels read them: row 0 on top of a row lane, padded with empty groups."""
-    lanes = buffer("masks", groups, np.dtype(f"u{engine.row_bits // 8}"))
+def _lane_masks(engine: Engine, masks: Array) -> Array:
+    """Masks as the kernels read them: row 0 on top of a row lane."""
     shift = engine.row_bits - engine.window
-    lanes[masks.size :] = 0
+    dtype = np.dtype(f"u{engine.row_bits // 8}")
+    if shift == 0 and masks.dtype == dtype:
+        return masks
+    lanes = buffer("masks", masks.size, dtype)
     if shift >= 0:
-        np.left_shift(masks, shift, out=lanes[: masks.size], dtype=lanes.dtype, casting="unsafe")
+        np.left_shift(masks, shift, out=lanes, dtype=dtype, casting="unsafe")
     else:
-        lanes[: masks.size] = masks >> -shift
+        lanes[:] = masks >> -shift
     return lanes
 
 
-def _chunk_starts(engine: Engine, kept: Array) -> Array:
-    """Index of the first row of every chunk of groups, and the number of rows; `kept` per group."""
-    chunks = np.arange(0, engine.count, engine.chunk)
-    starts: Array = np.zeros(chunks.size + 1, np.int64)
-    np.cumsum(np.add.reduceat(kept, chunks, dtype=np.int64), out=starts[1:])
-    return starts
+def _chunk_starts(engine: Engine, masks: Array) -> Array:
+    """Index of the first row of every chunk of groups, and the number of rows."""
+    from bitxcore.kernels.packing import kept_rows_kernel
+
+    count = kept_rows_kernel(masks.itemsize * 8)
+    kept = engine.each_chunk(lambda first, last: count(masks[first:last]))
+    return np.cumsum([0, *kept])
 
 
-def pack(p: Pruned) -> Packed:
+def _room(
+    out: Packed | None, p: Pruned, shape: tuple[int, ...], signs: int, rows: int, dtype: np.dtype[Any]
+) -> tuple[Array, Array]:
+    """Return flat arrays for the signs and the rows of `p`, those of `out` where it has them."""
+    if out is None:
+        return np.empty(signs, dtype), np.empty(rows, dtype)
+    if out.cut != p.cut or out.shape != shape:
+        raise TensorError(f"out must be a form of shape {shape} and {p.cut}, got {out.shape} and {out.cut}")
+    check_out(out.signs, p.row_masks.shape if signs else (0,), dtype)
+    check_out(out.rows, out.rows.shape, dtype)
+    return out.signs.reshape(-1), out.rows[:rows] if rows <= out.rows.size else np.empty(rows, dtype)
+
+
+def pack(p: Pruned, out: Packed | None = None) -> Packed:
     """Pack a pruned tensor; `unpack` returns exactly its values.
 
     Parameters
     ----------
     p : Pruned
+    out : Packed, optional
+        An earlier result, of the same cut and shape, that is not needed any more: its arrays of signs and
+        rows are written over. Rows that are more than there were go to a new array.
 
     Raises
     ------
     TensorError
-        If groups were left untouched for a NaN or Inf, or have more than 64 weights.
+        If groups were left untouched for a NaN or Inf, or have more than 64 weights, or `out` is of another
+        cut or shape.
 
     Examples
     --------
@@ -134,20 +154,19 @@ def pack(p: Pruned) -> Packed:
     stored = np.ascontiguousarray(p.values if p.codes is None else p.codes, dtype=p.format.dtype)
     engine = p.engine(stored.shape)
     x = codes_of(stored, p.format)
-    masks, exponents, kept = p.row_masks.reshape(-1), p.exponents.reshape(-1), p.kept_rows.reshape(-1)
+    masks, exponents = p.row_masks.reshape(-1), p.exponents.reshape(-1)
     kind, settings = _settings(engine)
     run = pack_kernel(kind, engine.code_dtype.itemsize * 8, engine.padded)
     dtype = _row_dtype(engine)
     signed = p.format.is_float or p.format.encoding == "sign-magnitude"
-    signs = np.empty(engine.count if signed else 0, dtype)
-    starts = _chunk_starts(engine, kept)
-    rows = np.empty(int(starts[-1]), dtype)
+    starts = _chunk_starts(engine, masks)
+    signs, rows = _room(out, p, stored.shape, engine.count if signed else 0, int(starts[-1]), dtype)
 
     def work(first: int, last: int) -> None:
         n = last - first
         codes = engine.take(x, first, last, n)
         target = signs[first:last] if signed else buffer("signs", n, dtype)
-        lane_masks = _lane_masks(engine, masks[first:last], n)
+        lane_masks = _lane_masks(engine, masks[first:last])
         at = first // engine.chunk
         here = rows[starts[at] : starts[at + 1]]
         run(codes, lane_masks, exponents[first:last], target, here, n, *settings)
@@ -188,7 +207,7 @@ def unpack(packed: Packed, out: Array | None = None) -> Array:
             f"packed: shape {packed.shape} has {engine.count} groups, but there are {masks.size} masks, "
             f"{exponents.size} exponents and {signs.size} signs"
         )
-    starts = _chunk_starts(engine, np.bitwise_count(masks))
+    starts = _chunk_starts(engine, masks)
     if packed.rows.size != starts[-1]:
         raise TensorError(f"packed: {packed.rows.size} rows where the masks have {starts[-1]}")
     kind, settings = _settings(engine)
@@ -207,7 +226,7 @@ def unpack(packed: Packed, out: Array | None = None) -> Array:
         else:
             minus = buffer("signs", n, _row_dtype(engine))
             minus[:] = 0
-        lane_masks = _lane_masks(engine, masks[first:last], n)
+        lane_masks = _lane_masks(engine, masks[first:last])
         at = first // engine.chunk
         here = packed.rows[starts[at] : starts[at + 1]]
         run(codes, lane_masks, exponents[first:last], minus, here, n, *settings)

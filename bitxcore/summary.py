@@ -249,7 +249,7 @@ def assemble(engine: Engine, values: int, parts: Sequence[Sums], cut: Cut) -> St
 
 
 def _resized(counts: Any, size: int) -> npt.NDArray[np.int64]:
-    """Cut or fill up counts to the rows of the window; what is cut is zero."""
+    """Fill up counts to the rows of the window, or cut those of rows below it."""
     result = np.zeros(size, np.int64)
     n = min(size, counts.size)
     result[:n] = counts[:n]

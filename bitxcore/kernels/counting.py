@@ -11,6 +11,7 @@ from typing import Any
 from numba import njit
 
 from bitxcore.jit import kernel
+from bitxcore.kernels.aligning import rows_of, tiny
 from bitxcore.kernels.floats import (
     FRACTION_BITS,
     IMAGE_BITS,
@@ -24,25 +25,33 @@ from bitxcore.kernels.positions import (
     FLUSH,
     PARTS,
     add_counters,
-    add_eights,
     add_histogram,
     add_rest,
+    add_word,
     carry_save,
     clear_counters,
-    count_rest,
 )
 from bitxcore.kernels.vectors import (
+    across_and,
+    across_or,
+    across_umax,
+    any_lane,
+    as_words,
+    ashr,
     fold_add,
     fold_or,
+    fold_umax,
+    full_add,
     lanes_of,
     like,
     load,
     popcount,
     prefetch,
-    resize,
+    repeat,
     splat,
     spread,
     store,
+    to_columns,
     total,
     umax,
     where,
@@ -134,59 +143,102 @@ def summary_kernel(kind: int, code_bits: int, group: int) -> Any:
     is_float = kind != INTEGER
     bits = IMAGE_BITS[kind] if is_float else code_bits
     fraction = FRACTION_BITS[bits] if is_float else 0
+    special = (1 << (bits - 1 - fraction)) - 1
     lanes = lanes_of(bits, group)
     step = lanes // group
     part = lanes // PARTS
-    quarter = part // 4
     line = 512 // code_bits
+    # Floats stand in columns, part j of a vector with the members j, j + 8, ... of its groups, because their
+    # groups' exponents are spread to them. Integers stay as they are: their bits alone are folded.
+    columns = min(group, PARTS) if is_float else 1
+    rest = group // columns
+    # The order of groups does not matter, unless columns have to be folded further.
+    block = 128 // bits if rest == 1 and code_bits == bits else 1
+    # Not all machines turn vectors of float64 into unsigned integers.
+    by_product = is_float and bits == 32
+    # The bits of a significand in `code`; between them stands what is left of the exponent.
+    low = (1 << (bits - 1)) | ((1 << fraction) - 1) if is_float else -1
 
     @kernel(variant=(kind, code_bits, group))
     def summarize(
         x, rows, nonempty, sums, counters, present, vectors, emin, signed, twos, width, limit, window
     ):
-        bad = 0
-        # Two carry-save trees of an eighth of a vector: one, two and four for the rows of the groups,
-        # the others (_m) for the significands as they are. They hold what has not made up an eight.
-        one = splat(0, bits, part)
-        two = splat(0, bits, part)
-        four = splat(0, bits, part)
-        one_m = splat(0, bits, part)
-        two_m = splat(0, bits, part)
-        four_m = splat(0, bits, part)
-        # Ones of the significands, in eights.
-        essential = splat(0, 32, quarter)
+        bad, zeros, more = 0, 0, 0
+        # Carry-save trees of an eighth of a vector: one to sixteen for the rows of the groups; one_m to
+        # eight_m for the significands of floats as they are. They hold what has not made up a word worth 32
+        # or 16; held words are those of the vectors before.
+        zero = splat(0, bits, part)
+        one, two, four, eight, sixteen, held, held_16 = zero, zero, zero, zero, zero, zero, zero
+        one_m, two_m, four_m, eight_m, held_m, essential = zero, zero, zero, zero, zero, zero
         for first in range(0, vectors, FLUSH):
             last = min(first + FLUSH, vectors)
-            # At most one eight per vector and position: the bytes of the counters hold FLUSH vectors, and so
-            # do the lanes of the zeros. Then all is added to the 64-bit sums.
+            # One word worth 32 in four vectors: the bytes of the counters hold FLUSH vectors.
             clear_counters(counters, bits, part)
-            zeros = splat(0, bits, lanes)
             for i in range(first, last):
                 for ahead in range(0, lanes, line):
                     prefetch(x, i * lanes + PREFETCH + ahead)
-                v = load(x, i * lanes, lanes)
                 if is_float:
-                    v = widen(v, kind)
-                    emax = largest_exponent(v, emin, group, bits, fraction)
-                    code, aligned, broken = float_rows(v, emax, window, group, bits, fraction)
-                    empty = code == 0
+                    v = widen(to_columns(load(x, i * lanes, lanes), columns, block), kind)
+                    size = v & ((1 << (bits - 1)) - 1)
+                    largest = fold_umax(across_umax(size, columns), rest)
+                    emax = umax(largest >> fraction, emin)
+                    unlike = (emax == special) | tiny(emax, largest, bits)
+                    if by_product:
+                        aligned = rows_of(size, spread(emax, rest), columns, fraction, bits)
+                    if not by_product or any_lane(unlike):
+                        wide = repeat(spread(emax, rest), columns)
+                        aligned = align(v, wide - umax(size >> fraction, 1), fraction, bits)
+                        aligned = where(wide == special, 0, aligned)
+                        bad += total(where(emax == special, like(emax, 1), 0))
+                    # code: the fraction as it is, and on top the hidden bit.
+                    code = size + (special << fraction)
+                    if any_lane(across_and(code, columns) < (1 << (bits - 1))):
+                        zeros += total(popcount(as_words(size == 0, 64)))
+                    one_m, two_m, four_m, word = carry_save(code, one_m, two_m, four_m)
+                    if i & 1:
+                        eight_m, word = full_add(eight_m, held_m, word)
+                        essential = essential + popcount(word & low)
+                        held_m = zero
+                    else:
+                        held_m = word
                 else:
-                    code, aligned, broken = integer_rows(v, signed, twos, width, limit, window, group, bits)
-                    empty = v == 0
-                bad += total(broken)
+                    v = load(x, i * lanes, lanes)
+                    aligned = significand(v, signed, bits) << (bits - width)
+                    size = significand(v, signed, bits) ^ (ashr(v, bits - 1) & twos)
+                    if any_lane(size > ((1 << limit) - 1)):
+                        code, aligned, broken = integer_rows(v, signed, twos, width, limit, -1, group, bits)
+                        bad += total(broken)
+                        more += total(popcount(as_words(code ^ aligned, 64)))
+                    zeros += total(popcount(as_words(v == 0, 64)))
                 # Non-empty rows of each group, one byte per group.
-                store(present, (i - first) * step, popcount(fold_or(aligned, group)))
-                zeros = zeros + where(empty, like(v, 1), 0)
-                one, two, four, eights = carry_save(aligned, one, two, four)
-                add_eights(eights, counters, bits, part)
-                # Of the significands only the number of ones is wanted, not their rows.
-                one_m, two_m, four_m, eights = carry_save(code, one_m, two_m, four_m)
-                essential = essential + resize(fold_add(popcount(eights), 4), 32)
-            add_counters(counters, 8, rows, bits, part)
+                some = fold_or(across_or(aligned, columns), rest) & window
+                store(present, (i - first) * step, popcount(some))
+                # Rows below the window are counted too, and left out in the end.
+                one, two, four, word = carry_save(aligned, one, two, four)
+                if i & 1:
+                    eight, word = full_add(eight, held, word)
+                    held = zero
+                    if i & 2:
+                        sixteen, word = full_add(sixteen, held_16, word)
+                        held_16 = zero
+                        add_word(word, counters, bits, part)
+                    else:
+                        held_16 = word
+                else:
+                    held = word
+            add_counters(counters, 32, rows, bits, part)
             add_histogram(present, (last - first) * step, nonempty)
-            sums[1] += total(zeros)
-        add_rest(one, two, four, counters, rows, bits, part)
-        sums[0] += 8 * total(essential) + count_rest(one_m, two_m, four_m)
+        left = ((1, one), (2, two), (4, four), (8, eight), (8, held), (16, sixteen), (16, held_16))
+        add_rest(left, counters, rows, bits, part)
+        sums[1] += zeros
+        if is_float:
+            more = total(essential) << 1
+            more = (more + total(popcount(eight_m & low)) + total(popcount(held_m & low))) << 1
+            more = (more + total(popcount(four_m & low))) << 1
+            more = (more + total(popcount(two_m & low))) << 1
+            sums[0] += more + total(popcount(one_m & low))
+        else:
+            sums[0] += rows.sum() + more
         return bad
 
     return summarize

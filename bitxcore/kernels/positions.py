@@ -1,24 +1,26 @@
 """Ones per bit position over many vectors, by carry-save addition.
 
 Eight registers' worth of lanes go through a tree of full adders that hold, for each bit position
-of a lane, the ones seen so far in binary: `ones`, `twos` and `fours`. One register of `eights`
-leaves the tree a vector, and only that is taken apart by position.
+of a lane, the ones seen so far in binary: `ones`, `twos` and `fours`. One register worth eight
+leaves the tree per vector. More full adders make one worth 32 of four, and only that is taken apart
+by position.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 from numba import njit
 from numba.core import types
 from numba.extending import intrinsic
 
-from bitxcore.kernels.vectors import Vec, load, popcount, shuffle, splat, store, total
+from bitxcore.kernels.vectors import Vec, emit_full_add, like, load, parts_of, splat, store, total, where
 
 PARTS = 8
 EVERY_BYTE = 0x0101010101010101
-FLUSH = 255  # vectors until a byte of the counters may be full
+BYTES = 64  # lanes of a register of bytes
+FULL = 255  # the most a byte counts
+FLUSH = 4 * FULL  # vectors until a byte of the counters, which count words worth four of them, may be full
 
 
 @intrinsic
@@ -27,22 +29,17 @@ def carry_save(typing: Any, x: Any, ones: Any, twos: Any, fours: Any) -> Any:
     part = x.lanes // PARTS
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        # Adds three bits at every position at once: sum, and carry worth twice as much.
-        def full_add(a: Any, b: Any, c: Any) -> tuple[Any, Any]:
-            half = builder.xor(a, b)
-            return builder.xor(half, c), builder.or_(builder.and_(a, b), builder.and_(half, c))
-
-        words = [shuffle(builder, args[0], list(range(k * part, (k + 1) * part))) for k in range(PARTS)]
+        words = parts_of(builder, args[0], PARTS)
         # Eight words and three counters in: seven full adders (Harley and Seal's tree) leave the counters
         # and one word worth eight.
         one, two, four = args[1:]
         carries = []
         for k in range(0, PARTS, 2):
-            one, carry = full_add(one, words[k], words[k + 1])
+            one, carry = emit_full_add(context, builder, one, words[k], words[k + 1])
             carries.append(carry)
-        two, low = full_add(two, carries[0], carries[1])
-        two, high = full_add(two, carries[2], carries[3])
-        four, eight = full_add(four, low, high)
+        two, low = emit_full_add(context, builder, two, carries[0], carries[1])
+        two, high = emit_full_add(context, builder, two, carries[2], carries[3])
+        four, eight = emit_full_add(context, builder, four, low, high)
         return context.make_tuple(builder, signature.return_type, [one, two, four, eight])
 
     vec = Vec(x.bits, part)
@@ -57,7 +54,7 @@ def clear_counters(counters: Any, bits: int, part: int) -> None:
 
 
 @njit(inline="always")
-def add_eights(word: Any, counters: Any, bits: int, part: int) -> None:
+def add_word(word: Any, counters: Any, bits: int, part: int) -> None:
     """Take a register apart by position: byte q of ``counters[s]`` counts bit ``8 * q + s``."""
     for s in range(8):
         store(counters[s], 0, load(counters[s], 0, part) + ((word >> s) & EVERY_BYTE))
@@ -68,29 +65,36 @@ def add_counters(counters: Any, weight: int, rows: Any, bits: int, part: int) ->
     """Add the counters, worth `weight` each, to the sums by row; row 0 is the top bit."""
     for s in range(8):
         # Each lane has counted other weights, at the same positions; a byte holds one position's count.
-        for lane in range(part):
-            word = np.uint64(counters[s, lane])
-            for q in range(bits >> 3):
-                rows[bits - 1 - 8 * q - s] += weight * np.int64((word >> np.uint64(8 * q)) & np.uint64(255))
+        word = load(counters[s], 0, part)
+        for q in range(bits >> 3):
+            rows[bits - 1 - 8 * q - s] += weight * total((word >> (8 * q)) & 255)
 
 
 @njit(inline="always")
-def add_rest(ones: Any, twos: Any, fours: Any, counters: Any, rows: Any, bits: int, part: int) -> None:
-    """Add to the sums by row what is still in the tree."""
-    for weight, word in ((1, ones), (2, twos), (4, fours)):
+def add_rest(words: Any, counters: Any, rows: Any, bits: int, part: int) -> None:
+    """Add to the sums by row the words, each with its weight, that are still in the tree."""
+    for weight, word in words:
         clear_counters(counters, bits, part)
-        add_eights(word, counters, bits, part)
+        add_word(word, counters, bits, part)
         add_counters(counters, weight, rows, bits, part)
 
 
 @njit(inline="always")
-def count_rest(ones: Any, twos: Any, fours: Any) -> int:
-    """Count what is still in the tree, of all rows."""
-    return total(popcount(ones)) + 2 * total(popcount(twos)) + 4 * total(popcount(fours))
-
-
-@njit(inline="always")
 def add_histogram(counts: Any, groups: int, histogram: Any) -> None:
-    """Add bytes to a histogram of 64 bins and one."""
-    for g in range(groups):
+    """Add bytes, which are below the histogram's size, to it."""
+    # A bin at a time, many groups at once: one at a time, most groups wait for the bin of the one before.
+    whole = groups // BYTES * BYTES
+    for first in range(0, whole, FULL * BYTES):
+        last = min(first + FULL * BYTES, whole)
+        k, left = histogram.size, last - first
+        # From the top: most groups of floats fill most rows.
+        while left:
+            k -= 1
+            equal = splat(0, 8, BYTES)
+            for g in range(first, last, BYTES):
+                equal = equal + where(load(counts, g, BYTES) == k, like(equal, 1), 0)
+            here = total(equal)
+            histogram[k] += here
+            left -= here
+    for g in range(whole, groups):
         histogram[counts[g]] += 1

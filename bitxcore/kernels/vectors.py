@@ -794,3 +794,222 @@ def load_planes(typing: Any, source: Any, count: Any, lanes: Any, apart: Any) ->
         return context.make_tuple(builder, signature.return_type, planes)
 
     return types.UniTuple(vec, count.literal_value)(source, count, lanes, apart), codegen
+
+
+# -- columns: member j of every group in the j-th part of a vector ------------------------------
+#
+# Reductions over the members of a group, and what is spread to all of them, then need no shuffles.
+
+
+def halves(builder: Any, x: Any) -> list[Any]:
+    """Emit the lower and the upper half of a vector's lanes."""
+    n = x.type.count // 2
+    return [shuffle(builder, x, list(range(start, start + n))) for start in (0, n)]
+
+
+def parts_of(builder: Any, x: Any, number: int) -> list[Any]:
+    """Emit `number` equal parts of a vector, a power of two."""
+    if number == 1:
+        return [x]
+    return [part for half in halves(builder, x) for part in parts_of(builder, half, number // 2)]
+
+
+def _mixed(builder: Any, a: Any, b: Any, lanes: list[int]) -> Any:
+    """Emit a vector of the named lanes of `a` and, counted on, `b`."""
+    return builder.shuffle_vector(a, b, ir.Constant(ir.VectorType(INT32, len(lanes)), lanes))
+
+
+def joined(builder: Any, parts: list[Any]) -> Any:
+    """Emit one vector of equal parts, their number a power of two."""
+    while len(parts) > 1:
+        lanes = list(range(2 * parts[0].type.count))
+        parts = [_mixed(builder, a, b, lanes) for a, b in zip(parts[::2], parts[1::2], strict=True)]
+    return parts[0]
+
+
+# Both work on parts as long as the result's: from one long vector the compiler would make each column by
+# itself, in twice the instructions.
+def _columns(builder: Any, parts: list[Any], block: int, members: int = 2) -> list[Any]:
+    if len(parts) == 1:
+        return parts
+    n, columns = parts[0].type.count, []
+    # Even and odd lanes apart, within blocks while these are of several members; then even and odd blocks.
+    for k in (0, 1):
+        if members <= block:
+            starts, inside = range(0, n, block), range(k, block, 2)
+            lanes = [part + start + i for start in starts for part in (0, n) for i in inside]
+        else:
+            starts, inside = range(k * block, n, 2 * block), range(block)
+            lanes = [part + start + i for part in (0, n) for start in starts for i in inside]
+        pairs = zip(parts[::2], parts[1::2], strict=True)
+        mixed = [_mixed(builder, a, b, lanes) for a, b in pairs]
+        columns.append(_columns(builder, mixed, block, 2 * members))
+    return [column for pair in zip(*columns, strict=True) for column in pair]
+
+
+def _interleaved(builder: Any, columns: list[Any]) -> list[Any]:
+    if len(columns) == 1:
+        return columns
+    n = columns[0].type.count
+    even, odd = (_interleaved(builder, columns[k::2]) for k in (0, 1))
+    lanes = [k for j in range(n) for k in (j, n + j)]
+    return [
+        _mixed(builder, a, b, part) for a, b in zip(even, odd, strict=True) for part in (lanes[:n], lanes[n:])
+    ]
+
+
+@intrinsic(prefer_literal=True)
+def to_columns(typing: Any, x: Any, number: Any, block: Any) -> Any:
+    """Put every `number`-th lane side by side: lane ``i * number + j`` becomes lane i of part j.
+
+    With a `block` above 1, the lanes of a part come in another order, the same in all parts. Lanes then stay
+    in their block of so many as long as that is possible, which x86 does faster in blocks of 128 bits.
+    """
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        parts = parts_of(builder, args[0], number.literal_value)
+        return joined(builder, _columns(builder, parts, block.literal_value))
+
+    return x(x, number, block), codegen
+
+
+@intrinsic(prefer_literal=True)
+def from_columns(typing: Any, x: Any, number: Any) -> Any:
+    """Undo `to_columns`."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        parts = parts_of(builder, args[0], number.literal_value)
+        return joined(builder, _interleaved(builder, parts))
+
+    return x(x, number), codegen
+
+
+def _across(combine: Callable[[Any, Any, Any], Any]) -> Any:
+    """Make a reduction of `number` parts of a vector, lane by lane."""
+
+    @intrinsic(prefer_literal=True)
+    def reduction(typing: Any, x: Any, number: Any) -> Any:
+        size = number.literal_value
+
+        def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+            parts = parts_of(builder, args[0], size)
+            while len(parts) > 1:
+                parts = [combine(builder, a, b) for a, b in zip(parts[::2], parts[1::2], strict=True)]
+            return parts[0]
+
+        return Vec(x.bits, x.lanes // size)(x, number), codegen
+
+    return reduction
+
+
+across_and = _across(lambda b, x, y: b.and_(x, y))
+across_or = _across(lambda b, x, y: b.or_(x, y))
+across_umax = _across(lambda b, x, y: _llvm_call(b, "umax", [x, y]))
+
+
+@intrinsic(prefer_literal=True)
+def repeat(typing: Any, x: Any, number: Any) -> Any:
+    """Put `number` copies of a vector one behind the other."""
+    size = number.literal_value
+    to = Vec(x.bits, x.lanes * size, x.kind)
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return joined(builder, [args[0]] * size)
+
+    return to(x, number), codegen
+
+
+MAJORITY = 0b11101000  # bit 4 * a + 2 * b + c: whether two of the three bits are set
+
+
+@intrinsic
+def full_add(typing: Any, a: Any, b: Any, c: Any) -> Any:
+    """Add three bits at every position at once: the sum, and the carry, worth twice as much."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return context.make_tuple(builder, signature.return_type, emit_full_add(context, builder, *args))
+
+    return types.UniTuple(a, 2)(a, b, c), codegen
+
+
+def emit_full_add(context: Any, builder: Any, a: Any, b: Any, c: Any) -> tuple[Any, Any]:
+    """Emit a `full_add`."""
+    if a.type.count * a.type.element.width == 512 and "+avx512f" in context.codegen().magic_tuple()[2]:
+        # One instruction for any function of three bits; LLVM finds the sum's, and takes two for the carry.
+        word = ir.VectorType(INT32, 16)
+        function = ir.FunctionType(word, [word, word, word, INT32])
+        ternary = cgutils.get_or_insert_function(builder.module, function, "llvm.x86.avx512.pternlog.d.512")
+        words = [builder.bitcast(x, word) for x in (a, b, c)]
+        carry = builder.bitcast(builder.call(ternary, [*words, ir.Constant(INT32, MAJORITY)]), a.type)
+    else:
+        carry = builder.or_(builder.and_(a, b), builder.and_(c, builder.or_(a, b)))
+    return builder.xor(builder.xor(a, b), c), carry
+
+
+to_unsigned = _cast(lambda x, bits: Vec(bits, x.lanes), lambda b, x, to: b.fptoui(x, to.llvm))
+from_unsigned = _cast(lambda x, bits: Vec(bits, x.lanes, "f"), lambda b, x, to: b.uitofp(x, to.llvm))
+# All bits of a vector in lanes of another width.
+as_words = _cast(lambda x, bits: Vec(bits, x.lanes * x.bits // bits), lambda b, x, to: b.bitcast(x, to.llvm))
+
+
+@intrinsic(prefer_literal=True)
+def member_bits(typing: Any, x: Any, number: Any) -> Any:
+    """Lanes of `number` columns as long as `x`: 1 << j in all of column j."""
+    to = Vec(x.bits, x.lanes * number.literal_value)
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return ir.Constant(to.llvm, [1 << i // x.lanes for i in range(to.lanes)])
+
+    return to(x, number), codegen
+
+
+def _each_word(
+    context: Any, builder: Any, types_: tuple[Any, ...], args: Any, visit: Callable[[int, Any], None]
+) -> Any:
+    """Visit what belongs to each mask in `array` from `at` on; return the index behind it all."""
+    # An element of `array` belongs to each bit that is set, those of one mask behind those of the other.
+    array_type, masks_type, lanes = types_
+    array, at, masks, first = args
+    word, bits = ir.IntType(64), masks_type.dtype.bitwidth
+    mask_at = _pointer(context, builder, masks_type, masks, first, ir.IntType(bits))
+    for lane in range(lanes):
+        visit(lane, _pointer(context, builder, array_type, array, at, word))
+        mask = builder.load(builder.gep(mask_at, [ir.Constant(INT32, lane)]))
+        ones = builder.ctpop(mask)
+        at = builder.add(at, ones if bits == 64 else builder.zext(ones, word))
+    return at
+
+
+@intrinsic(prefer_literal=True)
+def load_words(typing: Any, array: Any, at: Any, masks: Any, first: Any, lanes: Any) -> Any:
+    """Load 8 bytes for each of `lanes` masks from `first` on; also the index of the element behind them all.
+
+    A mask has as many bytes of `array` as ones. The bytes from its first on are in its lane, lowest first.
+    """
+    vec = Vec(64, lanes.literal_value)
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        words = [ir.Constant(vec.llvm, ir.Undefined)]
+
+        def visit(lane: int, pointer: Any) -> None:
+            word = builder.load(pointer, align=1)
+            words[0] = builder.insert_element(words[0], word, ir.Constant(INT32, lane))
+
+        end = _each_word(context, builder, (array, masks, vec.lanes), args[:4], visit)
+        return context.make_tuple(builder, signature.return_type, [words[0], end])
+
+    return types.Tuple([vec, types.int64])(array, types.int64, masks, types.int64, lanes), codegen
+
+
+@intrinsic
+def store_words(typing: Any, array: Any, at: Any, masks: Any, first: Any, words: Any) -> Any:
+    """Undo `load_words`; of the 8 bytes of the last mask those that are not its own are written too."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        def visit(lane: int, pointer: Any) -> None:
+            word = builder.extract_element(args[4], ir.Constant(INT32, lane))
+            builder.store(word, pointer, align=1)
+
+        return _each_word(context, builder, (array, masks, words.lanes), args[:4], visit)
+
+    return types.int64(array, types.int64, masks, types.int64, words), codegen
