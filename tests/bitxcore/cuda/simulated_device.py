@@ -37,7 +37,7 @@ def prune_there(x, **options):
     name=st.sampled_from(ALL_NAMES),
     shape=st.sampled_from([(7,), (3, 10), (2, 5, 3), (2, 3, 3, 3)]),
     seed=st.integers(0, 2**32 - 1),
-    group=st.integers(1, 64),
+    group=st.integers(1, 4) | st.integers(5, 64),
     window=st.none() | st.integers(1, 64),
     rows=st.integers(1, 8),
     grouping=st.sampled_from(["flat", "channel", "kernel"]),
@@ -62,9 +62,11 @@ def test_whole_kernels():
 @pytest.mark.parametrize(
     "name", ["float32", "float16", "bfloat16", "float64", "float8_e4m3fn", "int8", "int16"]
 )
-@pytest.mark.parametrize("window", [None, 20])
+@pytest.mark.parametrize("window", [None, 20, 40])
 def test_groups_without_a_finite_value_are_those_of_the_processor(name, window):
     fmt = number_format(name)
+    if window == 40 and not fmt.is_float:
+        window = 32  # beyond that, the processor's masks of such groups are not full
     x = sample(name, (4, 16), np.random.default_rng(1))
     bad = np.nan if fmt.is_float else np.iinfo(fmt.dtype).min
     x[1, 3], x[3, 15] = bad, bad

@@ -24,10 +24,12 @@ def prune_group():
 def test_groups_equal_the_definition(prune_group, name, rounding):
     fmt, rng = number_format(name), np.random.default_rng(7)
     scratch = np.empty(64, np.uint64)
-    for i in range(120):
+    for i in range(160):
         group, window, rows = int(rng.integers(1, 65)), int(rng.integers(1, 65)), int(rng.integers(1, 9))
         chosen, threshold = RULES[i % len(RULES)]
         codes = codes_of(sample(name, group, rng, uniform=i % 3 == 0), fmt).astype(np.uint64)
+        if i % 8 < 4:  # three weights, most of all the last: rows with far more ones than those above
+            codes = codes[rng.choice([0, 1, 2], group, p=[0.05, 0.05, 0.9]) % group]
         rule = criterion(chosen, rows, threshold, None, window)
         mask = np.uint64(((1 << window) - 1) << (64 - window))
         numbers = tuple(map(np.int64, (rule.rows, rule.wanted, chosen == "msb", rounding == "nearest")))
