@@ -1,3 +1,4 @@
+from . import cuda as cuda
 from . import plot as plot
 from . import torch as torch
 from .bits import Decomposed as Decomposed

@@ -80,6 +80,15 @@ def checked_share(option: str, value: Any) -> float:
     return float(number)
 
 
+def on_device(x: Any) -> bool:
+    """Whether `x` is an array in the memory of a CUDA device."""
+    in_torch = getattr(x, "is_cuda", None)  # whose tensors show no interface where they need gradients
+    if in_torch is not None:
+        return bool(in_torch)
+    # The latter is of Numba's simulator.
+    return hasattr(x, "__cuda_array_interface__") or hasattr(x, "__cuda_ndarray__")
+
+
 def values_of(x: Any) -> npt.NDArray[Any]:
     """Return what is given for a tensor as an array, without a copy where that is possible.
 

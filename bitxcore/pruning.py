@@ -13,7 +13,7 @@ import numpy.typing as npt
 from bitxcore.block_pruning import BlockPruning, block_pruning
 from bitxcore.calibration import squared_norms
 from bitxcore.careful import CarefulPruning, KeptRows
-from bitxcore.checks import check_one_of, shown, values_of
+from bitxcore.checks import check_one_of, on_device, shown, values_of
 from bitxcore.criteria import ROUNDINGS, Criterion
 from bitxcore.criteria import criterion as checked_criterion
 from bitxcore.engine import (
@@ -66,7 +66,8 @@ def prune(
     Parameters
     ----------
     x : array_like
-        Weights, output channel on axis 0; a 1-D array is one filter.
+        Weights, output channel on axis 0; a 1-D array is one filter. Those on a CUDA device stay there, as
+        does the result, a `bitxcore.cuda.DevicePruned`.
     rows : int or None
         Rows to keep per group. With a criterion that chooses their number, the maximum; None is then no
         maximum. The default is the paper's BitX-wild (`PRESETS`).
@@ -135,6 +136,11 @@ def prune(
     >>> f"{p.row_masks.item():032b}"  # rows that weigh 1 and 1/2
     '11000000000000000000000000000000'
     """
+    if type(x) is not np.ndarray and on_device(x):
+        options = dict(locals())
+        from bitxcore.cuda.device_pruning import prune_on_device
+
+        return prune_on_device(**options)
     source = values_of(x)
     check_one_of(ROUNDINGS, "rounding", rounding)
     check_nonfinite(nonfinite)

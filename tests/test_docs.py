@@ -34,6 +34,8 @@ def programs() -> Iterator[object]:
     for page in PAGES:
         if page.parent.name == "tutorials":
             continue  # test_tutorials.py runs them, commands included
+        if page.name == "gpu.md":
+            continue  # tests/bitxcore/cuda/simulated_device.py runs it
         found = list(blocks(page))
         name = page.relative_to(ROOT).as_posix()
         plain = [block for block in found if not block[0]]

@@ -27,6 +27,7 @@ TITLES = {
     "bitxcore.batch": "Pruning files",
     "bitxcore.store": "Stores",
     "bitxcore.torch": "PyTorch",
+    "bitxcore.cuda": "CUDA",
     "bitxcore.plot": "Figures of weights",
     "hwmodel": "hwmodel",
     "hwmodel.accelerators": "Machines",

@@ -31,11 +31,11 @@ def members(shape, group, grouping) -> Iterator[tuple[int, int, list[int]]]:
             yield f, g, [start + j * cut.stride for j in inside]
 
 
-def check_prune(x, name, *, group=16, grouping="flat", window=None, **options):
+def check_prune(x, name, *, group=16, grouping="flat", window=None, prune=bx.prune, **options):
     """Assert that `prune` equals the definition: values, masks, exponents, row counts, limited groups."""
     fmt = number_format(name)
     rows = fmt.default_window if window is None else window
-    p = bx.prune(x, format=name, group=group, grouping=grouping, window=window, **options)
+    p = prune(x, format=name, group=group, grouping=grouping, window=window, **options)
     before, after = codes_of(x, fmt), codes_of(p.values, fmt)
     assert p.values.shape == x.shape
     assert p.values.dtype == x.dtype
