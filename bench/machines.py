@@ -2,12 +2,13 @@
 
 ``python -m bench.machines`` prints the fastest of a few runs after compilation, each machine at its defaults.
 The last column compares with the public simulator DNNsim on the same shape of convolution; its times were
-measured on a like machine, one core, and are not measured here.
+measured on a like machine, one core, and are not measured here. The last line is a comparison of all machines
+on ResNet-50, as ``bitx simulate resnet50 --weights synthetic -a all`` makes it.
 """
 
 from __future__ import annotations
 
-from time import perf_counter
+from time import perf_counter, process_time
 
 import numpy as np
 
@@ -65,6 +66,13 @@ def search_seconds() -> float:
     return perf_counter() - start
 
 
+def comparison_seconds() -> tuple[float, float]:
+    """Compare all machines on ResNet-50, no tiles searched before: seconds, and seconds of CPU."""
+    start, used = perf_counter(), process_time()
+    hw.compare("resnet50", weights="normal")
+    return perf_counter() - start, process_time() - used
+
+
 def main() -> None:
     """Print one line per machine."""
     print(f"{'machine':44}{'layer':>6}{'ms':>10}{'GMAC/s':>9}{'DNNsim':>9}")
@@ -78,6 +86,8 @@ def main() -> None:
         gain = f"{peer / seconds:,.0f}x" if peer else "–"
         print(f"{machine.label:44}{layer.name:>6}{seconds * 1e3:10.1f}{rate:9.1f}{gain:>9}")
     print(f"tiles of ResNet-152's layers: {search_seconds() * 1e3:.0f} ms")
+    seconds, used = comparison_seconds()
+    print(f"all machines on ResNet-50: {seconds:.1f} s, {used:.1f} s of CPU")
 
 
 if __name__ == "__main__":

@@ -197,10 +197,11 @@ class BitVert(BitColumns):
         filters = len(weights.values)
         count = ceil(ceil(self.sensitive * filters) / self.rows) * self.rows
         keeps = np.full(filters, not self._dropped(weights))
-        spread = []
-        for values in weights.values:
-            squares = int(np.square(values, dtype=np.int64).sum())
-            spread.append(int(values.sum(dtype=np.int64)) ** 2 - values.size * squares)
+        values = weights.values.reshape(filters, -1)
+        sums = values.sum(axis=1, dtype=np.int64).tolist()
+        squares = np.einsum("fi,fi->f", values, values, dtype=np.int64).tolist()
+        # In Python's integers, which do not overflow.
+        spread = [a**2 - values.shape[1] * b for a, b in zip(sums, squares, strict=True)]
         keeps[sorted(range(filters), key=lambda f: (spread[f], f))[:count]] = True
         return keeps
 

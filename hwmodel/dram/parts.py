@@ -8,6 +8,7 @@ is one rank of DDR3 or DDR4 devices side by side.
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, fields
+from functools import cache
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -216,14 +217,22 @@ def load_part(source: str | PathLike[str]) -> DramPart:
     (64, 19.2)
     """
     if str(source) in part_names():
-        path = data_folder("dram") / f"{source}.json"
-    elif Path(source).suffix == ".json":
-        path = Path(source)
-    else:
-        raise OptionError(
-            f"DRAM part {str(source)!r} is neither a .json file nor one of {', '.join(part_names())}",
-            value=str(source),
-        )
+        return _packaged(str(source))
+    if Path(source).suffix == ".json":
+        return _read(Path(source))
+    raise OptionError(
+        f"DRAM part {str(source)!r} is neither a .json file nor one of {', '.join(part_names())}",
+        value=str(source),
+    )
+
+
+@cache
+def _packaged(name: str) -> DramPart:
+    # One object for all machines: what is known of its streams is found without comparing its fields.
+    return _read(data_folder("dram") / f"{name}.json")
+
+
+def _read(path: Path) -> DramPart:
     table = read_json(path)
     expected = {"version", *(f.name for f in fields(DramPart))}
     if table.get("version") != PART_VERSION or set(table) != expected:

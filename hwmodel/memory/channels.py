@@ -99,18 +99,33 @@ class TileCosts:
 
     def of(self, moved: Moved, *, first: bool = False) -> tuple[TransferCost, TransferCost, TransferCost]:
         """Cost of weights, of activations, and of outputs and partial sums; `first`: of the first tile."""
-        outputs = TransferCost()
+        weights = outputs = TransferCost()
+        if moved.weights:
+            weights = self.weights(first=True) if first else self._weights
         if moved.outputs:
-            outputs += self.outputs()
+            outputs += self._outputs
         if moved.spilled:
-            outputs += self.partial_sums(write=True)
+            outputs += self._spilled
         if moved.resumed:
-            outputs += self.partial_sums(write=False)
-        return (
-            self.weights(first=first) if moved.weights else TransferCost(),
-            self.activations(moved.planes, moved.rows, moved.columns),
-            outputs,
-        )
+            outputs += self._resumed
+        return weights, self.activations(moved.planes, moved.rows, moved.columns), outputs
+
+    # All tiles have equally many weights, outputs and partial sums.
+    @cached_property
+    def _weights(self) -> TransferCost:
+        return self.weights()
+
+    @cached_property
+    def _outputs(self) -> TransferCost:
+        return self.outputs()
+
+    @cached_property
+    def _spilled(self) -> TransferCost:
+        return self.partial_sums(write=True)
+
+    @cached_property
+    def _resumed(self) -> TransferCost:
+        return self.partial_sums(write=False)
 
     def weights(self, *, first: bool = False) -> TransferCost:
         """Cost of loading a tile of weights; the first one begins the layer."""

@@ -5,18 +5,21 @@ Whole arrays of tile sizes are looked at together, since the search asks for eve
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
 
 from hwmodel.memory.layout import CountArray, Extent, Runs, runs
-from hwmodel.memory.nest import Axis, Nest, TileReads
+from hwmodel.memory.nest import Axis, Nest
 from hwmodel.memory.widths import ScaledWidths
 
 TileSizes = dict[str, list[int]]
 """Sizes of the tiled loops, in the order of `Nest.extents`."""
+
+Sizes = tuple[int, ...]
+"""Sizes of one loop."""
 
 
 def activation_runs(
@@ -58,11 +61,24 @@ def _outside(nest: Nest, batch: Any, groups: Any) -> tuple[Extent, Extent]:
 
 def activation_bits(nest: Nest, widths: ScaledWidths, sizes: TileSizes) -> CountArray:
     """Bits of all tiles of activations, each moved once, shape (column, row, channel, image, group sizes)."""
+    return _activation_bits(nest, widths.activation, widths.burst, *map(tuple, sizes.values()))
+
+
+def output_bits(nest: Nest, widths: ScaledWidths, sizes: TileSizes) -> CountArray:
+    """Bits of all tiles of outputs, each moved once, shape (column, row, filter, image, group sizes)."""
+    return _output_bits(nest, widths.output, widths.burst, *map(tuple, sizes.values()))
+
+
+# The machines of a run, and the halves of their buffers, search the same sizes layer by layer, at few widths.
+@lru_cache(maxsize=64)
+def _activation_bits(
+    nest: Nest, width: int, burst: int, across: Sizes, down: Sizes, deep: Sizes, _: Sizes, *outside: Sizes
+) -> CountArray:
     # Tiles at an edge read less than those inside, so the tiles of a size fall into a few classes. Axes of
     # the arrays: column class, row class, channels, images, groups, plane class.
-    columns, rows = _classes(nest.columns, sizes["columns"]), _classes(nest.rows, sizes["rows"])
-    planes = _classes(nest.depth, [1])
-    channels, batch, groups = np.ix_(sizes["channels"], sizes["batch"], sizes["groups"])
+    columns, rows = _classes(nest.columns, across), _classes(nest.rows, down)
+    planes = _classes(nest.depth, (1,))
+    channels, batch, groups = np.ix_(deep, *outside)
     found = activation_runs(
         nest,
         batch[..., None],
@@ -74,7 +90,7 @@ def activation_bits(nest: Nest, widths: ScaledWidths, sizes: TileSizes) -> Count
     )
     # Bits of one tile of each class, times the tiles of the class. Planes have one size and are summed at
     # once; `reduceat` adds up the classes of each column size and of each row size.
-    bits = (found.bits(widths.activation, widths.burst) * planes.count).sum(axis=-1)
+    bits = (found.bits(width, burst) * planes.count).sum(axis=-1)
     bits = bits * rows.count[:, None, None, None] * columns.count[:, None, None, None, None]
     bits = np.add.reduceat(np.add.reduceat(bits, columns.start, axis=0), rows.start, axis=1)
     # Along the other loops all tiles of a size are alike.
@@ -83,17 +99,17 @@ def activation_bits(nest: Nest, widths: ScaledWidths, sizes: TileSizes) -> Count
     return whole
 
 
-def output_bits(nest: Nest, widths: ScaledWidths, sizes: TileSizes) -> CountArray:
-    """Bits of all tiles of outputs, each moved once, shape (column, row, filter, image, group sizes)."""
-    columns, rows, filters, batch, groups = np.ix_(
-        *(sizes[loop] for loop in ("columns", "rows", "filters", "batch", "groups"))
-    )
+@lru_cache(maxsize=64)
+def _output_bits(
+    nest: Nest, width: int, burst: int, across: Sizes, down: Sizes, _: Sizes, deep: Sizes, *outside: Sizes
+) -> CountArray:
+    columns, rows, filters, batch, groups = np.ix_(across, down, deep, *outside)
     tiles = nest.steps * nest.depth.outputs * (nest.batch // batch) * (nest.groups // groups)
     tiles = (
         tiles * (nest.filters // filters) * (nest.rows.outputs // rows) * (nest.columns.outputs // columns)
     )
     found = output_runs(nest, batch, groups, filters, rows, columns)
-    bits: CountArray = found.bits(widths.output, widths.burst) * tiles
+    bits: CountArray = found.bits(width, burst) * tiles
     return bits
 
 
@@ -116,9 +132,9 @@ class _Classes:
     start: CountArray
 
 
-def _classes(axis: Axis, sizes: Sequence[int]) -> _Classes:
+def _classes(axis: Axis, sizes: Sizes) -> _Classes:
     # A class is a pair of counts, read and spanned; classes of one tile size after those of another.
-    found = [_different(axis.reads(size)) for size in sizes]
+    found = [_different(axis, size) for size in sizes]
     lengths = [len(count) for _, count in found]
     return _Classes(
         reads=np.concatenate([reads for reads, _ in found], axis=1),
@@ -127,8 +143,10 @@ def _classes(axis: Axis, sizes: Sequence[int]) -> _Classes:
     )
 
 
-def _different(tiles: TileReads) -> tuple[CountArray, CountArray]:
-    """Different pairs of inputs read and spanned, and how many tiles have each."""
+@lru_cache(maxsize=1 << 14)
+def _different(axis: Axis, size: int) -> tuple[CountArray, CountArray]:
+    """Different pairs of inputs read and spanned by tiles of a size, and how many tiles have each."""
+    tiles = axis.reads(size)
     pairs, which = np.unique(np.stack((tiles.used, tiles.span)), axis=1, return_inverse=True)
     count = np.zeros(pairs.shape[1], np.int64)
     np.add.at(count, which.reshape(-1), tiles.count)

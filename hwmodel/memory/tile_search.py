@@ -180,12 +180,18 @@ def most_reads(nest: Nest, rows: int, columns: int) -> int:
     return int(deep * down * nest.columns.reads(columns).span.max())
 
 
+@lru_cache(maxsize=64)
+def _all_reads(nest: Nest, rows: tuple[int, ...], columns: tuple[int, ...]) -> npt.NDArray[np.float64]:
+    """`most_reads` of tiles of all sizes, shape (columns, rows)."""
+    return np.array([[most_reads(nest, r, c) for r in rows] for c in columns], np.float64)
+
+
 def _fit(nest: Nest, widths: ScaledWidths, buffers: Buffers, unit: int, sizes: TileSizes) -> Any:
     """Whether tiles fit half of each buffer, for all combinations of sizes."""
     # One axis per loop, in the order of `Nest.extents`; NumPy broadcasts these to all combinations.
     columns, rows, channels, filters, batch, groups = np.ix_(*sizes.values())
     # Floating point: a tile of the largest layers has more bits than an integer. Those that fit are exact.
-    reads = np.array([[most_reads(nest, r, c) for r in sizes["rows"]] for c in sizes["columns"]], np.float64)
+    reads = _all_reads(nest, tuple(sizes["rows"]), tuple(sizes["columns"]))
     reads, outputs = batch * reads[:, :, None, None, None, None], 1.0 * batch * rows * columns
     needed = tile_bits(nest, widths, groups, filters, channels, outputs, reads)
     fits: Any = True

@@ -13,14 +13,15 @@ from bitxcore.errors import BitxError, DumpError, error_context
 from bitxcore.policy import Policy
 from bitxcore.progress import Progress
 from hwmodel.accelerators.base import Accelerator
-from hwmodel.accelerators.memo import Memory, shared
+from hwmodel.accelerators.memo import SharedWork, shared
 from hwmodel.networks.network import Network, NetworkLayer
 from hwmodel.operands.operands import Operands
 from hwmodel.operands.sources import LayerOperands, OperandSource
 from hwmodel.operands.synthetic import MOST_DRAWN, too_many_to_draw
 from hwmodel.simulation.joining import not_run
-from hwmodel.simulation.policies import under_policy
+from hwmodel.simulation.policies import UnderPolicy, under_policy
 from hwmodel.simulation.results import LayerResult
+from hwmodel.simulation.side_by_side import side_by_side
 from hwmodel.simulation.simulate import simulate
 
 
@@ -37,7 +38,7 @@ class Visit:
         Those that ran the layer, as a policy has them prune it; or as they were given.
     rows : tuple of LayerResult, BitxError or None
         By machine: its result; why it fails here; or None if it failed at an earlier layer.
-    memory : Memory
+    memory : SharedWork
         Within `hwmodel.accelerators.memo.shared` of it, `once` still knows the layer's work.
     """
 
@@ -45,12 +46,19 @@ class Visit:
     operands: LayerOperands
     machines: tuple[Accelerator, ...]
     rows: tuple[LayerResult | BitxError | None, ...]
-    memory: Memory = field(default_factory=Memory, repr=False)
+    memory: SharedWork = field(default_factory=SharedWork, repr=False)
 
     @property
     def results(self) -> list[LayerResult]:
         """Rows of the machines that have not failed."""
         return [row for row in self.rows if isinstance(row, LayerResult)]
+
+
+SIDE_BY_SIDE_VALUES = 1 << 22
+"""Operands of a layer up to which two machines run at the same time, each of which needs room of its own.
+
+Larger layers keep all threads busy in the kernels of one machine.
+"""
 
 
 def walk(
@@ -98,30 +106,42 @@ def walk(
             if not lost and machine.not_applicable(entry.layer) is None
         ]
         operands = source.layer(entry, readers)
-        rows: list[LayerResult | BitxError | None] = []
-        ran_by: list[Accelerator] = []
         with shared() as memory:
-            for index, machine in enumerate(machines):
-                ran_by.append(machine)
-                if failed[index]:
-                    rows.append(None)
-                    continue
-                try:
-                    ran_by[-1] = machine = under[index].of(entry)
-                    row = under[index].row(entry, simulate_entry(machine, entry, operands.of(machine)))
-                except DumpError:
-                    raise
-                except BitxError as error:
-                    if not tolerant:
-                        raise
-                    failed[index] = True
-                    rows.append(error)
-                else:
-                    rows.append(row.with_notes(operands.notes(machine)) if row.applicable else row)
+            ran_by, rows = _run_layer(under, entry, operands, failed, tolerant)
         # Outside the block: a walk that is left half way must leave nothing behind.
-        yield Visit(entry, operands, tuple(ran_by), tuple(rows), memory)
+        yield Visit(entry, operands, ran_by, rows, memory)
     if progress:
         progress(len(network), len(network), "")
+
+
+def _run_layer(
+    under: Sequence[UnderPolicy],
+    entry: NetworkLayer,
+    operands: LayerOperands,
+    failed: list[bool],
+    tolerant: bool,
+) -> tuple[tuple[Accelerator, ...], tuple[LayerResult | BitxError | None, ...]]:
+    """Run one layer on all machines that have not failed, and note in `failed` which do so now."""
+    ran_by = [each.machine for each in under]
+
+    def row(index: int) -> LayerResult | BitxError | None:
+        if failed[index]:
+            return None
+        try:
+            ran_by[index] = machine = under[index].of(entry)
+            found = under[index].row(entry, simulate_entry(machine, entry, operands.of(machine)))
+        except DumpError:
+            raise
+        except BitxError as error:
+            if not tolerant:
+                raise
+            failed[index] = True
+            return error
+        return found.with_notes(operands.notes(machine)) if found.applicable else found
+
+    values = entry.layer.parameters + entry.layer.input_count
+    rows = side_by_side(row, len(under), 2 if values <= SIDE_BY_SIDE_VALUES else 1)
+    return tuple(ran_by), tuple(rows)
 
 
 TOO_MANY = f"it looks at activations, and more than {MOST_DRAWN:.3g} are not drawn: give traces"

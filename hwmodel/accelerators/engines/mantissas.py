@@ -14,7 +14,7 @@ Array = npt.NDArray[Any]
 FRACTION_BITS = 3
 """Mantissa bits of Mortar-FP8's weights, the hidden one not counted."""
 MOST_EXPONENT = 15
-AT_ONCE = 1 << 20
+AT_ONCE = 1 << 16
 
 
 @kernel
@@ -23,10 +23,10 @@ def _morph(significands, threshold, every_zero, morphed):
         s = np.int64(significands[n])
         morphed[n] = significands[n]
         # From the highest 1, which is the hidden bit, down.
-        place = np.int64(1)
-        while place * 2 <= s:
-            place *= 2
-        place //= 2
+        place = np.int64(1) << 31
+        while place > s:
+            place >>= 1
+        place >>= 1
         while place > 0:
             # A 0 here, and a 1 right behind it, or anywhere behind it.
             below = s & (place - 1)
@@ -37,7 +37,7 @@ def _morph(significands, threshold, every_zero, morphed):
                 if float(new - s) / float(s) < threshold:
                     morphed[n] = np.uint32(new)
                     break
-            place //= 2
+            place >>= 1
 
 
 def morph(
@@ -75,14 +75,16 @@ def morph(
 @kernel
 def _intervals(significands, lengths):
     for n in range(significands.size):
-        s = np.int64(significands[n])
-        length = 0
-        if s:
-            # Down to the lowest 1, then bit by bit up to the highest.
-            s //= s & -s
-            while s:
-                s >>= 1
-                length += 1
+        # A loop over an unsigned number's bits is one instruction, for the highest 1 as for the lowest.
+        s = np.uint64(significands[n])
+        lowest = s & (~s + np.uint64(1))
+        length = 1 if s else 0
+        while s:
+            s >>= np.uint64(1)
+            length += 1
+        while lowest:
+            lowest >>= np.uint64(1)
+            length -= 1
         lengths[n] = length
 
 

@@ -41,7 +41,7 @@ COLUMN_ASSUMPTIONS = (
 GUARD_BITS = 16
 """Bits of an accumulator above a product."""
 
-BLOCK = 1 << 22
+BLOCK = 1 << 20
 """Weights that are worked on at a time, to bound memory."""
 
 
