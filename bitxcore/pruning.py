@@ -137,10 +137,10 @@ def prune(
     '11000000000000000000000000000000'
     """
     if type(x) is not np.ndarray and on_device(x):
-        options = dict(locals())
+        everything = dict(locals())
         from bitxcore.cuda.device_pruning import prune_on_device
 
-        return prune_on_device(**options)
+        return prune_on_device(**everything)
     source = values_of(x)
     check_one_of(ROUNDINGS, "rounding", rounding)
     check_nonfinite(nonfinite)
