@@ -12,6 +12,7 @@ import pickle
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from types import FunctionType
 from typing import Any
 
 from numba.core import caching, config, serialize
@@ -75,6 +76,16 @@ class _SealedFiles(_numba.IndexDataCacheFile):  # type: ignore[misc]
             file.write(_SEAL(stored).digest() + stored)
 
 
+def _identity(value: Any) -> Any:
+    """Tell functions apart by their code and what it refers to, and other values by what they are."""
+    function = getattr(value, "py_func", value)
+    if not isinstance(function, FunctionType):
+        return value if isinstance(value, (int, float, str, type(None))) else _SEAL(_dumps(value)).hexdigest()
+    code, cells = function.__code__, function.__closure__ or ()
+    inside = tuple(_identity(cell.cell_contents) for cell in cells)
+    return function.__module__, function.__qualname__, _SEAL(code.co_code).hexdigest(), inside
+
+
 class KernelCache(_numba.FunctionCache):  # type: ignore[misc]
     """Cache of one kernel.
 
@@ -99,6 +110,10 @@ class KernelCache(_numba.FunctionCache):  # type: ignore[misc]
             settings.CACHE_DIR, settings.CACHE_LOCATOR_CLASSES = kept
         stamp = self._impl.locator.get_source_stamp()
         self._cache_file = _SealedFiles(self._cache_path, self._impl.filename_base, stamp)
+
+    def _index_key(self, sig: Any, codegen: Any) -> tuple[Any, ...]:
+        """Key of the code for a signature; Numba's own differs in every process where a kernel calls others."""
+        return sig, codegen.magic_tuple(), _identity(self._py_func)
 
     def load_overload(self, sig: Any, target_context: Any) -> Any:
         """Return the compiled code for a signature, or None if it must be compiled."""
