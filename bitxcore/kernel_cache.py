@@ -112,7 +112,7 @@ class KernelCache(_numba.FunctionCache):  # type: ignore[misc]
         self._cache_file = _SealedFiles(self._cache_path, self._impl.filename_base, stamp)
 
     def _index_key(self, sig: Any, codegen: Any) -> tuple[Any, ...]:
-        """Key of the code for a signature; Numba's own differs in every process where a kernel calls others."""
+        """Key of the code for a signature: Numba's own differs in every process if a kernel calls others."""
         return sig, codegen.magic_tuple(), _identity(self._py_func)
 
     def load_overload(self, sig: Any, target_context: Any) -> Any:
