@@ -10,7 +10,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any, TypeVar
 
 import numpy as np
@@ -24,6 +24,9 @@ from bitxcore.jit import CHUNK_BYTES, parallel, share
 
 FAST_GROUPS = (1, 4, 8, 16, 32, 64)
 MAX_WINDOW = 64
+SMALL_BYTES = 1 << 16
+"""Tensors up to this size are not worth a second thread."""
+
 T = TypeVar("T")
 
 Array = npt.NDArray[Any]
@@ -33,11 +36,10 @@ _buffers = threading.local()
 
 def buffer(name: str, size: int, dtype: npt.DTypeLike) -> Array:
     """Scratch array of this thread, kept between calls: fresh pages would cost more than the work."""
-    key = f"{name} {np.dtype(dtype)}"
-    kept: Array | None = _buffers.__dict__.get(key)
+    arrays: dict[Any, Array] = _buffers.__dict__
+    kept = arrays.get((name, dtype))
     if kept is None or kept.size < size:
-        kept = np.empty(size, dtype)
-        _buffers.__dict__[key] = kept
+        arrays[name, dtype] = kept = np.empty(size, dtype)
     return kept[:size]
 
 
@@ -122,7 +124,7 @@ class Cut:
 
     def engine(self, shape: tuple[int, ...]) -> Engine:
         """Return what cuts a tensor of `shape`."""
-        return Engine(self.format, self.window, grid(shape, self.group, self.grouping))
+        return _engine(self.format, self.window, self.group, self.grouping, shape)
 
 
 @dataclass(frozen=True)
@@ -175,12 +177,12 @@ class Engine:
 
         return lanes_of(self.lane_bits, self.padded) // self.padded
 
-    @property
+    @cached_property
     def count(self) -> int:
         """Groups of the tensor."""
         return self.grid.filters * self.grid.groups
 
-    @property
+    @cached_property
     def contiguous(self) -> bool:
         """Whether the groups lie one behind the other, as the kernels want them."""
         # Kernels and filters that a group holds whole need not fill it: those of 1, 4 and 16 weights do not
@@ -316,9 +318,11 @@ class Engine:
             return grid.group, self.count * grid.group, 1, self.count
         return grid.group, grid.length, grid.stride, grid.blocks
 
-    @cached_property
+    @property
     def chunk(self) -> int:
         """Groups of one chunk: whole vectors; fewer where they are gathered, to stay in the cache."""
+        if self.count * self.padded * self.code_dtype.itemsize <= SMALL_BYTES:
+            return self.count
         vector_bytes = self.step * self.padded * self.code_dtype.itemsize
         chunk_bytes = CHUNK_BYTES if self.contiguous else CHUNK_BYTES // 16
         return share(self.count, max(1, chunk_bytes // vector_bytes) * self.step, self.step)
@@ -326,6 +330,11 @@ class Engine:
     def each_chunk(self, work: Callable[[int, int], T]) -> list[T]:
         """Call ``work(first, last)`` over all groups, one chunk at a time, on all threads."""
         return parallel(work, self.count, self.chunk)
+
+
+@lru_cache(1024)
+def _engine(fmt: NumberFormat, window: int, group: int, grouping: Grouping, shape: tuple[int, ...]) -> Engine:
+    return Engine(fmt, window, grid(shape, group, grouping))
 
 
 def codes_of(x: Array, fmt: NumberFormat) -> Array:

@@ -188,6 +188,8 @@ def parallel(task: Callable[[int, int], T], count: int, step: int) -> list[T]:
     step : int
         Units of one call, from `share`; `CHUNK_BYTES` is the most it should read.
     """
+    if count <= step:
+        return [task(0, count)] if count else []
     starts = range(0, count, step)
     results: dict[int, T] = {}
     waiting = iter(starts)  # shared: taking the next is atomic

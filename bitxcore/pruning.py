@@ -17,6 +17,7 @@ from bitxcore.checks import check_one_of, on_device, shown, values_of
 from bitxcore.criteria import ROUNDINGS, Criterion
 from bitxcore.criteria import criterion as checked_criterion
 from bitxcore.engine import (
+    SMALL_BYTES,
     Array,
     Cut,
     Engine,
@@ -36,9 +37,6 @@ from bitxcore.summary import Sums, add_up, assemble
 from bitxcore.wide_groups import prune_wide
 
 Nonfinite = Literal["raise", "keep"]
-SMALL_BYTES = 1 << 16
-"""Tensors up to this size are not worth a second thread."""
-
 STREAMING_BYTES = 1 << 24
 """Results of this size and more leave the caches anyway: they are written past them."""
 
