@@ -13,6 +13,7 @@ from .errors import TensorError as TensorError
 from .formats import NumberFormat as NumberFormat
 from .formats import number_format as number_format
 from .groups import Layout as Layout
+from .many import prune_many as prune_many
 from .packed import Packed as Packed
 from .packed import pack as pack
 from .packed import unpack as unpack

@@ -167,9 +167,9 @@ def _pool() -> ThreadPoolExecutor:
 def share(count: int, step: int, unit: int = 1) -> int:
     """Units of one call of `parallel`, a multiple of `unit`: at most `step`, at most a thread's equal share.
 
-    Less than half a step is not worth waking another thread, and stays whole.
+    Less than an eighth of a step (1 MiB) is not worth waking another thread, and stays whole.
     """
-    if 2 * count < step:
+    if 8 * count < step:
         return step
     return max(unit, min(step, -(-count // (threads() * unit)) * unit))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
@@ -149,11 +150,9 @@ def prune(
     numbers = source if fixed is None else fixed.codes
     form = format if fixed is None else f"int{width}"
     calibrates = None if norms is None else True
-    options = rows, group, window, form, criterion, rounding, grouping, threshold, budget, calibrates
-    try:
-        plan = _plan(numbers.dtype, numbers.shape, *options)
-    except TypeError:  # an option that is not hashable; what is wrong with it is found without the cache
-        plan = _plan.__wrapped__(numbers.dtype, numbers.shape, *options)
+    plan = plan_of(
+        numbers, rows, group, window, form, criterion, rounding, grouping, threshold, budget, calibrates
+    )
     if norms is not None and plan.cut.group <= MAX_GROUP:
         plan = plan.calibrated(squared_norms(norms, numbers.shape))
     cut = plan.cut
@@ -231,7 +230,7 @@ def _check_parts(parts: Sequence[str], given: Mapping[str, Array]) -> None:
 
 
 @dataclass(frozen=True)
-class _Plan:
+class Plan:
     """How tensors of one dtype and shape are pruned with the same options.
 
     Parameters
@@ -249,6 +248,11 @@ class _Plan:
     tensor_shape: tuple[int, ...]
 
     @cached_property
+    def size(self) -> int:
+        """Values of the tensor."""
+        return math.prod(self.tensor_shape)
+
+    @cached_property
     def engine(self) -> Engine:
         """What cuts the tensor into groups that kernels take."""
         return self.cut.engine(self.tensor_shape)
@@ -259,7 +263,7 @@ class _Plan:
         engine, rule, nearest = self.engine, self.rule, self.nearest
         return block_pruning(engine, rule, nearest) or CarefulPruning(engine, rule, nearest)
 
-    def calibrated(self, squares: Array) -> _Plan:
+    def calibrated(self, squares: Array) -> Plan:
         """Return this plan with the squared norms of the inputs."""
         plan = replace(self)
         plan.__dict__["prune_groups"] = CarefulPruning(self.engine, self.rule, self.nearest, squares)
@@ -279,15 +283,22 @@ class _Plan:
 
     def targets(self, parts: Sequence[str], given: Mapping[str, Array]) -> list[Any]:
         """Arrays for the parts with one value per group; None for those that are not wanted."""
+        for name in given:
+            if name != "values":
+                check_out(given[name], self.group_shape, self.part_dtypes[name])
+        return self.new_parts(self.group_shape, parts, given)
+
+    def new_parts(
+        self, shape: tuple[int, ...], parts: Sequence[str], given: Mapping[str, Array] | None = None
+    ) -> list[Any]:
+        """Make arrays of a shape for the parts that are wanted and not given."""
         found: list[Any] = []
         for name, dtype in self.part_dtypes.items():
-            array = given.get(name)
-            if array is not None:
-                check_out(array, self.group_shape, dtype)
-            elif name in parts:
+            array = given.get(name) if given else None
+            if array is None and name in parts:
                 # Integers have no exponents: zeros that nobody touches take no memory.
                 make = np.zeros if name == "exponents" and not self.cut.format.is_float else np.empty
-                array = make(self.group_shape, dtype)
+                array = make(shape, dtype)
             found.append(array)
         return found
 
@@ -332,6 +343,14 @@ class _Plan:
         return sum(bad for bad, _ in found), sum(limited for _, limited in found), sums
 
 
+def plan_of(x: Array, *options: Any) -> Plan:
+    """Return how `x` is pruned with these options of `prune`, from `rows` to whether there are `norms`."""
+    try:
+        return _plan(x.dtype, x.shape, *options)
+    except TypeError:  # an option that is not hashable; what is wrong with it is found without the cache
+        return _plan.__wrapped__(x.dtype, x.shape, *options)
+
+
 @lru_cache(1024, typed=True)
 def _plan(
     dtype: np.dtype[Any],
@@ -346,7 +365,7 @@ def _plan(
     threshold: Any,
     budget: Any,
     norms: Any,
-) -> _Plan:
+) -> Plan:
     cut = Cut.of(dtype, group, window, format, grouping, shape, MAX_WIDE_GROUP)
     rule = checked_criterion(criterion, rows, threshold, budget, cut.window, norms)
-    return _Plan(cut, rule, rounding == "nearest", shape)
+    return Plan(cut, rule, rounding == "nearest", shape)

@@ -1,0 +1,184 @@
+"""Pruning of many tensors in one call: small ones share a kernel call, and all share the threads."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from inspect import signature
+from typing import Any, overload
+
+import numpy as np
+import numpy.typing as npt
+
+from bitxcore.block_pruning import BlockPruning
+from bitxcore.engine import SMALL_BYTES, Array, buffer, codes_of
+from bitxcore.errors import OptionError, TensorError, error_context
+from bitxcore.formats import fixed_width
+from bitxcore.groups import MAX_GROUP
+from bitxcore.jit import parallel
+from bitxcore.pruned import Pruned
+from bitxcore.pruning import Plan, plan_of, prune
+
+SMALL_TENSOR_BYTES = 4 * SMALL_BYTES
+"""Tensors up to this size are put together."""
+
+BATCH_BYTES = 8 * SMALL_BYTES
+"""What is put together: so much stays in the second-level cache."""
+
+_DEFAULTS = {name: p.default for name, p in signature(prune).parameters.items() if name not in ("x", "out")}
+_PLANNED = (
+    "rows", "group", "window", "format", "criterion", "rounding", "grouping", "threshold", "budget", "norms",
+)  # fmt: skip
+
+
+@overload
+def prune_many(
+    tensors: Mapping[str, npt.ArrayLike], *, out: Mapping[str, Any] | None = None, **options: Any
+) -> dict[str, Pruned]: ...
+@overload
+def prune_many(
+    tensors: Sequence[npt.ArrayLike], *, out: Sequence[Any] | None = None, **options: Any
+) -> list[Pruned]: ...
+def prune_many(
+    tensors: Mapping[str, npt.ArrayLike] | Sequence[npt.ArrayLike],
+    *,
+    out: Mapping[str, Any] | Sequence[Any] | None = None,
+    **options: Any,
+) -> dict[str, Pruned] | list[Pruned]:
+    """Prune many tensors with the same options, faster than one by one.
+
+    Parameters
+    ----------
+    tensors : mapping of str to array_like, or sequence of array_like
+        Such as a model's state dict.
+    out : mapping or sequence, optional
+        For each tensor what `prune` takes there.
+    **options
+        Of `prune`.
+
+    Returns
+    -------
+    dict of str to Pruned, or list of Pruned
+        In the order of `tensors`. Results of small tensors are views of arrays that they share.
+
+    Raises
+    ------
+    TensorError, OptionError
+        As `prune` does; a tensor that is at fault is named.
+
+    Examples
+    --------
+    >>> rng = np.random.default_rng(0)
+    >>> weights = {f"layer{n}": rng.standard_normal((64, 64), np.float32) for n in range(3)}
+    >>> pruned = prune_many(weights, rows=4)
+    >>> list(pruned), pruned["layer2"].kept_rows.shape
+    (['layer0', 'layer1', 'layer2'], (64, 8))
+    """
+    if unknown := set(options) - set(_DEFAULTS):
+        raise OptionError(f"prune has no option {sorted(unknown)[0]!r}", value=sorted(unknown)[0])
+    names = list(tensors) if isinstance(tensors, Mapping) else [str(n) for n in range(len(tensors))]
+    given = list(tensors.values()) if isinstance(tensors, Mapping) else list(tensors)
+    targets: list[Any] = [None] * len(given)
+    if out is not None:
+        if len(out) != len(given) or (isinstance(out, Mapping) and set(out) != set(names)):
+            raise TensorError(
+                f"out must have as many arrays as there are tensors, {len(given)}, got {len(out)}"
+            )
+        targets = [out[name] for name in names] if isinstance(out, Mapping) else list(out)
+    found: dict[int, Pruned] = {}
+    alone = list(range(len(given)))
+    if out is None and not _is_special(options):
+        together = list(_batches(given, _DEFAULTS | options))
+        done = parallel(lambda k, _: together[k].run(given), len(together), 1)
+        found = {n: result for results in done for n, result in results.items()}
+        alone = [n for n in alone if n not in found]
+    # The largest first: the threads then end at about the same time.
+    alone.sort(key=lambda n: -getattr(given[n], "nbytes", 0))
+
+    def one(k: int, _: int) -> Pruned:
+        with error_context(tensor=names[alone[k]]):
+            return prune(given[alone[k]], out=targets[alone[k]], **options)
+
+    found |= dict(zip(alone, parallel(one, len(alone), 1), strict=True))
+    results = [found[n] for n in range(len(given))]
+    return dict(zip(names, results, strict=True)) if isinstance(tensors, Mapping) else results
+
+
+def _is_special(options: Mapping[str, Any]) -> bool:
+    """Whether results depend on more than a group's values."""
+    special = options.get("statistics") or options.get("norms") is not None
+    return bool(special) or fixed_width(options.get("format")) is not None
+
+
+class _Batch:
+    """Small tensors of one dtype and cut whose groups are put one behind the other.
+
+    Parameters
+    ----------
+    plans : list of tuple of int and Plan
+        Number of each tensor, and how it is pruned.
+    values : ndarray, optional
+    kept : list of ndarray or None
+        Where the results go, flat; None if they are not wanted.
+    """
+
+    def __init__(self, plans: list[tuple[int, Plan]], values: Array | None, kept: list[Any]) -> None:
+        self.plans, self.values, self.kept = plans, values, kept
+
+    def run(self, given: Sequence[Any]) -> dict[int, Pruned]:
+        """Prune them; if not all are right, none: they are then pruned, or refused, one by one."""
+        plan = self.plans[0][1]
+        fmt = plan.cut.format
+        codes = buffer("together", sum(one.size for _, one in self.plans), fmt.storage_dtype)
+        at = 0
+        for number, one in self.plans:
+            codes[at : at + one.size] = codes_of(given[number], fmt)
+            at += one.size
+        target = codes[:0] if self.values is None else codes_of(self.values, fmt)
+        groups = codes.size // plan.engine.padded
+        bad, limited = plan.prune_groups(codes, target, plan.choice(self.kept), 0, groups)
+        return {} if bad or limited else dict(self._split())
+
+    def _split(self) -> Iterator[tuple[int, Pruned]]:
+        at = group = 0
+        for number, plan in self.plans:
+            end, groups = at + plan.size, group + plan.engine.count
+            values = None if self.values is None else self.values[at:end].reshape(plan.tensor_shape)
+            kept = (None if k is None else k[group:groups].reshape(plan.group_shape) for k in self.kept)
+            yield number, Pruned(values, *kept, **plan.cut.cut)  # type: ignore[arg-type]
+            at, group = end, groups
+
+
+def _batches(given: Sequence[Any], options: Mapping[str, Any]) -> Iterator[_Batch]:
+    """Put the small tensors together that can be."""
+    like: dict[Any, list[tuple[int, Plan]]] = {}
+    for number, x in enumerate(given):
+        # Whatever is wrong with the others is found by `prune`.
+        if type(x) is not np.ndarray or not 0 < x.nbytes <= SMALL_TENSOR_BYTES or not x.flags.c_contiguous:
+            continue
+        try:
+            plan = plan_of(x, *(options[name] for name in _PLANNED))
+        except (OptionError, TensorError):
+            return
+        whole = plan.cut.group <= MAX_GROUP and x.dtype == plan.cut.format.dtype and plan.engine.contiguous
+        if whole and isinstance(plan.prune_groups, BlockPruning):
+            like.setdefault((x.dtype, plan.cut), []).append((number, plan))
+    for plans in like.values():
+        yield from _cut(plans, options["parts"])
+
+
+def _cut(plans: list[tuple[int, Plan]], parts: Sequence[str]) -> Iterator[_Batch]:
+    """Cut tensors that are alike into batches; their results share one array for each part."""
+    first = plans[0][1]
+    # Large arrays are of large pages, which are cheaper to get.
+    values = np.empty(sum(p.size for _, p in plans), first.cut.format.dtype) if "values" in parts else None
+    kept = first.new_parts((sum(p.engine.count for _, p in plans),), parts)
+    most = max(1, BATCH_BYTES // first.cut.format.dtype.itemsize)
+    batch: list[tuple[int, Plan]] = []
+    at = end = group = groups = 0
+    for number, plan in plans:
+        batch.append((number, plan))
+        end, groups = end + plan.size, groups + plan.engine.count
+        if end - at >= most or number == plans[-1][0]:
+            own = [None if k is None else k[group:groups] for k in kept]
+            yield _Batch(batch, None if values is None else values[at:end], own)
+            batch, at, group = [], end, groups
