@@ -8,6 +8,7 @@ from .dumps import open_dump as open_dump
 from .errors import BitxError as BitxError
 from .errors import DumpError as DumpError
 from .errors import MissingExtraError as MissingExtraError
+from .errors import MissingPartError as MissingPartError
 from .errors import OptionError as OptionError
 from .errors import TensorError as TensorError
 from .formats import NumberFormat as NumberFormat

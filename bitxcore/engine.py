@@ -357,7 +357,7 @@ class _Writable:
 
 def check_out(out: Array, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
     """Raise unless `out` can take a result of that shape and dtype."""
-    if not isinstance(out, np.ndarray):
+    if not isinstance(out, np.ndarray) or isinstance(out, np.ma.MaskedArray):
         raise TensorError(f"out must be an ndarray, got {shown(out)}")
     if out.shape != shape or out.dtype != dtype or not out.dtype.isnative:
         raise TensorError(f"out must be {shape} {dtype} in native byte order, got {out.shape} {out.dtype}")

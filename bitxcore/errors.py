@@ -93,6 +93,10 @@ class TensorError(BitxError):
     """A tensor or a layer whose values, dtype or shape break a rule."""
 
 
+class MissingPartError(TensorError, AttributeError):
+    """A part of a result that was not asked for."""
+
+
 class OptionError(BitxError):
     """An unknown option, name or setting, or a value that is not allowed."""
 

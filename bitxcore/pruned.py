@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bitxcore.engine import Cut
+from bitxcore.errors import MissingPartError
 from bitxcore.showing import record_repr
 from bitxcore.summary import Statistics
 from bitxcore.tables import data_frame, data_set, facts_html
@@ -76,7 +77,7 @@ class Pruned(Cut):
 
     def __getattr__(self, name: str) -> Any:
         if name in PARTS:
-            raise AttributeError(f"there are no {name}: prune was asked for other parts")
+            raise MissingPartError(f"there are no {name}", hint="prune was asked for other parts")
         raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
 
     def __repr__(self) -> str:
@@ -86,20 +87,19 @@ class Pruned(Cut):
         )
 
     def _repr_html_(self) -> str:
-        return facts_html(
-            "Pruned",
-            self.cut_facts()
-            | {
-                "shape": ("x".join(map(str, self.values.shape)), ""),
-                "dtype": (str(self.values.dtype), ""),
-                "groups": (self.kept_rows.size, ""),
-                "kept rows per group, mean": (float(self.kept_rows.mean()), ""),
-                "kept rows per group, most": (int(self.kept_rows.max()), ""),
-                "groups with a NaN or Inf": (self.nonfinite_groups or None, ""),
-                "window-limited groups": (self.window_limited_groups, ""),
-                "scale": (self.scale, ""),
-            },
-        )
+        found = self.__dict__
+        values, rows = found.get("values"), found.get("kept_rows")
+        facts: dict[str, tuple[Any, str]] = {
+            "shape": (None if values is None else "x".join(map(str, values.shape)), ""),
+            "dtype": (None if values is None else str(values.dtype), ""),
+            "groups": (None if rows is None else rows.size, ""),
+            "kept rows per group, mean": (None if rows is None else float(rows.mean()), ""),
+            "kept rows per group, most": (None if rows is None else int(rows.max()), ""),
+            "groups with a NaN or Inf": (self.nonfinite_groups or None, ""),
+            "window-limited groups": (self.window_limited_groups, ""),
+            "scale": (self.scale, ""),
+        }
+        return facts_html("Pruned", self.cut_facts() | facts)
 
     def to_pandas(self) -> Any:
         """Return a `pandas.DataFrame` with a row per group.

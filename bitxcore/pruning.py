@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
+from itertools import combinations
 from typing import Any, Literal
 
 import numpy as np
@@ -145,7 +146,7 @@ def prune(
     check_nonfinite(nonfinite)
     given = {} if out is None else _given(out, source)
     if parts is not PARTS:
-        _check_parts(parts, given)
+        parts = _checked_parts(parts, given)
     fixed = quantize(source, width) if (width := fixed_width(format)) else None
     numbers = source if fixed is None else fixed.codes
     form = format if fixed is None else f"int{width}"
@@ -204,29 +205,43 @@ def prune(
 
 
 def _given(out: Any, source: Array) -> dict[str, Array]:
-    """Arrays that are given for parts of the result, by name; those of `source`'s shape are checked."""
+    """Arrays that are given for parts of the result, by name; none is part of another or of `source`."""
+    given: dict[str, Array]
     if isinstance(out, Pruned):
         given = {name: vars(out)[name] for name in PARTS if name in vars(out)}
+        values = given.get("values")
+        if values is not None and not (values.flags.c_contiguous and values.dtype.isnative):
+            del given["values"]  # as its input was laid out
     elif isinstance(out, Mapping):
         given = dict(out)
         for name in given:
             check_one_of(PARTS, "a part", name)
     else:
         given = {"values": out}
-    if (values := given.get("values")) is not None:
+    if "values" in given:
+        values = given["values"]
         check_out(values, source.shape, source.dtype)
         if np.may_share_memory(values, source) and values.ctypes.data != source.ctypes.data:
             raise TensorError("out overlaps x but is not x")
+    if isinstance(out, Mapping):
+        arrays = [("x", source), *given.items()]
+        for (name, one), (other_name, other) in combinations(arrays, 2):
+            if {name, other_name} != {"x", "values"} and np.may_share_memory(one, other):
+                raise TensorError(f"out: {other_name} overlaps {name}")
     return given
 
 
-def _check_parts(parts: Sequence[str], given: Mapping[str, Array]) -> None:
-    if isinstance(parts, str) or not parts:
+def _checked_parts(parts: Any, given: Mapping[str, Array]) -> tuple[str, ...]:
+    if isinstance(parts, str) or not isinstance(parts, Iterable):
         raise OptionError(f"parts must be names of parts, got {shown(parts)}", value=parts)
-    for part in parts:
+    names = tuple(parts)
+    if not names:
+        raise OptionError("parts names none", value=parts)
+    for part in names:
         check_one_of(PARTS, "a part", part)
-    if not_wanted := set(given) - set(parts):
+    if not_wanted := set(given) - set(names):
         raise OptionError(f"out has {', '.join(sorted(not_wanted))}, which parts leaves out", value=parts)
+    return names
 
 
 @dataclass(frozen=True)
@@ -295,10 +310,12 @@ class Plan:
         found: list[Any] = []
         for name, dtype in self.part_dtypes.items():
             array = given.get(name) if given else None
+            always_zero = name == "exponents" and not self.cut.format.is_float
             if array is None and name in parts:
-                # Integers have no exponents: zeros that nobody touches take no memory.
-                make = np.zeros if name == "exponents" and not self.cut.format.is_float else np.empty
-                array = make(shape, dtype)
+                # Zeros that nobody touches take no memory.
+                array = (np.zeros if always_zero else np.empty)(shape, dtype)
+            elif array is not None and always_zero:
+                array.fill(0)
             found.append(array)
         return found
 

@@ -19,6 +19,7 @@ from bitxcore.engine import locate_nonfinite
 from bitxcore.errors import TensorError
 from bitxcore.formats import NumberFormat, fixed_width, format_of
 from bitxcore.groups import GroupGrid, Grouping, grid
+from bitxcore.jit import CHUNK_BYTES, parallel, share
 from bitxcore.pruning import prune
 from bitxcore.quantization import quantize
 from bitxcore.tables import data_frame, data_set, facts_html
@@ -201,7 +202,7 @@ def weight_ones(
     cut = grid(source.shape, group, grouping)
     if width := fixed_width(format):  # one scale for the whole tensor
         source, format = quantize(source, width).codes, f"int{width}"  # noqa: A001
-    sums, largest, bits, limited = np.zeros(2, np.int64), np.zeros(2, np.int64), 0, 0
+    largest, bits, limited = np.zeros(2, np.int64), 0, 0
     histograms = np.zeros((2, 65), np.int64)
     for start, block in _blocks(source, cut):
         try:
@@ -215,10 +216,10 @@ def weight_ones(
             raise locate_nonfinite(np.ascontiguousarray(source, dtype=fmt.dtype), fmt) from None
         bits, limited = pruned.format.significand_bits, limited + pruned.window_limited_groups
         for at, values in enumerate((block, pruned.values)):
-            ones = essential_bits(values, format)
-            sums[at] += int(ones.sum(dtype=np.int64))
-            histograms[at] += np.bincount(ones.reshape(-1), minlength=65)
-            largest[at] += int(_largest(ones, cut).sum(dtype=np.int64))
+            most, histogram = _tally(essential_bits(values, format), cut, bits)
+            largest[at] += most
+            histograms[at, : bits + 1] += histogram
+    sums = histograms @ np.arange(histograms.shape[1])
     groups = cut.filters * cut.groups
     before, after = (Ones(int(s) / source.size, int(m) / groups) for s, m in zip(sums, largest, strict=True))
     counts = [tuple(histogram[: bits + 1].tolist()) for histogram in histograms]
@@ -235,10 +236,20 @@ def _blocks(x: npt.NDArray[Any], cut: GroupGrid) -> Iterator[tuple[int, npt.NDAr
         yield start, x[start : start + step]
 
 
-def _largest(ones: npt.NDArray[np.uint8], cut: GroupGrid) -> npt.NDArray[np.uint8]:
-    """Most ones of a weight of each group."""
-    # (parts, members of a lane, lanes): groups are cut along the members.
-    lanes = ones.reshape(-1, cut.length, cut.stride)
-    starts = np.arange(0, cut.length, cut.group)
-    found: npt.NDArray[np.uint8] = np.maximum.reduceat(lanes, starts, axis=1)
-    return found
+def _tally(ones: npt.NDArray[np.uint8], cut: GroupGrid, bits: int) -> tuple[int, npt.NDArray[np.int64]]:
+    """Sum over groups of the most ones of a weight, and the weights by their ones, at most `bits`."""
+    from bitxcore.kernels.tallying import tally_kernel
+
+    part = cut.length * cut.stride
+    flat = ones.reshape(-1)
+    whole = cut.stride == 1 and cut.length % cut.group == 0 and cut.group & (cut.group - 1) == 0
+    tally = tally_kernel(cut.group if whole else 1)
+
+    def work(first: int, last: int) -> tuple[int, npt.NDArray[np.int64]]:
+        histogram = np.zeros(bits + 1, np.int64)
+        here = flat[first * part : last * part]
+        return int(tally(here, histogram, cut.group, cut.length, cut.stride)), histogram
+
+    parts = flat.size // part
+    found = parallel(work, parts, share(parts, max(1, CHUNK_BYTES // part)))
+    return sum(most for most, _ in found), np.sum([histogram for _, histogram in found], axis=0)
