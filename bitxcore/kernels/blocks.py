@@ -15,7 +15,6 @@ from typing import Any, NamedTuple
 from numba import njit
 
 from bitxcore.jit import kernel
-from bitxcore.kernels.choosing import keep_energy, keep_rows, keep_threshold
 from bitxcore.kernels.floats import (
     BFLOAT16,
     FLOAT8_E4M3FN,
@@ -34,7 +33,7 @@ from bitxcore.kernels.gathering import (
     tile_functions,
     tile_lanes,
 )
-from bitxcore.kernels.rows import round_to_rows
+from bitxcore.kernels.rows import keep_energy, keep_rows, keep_threshold, round_to_rows
 from bitxcore.kernels.vectors import (
     address,
     any_lane,

@@ -16,13 +16,15 @@ from numba import njit
 from numba.extending import intrinsic
 
 from bitxcore.jit import kernel
-from bitxcore.kernels.rows import keep_topn, round_to_rows
+from bitxcore.kernels.rows import keep_rows, round_to_rows
 from bitxcore.kernels.vectors import (
     Vec,
     any_lane,
+    any_of,
     as_float,
     as_int,
     flushes,
+    fold_ones,
     fold_or,
     fold_umax,
     fsub,
@@ -207,10 +209,9 @@ def prune_kernel(kind: int, group: int) -> Any:
             distance = spread(emax, group) - umax((v >> fraction) & special, 1)
             # aligned: the bit matrix. Row r is bit (bits - 1 - r) of the group's lanes.
             aligned = align(v, distance, fraction, bits)
-            # present: rows with a one in them, also below the window.
-            present = fold_or(aligned, group)
-            some = present != 0
-            mask = keep_topn(aligned, present & window, rows, refine, group, bits)
+            ones = fold_ones(aligned, group)
+            some = any_of(ones) != 0
+            mask = keep_rows(ones, window, rows, refine, group)
             # NaN and Inf have the largest exponent there is, so emax tells of them.
             nonfinite = emax == special
             mask = where(nonfinite, window, mask)

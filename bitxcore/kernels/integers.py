@@ -11,9 +11,10 @@ from typing import Any
 from numba import njit
 
 from bitxcore.jit import kernel
-from bitxcore.kernels.rows import keep_topn, round_to_rows
+from bitxcore.kernels.rows import keep_rows, round_to_rows
 from bitxcore.kernels.vectors import (
     ashr,
+    fold_ones,
     fold_or,
     from_rows,
     lanes_of,
@@ -80,6 +81,7 @@ def prune_kernel(bits: int, group: int) -> Any:
     @kernel(variant=(bits, group))
     def prune(x, out, masks, kept, vectors, rows, signed, twos, width, limit, window, refine):
         bad = 0
+        inside = window >> (32 - bits)
         for i in range(vectors):
             for ahead in range(0, lanes, line):
                 prefetch(x, i * lanes + PREFETCH + ahead)
@@ -87,8 +89,7 @@ def prune_kernel(bits: int, group: int) -> Any:
             # aligned: the bit matrix. Row r is bit (bits - 1 - r) of the group's lanes.
             v = load(x, i * lanes, lanes)
             aligned = significand(v, signed, bits) << (bits - width)
-            present = to_rows(fold_or(aligned, group), bits)
-            mask = keep_topn(aligned, present & window, rows, refine, group, bits)
+            mask = to_rows(keep_rows(fold_ones(aligned, group), inside, rows, refine, group), bits)
             # over: 1 for a group with a code outside the format; it is copied, its mask full.
             over = to_counts(fold_or(outside(v, signed, twos, limit, bits), group), bits)
             mask = where(over != 0, window, mask)

@@ -18,8 +18,8 @@ from bitxcore import jit
 
 ROOT = Path(__file__).parents[2]
 PRUNE = "import numpy as np, bitxcore as bx; print(bx.prune(np.full(16, 1.75, np.float32), rows=2).values[0])"
-BEFORE = "    kept = present & (left ^ -1)\n"
-AFTER = "    kept = present & left\n"  # keeps the other rows
+BEFORE = "    kept = present ^ reverse_bits(left)\n"
+AFTER = "    kept = reverse_bits(left)\n"  # keeps the other rows
 
 
 def run(place, cache):

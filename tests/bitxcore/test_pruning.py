@@ -316,7 +316,7 @@ def test_bfloat16_dtype_is_ml_dtypes():
 def test_threads_setting_is_checked(monkeypatch):
     monkeypatch.setenv("BITX_THREADS", "none")
     with pytest.raises(OptionError, match="BITX_THREADS must be a positive integer, got 'none'"):
-        bx.prune(np.ones(1 << 16, np.float32), rows=1)
+        bx.prune(np.ones(1 << 19, np.float32), rows=1)
 
 
 def test_works_without_a_place_for_the_cache():
