@@ -20,7 +20,7 @@ from bitxcore.checks import checked_integer, shown
 from bitxcore.errors import OptionError, TensorError
 from bitxcore.formats import NumberFormat, format_of
 from bitxcore.groups import MAX_GROUP, GroupGrid, Grouping, grid
-from bitxcore.jit import CHUNK_BYTES, parallel, share
+from bitxcore.jit import CHUNK_BYTES, parallel, share, writable
 
 FAST_GROUPS = (1, 4, 8, 16, 32, 64)
 MAX_WINDOW = 64
@@ -339,20 +339,8 @@ def _engine(fmt: NumberFormat, window: int, group: int, grouping: Grouping, shap
 
 def codes_of(x: Array, fmt: NumberFormat) -> Array:
     """View a C-contiguous array of a format as a flat array of unsigned codes."""
-    codes = x.reshape(-1).view(fmt.storage_dtype)
-    return codes if codes.flags.writeable else np.asarray(_Writable(codes))
-
-
-class _Writable:
-    """What NumPy takes for the same memory as that of an array that may only be read.
-
-    To Numba arrays that may be written and others are of two types, and each kernel would be compiled twice.
-    """
-
-    def __init__(self, x: Array) -> None:
-        self.kept = x
-        facts = x.__array_interface__
-        self.__array_interface__ = facts | {"data": (facts["data"][0], False)}
+    codes: Array = writable(x.reshape(-1).view(fmt.storage_dtype))
+    return codes
 
 
 def check_out(out: Array, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:

@@ -132,6 +132,27 @@ def kernel(function: Callable[..., Any] | None = None, *, variant: object = None
         return compiled
 
 
+class _Writable:
+    """What NumPy takes for the same memory as that of an array that may only be read."""
+
+    def __init__(self, x: Any) -> None:
+        self.kept = x
+        facts = x.__array_interface__
+        self.__array_interface__ = facts | {"data": (facts["data"][0], False)}
+
+
+def writable(x: Any) -> Any:
+    """View an array that kernels only read as one that may be written.
+
+    To Numba these are two types, and each kernel would be compiled twice.
+    """
+    if x.flags.writeable:
+        return x
+    import numpy as np
+
+    return np.asarray(_Writable(x))
+
+
 # -- threads -----------------------------------------------------------------------------------
 
 

@@ -14,7 +14,7 @@ from bitxcore.checks import check_one_of, checked_integer, shown, values_of
 from bitxcore.errors import OptionError, TensorError
 from bitxcore.formats import format_of, number_format, supported
 from bitxcore.groups import grid
-from bitxcore.jit import parallel
+from bitxcore.jit import parallel, writable
 
 BLOCK = 1 << 18
 """Values that one step works on: its copies stay in the cache."""
@@ -81,6 +81,11 @@ class FixedPoint:
         top = np.asarray(_finfo(out.dtype).max, wide) if self._may_exceed(out.dtype) else None
 
         def work(codes: Any, out: Any, scale: Any) -> None:
+            if _by_kernel(codes, out) and wide == np.float32 and scale.ndim == 0:
+                from bitxcore.kernels.quantizing import scale_codes
+
+                scale_codes(writable(codes), out, scale[()])
+                return
             if out.dtype == wide and top is None:
                 np.multiply(codes, scale, out=out, dtype=wide)
                 return
@@ -140,6 +145,12 @@ def quantize(
     wide = np.dtype(np.float64) if scale == "free" else _exact_dtype(values.dtype, factor)
 
     def work(values: Any, codes: Any, factor: Any) -> None:
+        if _by_kernel(codes, values) and wide == np.float32 and factor.ndim == 0:
+            from bitxcore.kernels.quantizing import round_to_codes
+
+            # Scales are powers of two here: to divide by one is to multiply by its inverse.
+            round_to_codes(writable(values), codes, 1 / factor[()], np.float32(top))
+            return
         with np.errstate(over="ignore"):  # what is beyond a given scale saturates
             rounded = np.divide(values.astype(wide, copy=False), factor)
         np.rint(rounded, out=rounded)
@@ -243,7 +254,14 @@ def _largest(x: npt.NDArray[Any], per_channel: bool) -> npt.NDArray[np.float64]:
             low, high = part.min(axis=axes, keepdims=per_channel), part.max(axis=axes, keepdims=per_channel)
             return np.maximum(-low.astype(np.float64), high.astype(np.float64))
 
+    def codes_end(part: Any, _: Any) -> Any:
+        from bitxcore.kernels.quantizing import largest_magnitude
+
+        return np.float64(np.uint32(largest_magnitude(writable(part).view(np.uint32))).view(np.float32))
+
     per_channel = per_channel and x.ndim > 1
+    if not per_channel and x.flags.c_contiguous and x.dtype == np.float32 and x.dtype.isnative:
+        return np.asarray(np.max(_blockwise(codes_end, np.zeros(()), x)))
     if per_channel:
         return np.concatenate(_blockwise(ends, np.zeros((len(x), 1)), x))
     return np.asarray(np.max(_blockwise(ends, np.zeros(()), x)))
@@ -255,6 +273,12 @@ def _exact_dtype(dtype: np.dtype[Any], scale: npt.NDArray[Any]) -> np.dtype[Any]
     narrow = dtype.itemsize <= 4 and (mantissas == 0.5).all()
     narrow = narrow and exponents.min() in SINGLE_EXPONENTS and exponents.max() in SINGLE_EXPONENTS
     return np.dtype(np.float32 if narrow else np.float64)
+
+
+def _by_kernel(codes: npt.NDArray[Any], values: npt.NDArray[Any]) -> bool:
+    """Whether codes and float32 values are blocks that a kernel can turn into each other."""
+    flat = codes.ndim == values.ndim == 1 and codes.flags.c_contiguous and values.flags.c_contiguous
+    return flat and values.dtype == np.float32 and values.dtype.isnative and values.flags.aligned
 
 
 def _blockwise(work: Any, scale: npt.NDArray[Any], *arrays: npt.NDArray[Any]) -> list[Any]:
