@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -16,7 +16,7 @@ BLOCK_GROUPS = 512
 """Groups of the largest blocks."""
 
 CAREFUL_GROUPS = 1 << 10
-"""Groups that are taken with care where the kernel has stopped; twice as many where it stops there again."""
+"""Groups that are taken with care where the kernel has stopped; with every stop twice as many."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class BlockPruning:
         # As bytes, arrays of any alignment are of one type to the compiler.
         codes, target = x.view(np.uint8), out.view(np.uint8)
         bad = limited = 0
-        careful_groups, resumed = CAREFUL_GROUPS, -1
+        careful_groups = CAREFUL_GROUPS
         while True:
             done, found = self.kernel(
                 codes, target, *choice, first, last, *self.settings, streaming, *self.criterion, *self.cut
@@ -60,11 +60,28 @@ class BlockPruning:
             limited += found
             if done == last:
                 return bad, limited
-            careful_groups = 2 * careful_groups if done == resumed else CAREFUL_GROUPS
-            resumed = min(last, done + max(1, careful_groups // self.wide))
-            take_care = self.careful if self.careful.engine.grid.stride == 1 else self._careful_columns
-            added = take_care(x, out, choice, done, resumed)
-            bad, limited, first = bad + added[0], limited + added[1], resumed
+            first = min(last, done + max(1, careful_groups // self.wide))
+            careful_groups *= 2
+            for added in self._take_care(x, out, choice, done, first):
+                bad, limited = bad + added[0], limited + added[1]
+
+    def _take_care(
+        self, x: Array, out: Array, choice: KeptRows, first: int, last: int
+    ) -> Iterator[tuple[int, int]]:
+        """Prune groups (or columns) with care; whole parts of columns as the groups that they are."""
+        grid = self.careful.engine.grid
+        if grid.stride == 1:
+            yield self.careful(x, out, choice, first, last)
+            return
+        columns, groups = grid.blocks * -(-grid.stride // self.wide), grid.blocks * grid.stride
+        start, stop = -(-first // columns), last // columns
+        if start >= stop:
+            yield self._careful_columns(x, out, choice, first, last)
+            return
+        for ends in ((first, start * columns), (stop * columns, last)):
+            if ends[0] < ends[1]:
+                yield self._careful_columns(x, out, choice, *ends)
+        yield self.careful(x, out, choice, start * groups, stop * groups)
 
     def _careful_columns(
         self, x: Array, out: Array, choice: KeptRows, first: int, last: int

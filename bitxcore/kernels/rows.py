@@ -139,6 +139,8 @@ def keep_energy(planes: Any, window: int, rows: int, group: int, share: int) -> 
     """
     if share == 0:
         return keep_rows(planes, window, rows, True, group), False
+    if share >= 1 << 38:
+        return any_of(planes) & 0, False
     energy = energy_of(planes, window)
     limit = fmul(energy, share * 2.0**-38)
     margin = fmul(energy, SURE)

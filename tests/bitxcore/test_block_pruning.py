@@ -353,7 +353,8 @@ def test_large_tensors_equal_their_pieces(name, size, layout, threads, monkeypat
         for p in results:
             for part in PARTS:
                 assert np.array_equal(
-                    getattr(p, part).view(np.uint8), np.concatenate([getattr(w, part) for w in want]).view(np.uint8)
+                    getattr(p, part).view(np.uint8),
+                    np.concatenate([getattr(w, part) for w in want]).view(np.uint8),
                 )
             assert p.nonfinite_groups == sum(w.nonfinite_groups for w in want)
             assert p.window_limited_groups == sum(w.window_limited_groups for w in want)
