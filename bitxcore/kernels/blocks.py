@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 from numba import njit
 
 from bitxcore.jit import kernel
+from bitxcore.kernels.aligning import magnitude_of, rows_of
 from bitxcore.kernels.floats import (
     BFLOAT16,
     FLOAT8_E4M3FN,
@@ -35,6 +36,8 @@ from bitxcore.kernels.gathering import (
 )
 from bitxcore.kernels.rows import keep_energy, keep_rows, keep_threshold, round_to_rows
 from bitxcore.kernels.vectors import (
+    across_ones,
+    across_umax,
     address,
     any_lane,
     any_of,
@@ -46,6 +49,7 @@ from bitxcore.kernels.vectors import (
     fold_ones,
     fold_or,
     fold_umax,
+    from_columns,
     fsub,
     lanes_of,
     leading_zeros,
@@ -54,6 +58,7 @@ from bitxcore.kernels.vectors import (
     load_planes,
     popcount,
     prefetch,
+    repeat,
     resize,
     scratch,
     shr,
@@ -62,6 +67,7 @@ from bitxcore.kernels.vectors import (
     store_planes,
     stream,
     subtract_to_zero,
+    to_columns,
     total,
     umax,
     where,
@@ -233,8 +239,12 @@ def prune_kernel(
     planes = group.bit_length() if counted else 1
     plane_words = planes * groups
     ahead, line = PREFETCH_BYTES // value_bytes, 64 // value_bytes
+    # Whether weights are put in columns, where what concerns a group needs no shuffles.
+    turns = is_float and not nearest and group == 8
+    scaled = kind == FLOAT32
+    turned_values = groups * group if turns else 1
     # The lines of the next block are asked for step by step, so that memory is always at work.
-    later, spacing = (2 * line, 3 * line) if is_float else (line, 2 * line)
+    later, spacing = (2 * line, 3 * line) if is_float and not turns else (line, 2 * line)
     low = (1 << (bits - 1)) - 1
     # Groups below have weights that need more care; 0: none.
     floor = bits + 1 if far else 0
@@ -251,6 +261,17 @@ def prune_kernel(
     gather_rows, scatter_rows = row_functions(group)
     gather_tiles, scatter_tiles = tile_functions(code_bits, group)
 
+    @njit(inline="always")
+    def rare(tops):
+        found = False
+        for i in range(0, groups, half):
+            top = load(tops, i, half)
+            found |= any_lane(top >= not_finite)
+            if far:
+                # A group of zeros is none of the rare ones: top - 1 is then the largest number.
+                found |= any_lane(top - 1 < tiny)
+        return found
+
     @kernel(variant=(kind, code_bits, group, mask_bits, criterion, nearest, layout))
     def prune(
         x, out, masks, exponents, kept, first, last, rows, refine, window, wanted, reach, shift, width, limit,
@@ -260,6 +281,7 @@ def prune_kernel(
         ones = scratch(bits, plane_words)
         chosen = scratch(bits, groups)
         fewer = scratch(bits, groups)
+        turned = scratch(bits, turned_values)
         source = scratch(storage, spare_values)
         target = scratch(storage, spare_values)
         short_masks = scratch(mask_bits, groups)
@@ -290,20 +312,31 @@ def prune_kernel(
                 clear_bytes(address(source, count * group, 8), block_bytes - count * group * value_bytes)
                 codes = source
             # One lane per weight (v, aligned), and, after a fold, one per group.
-            if is_float:
+            if turns:
+                for i in range(vectors):
+                    if in_place:
+                        for line_at in range(0, lanes, 2 * line):
+                            prefetch(codes, i * lanes + ahead + line_at)
+                    v = to_columns(read(codes, i * lanes, lanes), group, 1)
+                    top = across_umax(v & low, group)
+                    store(tops, i * step, top)
+                    emax = umax(top >> fraction, max(floor, 1))
+                    if scaled:
+                        aligned = rows_of(v & low, emax, group, fraction, bits)
+                        store(turned, i * lanes, aligned)
+                    else:
+                        aligned = _aligned(v, repeat(emax, group), bits, fraction, far)
+                        store(turned, i * lanes, v)
+                    store_planes(ones, i * step, groups, across_ones(aligned, group))
+                if rare(tops):
+                    return start, limited
+            elif is_float:
                 for i in range(vectors):
                     if in_place:
                         for line_at in range(0, lanes, 3 * line):
                             prefetch(codes, i * lanes + ahead + line_at)
                     store(tops, i * step, fold_umax(read(codes, i * lanes, lanes) & low, group))
-                over = False
-                for i in range(0, groups, half):
-                    top = load(tops, i, half)
-                    over |= any_lane(top >= not_finite)
-                    if far:
-                        # A group of zeros is none of the rare ones: top - 1 is then the largest number.
-                        over |= any_lane(top - 1 < tiny)
-                if over:
+                if rare(tops):
                     return start, limited
                 for i in range(vectors):
                     if in_place:
@@ -392,6 +425,7 @@ def prune_kernel(
                 limited += found
             # The weights.
             if out.size > 0:
+                at = address(out, start * group * value_bytes, 8)
                 written = target
                 if in_place and not streaming and count == groups:
                     written = address(out, start * group * value_bytes, storage)
@@ -400,27 +434,39 @@ def prune_kernel(
                         for line_at in range(later, lanes, spacing):
                             prefetch(codes, i * lanes + ahead + line_at)
                     v = read(codes, i * lanes, lanes)
-                    mask = spread(load(chosen, i * step, step), group)
-                    if is_float:
+                    if turns:
+                        mask = load(chosen, i * step, step)
+                        emax = umax(load(tops, i * step, step) >> fraction, max(floor, 1))
+                        x_turned = load(turned, i * lanes, lanes)
+                        if scaled:
+                            left = magnitude_of(x_turned & repeat(mask, group), emax, group, fraction, bits)
+                            new = from_columns(left, group) | (v & -(1 << (bits - 1)))
+                        else:
+                            mask, emax = repeat(mask, group), repeat(emax, group)
+                            stays = _stays(x_turned, emax, mask, bits, fraction, far, padding)
+                            new = from_columns(_cleared(x_turned, stays, bits, fraction, near), group)
+                        write(written, i * lanes, new)
+                    elif is_float:
+                        mask = spread(load(chosen, i * step, step), group)
                         emax = spread(umax(load(tops, i * step, step) >> fraction, max(floor, 1)), group)
                         if nearest:
                             new = _nearest(v, emax, mask, window, bits, fraction)
                         else:
-                            new = _cleared(
-                                v, _stays(v, emax, mask, bits, fraction, far, padding), bits, fraction, near
-                            )
+                            stays = _stays(v, emax, mask, bits, fraction, far, padding)
+                            new = _cleared(v, stays, bits, fraction, near)
                         write(written, i * lanes, new)
                     elif has_sign:
+                        mask = spread(load(chosen, i * step, step), group)
                         negative = ashr(v, bits - 1)
                         left = ((v ^ negative) - negative) & mask
                         store(written, i * lanes, (left ^ negative) - negative)
                     elif twos:
+                        mask = spread(load(chosen, i * step, step), group)
                         sign = like(v, 1) << (width - 1)
                         store(written, i * lanes, (((v & significand) & mask) ^ sign) - sign)
                     else:
+                        mask = spread(load(chosen, i * step, step), group)
                         store(written, i * lanes, v & mask)
-            if out.size > 0:
-                at = address(out, start * group * value_bytes, 8)
                 if tiled:
                     scatter_tiles(target, whole_out, start, columns, apart, members, length, stride, blocks)
                 elif not in_place:

@@ -946,6 +946,30 @@ def emit_full_add(context: Any, builder: Any, a: Any, b: Any, c: Any) -> tuple[A
     return builder.xor(builder.xor(a, b), c), carry
 
 
+@intrinsic(prefer_literal=True)
+def across_ones(typing: Any, x: Any, number: Any) -> Any:
+    """Count the ones of every bit position over `number` parts of a vector; the planes are `fold_ones`'."""
+    size = number.literal_value
+    count = size.bit_length()
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        # Words by their worth; three of one worth make one of it and one of twice as much.
+        words = [parts_of(builder, args[0], size), *([] for _ in range(count))]
+        for worth in range(count):
+            here, carries = words[worth], words[worth + 1]
+            while len(here) > 2:
+                total_of_three, carry = emit_full_add(context, builder, *here[:3])
+                here[:3] = []
+                here.append(total_of_three)
+                carries.append(carry)
+            if len(here) == 2:
+                carries.append(builder.and_(*here))
+                here[:] = [builder.xor(*here)]
+        return context.make_tuple(builder, signature.return_type, [found[0] for found in words[:count]])
+
+    return types.UniTuple(Vec(x.bits, x.lanes // size), count)(x, number), codegen
+
+
 to_unsigned = _cast(lambda x, bits: Vec(bits, x.lanes), lambda b, x, to: b.fptoui(x, to.llvm))
 from_unsigned = _cast(lambda x, bits: Vec(bits, x.lanes, "f"), lambda b, x, to: b.uitofp(x, to.llvm))
 # All bits of a vector in lanes of another width.
