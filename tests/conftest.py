@@ -17,8 +17,8 @@ settings.register_profile("hwmodel", deadline=None)
 settings.load_profile("hwmodel")
 
 _KERNEL_TESTS = (
-    "test_block_pruning", "test_exhaustive", "test_properties", "test_pruning", "test_random", "test_shape", "test_weight_ones",
-    "test_window_limited",
+    "test_block_pruning", "test_exhaustive", "test_properties", "test_pruning", "test_random", "test_shape",
+    "test_weight_ones", "test_window_limited",
 )  # fmt: skip
 
 

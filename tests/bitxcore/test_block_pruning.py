@@ -1,6 +1,10 @@
 """Pruning block by block: what stops a block, where results go, and how tensors lie in memory."""
 
+import copy
+import ctypes
 import itertools
+import mmap
+import pickle
 
 import numpy as np
 import pytest
@@ -201,7 +205,7 @@ def test_a_result_for_other_options_is_refused(other):
 
 @pytest.mark.parametrize("parts", [
     "values", (), None, 5, ["value"], [5], [["values"]], iter(()), np.array(["masks", "values"]),
-], ids=str)  # fmt: skip
+], ids=["name", "none", "None", "number", "unknown", "numbers", "nested", "iterator", "array"])  # fmt: skip
 def test_parts_are_names_of_parts(parts):
     with pytest.raises(OptionError):
         bx.prune(X, rows=2, parts=parts)
@@ -262,9 +266,6 @@ def test_weights_may_be_another_view_of_the_memory_of_their_values():
 
 
 def test_results_without_some_arrays_can_be_shown_and_stored():
-    import copy
-    import pickle
-
     for parts in subsets(PARTS):
         p = bx.prune(X, rows=2, parts=parts)
         assert "float32" in repr(p)
@@ -352,12 +353,46 @@ def test_large_tensors_equal_their_pieces(name, size, layout, threads, monkeypat
             results.append(bx.prune(x, rows=2, nonfinite="keep", out=x, **options))
         for p in results:
             for part in PARTS:
-                assert np.array_equal(
-                    getattr(p, part).view(np.uint8),
-                    np.concatenate([getattr(w, part) for w in want]).view(np.uint8),
-                )
+                pieces = b"".join(getattr(w, part).tobytes() for w in want)
+                assert getattr(p, part).tobytes() == pieces, part
             assert p.nonfinite_groups == sum(w.nonfinite_groups for w in want)
             assert p.window_limited_groups == sum(w.window_limited_groups for w in want)
+
+
+def between_pages(x, at_end):
+    """Copy an array to memory that ends (or begins) where a page ends (begins) that nobody may touch."""
+    page = mmap.PAGESIZE
+    pages = -(-x.nbytes // page)
+    memory = np.frombuffer(mmap.mmap(-1, (pages + 2) * page), np.uint8)
+    for first in (0, pages + 1):
+        where = ctypes.c_void_p(memory.ctypes.data + first * page)
+        assert ctypes.CDLL(None).mprotect(where, ctypes.c_size_t(page), 0) == 0
+    start = (pages + 1) * page - x.nbytes if at_end else page
+    found = memory[start : start + x.nbytes].view(x.dtype).reshape(x.shape)
+    found[...] = x
+    return found
+
+
+@pytest.mark.skipif(not hasattr(mmap, "PROT_READ"), reason="memory is protected in another way here")
+@pytest.mark.parametrize(
+    "group", [pytest.param(group, marks=[pytest.mark.slow] * (group != 8)) for group in (4, 5, 8, 16)]
+)
+@pytest.mark.parametrize("name", ["float32", "int8"])
+@pytest.mark.parametrize("grouping", ["flat", "channel"])
+def test_no_memory_around_a_tensor_is_touched(name, grouping, group):
+    rng = np.random.default_rng(15)
+    shapes = (1,), (9,), (4096,), (4099,), (3, 67), (2, 9, 9), (2, 8, 16), (3, 5, 17), (1, 13, 65), (1, 64, 3)
+    for shape, nonfinite in itertools.product(shapes, [False, name == "float32"]):
+        x = sample(name, shape, rng)
+        if nonfinite:
+            x.reshape(-1)[-1] = np.nan
+        options = {"rows": 2, "group": group, "grouping": grouping, "nonfinite": "keep"}
+        want = bx.prune(x, **options)
+        for at_end in (True, False):
+            y = between_pages(x, at_end)
+            out = {part: between_pages(getattr(want, part), at_end) for part in PARTS}
+            check_same(bx.prune(y, out=out, **options), want)
+            check_same(bx.prune(y, out=y, **options), want)
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
@@ -437,7 +472,6 @@ def test_one_rare_group_anywhere(name, layout, rare):
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_one_code_outside_the_format_anywhere(name, layout):
     shape, (_, options) = RARE_SHAPES[layout], LAYOUTS[layout]
-    fmt = number_format(name)
     x = sample(name, shape, np.random.default_rng(10))
     options = {"rows": 2, "format": name} | options
     clean = bx.prune(x, **options)
