@@ -48,3 +48,25 @@ def test_first_prune(benchmark, cache, until, tmp_path):
         before=fresh if cache == "cold" else None,
         rounds=1 if cache == "cold" else 3,
     )
+
+
+@pytest.mark.parametrize("command", ["inspect", "simulate", "simulate -a all"])
+def test_first_answer(benchmark, command, tmp_path):
+    """Of a command on a small model, with an empty cache."""
+    benchmark.group = "start of a process"
+    environment = dict(os.environ)
+    name, *options = command.split()
+    arguments = [name, "data/samples/digits_resnet.onnx", *options]
+
+    def fresh():
+        environment["BITX_CACHE_DIR"] = str(tmp_path / os.urandom(4).hex())
+
+    against(
+        benchmark,
+        process(f"from hwmodel.cli import main; main({arguments})", environment),
+        numpy_import,
+        case=f"bitx {command}, cold cache",
+        row=f"`bitx {command}` on a small model, cold cache",
+        before=fresh,
+        rounds=1,
+    )

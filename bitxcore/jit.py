@@ -107,7 +107,9 @@ def _stamp(path: str) -> str | None:
         return None
 
 
-def kernel(function: Callable[..., Any] | None = None, *, variant: object = None) -> Any:
+def kernel(
+    function: Callable[..., Any] | None = None, *, variant: object = None, allocates: bool = True
+) -> Any:
     """Compile `function` on first use: no GIL, cached on disk where that is possible.
 
     Parameters
@@ -116,15 +118,18 @@ def kernel(function: Callable[..., Any] | None = None, *, variant: object = None
     variant : object, optional
         Key that distinguishes kernels made from one function by a factory. Each has a folder of its own in
         the cache, so processes that compile different variants do not overwrite each other's index.
+    allocates : bool
+        False leaves out the counting of references to arrays, which a kernel that makes none does not need,
+        nor one that is called by such a kernel: it compiles and runs faster.
     """
     if function is None:
-        return lambda f: kernel(f, variant=variant)
+        return lambda f: kernel(f, variant=variant, allocates=allocates)
     with starting:
         import numba
 
         from bitxcore.kernel_cache import KernelCache
 
-        compiled: Any = numba.njit(function, nogil=True, error_model="numpy")
+        compiled: Any = numba.njit(function, nogil=True, error_model="numpy", _nrt=allocates)
         folder, stamp = cache_directory(), _stamp(function.__code__.co_filename)
         if folder is not None and stamp is not None:
             name = re.sub(r"[^\w]+", "-", f"{function.__qualname__} {variant} {stamp}").strip("-")

@@ -50,7 +50,6 @@ def command(
     """
     from bitxcore.batch import Selection, inspect_dump
     from bitxcore.dumps import open_dump
-    from bitxcore.store import Store
     from hwmodel.cli import output as out
     from hwmodel.cli.progress import progress
 
@@ -63,8 +62,12 @@ def command(
         total = sum(tensor.nbytes for choice in chosen for tensor in choice.tensors)
         parameters: dict[str, Any] = {"command": "inspect", "include": include, "exclude": exclude}
         parameters |= {"min_dims": min_dims, "layout": layout, **options}
-        store = Store.create(output, parameters=parameters, inputs=sources) if output else nullcontext()
-        with store as writer:
+        kept: Any = nullcontext()
+        if output:
+            from bitxcore.store import Store  # which loads HDF5
+
+            kept = Store.create(output, parameters=parameters, inputs=sources)
+        with kept as writer:
             with progress(total, "inspect") as bar:
                 found = [
                     list(

@@ -103,6 +103,7 @@ def command(
     from hwmodel.cli.progress import progress
     from hwmodel.simulation.policies import recorded_options, under_policy
     from hwmodel.simulation.run import simulate_network
+    from hwmodel.simulation.warmup import tasks, warming
     from hwmodel.studies.comparison import compare
     from hwmodel.studies.comparison.findings import machine_finding
     from hwmodel.studies.explaining import explain
@@ -121,6 +122,8 @@ def command(
     if comparison is not None and top is not None:
         raise click.UsageError("--top is for single machines: -a all prints no layers")
     machines = () if comparison is not None else _machines(accelerators, asked_options)
+    needed = [(m.name, m.options) for m in machines] if comparison is None else tasks()
+    until_compiled = click.get_current_context().with_resource(warming(needed))
     followed = None if policy is None else load_policy(policy)
     parameters: dict[str, Any] = {"command": "simulate", "model": model, **asked.parameters}
     parameters["policy"] = None if followed is None else followed.record()
@@ -128,6 +131,7 @@ def command(
         current_view().check(load.inputs)
         parameters["workload"] = load.record
         _check_weights(load, machines, model)
+        until_compiled()
         kept: dict[str, Any] = {"store": output, "parameters": parameters}
         with error_context(path=getattr(load.weights, "path", model)), progress(None, "simulate") as bar:
             if comparison is not None:

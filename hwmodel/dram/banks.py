@@ -26,15 +26,18 @@ import numpy.typing as npt
 
 from bitxcore.jit import kernel
 
-ACT, PRE, RD, WR = range(4)
+# As NumPy integers, which Numba compiles callees for once; of Python's it makes types of their own.
+ACT, PRE, RD, WR = np.arange(4)
 NEVER = np.iinfo(np.int64).max
 """A clock that does not come."""
 
 # Places in `State.scalars`: times in clocks, counts of commands. Rules, State and these names stay in this
 # file: Numba's cache looks at no other one before it takes a compiled kernel for up to date.
-CLOCK, NEXT_REFRESH, PREA_READY, REF_READY, LAST_ACCEPT, LAST_RESPONSE, ACCEPTED = range(7)
+CLOCK, NEXT_REFRESH, PREA_READY, REF_READY, LAST_ACCEPT, LAST_RESPONSE, ACCEPTED = np.arange(7)
 OPEN_BANKS, ACTIVE_SINCE, ACTIVE_CLOCKS, BUFFERED, OLDEST_RESPONSE, RESPONSES, ACTIVATES = range(7, 14)
 ACTS, PRES, PREAS, REFS, RDS, WRS, LAST_BANK, SCALARS = range(14, 22)
+# Places in an entry of `State.buffer`.
+NUMBER, ROW, WRITE, PRESENTED, TAKEN, FIELDS = range(6)
 
 
 class Rules(NamedTuple):
@@ -84,7 +87,7 @@ class State(NamedTuple):
     activates : array of int64, shape (4,)
         Clocks of the last four activates.
     buffer : array of int64, shape (banks, bank_buffer, 5)
-        Oldest first: number, row, is write, clock of presentation, clock of acceptance.
+        Oldest first; fields are named at the top, the last two are clocks of presentation and acceptance.
     responses : array of int64, shape (max_in_flight,)
         Ring of clocks at which requests under way will have been answered.
     """
@@ -101,7 +104,7 @@ class State(NamedTuple):
     responses: npt.NDArray[np.int64]
 
 
-@kernel
+@kernel(allocates=False)
 def _propose(state, b):  # type: ignore[no-untyped-def]
     """Choose the command of bank `b`, which has requests."""
     row = state.open_row[b]
@@ -110,19 +113,19 @@ def _propose(state, b):  # type: ignore[no-untyped-def]
     # The buffer is in the order of acceptance: the first request to the open row is the oldest.
     if row >= 0:
         for k in range(state.waiting[b]):
-            if state.buffer[b, k, 1] == row:
-                state.candidate[b, 0] = WR if state.buffer[b, k, 2] else RD
+            if state.buffer[b, k, ROW] == row:
+                state.candidate[b, 0] = WR if state.buffer[b, k, WRITE] else RD
                 state.candidate[b, 1] = k
                 return
 
 
-@kernel
+@kernel(allocates=False)
 def _later(ready, command, clock):  # type: ignore[no-untyped-def]
     """Let `command` wait for `clock`, if it does not wait longer."""
     ready[command] = max(ready[command], clock)
 
 
-@kernel
+@kernel(allocates=False)
 def _activate(rules, state, t, b):  # type: ignore[no-untyped-def]
     """Send ACT at clock `t`, for the request that bank `b` proposes."""
     s = state.scalars
@@ -141,7 +144,7 @@ def _activate(rules, state, t, b):  # type: ignore[no-untyped-def]
     s[ACTIVATES] += 1
     if s[ACTIVATES] >= 4:
         _later(state.rank_ready, ACT, state.activates[s[ACTIVATES] % 4] + rules.four_activates)
-    state.open_row[b] = state.buffer[b, state.candidate[b, 1], 1]
+    state.open_row[b] = state.buffer[b, state.candidate[b, 1], ROW]
     # Clocks with any bank open draw IDD3N; the energy model asks for their number.
     if s[OPEN_BANKS] == 0:
         s[ACTIVE_SINCE] = t
@@ -149,7 +152,7 @@ def _activate(rules, state, t, b):  # type: ignore[no-untyped-def]
     s[ACTS] += 1
 
 
-@kernel
+@kernel(allocates=False)
 def _precharge(rules, state, t, b):  # type: ignore[no-untyped-def]
     """Close bank `b` at clock `t`; the caller counts the command."""
     s = state.scalars
@@ -161,7 +164,7 @@ def _precharge(rules, state, t, b):  # type: ignore[no-untyped-def]
         s[ACTIVE_CLOCKS] += t - s[ACTIVE_SINCE]
 
 
-@kernel
+@kernel(allocates=False)
 def _column(rules, state, t, b, write):  # type: ignore[no-untyped-def]
     """Send RD or WR; returns the clock at which the last beat has passed."""
     s = state.scalars
@@ -188,7 +191,7 @@ def _column(rules, state, t, b, write):  # type: ignore[no-untyped-def]
     return data_end
 
 
-@kernel
+@kernel(allocates=False)
 def _refresh(rules, state, t):  # type: ignore[no-untyped-def]
     """Send PREA or REF if timing allows; returns the clock from which it does."""
     s = state.scalars
@@ -215,7 +218,7 @@ def _refresh(rules, state, t):  # type: ignore[no-untyped-def]
     return t
 
 
-@kernel
+@kernel(allocates=False)
 def _accept(rules, state, t, arrival, b, row, write):  # type: ignore[no-untyped-def]
     """Accept a request if clock `t` allows; returns the clock from which it does, if known by now."""
     s = state.scalars
@@ -233,11 +236,11 @@ def _accept(rules, state, t, arrival, b, row, write):  # type: ignore[no-untyped
     if ready > t:
         return ready
     entry = state.buffer[b, state.waiting[b]]
-    entry[0] = s[ACCEPTED]
-    entry[1] = row
-    entry[2] = write
-    entry[3] = presented
-    entry[4] = t
+    entry[NUMBER] = s[ACCEPTED]
+    entry[ROW] = row
+    entry[WRITE] = write
+    entry[PRESENTED] = presented
+    entry[TAKEN] = t
     state.waiting[b] += 1
     _propose(state, b)
     s[BUFFERED] += 1
@@ -247,7 +250,7 @@ def _accept(rules, state, t, arrival, b, row, write):  # type: ignore[no-untyped
     return t
 
 
-@kernel
+@kernel(allocates=False)
 def advance(rules, state, arrival, bank, row, write, last, number, latency, service):  # type: ignore[no-untyped-def]
     """Run until all requests of a chunk are accepted, after the last chunk until all are answered.
 
@@ -257,6 +260,7 @@ def advance(rules, state, arrival, bank, row, write, last, number, latency, serv
     # `i` requests of the chunk are accepted, `done` have moved their data. One turn of the loop is a clock in
     # which something may happen.
     s = state.scalars
+    banks = len(state.open_row)
     t = s[CLOCK]
     i = 0
     done = 0
@@ -281,9 +285,9 @@ def advance(rules, state, arrival, bank, row, write, last, number, latency, serv
             soonest = _refresh(rules, state, t)
         else:
             soonest = s[NEXT_REFRESH]
-            chosen = -1
+            chosen = banks  # none
             oldest = NEVER
-            for b in range(len(state.open_row)):
+            for b in range(banks):
                 if state.waiting[b]:
                     command = state.candidate[b, 0]
                     # Bank, group and rank each keep a first clock for the command; the latest holds.
@@ -294,10 +298,10 @@ def advance(rules, state, arrival, bank, row, write, last, number, latency, serv
                     )
                     if ready > t:
                         soonest = min(soonest, ready)
-                    elif state.buffer[b, state.candidate[b, 1], 0] < oldest:
+                    elif state.buffer[b, state.candidate[b, 1], NUMBER] < oldest:
                         chosen = b
-                        oldest = state.buffer[b, state.candidate[b, 1], 0]
-            if chosen >= 0:
+                        oldest = state.buffer[b, state.candidate[b, 1], NUMBER]
+            if chosen < banks:
                 soonest = t
                 command = state.candidate[chosen, 0]
                 if command == ACT:
@@ -315,14 +319,16 @@ def advance(rules, state, arrival, bank, row, write, last, number, latency, serv
                     # Take the request out of its bank's buffer, and close the gap.
                     entries = state.buffer[chosen]
                     k = state.candidate[chosen, 1]
-                    number[done] = entries[k, 0]
-                    latency[done] = response - entries[k, 3]
-                    service[done] = end - entries[k, 4]
+                    number[done] = entries[k, NUMBER]
+                    latency[done] = response - entries[k, PRESENTED]
+                    service[done] = end - entries[k, TAKEN]
                     done += 1
                     s[BUFFERED] -= 1
                     state.waiting[chosen] -= 1
                     for later in range(k, state.waiting[chosen]):
-                        entries[later] = entries[later + 1]
+                        # Field by field: a slice's copy would compile the wording of broadcasting errors.
+                        for field in range(FIELDS):
+                            entries[later, field] = entries[later + 1, field]
                 if state.waiting[chosen]:
                     _propose(state, chosen)
         # Skip clocks in which neither the port nor the memory can do anything.

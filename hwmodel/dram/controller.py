@@ -258,7 +258,7 @@ def checked_chunks(
                     index=requests + i,
                     value=float(arrival[i]),
                 )
-            yield address.astype(np.int64), np.ascontiguousarray(writes[piece]), arrival
+            yield address.astype(np.int64), np.require(writes[piece], requirements=["C", "W"]), arrival
             requests += len(address)
             latest_s = float(arrival[-1])
 

@@ -16,7 +16,7 @@ from hwmodel.accelerators.engines.row_walks import RowWalk
 _PAIRS_PER_TASK = 1 << 20
 
 
-@kernel
+@kernel(allocates=False)
 def _ones(word):
     """Count the ones of a 64-bit word."""
     # Sums of 2, 4 and 8 neighbouring bits, side by side; the product adds all bytes up in its highest.
@@ -26,7 +26,7 @@ def _ones(word):
     return np.int64((word * np.uint64(0x0101010101010101)) >> np.uint64(56))
 
 
-@kernel
+@kernel(allocates=False)
 def _most_empty(row, members, look):
     """Bound of the empty windows that a row meets: as many as fit into its runs of zeros.
 
@@ -44,7 +44,7 @@ def _most_empty(row, members, look):
     return (_ones(zeros) + (look - 1) * _ones(runs)) // look + (members % look > 0)
 
 
-@kernel
+@kernel(allocates=False)
 def _walked(row, members, look, is_next, table):
     """Cycles in which a row walks over its members."""
     cycles = at = 0
@@ -66,7 +66,7 @@ def _walked(row, members, look, is_next, table):
     return cycles
 
 
-@kernel
+@kernel(allocates=False)
 def _last(row):
     """Members up to a row's last 1."""
     for shift in (1, 2, 4, 8, 16, 32):
@@ -74,26 +74,27 @@ def _last(row):
     return _ones(row)
 
 
-@kernel
-def _slowest(rows, members, look, is_next, stops_early, table):
-    """Cycles of the slowest row, and the ones of all rows."""
+@kernel(allocates=False)
+def _slowest(rows, bit_rows, ones, members, look, is_next, stops_early, table):
+    """Cycles of the slowest row, and the ones of all rows; fills `ones`, those of each."""
     # A row spends a cycle on each of its ones, and one on each window without a one. So none is faster than
     # its ones, nor, unless it stops early, than moving on by `look` members per cycle.
-    ones = np.empty(len(rows), np.int64)
-    for b in range(len(rows)):
+    slowest = 1 if stops_early else (members + look - 1) // look
+    all_ones = 0
+    for b in range(bit_rows):
         ones[b] = _ones(rows[b])
-    least = 1 if stops_early else (members + look - 1) // look
-    slowest = max(least, ones.max())
-    for b in range(len(rows)):
+        slowest = max(slowest, ones[b])
+        all_ones += ones[b]
+    for b in range(bit_rows):
         # Only a row that could be slower than the slowest so far is walked through. Right behind its last 1
         # a row begins a window of zeros that the end of the group can cut short, wherever that 1 is.
         if ones[b] + _most_empty(rows[b], members, look) + is_next > slowest:
             end = _last(rows[b]) if stops_early else members
             slowest = max(slowest, _walked(rows[b], end, look, is_next, table))
-    return slowest, ones.sum()
+    return slowest, all_ones
 
 
-@kernel
+@kernel(allocates=False)
 def _turn(members, rows):
     """Transpose 64 members of 32 bits into 32 rows of 64 bits, both halves at once."""
     # Rows of two 32 x 32 matrices, side by side: members 0 to 31 in the low halves, the others above.
@@ -116,17 +117,19 @@ def _turn(members, rows):
 def _fixed(magnitudes, group, bit_rows, cycles, look, is_next, stops_early, pads_groups, table):
     # Members of one group, one bit row per word after turning; missing members are 0.
     members = np.zeros(64, np.uint32)
-    rows = np.empty(32, np.uint64)
+    rows, row_ones = np.empty(32, np.uint64), np.empty(32, np.int64)
     ones = np.int64(0)
     for f in range(magnitudes.shape[0]):
         for g in range(cycles.shape[1]):
             first = g * group
             count = min(group, magnitudes.shape[1] - first)
-            members[:count] = magnitudes[f, first : first + count]
-            members[count:] = 0
+            for j in range(64):
+                members[j] = magnitudes[f, first + j] if j < count else 0
             _turn(members, rows)
             walked = group if pads_groups else count
-            cycles[f, g], found = _slowest(rows[:bit_rows], walked, look, is_next, stops_early, table)
+            cycles[f, g], found = _slowest(
+                rows, bit_rows, row_ones, walked, look, is_next, stops_early, table
+            )
             ones += found
     return ones
 
@@ -147,7 +150,7 @@ def _float(
 ):
     # As in `_fixed`, with significands that are aligned for one position.
     members = np.zeros(64, np.uint32)
-    rows = np.empty(32, np.uint64)
+    rows, row_ones = np.empty(32, np.uint64), np.empty(32, np.int64)
     sums = np.empty(group, np.int32)
     ones = np.int64(0)
     for f in range(significands.shape[0]):
@@ -167,7 +170,9 @@ def _float(
                 members[count:] = 0
                 _turn(members, rows)
                 walked = group if pads_groups else count
-                cycles[f, p, g], found = _slowest(rows[:bit_rows], walked, look, is_next, stops_early, table)
+                cycles[f, p, g], found = _slowest(
+                    rows, bit_rows, row_ones, walked, look, is_next, stops_early, table
+                )
                 ones += found
     return ones
 

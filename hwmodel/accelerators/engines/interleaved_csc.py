@@ -88,7 +88,10 @@ def _feed_all(entries, held, pes, depth, sums):
             continue
         busy[:] = 0
         latest = _feed(entries, columns[:count], depth, finish, busy)
-        work, longest = busy.sum(), busy.max()
+        work = longest = np.int64(0)
+        for p in range(used):
+            work += busy[p]
+            longest = max(longest, busy[p])
         shared = (work + pes - 1) // pes
         # A ladder, each rung held up by one thing more: the first cycle, in which the first activation is
         # broadcast; all PEs sharing the work; the PE with most; full queues. Then what energy follows from.

@@ -11,6 +11,14 @@ from bitxcore.jit import kernel
 
 
 @kernel
+def _fullest(ones):
+    most = np.int64(0)
+    for b in range(len(ones)):
+        most = max(most, ones[b])
+    return most
+
+
+@kernel
 def _knead(streams, stride, leave_out_zeros, costs, lengths):
     # Essential bits at each bit position of the group so far, which has `held` members.
     ones = np.empty(16, np.int64)
@@ -27,13 +35,13 @@ def _knead(streams, stride, leave_out_zeros, costs, lengths):
             held += 1
             if held == stride:
                 # Bits close up by position, so the fullest position says how many kneaded weights there are.
-                costs[s, group] = ones.max()
+                costs[s, group] = _fullest(ones)
                 group += 1
                 held = 0
                 ones[:] = 0
         # The last group of a lane.
         if held:
-            costs[s, group] = ones.max()
+            costs[s, group] = _fullest(ones)
             group += 1
         lengths[s] = group
 

@@ -213,7 +213,7 @@ def schedule(
     used, there = np.empty((filters, steps), np.uint64), np.empty((len(held), steps), np.uint64)
     _masks(np.ascontiguousarray(weights), used)
     _masks(np.ascontiguousarray(held), there)
-    there = np.ascontiguousarray(np.broadcast_to(there, used.shape))
+    there = np.require(np.broadcast_to(there, used.shape), requirements=["C", "W"])  # else compiled twice
     # Lanes aside become turns to the right, from 0 to lanes - 1.
     ahead = np.array([h for h, _ in places], np.int64)
     aside = np.array([d % lanes for _, d in places], np.int64)

@@ -162,7 +162,10 @@ def _tiles(
                     store(queues, q * BANKS, queue)
         # A group ends when the last bank has added its last product.
         for q in range(groups):
-            cycles[q, tile] = now[q] + np.int64(queues[q * BANKS : (q + 1) * BANKS].max())
+            longest = np.int64(0)
+            for k in range(q * BANKS, (q + 1) * BANKS):
+                longest = max(longest, np.int64(queues[k]))
+            cycles[q, tile] = now[q] + longest
     counts[0] += useful
     counts[1] += products
     counts[2] += pairs

@@ -14,10 +14,12 @@ from bitxcore.errors import TensorError
 from bitxcore.jit import kernel
 
 
-def _fifo_times(costs, lengths, bounds, lane_depth, depth, units, ladder, alone):
-    """Fill `ladder`, one row per tile of filters ``bounds[t]:bounds[t + 1]``, and `alone`, each a filter."""
+def _fifo_times(costs, lengths, bounds, widest, lane_depth, depth, units, ladder, alone):
+    """Fill `ladder`, one row per tile of filters ``bounds[t]:bounds[t + 1]``, and `alone`, each a filter.
+
+    `widest`: filters of the largest tile.
+    """
     lanes = costs.shape[2]
-    widest = np.max(bounds[1:] - bounds[:-1])
     slots, lane_slots = depth + lane_depth + 1, lane_depth + 1
     # In cycles from the tile's start: when each lane is done with the group before; and, in rings, when all
     # lanes of a unit were done with the last groups, and when all lanes of all units were.
@@ -213,5 +215,5 @@ def fifo_times(
     # A FIFO for all groups is without bound, and the ring need not be longer.
     depths = (groups if d is None else min(d, groups) for d in (lane_fifo_depth, fifo_depth))
     ladder, alone = np.zeros((len(ends) - 1, 3), np.int64), np.zeros(filters, np.int64)
-    _fifo_times_compiled(costs, sizes, ends, *depths, units or max(1, largest), ladder, alone)
+    _fifo_times_compiled(costs, sizes, ends, largest, *depths, units or max(1, largest), ladder, alone)
     return FifoTimes(ladder, alone)
