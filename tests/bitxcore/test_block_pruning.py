@@ -94,7 +94,7 @@ def test_parts_equal_those_of_the_whole_result(case):
         check_same(p, want, parts)
         assert [part for part in PARTS if hasattr(p, part)] == list(parts)
         for part in set(PARTS) - set(parts):
-            with pytest.raises(AttributeError, match=f"there are no {part}: prune was asked for other parts"):
+            with pytest.raises(AttributeError, match=f"no {part}"):
                 getattr(p, part)
 
 
@@ -143,8 +143,8 @@ def test_an_earlier_result_has_the_layout_of_its_input(turn):
     want, turned = bx.prune(x, rows=2), turn(x)
     earlier = bx.prune(turn(np.roll(x, 3)), rows=2)
     p = bx.prune(turned, rows=2, out=earlier)
-    assert p.values is earlier.values
-    assert np.array_equal(p.values, want.values)
+    assert p.kept_rows is earlier.kept_rows
+    assert p.values.tolist() == want.values.tolist()
     check_same(p, want, PARTS[1:])
 
 
