@@ -49,7 +49,7 @@ TITLES = {
 
 SUBJECTS = {
     "bitxcore": {
-        "Pruning": ("pruning", "packed", "preparing", "policy", "presets"),
+        "Pruning": ("pruning", "pruned", "many", "packed", "preparing", "policy", "presets"),
         "Bits": ("bits", "summary", "weight_ones", "groups"),
         "Number formats": ("formats", "quantization"),
         "Files of weights": ("dumps",),
