@@ -10,13 +10,15 @@ import numpy as np
 import numpy.typing as npt
 
 from bitxcore.block_pruning import BlockPruning
-from bitxcore.engine import SMALL_BYTES, Array, buffer, codes_of
-from bitxcore.errors import OptionError, TensorError, error_context
+from bitxcore.checks import check_one_of, shown
+from bitxcore.criteria import ROUNDINGS
+from bitxcore.engine import SMALL_BYTES, Array, buffer, check_nonfinite, codes_of
+from bitxcore.errors import OptionError, TensorError
 from bitxcore.formats import fixed_width
 from bitxcore.groups import MAX_GROUP
 from bitxcore.jit import parallel
 from bitxcore.pruned import Pruned
-from bitxcore.pruning import Plan, plan_of, prune
+from bitxcore.pruning import Plan, checked_parts, plan_of, prune
 
 SMALL_TENSOR_BYTES = 4 * SMALL_BYTES
 """Tensors up to this size are put together."""
@@ -51,7 +53,7 @@ def prune_many(
     tensors : mapping of str to array_like, or sequence of array_like
         Such as a model's state dict.
     out : mapping or sequence, optional
-        For each tensor what `prune` takes there.
+        For each tensor what `prune` takes there; no two may share memory.
     **options
         Of `prune`.
 
@@ -75,19 +77,26 @@ def prune_many(
     """
     if unknown := set(options) - set(_DEFAULTS):
         raise OptionError(f"prune has no option {sorted(unknown)[0]!r}", value=sorted(unknown)[0])
+    for kind in (tensors, *([] if out is None else [out])):
+        if not isinstance(kind, (Mapping, Sequence)) or isinstance(kind, str):
+            raise TensorError(f"tensors, and out, must be a mapping or a sequence, got {shown(kind)}")
+    options = _DEFAULTS | options
+    check_one_of(ROUNDINGS, "rounding", options["rounding"])
+    check_nonfinite(options["nonfinite"])
+    options["parts"] = checked_parts(options["parts"], {})
     names = list(tensors) if isinstance(tensors, Mapping) else [str(n) for n in range(len(tensors))]
     given = list(tensors.values()) if isinstance(tensors, Mapping) else list(tensors)
     targets: list[Any] = [None] * len(given)
     if out is not None:
         if len(out) != len(given) or (isinstance(out, Mapping) and set(out) != set(names)):
             raise TensorError(
-                f"out must have as many arrays as there are tensors, {len(given)}, got {len(out)}"
+                f"out must be for the same {len(given)} tensors, got {len(out)}: {shown(list(out))}"
             )
         targets = [out[name] for name in names] if isinstance(out, Mapping) else list(out)
     found: dict[int, Pruned] = {}
     alone = list(range(len(given)))
     if out is None and not _is_special(options):
-        together = list(_batches(given, _DEFAULTS | options))
+        together = list(_batches(given, options))
         done = parallel(lambda k, _: together[k].run(given), len(together), 1)
         found = {n: result for results in done for n, result in results.items()}
         alone = [n for n in alone if n not in found]
@@ -95,8 +104,11 @@ def prune_many(
     alone.sort(key=lambda n: -getattr(given[n], "nbytes", 0))
 
     def one(k: int, _: int) -> Pruned:
-        with error_context(tensor=names[alone[k]]):
+        try:
             return prune(given[alone[k]], out=targets[alone[k]], **options)
+        except TensorError as error:
+            error.tensor = error.tensor or names[alone[k]]
+            raise
 
     found |= dict(zip(alone, parallel(one, len(alone), 1), strict=True))
     results = [found[n] for n in range(len(given))]

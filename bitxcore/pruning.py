@@ -146,7 +146,7 @@ def prune(
     check_nonfinite(nonfinite)
     given = {} if out is None else _given(out, source)
     if parts is not PARTS:
-        parts = _checked_parts(parts, given)
+        parts = checked_parts(parts, given)
     fixed = quantize(source, width) if (width := fixed_width(format)) else None
     numbers = source if fixed is None else fixed.codes
     form = format if fixed is None else f"int{width}"
@@ -231,7 +231,8 @@ def _given(out: Any, source: Array) -> dict[str, Array]:
     return given
 
 
-def _checked_parts(parts: Any, given: Mapping[str, Array]) -> tuple[str, ...]:
+def checked_parts(parts: Any, given: Mapping[str, Array]) -> tuple[str, ...]:
+    """Return the names of wanted parts; raise `OptionError` if they are none, or `given` has others."""
     if isinstance(parts, str) or not isinstance(parts, Iterable):
         raise OptionError(f"parts must be names of parts, got {shown(parts)}", value=parts)
     names = tuple(parts)

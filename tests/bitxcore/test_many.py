@@ -54,7 +54,7 @@ def test_results_in_given_arrays():
     assert all(found[name].values is out[name] for name in given)
     bx.prune_many(given, out=found, rows=3)
     assert all(np.array_equal(out[name], bx.prune(x, rows=3).values) for name, x in given.items())
-    with pytest.raises(TensorError, match="as many arrays as there are tensors, 24, got 1"):
+    with pytest.raises(TensorError, match="same 24 tensors, got 1"):
         bx.prune_many(given, out={"layer0": out["layer0"]})
 
 
@@ -75,6 +75,11 @@ def test_what_is_wrong_is_named():
         bx.prune_many(given, row=3)
     with pytest.raises(OptionError, match="rows must be a positive integer"):
         bx.prune_many(given, rows=0)
+    for option in ({"rounding": "up"}, {"nonfinite": "drop"}, {"parts": ()}, {"parts": ("rows",)}):
+        with pytest.raises(OptionError):
+            bx.prune_many([np.ones((64, 64), np.float32)], **option)
+    with pytest.raises(TensorError, match="a mapping or a sequence"):
+        bx.prune_many(x for x in [])
     assert bx.prune_many({}) == {}
     assert bx.prune_many([]) == []
 
