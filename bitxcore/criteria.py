@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from fractions import Fraction
-from functools import cache
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
@@ -53,7 +53,7 @@ class Criterion:
         return math.floor(Fraction(self.budget or 0.0) ** 2 * 2**38)
 
 
-@cache
+@lru_cache(64)
 def least_ones(threshold: float) -> npt.NDArray[np.uint8]:
     """Table ``[d + 3, n]``: ones that a row needs, d rows below a most significant row of n ones."""
     square = Fraction(threshold) ** 2

@@ -123,6 +123,6 @@ class KernelCache(_numba.FunctionCache):  # type: ignore[misc]
             return None
 
     def save_overload(self, sig: Any, data: Any) -> None:
-        """Keep compiled code, if the folder can be written."""
-        with suppress(OSError):
+        """Keep compiled code, if that is possible."""
+        with suppress(Exception):  # what is not kept is compiled again
             super().save_overload(sig, data)
