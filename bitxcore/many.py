@@ -46,12 +46,12 @@ def prune_many(
     out: Mapping[str, Any] | Sequence[Any] | None = None,
     **options: Any,
 ) -> dict[str, Pruned] | list[Pruned]:
-    """Prune many tensors with the same options, faster than one by one.
+    """Prune many tensors with the same options; small ones share kernel calls, all share the threads.
 
     Parameters
     ----------
     tensors : mapping of str to array_like, or sequence of array_like
-        Such as a model's state dict.
+        Such as the weights of a model's state dict. All must have a number format.
     out : mapping or sequence, optional
         For each tensor what `prune` takes there; no two may share memory.
     **options
