@@ -15,6 +15,9 @@ from bitxcore.groups import GroupGrid
 BLOCK_GROUPS = 512
 """Groups of the largest blocks."""
 
+STREAMING_BYTES = 1 << 24
+"""Results of this size and more leave the caches anyway: they are written past them."""
+
 CAREFUL_GROUPS = 1 << 10
 """Groups that are taken with care where the kernel has stopped; with every stop twice as many."""
 
@@ -45,12 +48,11 @@ class BlockPruning:
     wide: int
     careful: CarefulPruning
 
-    def __call__(
-        self, x: Array, out: Array, choice: KeptRows, first: int, last: int, streaming: bool = False
-    ) -> tuple[int, int]:
+    def __call__(self, x: Array, out: Array, choice: KeptRows, first: int, last: int) -> tuple[int, int]:
         """Prune the groups ``first..last``, or columns of tiles; else as `CarefulPruning` does."""
         # As bytes, arrays of any alignment are of one type to the compiler.
         codes, target = x.view(np.uint8), out.view(np.uint8)
+        streaming = out.nbytes >= STREAMING_BYTES
         bad = limited = 0
         careful_groups = CAREFUL_GROUPS
         while True:
@@ -106,9 +108,9 @@ class BlockPruning:
             together[start:stop, : members.shape[1]] = members
         rows = GroupGrid(1, engine.padded, together.size, 1)
         careful = replace(self.careful, engine=Engine(engine.fmt, engine.window, rows))
-        results = together.reshape(-1) if new is not None else together.reshape(-1)[:0]
+        flat = together.reshape(-1)
         found = KeptRows(*(np.empty(at[-1] if part.size else 0, part.dtype) for part in choice))
-        bad, limited = careful(together.reshape(-1).copy(), results, found, 0, int(at[-1]))
+        bad, limited = careful(flat, flat if out.size else flat[:0], found, 0, int(at[-1]))
         if new is not None:
             for place, start, stop in zip(places, at[:-1], at[1:], strict=True):
                 new[place] = together[start:stop, : old[place].shape[0]].T

@@ -53,13 +53,10 @@ class CarefulPruning:
         """Groups that are best worked on together."""
         return self.engine.step
 
-    def __call__(
-        self, x: Array, out: Array, choice: KeptRows, first: int, last: int, streaming: bool = False
-    ) -> tuple[int, int]:
+    def __call__(self, x: Array, out: Array, choice: KeptRows, first: int, last: int) -> tuple[int, int]:
         """Prune the groups ``first..last`` of the codes `x` of a tensor.
 
-        Without elements in `out` only rows are chosen. `streaming` is for kernels that can write past the
-        caches; these can't.
+        Without elements in `out` only rows are chosen.
 
         Returns
         -------

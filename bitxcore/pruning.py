@@ -39,8 +39,6 @@ from bitxcore.summary import Sums, add_up, assemble
 from bitxcore.wide_groups import prune_wide
 
 Nonfinite = Literal["raise", "keep"]
-STREAMING_BYTES = 1 << 24
-"""Results of this size and more leave the caches anyway: they are written past them."""
 
 
 def prune(
@@ -99,7 +97,7 @@ def prune(
         How to treat a group that holds a NaN, an Inf or an integer outside the format: raise an error, or
         leave the group unchanged.
     statistics : bool
-        Whether to collect the statistics of `x` in the same pass.
+        Whether to collect the statistics of `x` as well.
     parts : sequence of str
         Arrays of the result that are wanted, of ``"values"``, ``"row_masks"``, ``"exponents"`` and
         ``"kept_rows"``; the others are not computed.
@@ -182,9 +180,9 @@ def prune(
         raise locate_nonfinite(native, cut.format)
     values = target
     if fixed is not None:
-        values = None
+        values = given.get("values")
         if "values" in parts:
-            fixed.dequantize_into(values := given.get("values", np.empty_like(source)))
+            fixed.dequantize_into(values := np.empty_like(source) if values is None else values)
     elif target is not None and source is not native and "values" not in given:
         # Of another byte order or layout: the result has the input's.
         values = np.empty_like(source)
@@ -345,13 +343,12 @@ class Plan:
         """
         engine, prune_groups = self.engine, self.prune_groups
         target = x[:0] if out is None else out
-        streaming = target.nbytes >= STREAMING_BYTES
         sums: list[Sums] = []
         if count_bits:
             sums = engine.each_chunk(lambda first, last: add_up(engine, x, first, last))
 
         def work(first: int, last: int) -> tuple[int, int]:
-            return prune_groups(x, target, choice, first, last, streaming)
+            return prune_groups(x, target, choice, first, last)
 
         count = prune_groups.count
         if x.nbytes <= SMALL_BYTES:
