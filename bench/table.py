@@ -29,7 +29,7 @@ PASSES = 3
 BUSY = 0.5  # load of a machine that is not quiet
 README_ROWS = (
     "`prune` float32, group 8, 6 rows",
-    "`prune` float32, whole kernels 3x3",
+    "`prune` float32, format fixed16",
 )
 """What README.md shows: the main case, and the one that is furthest from the speed of a copy."""
 README_PEERS = ("C++", "`ml_dtypes` cast to bfloat16")
