@@ -67,7 +67,7 @@ class Checksums:
             self._checked = True
 
     def _check(self, members: list[zipfile.ZipInfo]) -> None:
-        with zipfile.ZipFile(self._source.path) as archive:
+        with reading(self._source.path), zipfile.ZipFile(self._source.path) as archive:
             for member in members:
                 with reading(_place(self._source, member)), archive.open(member) as file:
                     # zipfile compares the sum at the end; no member is in memory as a whole.

@@ -218,9 +218,10 @@ def guard(event, arguments, folder=os.environ["BITX_CACHE_DIR"]):
 sys.addaudithook(guard)
 """
 COUNTED = (
-    "import numpy as np, bitxcore as bx; from bitxcore.kernels.floats import prune_kernel;"
-    "assert bx.prune(np.full(16, 1.75, np.float32), rows=2).values[0] == 1.5;"
-    "print(sum(prune_kernel(0, 8).stats.cache_misses.values()))"
+    "import numpy as np, bitxcore as bx; from bitxcore.pruning import plan_of;"
+    "x = np.full(16, 1.75, np.float32); assert bx.prune(x, rows=2).values[0] == 1.5;"
+    "plan = plan_of(x, 2, 8, None, None, 'topn', 'truncate', 'flat', None, None, None);"
+    "print(sum(plan.prune_groups.kernel.stats.cache_misses.values()))"
 )
 SMALL = "import kept; print(kept.misses())"
 
