@@ -4,20 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from inspect import signature
+from itertools import pairwise
 from typing import Any, overload
 
 import numpy as np
 import numpy.typing as npt
+from numpy.lib.array_utils import byte_bounds
 
 from bitxcore.block_pruning import BlockPruning
-from bitxcore.checks import check_one_of, shown
+from bitxcore.checks import check_one_of, on_device, shown, values_of
 from bitxcore.criteria import ROUNDINGS
 from bitxcore.engine import SMALL_BYTES, Array, buffer, check_nonfinite, codes_of
-from bitxcore.errors import OptionError, TensorError
+from bitxcore.errors import OptionError, TensorError, error_context
 from bitxcore.formats import fixed_width
 from bitxcore.groups import MAX_GROUP
 from bitxcore.jit import parallel
-from bitxcore.pruned import Pruned
+from bitxcore.pruned import PARTS, Pruned
 from bitxcore.pruning import Plan, checked_parts, plan_of, prune
 
 SMALL_TENSOR_BYTES = 4 * SMALL_BYTES
@@ -86,6 +88,10 @@ def prune_many(
     options["parts"] = checked_parts(options["parts"], {})
     names = list(tensors) if isinstance(tensors, Mapping) else [str(n) for n in range(len(tensors))]
     given = list(tensors.values()) if isinstance(tensors, Mapping) else list(tensors)
+    for number, x in enumerate(given):
+        if not on_device(x):
+            with error_context(tensor=names[number]):
+                given[number] = values_of(x)
     targets: list[Any] = [None] * len(given)
     if out is not None:
         if len(out) != len(given) or (isinstance(out, Mapping) and set(out) != set(names)):
@@ -93,6 +99,7 @@ def prune_many(
                 f"out must be for the same {len(given)} tensors, got {len(out)}: {shown(list(out))}"
             )
         targets = [out[name] for name in names] if isinstance(out, Mapping) else list(out)
+        _check_apart(targets, names)
     found: dict[int, Pruned] = {}
     alone = list(range(len(given)))
     if out is None and not _is_special(options):
@@ -113,6 +120,20 @@ def prune_many(
     found |= dict(zip(alone, parallel(one, len(alone), 1), strict=True))
     results = [found[n] for n in range(len(given))]
     return dict(zip(names, results, strict=True)) if isinstance(tensors, Mapping) else results
+
+
+def _check_apart(targets: Sequence[Any], names: Sequence[str]) -> None:
+    """Raise `TensorError` if results of two tensors would share memory."""
+    places: list[tuple[int, int, int]] = []
+    for number, target in enumerate(targets):
+        if isinstance(target, Pruned):
+            target = {name: vars(target)[name] for name in PARTS if name in vars(target)}
+        arrays = target.values() if isinstance(target, Mapping) else [target]
+        places += ((*byte_bounds(a), number) for a in arrays if isinstance(a, np.ndarray) and a.size)
+    places.sort()
+    for (_, end, one), (start, _, other) in pairwise(places):
+        if start < end and one != other:
+            raise TensorError(f"out for {names[other]!r} overlaps that for {names[one]!r}")
 
 
 def _is_special(options: Mapping[str, Any]) -> bool:

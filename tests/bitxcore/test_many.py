@@ -58,6 +58,26 @@ def test_results_in_given_arrays():
         bx.prune_many(given, out={"layer0": out["layer0"]})
 
 
+def test_results_of_two_tensors_share_no_memory():
+    memory = np.empty((2, 8, 8), np.float32)
+    given = [np.ones((8, 8), np.float32)] * 2
+    assert bx.prune_many(given, out=list(memory))[1].values.base is memory
+    for out in ([memory[0]] * 2, [{"values": memory[1]}] * 2, [bx.prune(given[0])] * 2):
+        with pytest.raises(TensorError, match="out for '1' overlaps that for '0'"):
+            bx.prune_many(given, out=out)
+
+
+@pytest.mark.models
+def test_tensors_of_torch():
+    torch = pytest.importorskip("torch")
+    given = {n: torch.randn(64, 64).to(d) for n, d in (("a", torch.float32), ("b", torch.bfloat16))}
+    found = bx.prune_many(given)
+    assert all(np.array_equal(found[n].values, bx.prune(x).values) for n, x in given.items())
+    given["batches"] = torch.tensor(7)
+    with pytest.raises(TensorError, match="tensor 'batches': dtype int64 has no number format"):
+        bx.prune_many(given)
+
+
 def test_parts_that_are_wanted():
     found = bx.prune_many([np.ones((4, 8), np.float32)] * 3, parts=("kept_rows",))
     assert [p.kept_rows.tolist() for p in found] == [[[1]] * 4] * 3
