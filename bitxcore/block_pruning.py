@@ -148,15 +148,14 @@ def block_pruning(engine: Engine, rule: Criterion, nearest: bool) -> BlockPrunin
             "sign-magnitude": blocks.SIGN_MAGNITUDE,
             "twos-complement": blocks.TWOS_COMPLEMENT,
         }[fmt.encoding]
+    by_rows = rule.name in ("topn", "msb")
     code_bits = engine.code_dtype.itemsize * 8
     bits, masks = blocks.lane_bits(kind, code_bits), mask_dtype(window)
-    # The window has rows that the lanes lack; then the rows that are kept must be above them.
-    deep = fmt.is_float and masks.itemsize * 8 > bits
-    if nearest and (bits < 32 or not fmt.is_float):
-        return None
-    by_rows = rule.name in ("topn", "msb")
-    if not by_rows and (deep or engine.padded > 16):
-        return None
+    deep = masks.itemsize * 8 > bits and (nearest or not by_rows)
+    if fmt.is_float and bits < 32 and deep:
+        # The window has rows that the lanes lack. (By their number, rows are found in those above, or not.)
+        kind += blocks.DEEP
+        bits = blocks.lane_bits(kind, code_bits)
     strided = engine.grid.stride > 1
     layout = gathering.WHOLE if engine.contiguous else gathering.TILES if strided else gathering.ROWS
     way = ("rows" if by_rows else rule.name), nearest, layout

@@ -34,7 +34,7 @@ from bitxcore.kernels.gathering import (
     tile_functions,
     tile_lanes,
 )
-from bitxcore.kernels.rows import keep_energy, keep_rows, keep_threshold, round_to_rows
+from bitxcore.kernels.rows import keep_energy, keep_rows, keep_threshold, round_signed, round_to_rows
 from bitxcore.kernels.vectors import (
     across_ones,
     across_umax,
@@ -70,6 +70,7 @@ from bitxcore.kernels.vectors import (
     to_columns,
     total,
     umax,
+    umin,
     where,
 )
 
@@ -79,23 +80,31 @@ UNSIGNED, SIGN_MAGNITUDE, TWOS_COMPLEMENT = -1, -2, -3
 
 
 class Lane(NamedTuple):
-    """Lane of a float kind: its bits, those of the fraction, and the first magnitude that is not finite."""
+    """Lane of a float kind: its bits and the fraction's, the least magnitude that is not finite, and p."""
 
     bits: int
     fraction: int
     limit: int
+    significand: int
 
 
 LANES = {
-    FLOAT64: Lane(64, 52, 0x7FF << 52),
-    FLOAT32: Lane(32, 23, 0xFF << 23),
-    BFLOAT16: Lane(16, 7, 0xFF << 7),
-    FLOAT16: Lane(16, 10, 0x1F << 10),
+    FLOAT64: Lane(64, 52, 0x7FF << 52, 53),
+    FLOAT32: Lane(32, 23, 0xFF << 23, 24),
+    BFLOAT16: Lane(16, 7, 0xFF << 7, 8),
+    FLOAT16: Lane(16, 10, 0x1F << 10, 11),
     # As float16 codes: E5M2 is the upper half of one; E4M3 has an exponent bit less, and one NaN.
-    FLOAT8_E5M2: Lane(16, 10, 0x1F << 10),
-    FLOAT8_E4M3FN: Lane(16, 10, 0x7F << 7),
+    FLOAT8_E5M2: Lane(16, 10, 0x1F << 10, 3),
+    FLOAT8_E4M3FN: Lane(16, 10, 0x7F << 7, 4),
 }
-WIDE_EXPONENTS = (FLOAT64, FLOAT32, BFLOAT16)
+DEEP = 16
+"""Added to a float kind of 16-bit lanes: the codes are on top of 32, which hold the rows of any window."""
+LANES |= {
+    kind + DEEP: Lane(32, lane.fraction + 16, lane.limit << 16, lane.significand)
+    for kind, lane in LANES.items()
+    if lane.bits == 16
+}
+WIDE_EXPONENTS = (FLOAT64, FLOAT32, BFLOAT16, BFLOAT16 + DEEP)
 """Kinds with so many exponents that groups near the smallest normal number are rare."""
 
 
@@ -107,6 +116,18 @@ def lane_bits(kind: int, code_bits: int) -> int:
 @cache
 def _access(kind: int) -> tuple[Any, Any]:
     """Make the functions that load codes into lanes, and store them."""
+    if kind >= DEEP:
+        read_half, write_half = _access(kind - DEEP)
+
+        @njit(inline="always")
+        def read_deep(x, at, lanes):
+            return resize(read_half(x, at, lanes), 32) << 16
+
+        @njit(inline="always")
+        def write_deep(out, at, v):
+            write_half(out, at, resize(v >> 16, 16))
+
+        return read_deep, write_deep
 
     @njit(inline="always")
     def read(x, at, lanes):
@@ -165,7 +186,7 @@ def _cleared(v: Any, stays: Any, bits: int, fraction: int, near: bool) -> Any:
     """
     hidden, head = 1 << fraction, -(1 << fraction)
     left = v & (stays | head)
-    if bits >= 32:
+    if bits >= 32 and bits - 1 - fraction >= 8:
         # Sign and exponent alone are the hidden bit's own value. What is subtracted is exact.
         less = as_int(fsub(as_float(left, bits), as_float(v & head, bits)), bits)
     else:
@@ -184,21 +205,30 @@ def _cleared(v: Any, stays: Any, bits: int, fraction: int, near: bool) -> Any:
 
 
 @njit(inline="always")
-def _nearest(v: Any, emax: Any, mask: Any, window: int, bits: int, fraction: int) -> Any:
+def _nearest(
+    v: Any, emax: Any, mask: Any, window: int, bits: int, fraction: int, wide: bool, significand: int
+) -> Any:
     """Nearest values on the rows of `mask` that are not below a weight's own last place."""
     pad = bits - 1 - fraction
     e = (v & ((1 << (bits - 1)) - 1)) >> fraction
+    if not wide:
+        e = umax(e, 1)
     # below: rows under the weight's last place, fewer the lower it stands; a code has no bits for them.
-    below = like(v, (1 << pad) - 1) >> (emax - e)
-    rounded = round_to_rows(_aligned(v, emax, bits, fraction, True) & window, mask & (below ^ -1), v & 0)
-    top = leading_zeros(rounded)
-    normal = ((emax - top) << fraction) + (((rounded << top) >> pad) - (1 << fraction))
-    return where(rounded == 0, 0, normal) | (v & -(1 << (bits - 1)))
+    below = like(v, (1 << (bits - significand)) - 1) >> (emax - e)
+    rounded = round_to_rows(_aligned(v, emax, bits, fraction, wide) & window, mask & (below ^ -1), v & 0)
+    # down: to where the hidden bit stands, or that of the smallest normal number.
+    down = umin(leading_zeros(rounded), emax - 1)
+    code = ((emax - down) << fraction) + (((rounded << down) >> pad) - (1 << fraction))
+    return where(rounded == 0, 0, code) | (v & -(1 << (bits - 1)))
 
 
-def block_groups(bits: int, group: int) -> int:
-    """Return the groups of a block: as many as eight registers hold, fewer where their weights need room."""
-    return max(lanes_of(bits, 1) * 8 // max(group, 8), lanes_of(bits, group) // group)
+def block_groups(bits: int, group: int, by_rows: bool) -> int:
+    """Return the groups of a block: as many as eight registers hold, fewer where their weights need room.
+
+    Where the choice of rows takes longer than the weights, it fills two registers at least.
+    """
+    least = lanes_of(bits, group) // group
+    return max(lanes_of(bits, 1) * 8 // max(group, 8), least if by_rows else lanes_of(bits, 1) // 4)
 
 
 @cache
@@ -223,13 +253,14 @@ def prune_kernel(
     `wanted` rows and have ones below the window.
     """
     is_float, far = kind >= 0, kind in WIDE_EXPONENTS
-    lane = LANES[kind] if is_float else Lane(code_bits, 0, 0)
-    bits, fraction, not_finite = lane
+    lane = LANES[kind] if is_float else Lane(code_bits, 0, 0, 0)
+    bits, fraction, not_finite, precision = lane
     storage = code_bits
     read, write = _access(kind)
     lanes = lanes_of(bits, group)
     step = lanes // group
-    groups = block_groups(bits, group)
+    by_rows, by_threshold = criterion == "rows", criterion == "threshold"
+    groups = block_groups(bits, group, by_rows)
     half = min(max(groups // 2, 1), 64)  # of which rows are chosen at once
     vectors = groups // step
     values = groups * group
@@ -250,7 +281,6 @@ def prune_kernel(
     floor = bits + 1 if far else 0
     tiny = (floor << fraction) - 1
     least = 0 if far else 1  # exponent of a subnormal number
-    by_rows, by_threshold = criterion == "rows", criterion == "threshold"
     near = by_rows and group <= 16
     deep = is_float and mask_bits > bits  # the window has rows below the lane
     more = 0 if group <= 4 else 1 if group <= 16 else 2
@@ -450,23 +480,32 @@ def prune_kernel(
                         mask = spread(load(chosen, i * step, step), group)
                         emax = spread(umax(load(tops, i * step, step) >> fraction, max(floor, 1)), group)
                         if nearest:
-                            new = _nearest(v, emax, mask, window, bits, fraction)
+                            new = _nearest(v, emax, mask, window, bits, fraction, far, precision)
                         else:
                             stays = _stays(v, emax, mask, bits, fraction, far, padding)
                             new = _cleared(v, stays, bits, fraction, near)
                         write(written, i * lanes, new)
-                    elif has_sign:
-                        mask = spread(load(chosen, i * step, step), group)
-                        negative = ashr(v, bits - 1)
-                        left = ((v ^ negative) - negative) & mask
-                        store(written, i * lanes, (left ^ negative) - negative)
-                    elif twos:
-                        mask = spread(load(chosen, i * step, step), group)
-                        sign = like(v, 1) << (width - 1)
-                        store(written, i * lanes, (((v & significand) & mask) ^ sign) - sign)
                     else:
                         mask = spread(load(chosen, i * step, step), group)
-                        store(written, i * lanes, v & mask)
+                        if has_sign:
+                            negative = ashr(v, bits - 1)
+                            magnitude = (v ^ negative) - negative
+                            left = (
+                                round_to_rows(magnitude & window, mask, v & 0)
+                                if nearest
+                                else magnitude & mask
+                            )
+                            new = (left ^ negative) - negative
+                        elif twos and nearest:
+                            # Up to the top of the lane and down again, which repeats the sign.
+                            above = bits - width
+                            new = ashr(round_signed((v & window) << above, mask << above, bits), above)
+                        elif twos:
+                            sign = like(v, 1) << (width - 1)
+                            new = (((v & significand) & mask) ^ sign) - sign
+                        else:
+                            new = round_to_rows(v & window, mask, v & 0) if nearest else v & mask
+                        store(written, i * lanes, new)
                 if tiled:
                     scatter_tiles(target, whole_out, start, columns, apart, members, length, stride, blocks)
                 elif not in_place:

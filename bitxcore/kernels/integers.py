@@ -11,7 +11,7 @@ from typing import Any
 from numba import njit
 
 from bitxcore.jit import kernel
-from bitxcore.kernels.rows import keep_rows, round_to_rows
+from bitxcore.kernels.rows import keep_rows, round_signed, round_to_rows
 from bitxcore.kernels.vectors import (
     ashr,
     fold_ones,
@@ -114,7 +114,6 @@ def apply_kernel(bits: int, group: int) -> Any:
     """
     lanes = lanes_of(bits, group)
     step = lanes // group
-    sign = -(1 << (bits - 1))
 
     @kernel(variant=(bits, group))
     def apply(x, out, masks, vectors, signed, twos, width, limit, window, nearest):
@@ -125,15 +124,7 @@ def apply_kernel(bits: int, group: int) -> Any:
             if not nearest:
                 rounded = aligned & mask
             elif twos:
-                # A lane is -2**(bits - 1) * s + a. A negative one goes to the nearest a under its
-                # sign row, unless that row is cleared or 0 is as near.
-                negative = (aligned & sign) != 0
-                low = mask & (sign ^ -1)
-                nearest_low = round_to_rows(aligned & (sign ^ -1), low, where(negative, like(v, 1), 0))
-                below = nearest_low | sign
-                off = where(below < aligned, aligned - below, below - aligned)
-                to_zero = ((mask & sign) == 0) | ((like(v, 0) - aligned) <= off)
-                rounded = where(negative, where(to_zero, 0, below), nearest_low)
+                rounded = round_signed(aligned, mask, bits)
             else:
                 rounded = round_to_rows(aligned, mask, v & 0)
             new = from_top(rounded, v, signed, twos, width, bits)

@@ -27,6 +27,8 @@ from bitxcore.kernels.vectors import (
     where,
 )
 
+MAX_ROWS = 64
+
 
 @njit(inline="always")
 def _lowest(x: Any) -> Any:
@@ -96,21 +98,18 @@ def _outranks(upper: Any, lower: Any, next_wins: Any, second_wins: Any) -> Any:
 
 @njit(inline="always")
 def keep_threshold(planes: Any, window: int, rows: int, group: int, least: Any) -> Any:
-    """Keep rows whose ones reach ``least[d + 3, n]``, at most `rows`; of groups of at most 16.
+    """Keep rows whose ones reach ``least[d + 3, n]``, at most `rows`.
 
-    n are the ones of the most significant row, which stands d rows above (at most 1 below).
+    n are the ones of the most significant row, which stands d rows above (at most 2 below).
     """
-    highest = reverse_bits(_lowest(reverse_bits(any_of(planes) & window)))
-    # The row below the highest can be more significant, and no other.
-    swap = highest & overtakes(planes, 1) & (window << 1)
-    first = highest ^ (swap | (swap >> 1))
+    first = keep_rows(planes, window, 1, True, group)
     ones = ones_at(planes, first)
     passed = first
-    for distance in range(-1, 64):
+    for distance in range(-2, 64):
         least_needed, most_needed = least[distance + 3, 1], least[distance + 3, group]
         if least_needed > group:
             break
-        row = first << 1 if distance < 0 else first >> distance
+        row = first << -distance if distance < 0 else first >> distance
         if most_needed <= 1:
             passed = passed | row
             continue
@@ -119,8 +118,9 @@ def keep_threshold(planes: Any, window: int, rows: int, group: int, least: Any) 
         for n in range(1, group + 1):
             needed = where(ones == n, least[distance + 3, n], needed)
         passed = passed | where(ones_at(planes, row) < needed, 0, row)
+    passed = passed & any_of(planes) & window
     # What passes comes first in order of significance: so do the rows of the limit.
-    return keep_rows(planes, window, rows, True, group) & passed
+    return passed & keep_rows(planes, window, rows, True, group) if rows < MAX_ROWS else passed
 
 
 SURE = 2.0**-44
@@ -145,32 +145,44 @@ def keep_energy(planes: Any, window: int, rows: int, group: int, share: int) -> 
     limit = fmul(energy, share * 2.0**-38)
     margin = fmul(energy, SURE)
     low, high = fsub(limit, margin), fadd(limit, margin)
-    next_wins = overtakes(planes, 1) & (window << 1)
+    next_wins, second_wins = reverse_bits(overtakes(planes, 1)), reverse_bits(overtakes(planes, 2))
     left = reverse_bits(any_of(planes) & window)
-    pruned = energy  # what is pruned if the rows above are kept, one more in every round
-    row = left & 0
-    row_energy = fsub(energy, energy)
-    kept, chosen, going = row, row, row ^ -1  # going: all ones until the group has its rows
+    pruned = energy  # what is pruned if the rows before are kept, one more in every round
+    kept = left & 0
+    going = kept ^ -1  # all ones until the group has its rows
     unsure = False
-    for taken in range(rows + 1):
-        below = _lowest(left)
-        left = left ^ below
-        below = reverse_bits(below)
-        power = to_double(below)
-        below_energy = fmul(fmul(power, power), to_double(ones_at(planes, below)))
-        # The last row taken gives way to the next one where that is the more significant.
-        swap = row & next_wins
-        now = kept ^ (swap | (swap >> 1))
-        error = where(swap != 0, fadd(pruned, fsub(row_energy, below_energy)), pruned)
-        chosen = where(going != 0, now, chosen)
-        if taken < rows:
-            over = float_less(high, error)
-            unsure |= any_lane(float_less(low, error) & (going != 0) & (over ^ True))
-            going = where(over, going, 0)
-        row, row_energy = below, below_energy
-        kept = kept | below
-        pruned = fsub(pruned, below_energy)
-    return chosen, unsure
+    for _ in range(rows):
+        over = float_less(high, pruned)
+        unsure |= any_lane(float_less(low, pruned) & (going != 0) & (over ^ True))
+        going = where(over, going, 0)
+        if not any_lane(going != 0):
+            break
+        turned = _most_significant(left, next_wins, second_wins, group)
+        left = left ^ turned
+        row = reverse_bits(turned)
+        kept = kept | (row & going)
+        power = to_double(row)
+        pruned = fsub(pruned, fmul(fmul(power, power), to_double(ones_at(planes, row))))
+    return kept, unsure
+
+
+@njit(inline="always")
+def _most_significant(left: Any, next_wins: Any, second_wins: Any, group: int) -> Any:
+    """Most significant of the rows `left`; here the upper ones are in the lower bits."""
+    upper = _lowest(left)
+    if group <= 4:
+        return upper
+    rest = left ^ upper
+    lower = _lowest(rest)
+    if group <= 16:
+        return where((((upper & next_wins) << 1) & lower) != 0, lower, upper)
+    # Only a row up to two below can outrank one.
+    third = _lowest(rest ^ lower)
+    over_upper = ((upper & next_wins) << 1) | ((upper & second_wins) << 2)
+    over_lower = ((lower & next_wins) << 1) | ((lower & second_wins) << 2)
+    best = where((over_upper & lower) != 0, lower, upper)
+    over_best = where((over_upper & lower) != 0, over_lower, over_upper)
+    return where((over_best & third) != 0, third, best)
 
 
 @njit(inline="always")
@@ -187,3 +199,19 @@ def round_to_rows(aligned: Any, rows: Any, ties_up: Any) -> Any:
     # Ones in all places that are not rows let the carry of the increment pass through them.
     upper = where(lower == rows, lower, ((lower | (rows ^ -1)) + 1) & rows)
     return where((upper - aligned) < (aligned - lower) + ties_up, upper, lower)
+
+
+@njit(inline="always")
+def round_signed(lanes: Any, rows: Any, bits: int) -> Any:
+    """Round two's complement numbers, their sign on top of the lane, to the nearest values of `rows`.
+
+    A lane is -2**(bits - 1) * s + a. A negative one goes to the nearest a under its sign row, unless that
+    row is cleared or 0 is as near.
+    """
+    sign = -(1 << (bits - 1))
+    negative = (lanes & sign) != 0
+    nearest = round_to_rows(lanes & (sign ^ -1), rows & (sign ^ -1), where(negative, like(lanes, 1), 0))
+    below = nearest | sign
+    off = where(below < lanes, lanes - below, below - lanes)
+    to_zero = ((rows & sign) == 0) | ((like(lanes, 0) - lanes) <= off)
+    return where(negative, where(to_zero, 0, below), nearest)

@@ -215,6 +215,7 @@ for _function, (_emit, _to_mask) in _OPERATORS.items():
     _register(_function, _emit, _to_mask)
 
 umax = _elementwise(lambda b, x, y, v: _llvm_call(b, "umax", [x, y]))
+umin = _elementwise(lambda b, x, y, v: _llvm_call(b, "umin", [x, y]))
 shr = _elementwise(lambda b, x, y, v: b.lshr(x, y))  # for less than the lane's bits
 subtract_to_zero = _elementwise(lambda b, x, y, v: _llvm_call(b, "usub.sat", [x, y]))
 fsub = _elementwise(lambda b, x, y, v: b.fsub(x, y))

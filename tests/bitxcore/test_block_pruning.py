@@ -11,6 +11,7 @@ import pytest
 
 import bitxcore as bx
 from bitxcore import reference
+from bitxcore.criteria import ROUNDINGS
 from bitxcore.errors import BitxError, OptionError, TensorError
 from bitxcore.formats import FLOATS, number_format
 from bitxcore.pruned import PARTS
@@ -533,7 +534,7 @@ def test_windows_and_rows(name, window):
         check_prune(x, name, group=8, window=window, rows=rows)
 
 
-GROUPS = (4, 8, 16, 32)
+GROUPS = (4, 8, 16, 32, 64)
 
 
 @pytest.mark.parametrize(
@@ -626,5 +627,5 @@ def test_drawn_blocks(name, seed):
     group = int(rng.choice([4, 8, 16, 32, 64, rng.integers(1, 65)]))
     criterion = {"topn": {}, "msb": {}, "threshold": {"threshold": 0.3}, "energy": {"budget": 0.07}}
     for name_of, more in criterion.items():
-        for rows in (1, 2, 5, 11):
-            check_prune(x, name, group=group, criterion=name_of, rows=rows, **more)
+        for rows, rounding in itertools.product((1, 2, 5, 11), ROUNDINGS):
+            check_prune(x, name, group=group, criterion=name_of, rows=rows, rounding=rounding, **more)
