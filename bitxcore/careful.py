@@ -84,13 +84,17 @@ class CarefulPruning:
             self._apply(codes, target, masks, groups)
         if out.size and view is None:
             engine.scatter(target, first, last, out, x)
+        shift, lanes = engine.row_bits - engine.window, masks[:count]
+        # Rows below the lanes are of integers, and empty; only what is left untouched keeps them, too.
+        whole = lanes & 1 != 0 if shift < 0 else slice(0)
         if choice.masks.size:
-            shift, lanes = engine.row_bits - engine.window, masks[:count]
             stored = lanes >> shift if shift >= 0 else lanes.astype(choice.masks.dtype) << -shift
+            stored[whole] = (1 << engine.window) - 1
             choice.masks[first:last] = stored
         if choice.exponents.size:
             choice.exponents[first:last] = exponents[:count]
         if choice.kept.size:
+            kept[:count][whole] = engine.window
             choice.kept[first:last] = kept[:count]
         return bad, limited
 

@@ -22,18 +22,36 @@ from bitxcore.summary import statistics
 WARM_FORMATS = (*FLOATS, "int8", "int16")  # the other integers use the same kernels
 
 
+USUAL_GROUPS = (8, 16)
+"""Sizes for which all criteria and roundings are made ready; for the others only ``topn``."""
+
+TASKS = 5
+"""After so many a process gives way to another: with what was compiled its memory grows by 100 MB each."""
+
+
 def warm(name: str, group: int) -> str:
-    """Compile, or load from the cache, all kernels of one format and group size."""
+    """Compile, or load from the cache, the kernels of one format and group size.
+
+    Those of other criteria and of nearest values are among them for `USUAL_GROUPS`.
+    """
     fmt = number_format(name)
-    x = np.zeros((2, 70), fmt.dtype)
+    x = np.zeros((2, 2 * group), fmt.dtype)
     cut: dict[str, Any] = {"group": group, "format": fmt}
     decompose(x, fmt)
     essential_bits(x, fmt)
-    prune(x, rows=None, criterion="threshold", threshold=0.5, rounding="nearest", **cut)
-    prune(x, criterion="energy", budget=0.5, **cut)
-    prune(x, criterion="calibrated", norms=np.ones(70), **cut)
-    unpack(pack(prune(x, rows=1, **cut)))
     statistics(x, **cut)
+    unpack(pack(prune(x, rows=1, **cut)))
+    prune(np.zeros((2, group + 1), fmt.dtype), **cut)
+    prune(np.zeros((2, group, 9), fmt.dtype), grouping="channel", **cut)
+    # Not finite, or outside the format: such groups have kernels of their own.
+    x[0, 0] = np.nan if fmt.is_float else np.iinfo(fmt.dtype).min
+    prune(x, nonfinite="keep", **cut)
+    if group in USUAL_GROUPS:
+        x[0, 0] = 0
+        prune(x, rounding="nearest", **cut)
+        prune(x, rows=None, criterion="threshold", threshold=0.5, **cut)
+        prune(x, criterion="energy", budget=0.5, **cut)
+        prune(x, criterion="calibrated", norms=np.ones(2 * group), **cut)
     return f"{name}, group {group}"
 
 
@@ -46,7 +64,8 @@ def in_processes(compile_one: Callable[..., str], tasks: Sequence[tuple[Any, ...
         What each call returns, as it is done.
     """
     # Compiling makes millions of objects that live on: looking for garbage is a third of the time.
-    with ProcessPoolExecutor(threads(), get_context("spawn"), initializer=gc.disable) as pool:
+    spawn = get_context("spawn")
+    with ProcessPoolExecutor(threads(), spawn, gc.disable, max_tasks_per_child=TASKS) as pool:
         waiting = [pool.submit(compile_one, *task) for task in tasks]
         for done in as_completed(waiting):
             yield done.result()

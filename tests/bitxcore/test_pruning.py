@@ -117,6 +117,20 @@ def test_nonfinite_groups_can_be_kept(name, options, window):
         bx.pack(p)
 
 
+@pytest.mark.parametrize("options", [{"rows": 1}, {"criterion": "energy", "budget": 0.9}], ids=str)
+@pytest.mark.parametrize(("name", "value"), [("int8", -128), ("int16", -32768), ("int4", 8)])
+@pytest.mark.parametrize("window", [1, 7, 32, 33, 64])
+def test_masks_of_untouched_groups_are_full(name, value, window, options):
+    x = np.full((2, 40), 3, bx.number_format(name).dtype)
+    x[1, 20] = value
+    p = bx.prune(x, format=name, window=window, nonfinite="keep", **options)
+    assert p.nonfinite_groups == 1
+    assert np.array_equal(p.values[1, 16:24], x[1, 16:24])
+    assert p.row_masks[1, 2] == (1 << window) - 1
+    assert p.kept_rows[1, 2] == window
+    assert (p.kept_rows.reshape(-1)[:7] <= 1).all()
+
+
 @pytest.mark.parametrize(("name", "value"), [
     ("int8", -128), ("int16", -32768), ("int4", 8), ("int5-twos", 16), ("int5-twos", -17), ("int12", -2048),
 ])  # fmt: skip
