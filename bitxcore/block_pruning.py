@@ -152,7 +152,9 @@ def block_pruning(engine: Engine, rule: Criterion, nearest: bool) -> BlockPrunin
     code_bits = engine.code_dtype.itemsize * 8
     bits, masks = blocks.lane_bits(kind, code_bits), mask_dtype(window)
     deep = masks.itemsize * 8 > bits and (nearest or not by_rows)
-    if fmt.is_float and bits < 32 and deep:
+    if not nearest and blocks.takes_bytes(kind, engine.padded, window):
+        kind += blocks.BYTES
+    elif fmt.is_float and bits < 32 and deep:
         # The window has rows that the lanes lack. (By their number, rows are found in those above, or not.)
         kind += blocks.DEEP
         bits = blocks.lane_bits(kind, code_bits)
@@ -172,7 +174,7 @@ def block_pruning(engine: Engine, rule: Criterion, nearest: bool) -> BlockPrunin
         rows - window,
         width,
         limit,
-        bits - 1 - blocks.LANES[kind].fraction if fmt.is_float else 0,
+        bits - 1 - blocks.LANES[kind % blocks.BYTES].fraction if fmt.is_float else 0,
     )
     table = least_ones(rule.threshold or 0.0) if rule.name == "threshold" else np.zeros((1, 1), np.uint8)
     share = rule.energy_share if rule.name == "energy" else 0

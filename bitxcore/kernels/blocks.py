@@ -16,6 +16,7 @@ from numba import njit
 
 from bitxcore.jit import kernel
 from bitxcore.kernels.aligning import magnitude_of, rows_of
+from bitxcore.kernels.float8 import FRACTIONS, GROUP, float8_functions
 from bitxcore.kernels.floats import (
     BFLOAT16,
     FLOAT8_E4M3FN,
@@ -41,6 +42,7 @@ from bitxcore.kernels.vectors import (
     address,
     any_lane,
     any_of,
+    as_bits,
     as_float,
     as_int,
     ashr,
@@ -51,6 +53,7 @@ from bitxcore.kernels.vectors import (
     fold_umax,
     from_columns,
     fsub,
+    has_byte_tables,
     lanes_of,
     leading_zeros,
     like,
@@ -108,9 +111,18 @@ WIDE_EXPONENTS = (FLOAT64, FLOAT32, BFLOAT16, BFLOAT16 + DEEP)
 """Kinds with so many exponents that groups near the smallest normal number are rare."""
 
 
+BYTES = 32
+"""Added to a float8 kind whose weights are worked on in bytes, as `float8` does."""
+
+
+def takes_bytes(kind: int, group: int, window: int) -> bool:
+    """Whether weights can be worked on in bytes: the lane's last row must be below the window."""
+    return kind in FRACTIONS and group == GROUP and window < LANES[kind].bits and has_byte_tables()
+
+
 def lane_bits(kind: int, code_bits: int) -> int:
     """Bits of a lane of these kernels: a weight's in a vector, a group's rows."""
-    return code_bits if kind < 0 else LANES[kind].bits
+    return code_bits if kind < 0 else LANES[kind % BYTES].bits
 
 
 @cache
@@ -252,6 +264,11 @@ def prune_kernel(
     It returns the group (or column) before which it stopped, and the number of groups that kept fewer than
     `wanted` rows and have ones below the window.
     """
+    variant = kind, code_bits, group, mask_bits, criterion, nearest, layout
+    in_bytes = kind >= BYTES
+    if in_bytes:
+        kind -= BYTES
+        find, clear = float8_functions(kind)
     is_float, far = kind >= 0, kind in WIDE_EXPONENTS
     lane = LANES[kind] if is_float else Lane(code_bits, 0, 0, 0)
     bits, fraction, not_finite, precision = lane
@@ -271,9 +288,11 @@ def prune_kernel(
     plane_words = planes * groups
     ahead, line = PREFETCH_BYTES // value_bytes, 64 // value_bytes
     # Whether weights are put in columns, where what concerns a group needs no shuffles.
-    turns = is_float and not nearest and group == 8
+    turns = is_float and not nearest and group == 8 and not in_bytes
     scaled = kind == FLOAT32
     turned_values = groups * group if turns else 1
+    word_groups, column_groups = 64 // group, 64  # of a register of codes, and of one of columns
+    columns_values = column_groups * group
     # The lines of the next block are asked for step by step, so that memory is always at work.
     later, spacing = (2 * line, 3 * line) if is_float and not turns else (line, 2 * line)
     low = (1 << (bits - 1)) - 1
@@ -302,7 +321,7 @@ def prune_kernel(
                 found |= any_lane(top - 1 < tiny)
         return found
 
-    @kernel(variant=(kind, code_bits, group, mask_bits, criterion, nearest, layout))
+    @kernel(variant=variant)
     def prune(
         x, out, masks, exponents, kept, first, last, rows, refine, window, wanted, reach, shift, width, limit,
         padding, streaming, table, share, members, length, stride, blocks,
@@ -342,7 +361,17 @@ def prune_kernel(
                 clear_bytes(address(source, count * group, 8), block_bytes - count * group * value_bytes)
                 codes = source
             # One lane per weight (v, aligned), and, after a fold, one per group.
-            if turns:
+            if in_bytes:
+                for i in range(0, groups, column_groups):
+                    if in_place:
+                        for line_at in range(0, columns_values, 2 * line):
+                            prefetch(codes, i * group + ahead + line_at)
+                    top, counts = find(to_columns(load(codes, i * group, columns_values), group, 1))
+                    store(tops, i, top)
+                    store_planes(ones, i, groups, counts)
+                if rare(tops):
+                    return start, limited
+            elif turns:
                 for i in range(vectors):
                     if in_place:
                         for line_at in range(0, lanes, 2 * line):
@@ -403,6 +432,7 @@ def prune_kernel(
                     return start, limited
             # The choice: one lane per group, a bit per row.
             short = False
+            below = 0  # groups with ones below the window that kept too few rows
             mask_target = address(masks, start, mask_bits)
             exponent_target = address(exponents, start, 16)
             kept_target = address(kept, start, 8)
@@ -419,13 +449,17 @@ def prune_kernel(
                     if unsure:
                         return start, limited
                 number = popcount(mask)
-                few = popcount(any_of(counts)) < rows + more if deep else number < wanted
-                if is_float:
-                    # Of the others not even the last bit of a weight can be so far down.
-                    few = few & (umax(load(tops, i, half) >> fraction, least) >= reach)
-                if any_lane(few):
-                    short = True
-                store(fewer, i, where(few, like(mask, 1), 0))
+                if in_bytes:
+                    few = (number < wanted) & ((any_of(counts) & (window ^ -1)) != 0)
+                    below += total(popcount(as_bits(few, half)))
+                else:
+                    few = popcount(any_of(counts)) < rows + more if deep else number < wanted
+                    if is_float:
+                        # Of the others not even the last bit of a weight can be so far down.
+                        few = few & (umax(load(tops, i, half) >> fraction, least) >= reach)
+                    if any_lane(few):
+                        short = True
+                    store(fewer, i, where(few, like(mask, 1), 0))
                 store(chosen, i, mask)
                 if masks.size > 0:
                     if shift < 0:
@@ -440,16 +474,20 @@ def prune_kernel(
                         store(exponent_target, i, top >> fraction)
                     else:
                         store(exponent_target, i, where(top != 0, umax(top >> fraction, 1), 0))
-            if is_float and short:
+                if in_bytes:
+                    store(tops, i, umax(load(tops, i, half) >> fraction, 1))
+            limited += below
+            if is_float and not in_bytes and short:
                 # Which of these groups have ones below the window? Rare but for groups of zeros.
                 found = 0
                 for i in range(vectors):
-                    v = read(codes, i * lanes, lanes)
-                    emax = spread(umax(load(tops, i * step, step) >> fraction, max(floor, 1)), group)
-                    stays = _stays(v, emax, like(v, window), bits, fraction, far, padding)
-                    whole = _cleared(v, stays, bits, fraction, False)
-                    cut = fold_or(whole ^ v, group) != 0
-                    found += total(where(cut, load(fewer, i * step, step), 0))
+                    some = load(fewer, i * step, step)
+                    if any_lane(some != 0):
+                        v = read(codes, i * lanes, lanes)
+                        emax = spread(umax(load(tops, i * step, step) >> fraction, max(floor, 1)), group)
+                        stays = _stays(v, emax, like(v, window), bits, fraction, far, padding)
+                        whole = _cleared(v, stays, bits, fraction, False)
+                        found += total(where(fold_or(whole ^ v, group) != 0, some, 0))
                 if deep and found > 0:
                     return start, limited
                 limited += found
@@ -459,7 +497,14 @@ def prune_kernel(
                 written = target
                 if in_place and not streaming and count == groups:
                     written = address(out, start * group * value_bytes, storage)
-                for i in range(vectors):
+                if in_bytes:
+                    for i in range(0, groups, word_groups):
+                        if in_place and i % (2 * word_groups) == 0:
+                            prefetch(codes, i * group + ahead + line)
+                        emax = resize(load(tops, i, word_groups), 64)
+                        kept_rows = resize(load(chosen, i, word_groups), 64) << emax
+                        store(written, i * group, clear(load(codes, i * group, 64), kept_rows))
+                for i in range(0 if in_bytes else vectors):
                     if in_place:
                         for line_at in range(later, lanes, spacing):
                             prefetch(codes, i * lanes + ahead + line_at)

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 import llvmlite.ir as ir
@@ -1038,3 +1039,68 @@ def store_words(typing: Any, array: Any, at: Any, masks: Any, first: Any, words:
         return _each_word(context, builder, (array, masks, words.lanes), args[:4], visit)
 
     return types.int64(array, types.int64, masks, types.int64, words), codegen
+
+
+# -- bytes -------------------------------------------------------------------------------------
+
+
+@cache
+def has_byte_tables() -> bool:
+    """Whether this processor has instructions for the functions below: x86 with AVX-512 as of 2018."""
+    from numba.core.registry import cpu_target
+
+    return "+avx512vbmi" in cpu_target.target_context.codegen().magic_tuple()[2].split(",")
+
+
+def _on_lines(builder: Any, name: str, *operands: Any) -> Any:
+    """Emit an instruction on vectors of bytes, 64 at a time; an operand of 64 is the same for all."""
+    number = max(x.type.count for x in operands) // LINE_BYTES
+    lines = [parts_of(builder, x, x.type.count // LINE_BYTES) for x in operands]
+    found = []
+    for i in range(number):
+        some = [line[i % len(line)] for line in lines]
+        kind = ir.FunctionType(some[0].type, [x.type for x in some])
+        call = cgutils.get_or_insert_function(builder.module, kind, "llvm.x86." + name)
+        found.append(builder.call(call, some))
+    return joined(builder, found)
+
+
+def lookup(values: list[int]) -> Any:
+    """Make the function that looks up bytes in a table of 128, by their lower 7 bits."""
+
+    @intrinsic
+    def look_up(typing: Any, x: Any) -> Any:
+        def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+            line = ir.VectorType(ir.IntType(8), LINE_BYTES)
+            low, high = (ir.Constant(line, values[at : at + LINE_BYTES]) for at in (0, LINE_BYTES))
+            return _on_lines(builder, "avx512.vpermi2var.qi.512", low, args[0], high)
+
+        return x(x), codegen
+
+    return look_up
+
+
+@intrinsic
+def bits_from(typing: Any, words: Any, start: Any) -> Any:
+    """Take 8 bits of a byte's 64-bit word, from the bit `start` on and round to the lowest again."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return _on_lines(builder, "avx512.pmultishift.qb.512", args[1], args[0])
+
+    return words(words, start), codegen
+
+
+@intrinsic
+def paired(typing: Any, upper: Any, lower: Any) -> Any:
+    """Put the upper and the lower half of lanes together, in each of the planes."""
+    vec = Vec(2 * upper.dtype.bits, upper.dtype.lanes)
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        found = []
+        lanes = [k for j in range(vec.lanes) for k in (j, vec.lanes + j)]
+        for i in range(len(upper)):
+            high, low = (builder.extract_value(planes, i) for planes in args)
+            found.append(builder.bitcast(_mixed(builder, low, high, lanes), vec.llvm))
+        return context.make_tuple(builder, signature.return_type, found)
+
+    return types.UniTuple(vec, len(upper))(upper, lower), codegen

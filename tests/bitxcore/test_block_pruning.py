@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import bitxcore as bx
-from bitxcore import reference
+from bitxcore import pruning, reference
 from bitxcore.criteria import ROUNDINGS
 from bitxcore.errors import BitxError, OptionError, TensorError
 from bitxcore.formats import FLOATS, number_format
@@ -568,6 +568,81 @@ def test_thresholds(name, group):
     for threshold in (0, 1, 0.5, 0.25, 2**-0.5, 1e-9, 1e-300, np.nextafter(0.5, 0), np.nextafter(0.5, 1)):
         for rows in (None, 1, 3, 64):
             check_prune(x, name, group=group, criterion="threshold", threshold=float(threshold), rows=rows)
+
+
+# -- float8 ----------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def without(monkeypatch):
+    """Call that prunes without the tables that some processors have, or without blocks at all."""
+
+    def prune(what, x, **options):
+        with monkeypatch.context() as context:
+            context.setattr(what, lambda *_: None)
+            pruning._plan.cache_clear()
+            try:
+                return bx.prune(x, **options)
+            finally:
+                pruning._plan.cache_clear()
+
+    return prune
+
+
+WAYS = ("bitxcore.kernels.blocks.has_byte_tables", "bitxcore.pruning.block_pruning")
+FLOAT8 = ("float8_e4m3fn", "float8_e5m2")
+
+
+def groups_of_codes(name, count, rng):
+    """Draw groups of all codes, NaN and Inf too, of weights of very different sizes, and of zeros."""
+    codes = rng.integers(0, 256, (count, 8), np.uint8)
+    codes[: count // 2] &= rng.choice([0x9F, 0xBF, 0xFF], (count // 2, 1)).astype(np.uint8)
+    codes[rng.random((count, 8)) < 0.3] &= 0x87
+    codes[rng.random((count, 8)) < 0.2] &= 0x80
+    codes[rng.random(count) < 0.05] &= 0x80
+    return codes.view(number_format(name).dtype)
+
+
+@pytest.mark.parametrize("criterion", [
+    {"rows": 6}, {"rows": 1}, {"rows": 2, "criterion": "msb"},
+    {"criterion": "threshold", "threshold": 0.3}, {"criterion": "energy", "budget": 0.05},
+], ids=lambda o: "-".join(map(str, o.values())))  # fmt: skip
+@pytest.mark.parametrize("name", FLOAT8)
+def test_float8_groups_of_all_codes(name, criterion, without):
+    x = groups_of_codes(name, 3000, np.random.default_rng(16))
+    options = {"group": 8, "nonfinite": "keep"} | criterion
+    want = without(WAYS[1], x, **options)
+    assert 0 < want.nonfinite_groups < 3000
+    assert want.window_limited_groups > 0 or criterion != {"rows": 6}
+    check_same(without(WAYS[0], x, **options), want)
+    check_same(bx.prune(x, **options), want)
+
+
+@pytest.mark.parametrize(
+    "window",
+    [pytest.param(w, marks=[pytest.mark.slow] * (w not in (2, 15, 16))) for w in range(1, 41)],
+)
+@pytest.mark.parametrize("name", FLOAT8)
+def test_float8_windows(name, window, without):
+    x = groups_of_codes(name, 700, np.random.default_rng([window, 17]))
+    for rows in (1, 3, 6, 12, 40):
+        options = {"group": 8, "nonfinite": "keep", "window": window, "rows": rows}
+        check_same(bx.prune(x, **options), without(WAYS[1], x, **options))
+    finite = x[np.isfinite(x.astype(np.float32)).all(axis=1)]
+    for rows in (1, 6):
+        check_prune(finite, name, group=8, window=window, rows=rows)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", FLOAT8)
+def test_float8_pairs_of_all_codes(name, without):
+    a, b = np.divmod(np.arange(1 << 16), 256)
+    codes = np.zeros((1 << 16, 8), np.uint8)
+    codes[:, 2], codes[:, 5] = a, b
+    x = codes.view(number_format(name).dtype)
+    for rows in (1, 2, 3, 6):
+        options = {"group": 8, "nonfinite": "keep", "rows": rows}
+        check_same(bx.prune(x, **options), without(WAYS[1], x, **options))
 
 
 # -- cuts ------------------------------------------------------------------------------------------
