@@ -90,6 +90,24 @@ def test_prune_other_ways(benchmark, options):
     against(benchmark, pruned_again(x, **options), copier(x), **of)
 
 
+OPTIONS = {
+    "nearest": {"rounding": "nearest"},
+    "threshold 0.1": {"criterion": "threshold", "threshold": 0.1},
+    "energy 0.05": {"criterion": "energy", "budget": 0.05},
+}
+
+
+@pytest.mark.parametrize("option", OPTIONS)
+@pytest.mark.parametrize(
+    ("name", "group"), [("float32", 32), ("float32", 64), *((name, 8) for name in FORMATS[1:])]
+)
+def test_prune_any_way(benchmark, name, group, option):
+    benchmark.group = "prune, 6 rows, options of all formats"
+    x = weights(name)
+    of = {"case": f"{name}, group {group}, {option}", "values": x.size}
+    against(benchmark, pruned_again(x, group=group, **OPTIONS[option]), copier(x), **of)
+
+
 @pytest.mark.parametrize("grouping", ["kernel", "channel"])
 @pytest.mark.parametrize("side", [1, 3, 5, 7, 8])
 def test_prune_kernels(benchmark, side, grouping):
