@@ -121,6 +121,11 @@ class BlockPruning:
         return bad, limited
 
     @property
+    def engine(self) -> Engine:
+        """What cuts the tensor into groups."""
+        return self.careful.engine
+
+    @property
     def count(self) -> int:
         """Groups of the tensor, or its columns of tiles."""
         grid = self.careful.engine.grid
