@@ -290,8 +290,10 @@ class Engine:
         codes[(last - first) * self.padded :] = 0
         gather_kernel(x.itemsize * 8, self.padded)(x, codes, first, last, *self.cut)
         if self.through_float64:
+            wide = out.view(np.float64)
             with np.errstate(invalid="ignore"):
-                out.view(np.float64)[:] = codes.view(self.fmt.dtype)
+                wide[:] = codes.view(self.fmt.dtype)
+            check_subnormals(np.count_nonzero(codes << 1), wide)
 
     def scatter(self, x: Array, first: int, last: int, out: Array, original: Array) -> None:
         """Copy groups back to the codes `out`; NaN and Inf come from `original`."""

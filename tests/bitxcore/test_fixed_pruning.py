@@ -259,7 +259,9 @@ def test_a_thread_that_flushes_subnormals_is_refused(dtype):
         "    lambda x: bx.quantize(x, 8, scale='free').codes, lambda x: bx.quantize(x, 8, scale=0.5).codes]\n"
         "right = [[f(x).tobytes() for f in calls] for x in (mixed, np.zeros(256, dtype))]\n"
         "fixed = bx.quantize(tiny, 8)\n"
-        "calls += [lambda x: fixed.dequantize(dtype)]\n"
+        "calls += [lambda x: bx.prune(x, group=100), lambda x: fixed.dequantize(dtype),\n"
+        "    lambda x: bx.prepare(x, ones=1, format=None if dtype != float else 'fixed8'),\n"
+        "    lambda x: bx.statistics(x, window=40, format=None if dtype != float else 'fixed8')]\n"
         "torch.set_flush_denormal(True)\n"
         "for x, want in zip((mixed, np.zeros(256, dtype)), right):\n"
         "    print([f(x).tobytes() for f in calls[:4]] == want)\n"
@@ -270,7 +272,7 @@ def test_a_thread_that_flushes_subnormals_is_refused(dtype):
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.startswith("True\nTrue\nFalse\n")
-    assert done.stdout.count("this thread flushes subnormal numbers") == 4
+    assert done.stdout.count("this thread flushes subnormal numbers") == 7
 
 
 @pytest.mark.parametrize("bits", range(2, 17))
