@@ -16,7 +16,7 @@ BLOCK_GROUPS = 512
 """Groups of the largest blocks."""
 
 STREAMING_BYTES = 1 << 24
-"""Results of this size and more leave the caches anyway: they are written past them."""
+"""Results of this size and more leave the caches anyway: they are written past them, unless in place."""
 
 CAREFUL_GROUPS = 1 << 10
 """Groups that are taken with care where the kernel has stopped; with every stop twice as many."""
@@ -52,7 +52,7 @@ class BlockPruning:
         """Prune the groups ``first..last``, or columns of tiles; else as `CarefulPruning` does."""
         # As bytes, arrays of any alignment are of one type to the compiler.
         codes, target = x.view(np.uint8), out.view(np.uint8)
-        streaming = out.nbytes >= STREAMING_BYTES
+        streaming = out.nbytes >= STREAMING_BYTES and not np.may_share_memory(out, x)
         bad = limited = 0
         careful_groups = CAREFUL_GROUPS
         while True:
@@ -119,6 +119,11 @@ class BlockPruning:
             if array.size:
                 array[where] = values
         return bad, limited
+
+    @property
+    def engine(self) -> Engine:
+        """What cuts the tensor into groups."""
+        return self.careful.engine
 
     @property
     def count(self) -> int:

@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from bitxcore.criteria import Criterion, least_ones
 from bitxcore.engine import MAX_WINDOW, Array, Engine, buffer
-from bitxcore.errors import BitxError
+from bitxcore.errors import FLUSHED, BitxError
 
 
 class KeptRows(NamedTuple):
@@ -230,8 +230,5 @@ class CarefulPruning:
 def _exact(result: int) -> int:
     """Return what a kernel gave, unless it refused to work."""
     if result < 0:
-        raise BitxError(
-            "this thread flushes subnormal numbers to zero (a library set it, e.g. "
-            "torch.set_flush_denormal); exact results need it off"
-        )
+        raise BitxError(FLUSHED)
     return int(result)

@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bitxcore.checks import checked_integer, shown
-from bitxcore.errors import OptionError, TensorError
+from bitxcore.errors import FLUSHED, BitxError, OptionError, TensorError
 from bitxcore.formats import NumberFormat, format_of
 from bitxcore.groups import MAX_GROUP, GroupGrid, Grouping, grid
 from bitxcore.jit import CHUNK_BYTES, parallel, share, writable
@@ -290,8 +290,10 @@ class Engine:
         codes[(last - first) * self.padded :] = 0
         gather_kernel(x.itemsize * 8, self.padded)(x, codes, first, last, *self.cut)
         if self.through_float64:
+            wide = out.view(np.float64)
             with np.errstate(invalid="ignore"):
-                out.view(np.float64)[:] = codes.view(self.fmt.dtype)
+                wide[:] = codes.view(self.fmt.dtype)
+            check_subnormals(np.count_nonzero(codes << 1), wide)
 
     def scatter(self, x: Array, first: int, last: int, out: Array, original: Array) -> None:
         """Copy groups back to the codes `out`; NaN and Inf come from `original`."""
@@ -351,6 +353,23 @@ def check_out(out: Array, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
         raise TensorError(f"out must be {shape} {dtype} in native byte order, got {out.shape} {out.dtype}")
     if not (out.flags.c_contiguous and out.flags.writeable):
         raise TensorError("out must be C-contiguous and writeable")
+
+
+def check_subnormals(nonzero: int | np.integer[Any], found: Array) -> None:
+    """Raise if less than so many numbers are not 0 in a thread that flushes subnormal ones to zero.
+
+    They are to be counted by their codes: to such a thread subnormal floats look like 0.
+    """
+    if np.count_nonzero(found) < nonzero:
+        refuse_flushing()
+
+
+def refuse_flushing() -> None:
+    """Raise if this thread flushes subnormal numbers to zero."""
+    from bitxcore.kernels.quantizing import flushes_subnormals
+
+    if flushes_subnormals(2):
+        raise BitxError(FLUSHED)
 
 
 def locate_nonfinite(x: Array, fmt: NumberFormat) -> TensorError:

@@ -11,6 +11,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+FLUSHED = (
+    "this thread flushes subnormal numbers to zero (a library set it, e.g. "
+    "torch.set_flush_denormal); exact results need it off"
+)
+
 
 class BitxError(ValueError):
     """Base of all errors raised for bad input; the command line prints it as one line.

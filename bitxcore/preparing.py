@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bitxcore.checks import checked_integer, values_of
-from bitxcore.engine import Cut, locate_nonfinite
+from bitxcore.engine import Cut, check_subnormals, codes_of, locate_nonfinite
 from bitxcore.errors import OptionError, TensorError
 from bitxcore.formats import NumberFormat, fixed_width
 from bitxcore.groups import GroupGrid, Grouping, grid
@@ -108,17 +108,20 @@ def prepare(
         raise OptionError("needs a budget: ones of a weight, rows of a group, or both")
     wanted = cut.window if rows is None else checked_integer(cut.window, "rows", rows)
     most = fmt.significand_bits if ones is None else checked_integer(fmt.significand_bits, "ones", ones)
+    native = np.ascontiguousarray(numbers, dtype=fmt.dtype)
     bad = (
         ~np.isfinite(numbers.astype(np.float64))
         if fmt.is_float
         else np.abs(numbers.astype(np.int64)) > fmt.max_magnitude
     )
     if bad.any():
-        raise locate_nonfinite(np.ascontiguousarray(numbers, dtype=fmt.dtype), fmt)
+        raise locate_nonfinite(native, fmt)
     scale = 1.0 if fixed is None else float(fixed.scale)
     whole = grid(source.shape, cut.group, grouping)
     order, lengths = _in_groups(whole)
     targets = source.reshape(whole.filters, whole.reduction).astype(np.float64) / scale
+    if fmt.is_float:
+        check_subnormals(np.count_nonzero(codes_of(native, fmt) << 1), targets)
     laid_out = np.ascontiguousarray(targets[:, order])
     again = checked_integer(MOST_SWEEPS, "sweeps", sweeps, least=0)
     damped = factors = np.empty((0, 0, 0))
@@ -132,6 +135,7 @@ def prepare(
     if fixed is not None:
         fitted = fitted * scale + 0.0  # a code has no zero below zero
     values = fitted.reshape(source.shape).astype(source.dtype)
+    check_subnormals(np.count_nonzero(fitted), values)
     passed = prune(values, rows=wanted, group=cut.group, window=window, format=format, grouping=grouping)
     if passed.values.tobytes() != values.tobytes():
         raise TensorError("prepared weights do not pass the pruner")  # a mistake of ours

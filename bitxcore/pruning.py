@@ -30,11 +30,11 @@ from bitxcore.engine import (
     mask_dtype,
 )
 from bitxcore.errors import OptionError, TensorError
+from bitxcore.fixed_pruning import FixedPruning, unfilled, units
 from bitxcore.formats import NumberFormat, fixed_width
 from bitxcore.groups import MAX_GROUP, MAX_WIDE_GROUP, Grouping, grid
 from bitxcore.jit import CHUNK_BYTES, parallel, share
 from bitxcore.pruned import PARTS, Pruned
-from bitxcore.quantization import quantize
 from bitxcore.summary import Sums, add_up, assemble
 from bitxcore.wide_groups import prune_wide
 
@@ -104,8 +104,8 @@ def prune(
     out : ndarray, Pruned or mapping, optional
         Where the result is written: a C-contiguous array of x's shape and dtype for the values, which may be
         `x` itself; arrays by the names of their parts; or an earlier result for the same shape and options,
-        all of whose arrays are used again. New memory costs more than the pruning. After an error their
-        contents are partly new.
+        all of whose arrays are used again, also the codes. New memory costs more than the pruning. After an
+        error their contents are partly new.
 
     Returns
     -------
@@ -145,7 +145,7 @@ def prune(
     given = {} if out is None else _given(out, source)
     if parts is not PARTS:
         parts = checked_parts(parts, given)
-    fixed = quantize(source, width) if (width := fixed_width(format)) else None
+    fixed = unfilled(source, width, out, given) if (width := fixed_width(format)) else None
     numbers = source if fixed is None else fixed.codes
     form = format if fixed is None else f"int{width}"
     calibrates = None if norms is None else True
@@ -156,14 +156,16 @@ def prune(
         plan = plan.calibrated(squared_norms(norms, numbers.shape))
     cut = plan.cut
     native = np.ascontiguousarray(numbers, dtype=cut.format.dtype)
-    target: Any = None
-    if fixed is not None:
-        target = native
-    elif "values" in parts:
-        target = given.get("values")
-        target = np.empty_like(native) if target is None else target
+    values: Any = None
+    if "values" in parts:
+        values = given.get("values")
+        values = np.empty_like(native if fixed is None else source) if values is None else values
+    target = values if fixed is None else native
     targets = plan.targets(parts, given)
     sums: list[Sums] = []
+    in_blocks = cut.group <= MAX_GROUP and not statistics and source.flags.c_contiguous
+    if fixed is not None and not in_blocks:
+        fixed.quantize_from(source)
     if cut.group > MAX_GROUP:
         if statistics:
             raise OptionError(f"statistics are of groups of {MAX_GROUP} weights at most, got {cut.group}")
@@ -172,18 +174,20 @@ def prune(
             if array is not None:
                 array[...] = found
         bad, limited = 0, wide.window_limited_groups
+    elif fixed is not None and in_blocks:
+        flat = None if values is None else values.reshape(-1)
+        step = FixedPruning(fixed, plan.prune_groups, *plan.units)
+        bad, limited, sums = plan.run(source.reshape(-1), flat, plan.choice(targets), False, step)
     else:
         codes = codes_of(native, cut.format)
         to = None if target is None else codes_of(target, cut.format)
         bad, limited, sums = plan.run(codes, to, plan.choice(targets), statistics)
     if bad and nonfinite == "raise":
         raise locate_nonfinite(native, cut.format)
-    values = target
     if fixed is not None:
-        values = given.get("values")
-        if "values" in parts:
-            fixed.dequantize_into(values := np.empty_like(source) if values is None else values)
-    elif target is not None and source is not native and "values" not in given:
+        if values is not None and not in_blocks:
+            fixed.dequantize_into(values)
+    elif values is not None and source is not native and "values" not in given:
         # Of another byte order or layout: the result has the input's.
         values = np.empty_like(source)
         values[...] = target
@@ -277,6 +281,11 @@ class Plan:
         engine, rule, nearest = self.engine, self.rule, self.nearest
         return block_pruning(engine, rule, nearest) or CarefulPruning(engine, rule, nearest)
 
+    @cached_property
+    def units(self) -> tuple[int, int]:
+        """How `FixedPruning` cuts the tensor."""
+        return units(self.prune_groups)
+
     def calibrated(self, squares: Array) -> Plan:
         """Return this plan with the squared norms of the inputs."""
         plan = replace(self)
@@ -328,9 +337,9 @@ class Plan:
         )
 
     def run(
-        self, x: Array, out: Array | None, choice: KeptRows, count_bits: bool
+        self, x: Array, out: Array | None, choice: KeptRows, count_bits: bool, by: FixedPruning | None = None
     ) -> tuple[int, int, list[Sums]]:
-        """Prune all groups of the codes `x` into `out`, if that is given.
+        """Prune all groups of the codes `x` into `out`, if that is given; or of values, `by` their codes.
 
         Returns
         -------
@@ -341,7 +350,7 @@ class Plan:
         sums : list of Sums
             What to make the statistics of, if they are to be counted.
         """
-        engine, prune_groups = self.engine, self.prune_groups
+        engine, prune_groups = self.engine, by or self.prune_groups
         target = x[:0] if out is None else out
         sums: list[Sums] = []
         if count_bits:

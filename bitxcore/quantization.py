@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from numbers import Real
 from typing import Any
 
@@ -11,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bitxcore.checks import check_one_of, checked_integer, shown, values_of
+from bitxcore.engine import check_subnormals, locate_nonfinite, refuse_flushing
 from bitxcore.errors import OptionError, TensorError
 from bitxcore.formats import format_of, number_format, supported
 from bitxcore.groups import grid
@@ -22,9 +26,12 @@ BLOCK = 1 << 18
 SINGLE_EXPONENTS = range(-100, 100)
 """Exponents of a scale by which float32 multiplies exactly, results included."""
 
-_SMALLEST_EXPONENT = -1074  # of float64
+SMALLEST = 2.0**-1074
+"""Smallest number of float64."""
 
 _finfo: Any = ml_dtypes.finfo
+
+Block = Callable[[Any, Any, Any], None]
 
 SCALES = ("power-of-two", "free", "unit")
 
@@ -77,23 +84,53 @@ class FixedPoint:
 
         Values beyond the finite numbers of that dtype become its largest.
         """
-        wide = _exact_dtype(out.dtype, self.scale)
-        top = np.asarray(_finfo(out.dtype).max, wide) if self._may_exceed(out.dtype) else None
+        _blockwise(self.to_values(out.dtype), self.scale, self.codes, out)
 
-        def work(codes: Any, out: Any, scale: Any) -> None:
-            if _by_kernel(codes, out) and wide == np.float32 and scale.ndim == 0:
-                from bitxcore.kernels.quantizing import scale_codes
+    def quantize_from(self, x: npt.NDArray[Any]) -> None:
+        """Overwrite the codes with those of `x`, an array of their shape and of a float dtype."""
+        _blockwise(self.to_codes(x.dtype), self.scale, x, self.codes)
 
-                scale_codes(writable(codes), out, scale[()])
-                return
-            if out.dtype == wide and top is None:
-                np.multiply(codes, scale, out=out, dtype=wide)
-                return
+    def to_codes(self, dtype: np.dtype[Any]) -> Block:
+        """Return what quantises a block of values of `dtype`: called with these, the codes and the scales."""
+        kernels, top = _kernels(dtype), (1 << self.bits - 1) - 1
+        if _multiplies_exactly(self.scale):
+
+            def by_kernel(values: Any, codes: Any, scale: Any) -> None:
+                kernels.round(_flat(values, kernels.stored), codes.reshape(-1), scale.reshape(-1), top)
+
+            return by_kernel
+
+        def by_numpy(values: Any, codes: Any, scale: Any) -> None:
+            kernels.check(scale)
+            with np.errstate(over="ignore"):  # what is beyond a given scale saturates
+                rounded = np.divide(values.astype(np.float64), scale)
+            np.rint(rounded, out=rounded)
+            codes[...] = np.clip(rounded, -top, top, out=rounded)
+
+        return by_numpy
+
+    def to_values(self, dtype: np.dtype[Any]) -> Block:
+        """Return what undoes `to_codes`, called with the codes, the values and their scales."""
+        kernels = _kernels(dtype)
+        top = kernels.most
+        if _multiplies_exactly(self.scale):
+
+            def by_kernel(codes: Any, out: Any, scale: Any) -> None:
+                values = out if _suits(out, kernels.stored) else np.empty(out.shape, kernels.stored)
+                flat = _flat(values, kernels.stored)
+                kernels.scale(_flat(codes, codes.dtype.type), flat, scale.reshape(-1), top)
+                if values is not out:
+                    out[...] = values
+
+            return by_kernel
+
+        def by_numpy(codes: Any, out: Any, scale: Any) -> None:
+            kernels.check(scale)
             with np.errstate(over="ignore"):
-                values = np.multiply(codes, scale, dtype=wide)
-            out[...] = values if top is None else np.clip(values, -top, top, out=values)
+                values = np.multiply(codes, scale, dtype=np.float64)
+            out[...] = np.clip(values, -top, top, out=values)
 
-        _blockwise(work, self.scale.astype(wide), self.codes, out)
+        return by_numpy
 
     def _may_exceed(self, dtype: np.dtype[Any]) -> bool:
         """Whether codes of this width can represent more than the largest number of `dtype`."""
@@ -139,25 +176,9 @@ def quantize(
     values = values_of(x)
     bits = checked_integer(16, "bits", bits, least=2)
     factor = fixed_scale(values, bits, scale, per_channel)
-    codes_format = number_format(f"int{bits}")
-    top = codes_format.max_magnitude
-    codes = np.empty(values.shape, codes_format.dtype)
-    wide = np.dtype(np.float64) if scale == "free" else _exact_dtype(values.dtype, factor)
-
-    def work(values: Any, codes: Any, factor: Any) -> None:
-        if _by_kernel(codes, values) and wide == np.float32 and factor.ndim == 0:
-            from bitxcore.kernels.quantizing import round_to_codes
-
-            # Scales are powers of two here: to divide by one is to multiply by its inverse.
-            round_to_codes(writable(values), codes, 1 / factor[()], np.float32(top))
-            return
-        with np.errstate(over="ignore"):  # what is beyond a given scale saturates
-            rounded = np.divide(values.astype(wide, copy=False), factor)
-        np.rint(rounded, out=rounded)
-        codes[...] = np.clip(rounded, -top, top, out=rounded)
-
-    _blockwise(work, np.asarray(factor).astype(wide), values, codes)
-    return FixedPoint(codes, np.asarray(factor), bits)
+    fixed = FixedPoint(np.empty(values.shape, number_format(f"int{bits}").dtype), factor, bits)
+    fixed.quantize_from(values)
+    return fixed
 
 
 def fixed_scale(
@@ -187,11 +208,10 @@ def fixed_scale(
         raise TensorError(f"fixed point is made from floats, but the array is {x.dtype}")
     bits = checked_integer(16, "bits", bits, least=2)
     given = _given_scale(bits, scale)
-    top = number_format(f"int{bits}").max_magnitude
-    largest = _largest(x, per_channel)
-    if not np.isfinite(largest).all():
-        from bitxcore.engine import locate_nonfinite
-
+    largest = _largest(x, per_channel, exact=given is None)
+    fitted = np.empty_like(largest)
+    kernels = _kernels(x.dtype)
+    if not kernels.fit(largest.reshape(-1), fitted.reshape(-1), bits, kernels.most):
         raise locate_nonfinite(x, fmt)
     if given is not None:
         if per_channel:
@@ -200,16 +220,10 @@ def fixed_scale(
             )
         return np.asarray(given)
     if scale == "free":
-        return np.asarray(np.where(largest > 0, _free_scale(largest, top), 1.0))
-    mantissa, exponent = np.frexp(largest)
-    exponent = exponent - (bits - 1) + (mantissa > np.ldexp(float(top), 1 - bits))
-    # All of float64 are multiples of its smallest number; a finer scale would be 0.
-    exponent = np.maximum(exponent, _SMALLEST_EXPONENT)
-    with np.errstate(over="ignore"):
-        rounded = np.ldexp(np.rint(np.ldexp(largest, -exponent)), exponent)
-    # Half the scale cuts the largest value to the largest code, whose value is below it.
-    exponent = exponent - ~_held(x.dtype, rounded)
-    return np.asarray(np.ldexp(1.0, np.where(largest > 0, exponent, 0)))
+        top = number_format(f"int{bits}").max_magnitude
+        fitted = np.asarray(np.where(largest > 0, _free_scale(largest, top), 1.0))
+    check_subnormals(fitted.size, fitted)
+    return fitted
 
 
 def _given_scale(bits: int, scale: Any) -> float | None:
@@ -228,61 +242,114 @@ def _given_scale(bits: int, scale: Any) -> float | None:
 
 def holds(dtype: np.dtype[Any], values: npt.NDArray[Any]) -> bool:
     """Whether all of `values` (float64) round to finite numbers of `dtype`."""
-    return bool(_held(dtype, values).all())
-
-
-def _held(dtype: np.dtype[Any], values: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
     with np.errstate(over="ignore", invalid="ignore"):
-        return np.asarray(np.isfinite(values.astype(dtype).astype(np.float64)))
+        return bool(np.isfinite(values.astype(dtype).astype(np.float64)).all())
 
 
 def _free_scale(largest: npt.NDArray[np.float64], top: int) -> npt.NDArray[np.float64]:
     """Return ``largest / top``, rounded such that the largest code neither overflows nor saturates."""
-    scale = np.maximum(largest / top, np.ldexp(1.0, _SMALLEST_EXPONENT))
+    scale = np.maximum(largest / top, SMALLEST)
     with np.errstate(over="ignore", under="ignore"):
         scale = np.where(np.isinf(scale * top), np.nextafter(scale, 0), scale)
         coarse = (scale < np.finfo(np.float64).tiny) & (scale * top < largest)
         return np.asarray(np.where(coarse, np.nextafter(scale, np.inf), scale))
 
 
-def _largest(x: npt.NDArray[Any], per_channel: bool) -> npt.NDArray[np.float64]:
-    """Largest magnitude of each channel, shaped to broadcast, or of all; not finite if a value is not."""
+def _largest(x: npt.NDArray[Any], per_channel: bool, exact: bool) -> npt.NDArray[np.float64]:
+    """Largest magnitude of each channel, shaped to broadcast, or of all; not finite if a value is not.
 
-    def ends(part: Any, _: Any) -> Any:
-        with np.errstate(invalid="ignore"):  # NaN is found by the caller
-            axes = tuple(range(1, x.ndim)) if per_channel else None
-            low, high = part.min(axis=axes, keepdims=per_channel), part.max(axis=axes, keepdims=per_channel)
-            return np.maximum(-low.astype(np.float64), high.astype(np.float64))
+    If not `exact`, subnormal ones may be 0.
+    """
+    kernels, code = _kernels(x.dtype), format_of(x.dtype).storage_dtype
+    magnitude = code.type((1 << 8 * x.itemsize - 1) - 1)
+    shape = (len(x), *[1] * (x.ndim - 1)) if per_channel and x.ndim > 1 else ()
 
-    def codes_end(part: Any, _: Any) -> Any:
-        from bitxcore.kernels.quantizing import largest_magnitude
+    def work(part: Any, _: Any) -> Any:
+        found = np.empty(len(part) if shape else 1, code)
+        kernels.largest(_flat(part, x.dtype.type).view(code), found, magnitude)
+        return found
 
-        return np.float64(np.uint32(largest_magnitude(writable(part).view(np.uint32))).view(np.float32))
+    parts = _blockwise(work, np.empty(shape, bool), x)
+    codes = (np.concatenate(parts) if shape else max(parts)).reshape(shape)
+    with np.errstate(invalid="ignore"):
+        largest: npt.NDArray[np.float64] = codes.view(x.dtype.type).astype(np.float64)
+    if exact:
+        check_subnormals(np.count_nonzero(codes), largest)
+    return largest
 
-    per_channel = per_channel and x.ndim > 1
-    if not per_channel and x.flags.c_contiguous and x.dtype == np.float32 and x.dtype.isnative:
-        return np.asarray(np.max(_blockwise(codes_end, np.zeros(()), x)))
-    if per_channel:
-        return np.concatenate(_blockwise(ends, np.zeros((len(x), 1)), x))
-    return np.asarray(np.max(_blockwise(ends, np.zeros(()), x)))
+
+@dataclass(frozen=True)
+class _Kernels:
+    """How floats of a dtype become codes, and codes floats.
+
+    Parameters
+    ----------
+    stored : dtype
+        Of the values that kernels take; those of 8 bits go through float32.
+    most, smallest_scale : float
+        The largest number of the dtype, and the scale below which subnormal numbers matter: of the dtype, or
+        of float32.
+    round, scale, largest, fit : callable
+        Of `kernels.quantizing`.
+    """
+
+    stored: np.dtype[Any]
+    most: float
+    smallest_scale: float
+    round: Callable[..., None]
+    scale: Callable[..., None]
+    largest: Callable[..., None]
+    fit: Callable[..., bool]
+
+    def check(self, scale: npt.NDArray[np.float64]) -> None:
+        """Raise if results could be others because this thread flushes subnormal numbers to zero."""
+        if scale.min() < self.smallest_scale:
+            refuse_flushing()
 
 
-def _exact_dtype(dtype: np.dtype[Any], scale: npt.NDArray[Any]) -> np.dtype[Any]:
-    """Dtype that scales values of `dtype`, and codes, by powers of two exactly; float64 for other scales."""
+@cache
+def _kernels(dtype: np.dtype[Any]) -> _Kernels:
+    from bitxcore.kernels import quantizing
+
+    stored = np.dtype(dtype.type if dtype.itemsize > 1 else np.float32)
+    tiny = np.finfo(np.float64 if dtype.itemsize == 8 else np.float32).tiny
+    name = stored.name
+    return _Kernels(
+        stored,
+        float(_finfo(dtype).max),
+        2 * float(tiny),
+        quantizing.rounding_kernel(name),
+        quantizing.scaling_kernel(name),
+        quantizing.largest_magnitudes,
+        quantizing.fit_scales,
+    )
+
+
+def _multiplies_exactly(scale: npt.NDArray[np.float64]) -> bool:
+    """Whether float32 and float64 multiply by these scales exactly, so far as the nearest codes need it."""
+    if scale.ndim == 0:
+        mantissa, exponent = math.frexp(scale)
+        return mantissa == 0.5 and exponent in SINGLE_EXPONENTS
     mantissas, exponents = np.frexp(scale)
-    narrow = dtype.itemsize <= 4 and (mantissas == 0.5).all()
-    narrow = narrow and exponents.min() in SINGLE_EXPONENTS and exponents.max() in SINGLE_EXPONENTS
-    return np.dtype(np.float32 if narrow else np.float64)
+    inside = exponents.min() in SINGLE_EXPONENTS and exponents.max() in SINGLE_EXPONENTS
+    return bool(inside and (mantissas == 0.5).all())
 
 
-def _by_kernel(codes: npt.NDArray[Any], values: npt.NDArray[Any]) -> bool:
-    """Whether codes and float32 values are blocks that a kernel can turn into each other."""
-    flat = codes.ndim == values.ndim == 1 and codes.flags.c_contiguous and values.flags.c_contiguous
-    return flat and values.dtype == np.float32 and values.dtype.isnative and values.flags.aligned
+def _suits(x: npt.NDArray[Any], dtype: npt.DTypeLike) -> bool:
+    """Whether kernels take an array as it is."""
+    return x.dtype == dtype and x.flags.c_contiguous and x.flags.aligned
+
+
+def _flat(x: npt.NDArray[Any], dtype: npt.DTypeLike) -> npt.NDArray[Any]:
+    """View values or codes as kernels take them, or a copy of them in a dtype that holds them all."""
+    flat: npt.NDArray[Any] = writable((x if _suits(x, dtype) else x.astype(dtype, order="C")).reshape(-1))
+    return flat.view(np.uint16) if flat.dtype.kind not in "iu" and flat.itemsize == 2 else flat
 
 
 def _blockwise(work: Any, scale: npt.NDArray[Any], *arrays: npt.NDArray[Any]) -> list[Any]:
     """Call ``work(*blocks, scale)`` on blocks of equal place in all arrays, on all threads."""
+    if arrays[0].size <= BLOCK:
+        return [work(*arrays, scale)]
     if scale.ndim == 0 and all(a.flags.c_contiguous for a in arrays):
         arrays = tuple(a.reshape(-1) for a in arrays)
     step = max(1, BLOCK // max(1, arrays[0][0].size))

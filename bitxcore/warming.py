@@ -17,6 +17,7 @@ from bitxcore.formats import FLOATS, number_format
 from bitxcore.jit import cache_writable, threads
 from bitxcore.packed import pack, unpack
 from bitxcore.pruning import prune
+from bitxcore.quantization import quantize
 from bitxcore.summary import statistics
 
 WARM_FORMATS = (*FLOATS, "int8", "int16")  # the other integers use the same kernels
@@ -52,6 +53,9 @@ def warm(name: str, group: int) -> str:
         prune(x, rows=None, criterion="threshold", threshold=0.5, **cut)
         prune(x, criterion="energy", budget=0.5, **cut)
         prune(x, criterion="calibrated", norms=np.ones(2 * group), **cut)
+    if fmt.is_float:
+        for bits in (8, 16):
+            quantize(x, bits).dequantize(fmt.dtype)
     return f"{name}, group {group}"
 
 

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from bitxcore.bits import Decomposed, decompose
 from bitxcore.criteria import Criterion
-from bitxcore.engine import Array, Cut, mask_dtype
+from bitxcore.engine import Array, Cut, check_subnormals, mask_dtype
 from bitxcore.errors import OptionError
 from bitxcore.formats import NumberFormat
 from bitxcore.groups import GroupGrid, grid
@@ -126,7 +126,9 @@ def _values(parts: Decomposed, significands: Array, fmt: NumberFormat) -> Array:
     if fmt.is_float:
         exponents = parts.exponent.astype(np.int32) - fmt.bias - (fmt.significand_bits - 1)
         magnitudes = np.ldexp(significands.astype(np.float64), exponents)
-        return np.copysign(magnitudes, np.where(signs, -1.0, 1.0)).astype(fmt.dtype)
+        values = np.copysign(magnitudes, np.where(signs, -1.0, 1.0)).astype(fmt.dtype)
+        check_subnormals(np.count_nonzero(significands), values)
+        return values
     numbers = significands.astype(np.int64)
     if fmt.encoding == "twos-complement":
         numbers -= (numbers >> (fmt.significand_bits - 1)) << fmt.significand_bits
