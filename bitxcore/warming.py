@@ -27,7 +27,7 @@ USUAL_GROUPS = (8, 16)
 """Sizes for which all criteria and roundings are made ready; for the others only ``topn``."""
 
 TASKS = 5
-"""After so many a process gives way to another: with what was compiled its memory grows by 100 MB each."""
+"""After so many a process gives way to another: with what was compiled its memory grows by more than 100 MB each."""
 
 
 def warm(name: str, group: int) -> str:
@@ -44,6 +44,9 @@ def warm(name: str, group: int) -> str:
     unpack(pack(prune(x, rows=1, **cut)))
     prune(np.zeros((2, group + 1), fmt.dtype), **cut)
     prune(np.zeros((2, group, 9), fmt.dtype), grouping="channel", **cut)
+    if fmt.is_float:
+        for bits in (8, 16):
+            quantize(x, bits).dequantize(fmt.dtype)
     # Not finite, or outside the format: such groups have kernels of their own.
     x[0, 0] = np.nan if fmt.is_float else np.iinfo(fmt.dtype).min
     prune(x, nonfinite="keep", **cut)
@@ -53,9 +56,6 @@ def warm(name: str, group: int) -> str:
         prune(x, rows=None, criterion="threshold", threshold=0.5, **cut)
         prune(x, criterion="energy", budget=0.5, **cut)
         prune(x, criterion="calibrated", norms=np.ones(2 * group), **cut)
-    if fmt.is_float:
-        for bits in (8, 16):
-            quantize(x, bits).dequantize(fmt.dtype)
     return f"{name}, group {group}"
 
 
