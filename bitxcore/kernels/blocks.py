@@ -30,6 +30,7 @@ from bitxcore.kernels.gathering import (
     WHOLE,
     column_after,
     column_at,
+    row_base,
     row_functions,
     spread_out,
     tile_functions,
@@ -61,6 +62,7 @@ from bitxcore.kernels.vectors import (
     load_planes,
     popcount,
     prefetch,
+    prefetch_second,
     repeat,
     resize,
     scratch,
@@ -78,6 +80,8 @@ from bitxcore.kernels.vectors import (
 )
 
 PREFETCH_BYTES = 4096
+SOON_BYTES = 1 << 14
+"""How far ahead lines are asked for, and how far where they need not come to the first-level cache yet."""
 UNSIGNED, SIGN_MAGNITUDE, TWOS_COMPLEMENT = -1, -2, -3
 """Storage kinds of integers; those of floats are `floats`'."""
 
@@ -126,10 +130,10 @@ def lane_bits(kind: int, code_bits: int) -> int:
 
 
 @cache
-def _access(kind: int) -> tuple[Any, Any]:
+def access(kind: int) -> tuple[Any, Any]:
     """Make the functions that load codes into lanes, and store them."""
     if kind >= DEEP:
-        read_half, write_half = _access(kind - DEEP)
+        read_half, write_half = access(kind - DEEP)
 
         @njit(inline="always")
         def read_deep(x, at, lanes):
@@ -164,7 +168,7 @@ def _access(kind: int) -> tuple[Any, Any]:
 
 
 @njit(inline="always")
-def _aligned(v: Any, emax: Any, bits: int, fraction: int, wide: bool) -> Any:
+def aligned_to(v: Any, emax: Any, bits: int, fraction: int, wide: bool) -> Any:
     """Significands at the top of their lanes, moved down by their distance to the group's exponent.
 
     With `wide` exponents a zero or subnormal weight counts as one of exponent 0: that is so far
@@ -179,7 +183,7 @@ def _aligned(v: Any, emax: Any, bits: int, fraction: int, wide: bool) -> Any:
 
 
 @njit(inline="always")
-def _stays(v: Any, emax: Any, mask: Any, bits: int, fraction: int, wide: bool, padding: int) -> Any:
+def stays_of(v: Any, emax: Any, mask: Any, bits: int, fraction: int, wide: bool, padding: int) -> Any:
     """Rows of `mask` in the places of a weight's own bits; above the hidden bit anything."""
     e = (v & ((1 << (bits - 1)) - 1)) >> fraction
     if not wide:
@@ -190,7 +194,7 @@ def _stays(v: Any, emax: Any, mask: Any, bits: int, fraction: int, wide: bool, p
 
 
 @njit(inline="always")
-def _cleared(v: Any, stays: Any, bits: int, fraction: int, near: bool) -> Any:
+def cleared(v: Any, stays: Any, bits: int, fraction: int, near: bool) -> Any:
     """Clear the bits of the weights that do not stay, and renormalise where the hidden bit goes.
 
     near: a weight without its hidden bit has kept at most the bit below, as between neighbours that
@@ -227,7 +231,7 @@ def _nearest(
         e = umax(e, 1)
     # below: rows under the weight's last place, fewer the lower it stands; a code has no bits for them.
     below = like(v, (1 << (bits - significand)) - 1) >> (emax - e)
-    rounded = round_to_rows(_aligned(v, emax, bits, fraction, wide) & window, mask & (below ^ -1), v & 0)
+    rounded = round_to_rows(aligned_to(v, emax, bits, fraction, wide) & window, mask & (below ^ -1), v & 0)
     # down: to where the hidden bit stands, or that of the smallest normal number.
     down = umin(leading_zeros(rounded), emax - 1)
     code = ((emax - down) << fraction) + (((rounded << down) >> pad) - (1 << fraction))
@@ -273,7 +277,7 @@ def prune_kernel(
     lane = LANES[kind] if is_float else Lane(code_bits, 0, 0, 0)
     bits, fraction, not_finite, precision = lane
     storage = code_bits
-    read, write = _access(kind)
+    read, write = access(kind)
     lanes = lanes_of(bits, group)
     step = lanes // group
     by_rows, by_threshold = criterion == "rows", criterion == "threshold"
@@ -286,7 +290,7 @@ def prune_kernel(
     counted = criterion != "rows" or group > 4
     planes = group.bit_length() if counted else 1
     plane_words = planes * groups
-    ahead, line = PREFETCH_BYTES // value_bytes, 64 // value_bytes
+    ahead, soon, line = PREFETCH_BYTES // value_bytes, SOON_BYTES // value_bytes, 64 // value_bytes
     # Whether weights are put in columns, where what concerns a group needs no shuffles.
     turns = is_float and not nearest and group == 8 and not in_bytes
     scaled = kind == FLOAT32
@@ -375,7 +379,7 @@ def prune_kernel(
                 for i in range(vectors):
                     if in_place:
                         for line_at in range(0, lanes, 2 * line):
-                            prefetch(codes, i * lanes + ahead + line_at)
+                            prefetch_second(codes, i * lanes + soon + line_at)
                     v = to_columns(read(codes, i * lanes, lanes), group, 1)
                     top = across_umax(v & low, group)
                     store(tops, i * step, top)
@@ -384,7 +388,7 @@ def prune_kernel(
                         aligned = rows_of(v & low, emax, group, fraction, bits)
                         store(turned, i * lanes, aligned)
                     else:
-                        aligned = _aligned(v, repeat(emax, group), bits, fraction, far)
+                        aligned = aligned_to(v, repeat(emax, group), bits, fraction, far)
                         store(turned, i * lanes, v)
                     store_planes(ones, i * step, groups, across_ones(aligned, group))
                 if rare(tops):
@@ -403,7 +407,7 @@ def prune_kernel(
                             prefetch(codes, i * lanes + ahead + line_at)
                     emax = umax(load(tops, i * step, step) >> fraction, max(floor, 1))
                     v = read(codes, i * lanes, lanes)
-                    aligned = _aligned(v, spread(emax, group), bits, fraction, far)
+                    aligned = aligned_to(v, spread(emax, group), bits, fraction, far)
                     if counted:
                         store_planes(ones, i * step, groups, fold_ones(aligned, group))
                     else:
@@ -485,8 +489,8 @@ def prune_kernel(
                     if any_lane(some != 0):
                         v = read(codes, i * lanes, lanes)
                         emax = spread(umax(load(tops, i * step, step) >> fraction, max(floor, 1)), group)
-                        stays = _stays(v, emax, like(v, window), bits, fraction, far, padding)
-                        whole = _cleared(v, stays, bits, fraction, False)
+                        stays = stays_of(v, emax, like(v, window), bits, fraction, far, padding)
+                        whole = cleared(v, stays, bits, fraction, False)
                         found += total(where(fold_or(whole ^ v, group) != 0, some, 0))
                 if deep and found > 0:
                     return start, limited
@@ -507,7 +511,10 @@ def prune_kernel(
                 for i in range(0 if in_bytes else vectors):
                     if in_place:
                         for line_at in range(later, lanes, spacing):
-                            prefetch(codes, i * lanes + ahead + line_at)
+                            if turns:
+                                prefetch_second(codes, i * lanes + soon + line_at)
+                            else:
+                                prefetch(codes, i * lanes + ahead + line_at)
                     v = read(codes, i * lanes, lanes)
                     if turns:
                         mask = load(chosen, i * step, step)
@@ -518,8 +525,8 @@ def prune_kernel(
                             new = from_columns(left, group) | (v & -(1 << (bits - 1)))
                         else:
                             mask, emax = repeat(mask, group), repeat(emax, group)
-                            stays = _stays(x_turned, emax, mask, bits, fraction, far, padding)
-                            new = from_columns(_cleared(x_turned, stays, bits, fraction, near), group)
+                            stays = stays_of(x_turned, emax, mask, bits, fraction, far, padding)
+                            new = from_columns(cleared(x_turned, stays, bits, fraction, near), group)
                         write(written, i * lanes, new)
                     elif is_float:
                         mask = spread(load(chosen, i * step, step), group)
@@ -527,8 +534,8 @@ def prune_kernel(
                         if nearest:
                             new = _nearest(v, emax, mask, window, bits, fraction, far, precision)
                         else:
-                            stays = _stays(v, emax, mask, bits, fraction, far, padding)
-                            new = _cleared(v, stays, bits, fraction, near)
+                            stays = stays_of(v, emax, mask, bits, fraction, far, padding)
+                            new = cleared(v, stays, bits, fraction, near)
                         write(written, i * lanes, new)
                     else:
                         mask = spread(load(chosen, i * step, step), group)
@@ -553,6 +560,14 @@ def prune_kernel(
                         store(written, i * lanes, new)
                 if tiled:
                     scatter_tiles(target, whole_out, start, columns, apart, members, length, stride, blocks)
+                elif not in_place and streaming:
+                    # Rows fill a piece of the tensor: put together first.
+                    base = row_base(start, members, length, blocks)
+                    filled = row_base(start + count, members, length, blocks) - base
+                    together = address(source, -base, storage)
+                    scatter_rows(target, together, start, count, members, length, blocks)
+                    at = address(out, base * value_bytes, 8)
+                    stream(at, address(source, 0, 8), filled * value_bytes)
                 elif not in_place:
                     scatter_rows(target, whole_out, start, count, members, length, blocks)
                 elif count < groups:

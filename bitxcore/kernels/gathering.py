@@ -21,6 +21,7 @@ from bitxcore.kernels.vectors import (
     load,
     load_rows,
     prefetch,
+    prefetch_second,
     scratch,
     store,
     store_rows,
@@ -49,6 +50,13 @@ def tile_lanes(padded: int) -> int:
     return min(16, max(4, 128 // padded))
 
 
+@njit(inline="always")
+def row_base(number: int, group: int, length: int, blocks: int) -> Any:
+    """Return where group `number` of lanes of stride 1 begins in the tensor."""
+    lane, block = divmod(number, blocks)
+    return lane * length + block * group
+
+
 @cache
 def row_functions(padded: int) -> tuple[Any, Any]:
     """Make the functions that copy `count` groups of lanes of stride 1 to rows of `padded` values, and back.
@@ -66,7 +74,11 @@ def row_functions(padded: int) -> tuple[Any, Any]:
             # Whole groups that can be read with what is behind them.
             whole = min(count - row, length // group - block, (size - padded - base) // group + 1)
             for _ in range(whole):
-                prefetch(x, base + AHEAD_VALUES)
+                # Measured: groups of 7 are a third faster this way, those of 17 slower.
+                if padded <= 16:
+                    prefetch_second(x, base + AHEAD_VALUES)
+                else:
+                    prefetch(x, base + AHEAD_VALUES)
                 store(out, row * padded, where(number < group, load(x, base, padded), 0))
                 row, base, block = row + 1, base + group, block + 1
             if row < count and block < blocks:
@@ -152,7 +164,9 @@ def tile_functions(bits: int, padded: int) -> tuple[Any, Any]:
             row = c * apart * padded
             if base + (members - 1) * stride + tile <= size:
                 # Whole tiles are stored; the next column takes the place of lanes that this one has not.
-                rows = load_rows(x, base, stride, members, group * stride, zeros, padded, tile)
+                for j in range(group, 2 * group):
+                    prefetch(x, base + j * stride)
+                rows = load_rows(x, base, stride, members, zeros, padded, tile)
                 store(out, row, transposed(rows, padded))
             else:
                 for k in range(wide):

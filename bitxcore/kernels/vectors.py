@@ -123,22 +123,28 @@ def store(typing: Any, array: Any, index: Any, x: Any) -> Any:
     return types.void(array, index, x), codegen
 
 
-def _prefetch(builder: Any, pointer: Any) -> None:
+def _prefetch(builder: Any, pointer: Any, near: int = 3) -> None:
     function = ir.FunctionType(ir.VoidType(), [pointer.type, INT32, INT32, INT32])
     callee = cgutils.get_or_insert_function(builder.module, function, "llvm.prefetch.p0")
-    # A read (0), into the caches near this core (3), of data (1).
-    builder.call(callee, [pointer, *(ir.Constant(INT32, k) for k in (0, 3, 1))])
+    # A read (0), into caches as near to this core as 0 to 3 tells, of data (1).
+    builder.call(callee, [pointer, *(ir.Constant(INT32, k) for k in (0, near, 1))])
 
 
-@intrinsic
-def prefetch(typing: Any, array: Any, index: Any) -> Any:
-    """Ask for the cache line of an element; harmless past the end."""
+def _prefetcher(near: int) -> Any:
+    @intrinsic
+    def operation(typing: Any, array: Any, index: Any) -> Any:
+        def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+            _prefetch(builder, _pointer(context, builder, array, args[0], args[1], ir.IntType(8)), near)
+            return context.get_dummy_value()
 
-    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        _prefetch(builder, _pointer(context, builder, array, args[0], args[1], ir.IntType(8)))
-        return context.get_dummy_value()
+        return types.void(array, index), codegen
 
-    return types.void(array, index), codegen
+    return operation
+
+
+# Ask for the cache line of an element, in the first- or the second-level cache; harmless past the end.
+prefetch = _prefetcher(3)
+prefetch_second = _prefetcher(2)
 
 
 def _elementwise(emit: Callable[[Any, Any, Any, Vec], Any]) -> Any:
@@ -555,12 +561,11 @@ def lane_numbers(typing: Any, x: Any, lanes: Any) -> Any:
 
 @intrinsic(prefer_literal=True)
 def load_rows(
-    typing: Any, x: Any, base: Any, apart: Any, members: Any, ahead: Any, zeros: Any, rows: Any, lanes: Any
+    typing: Any, x: Any, base: Any, apart: Any, members: Any, zeros: Any, rows: Any, lanes: Any
 ) -> Any:
     """Load `rows` rows of `lanes` neighbouring elements, `apart` elements from one to the next.
 
-    Those from number `members` on are read from the address `zeros`. The rows `ahead` elements further on are
-    asked for.
+    Those from number `members` on are read from the address `zeros`.
     """
     count, width = rows.literal_value, lanes.literal_value
     vec = Vec(x.dtype.bitwidth, count * width)
@@ -572,8 +577,7 @@ def load_rows(
         for i in range(count):
             number = ir.Constant(ir.IntType(64), i)
             here = builder.gep(first, [builder.mul(number, args[2])], source_etype=vec.element)
-            pointer = builder.select(builder.icmp_signed("<", number, args[3]), here, args[5])
-            _prefetch(builder, builder.gep(here, [args[4]], source_etype=vec.element))
+            pointer = builder.select(builder.icmp_signed("<", number, args[3]), here, args[4])
             found.append(builder.load(builder.bitcast(pointer, row.as_pointer()), align=vec.bits // 8))
         while len(found) > 1:
             n = found[0].type.count
@@ -582,7 +586,7 @@ def load_rows(
             found = [builder.shuffle_vector(a, b, index) for a, b in pairs]
         return found[0]
 
-    return vec(x, base, apart, members, ahead, zeros, rows, lanes), codegen
+    return vec(x, base, apart, members, zeros, rows, lanes), codegen
 
 
 @intrinsic(prefer_literal=True)
@@ -617,6 +621,35 @@ def store_rows(
         return context.get_dummy_value()
 
     return types.void(out, base, apart, members, wide, x, lanes), codegen
+
+
+@intrinsic
+def store_between(typing: Any, out: Any, at: Any, x: Any, first: Any, last: Any) -> Any:
+    """Store the lanes ``first..last`` of a vector that would lie at `at`; the others are not touched."""
+    vec = Vec(out.dtype.bitwidth, x.lanes)
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        value = args[2] if x.bits == vec.bits else builder.trunc(args[2], vec.llvm)
+        pointer = _pointer(context, builder, out, args[0], args[1], vec.llvm)
+        count = ir.Constant(args[3].type, vec.lanes)
+        some = builder.icmp_signed("<", builder.sub(args[4], args[3]), count)
+        with builder.if_else(some) as (part, full):
+            with full:
+                builder.store(value, pointer, align=vec.bits // 8)
+            with part:
+                byte, lanes = ir.IntType(8), Vec(8, vec.lanes)
+                numbers = ir.Constant(lanes.llvm, list(range(vec.lanes)))
+                low, high = (_as_vector(builder, lanes, byte, builder.trunc(k, byte)) for k in args[3:])
+                inside = builder.and_(
+                    builder.icmp_unsigned(">=", numbers, low), builder.icmp_unsigned("<", numbers, high)
+                )
+                kind = ir.FunctionType(ir.VoidType(), [vec.llvm, vec.llvm.as_pointer(), INT32, inside.type])
+                name = f"llvm.masked.store.v{vec.lanes}i{vec.bits}.p0"
+                masked = cgutils.get_or_insert_function(builder.module, kind, name)
+                builder.call(masked, [value, pointer, ir.Constant(INT32, vec.bits // 8), inside])
+        return context.get_dummy_value()
+
+    return types.void(out, types.int64, x, types.int64, types.int64), codegen
 
 
 @intrinsic(prefer_literal=True)
@@ -884,6 +917,54 @@ def from_columns(typing: Any, x: Any, number: Any) -> Any:
         return joined(builder, _interleaved(builder, parts))
 
     return x(x, number), codegen
+
+
+def _part_places(
+    context: Any, builder: Any, array: Any, place: tuple[Any, Any, Any], vec: Vec, number: int
+) -> tuple[list[Any], Any]:
+    """Addresses of `number` parts, each a whole vector of so many after the one before; where the next is."""
+    x, at, end = place
+    pointers = []
+    for _ in range(number):
+        pointers.append(_pointer(context, builder, array, x, at, vec.llvm))
+        # Behind the last vector comes the next part of the first.
+        there = builder.add(at, ir.Constant(at.type, vec.lanes * number))
+        again = builder.sub(builder.add(there, ir.Constant(at.type, vec.lanes)), end)
+        at = builder.select(builder.icmp_signed("<", there, end), there, again)
+    return pointers, at
+
+
+@intrinsic(prefer_literal=True)
+def load_parts(typing: Any, array: Any, at: Any, end: Any, number: Any, lanes: Any) -> Any:
+    """Load a vector whose `number` parts lie one each in as many vectors; also where the next part lies.
+
+    The vectors fill an array up to `end`; behind the last one the next part of the first follows.
+    """
+    count = number.literal_value
+    vec = Vec(array.dtype.bitwidth, lanes.literal_value)
+    part = Vec(vec.bits, vec.lanes // count)
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        pointers, after = _part_places(context, builder, array, args[:3], part, count)
+        parts = [builder.load(pointer, align=vec.bits // 8) for pointer in pointers]
+        return context.make_tuple(builder, signature.return_type, [joined(builder, parts), after])
+
+    return types.Tuple([vec, types.int64])(array, types.int64, types.int64, number, lanes), codegen
+
+
+@intrinsic(prefer_literal=True)
+def store_parts(typing: Any, array: Any, at: Any, end: Any, x: Any, number: Any) -> Any:
+    """Undo `load_parts`."""
+    count = number.literal_value
+    part = Vec(x.bits, x.lanes // count)
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        pointers, after = _part_places(context, builder, array, args[:3], part, count)
+        for value, pointer in zip(parts_of(builder, args[3], count), pointers, strict=True):
+            builder.store(value, pointer, align=x.bits // 8)
+        return after
+
+    return types.int64(array, types.int64, types.int64, x, number), codegen
 
 
 def _across(combine: Callable[[Any, Any, Any], Any]) -> Any:
