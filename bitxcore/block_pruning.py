@@ -141,7 +141,7 @@ class BlockPruning:
 
 def block_pruning(engine: Engine, rule: Criterion, nearest: bool) -> BlockPruning | None:
     """Find the kernel for these options; None where there is none, and all groups need care."""
-    from bitxcore.kernels import blocks, gathering
+    from bitxcore.kernels import blocks, gathering, slabs
 
     fmt, window = engine.fmt, engine.window
     if engine.through_float64 or rule.name == "calibrated":
@@ -165,8 +165,13 @@ def block_pruning(engine: Engine, rule: Criterion, nearest: bool) -> BlockPrunin
         bits = blocks.lane_bits(kind, code_bits)
     strided = engine.grid.stride > 1
     layout = gathering.WHOLE if engine.contiguous else gathering.TILES if strided else gathering.ROWS
-    way = ("rows" if by_rows else rule.name), nearest, layout
-    kernel = blocks.prune_kernel(kind, code_bits, engine.padded, masks.itemsize * 8, *way)
+    wide = gathering.tile_lanes(engine.padded) if strided else 1
+    way = "rows" if by_rows else rule.name
+    if 0 <= kind < blocks.BYTES and not nearest and slabs.takes(engine.grid):
+        wide = engine.grid.stride
+        kernel = slabs.slab_kernel(kind, code_bits, masks.itemsize * 8, way)
+    else:
+        kernel = blocks.prune_kernel(kind, code_bits, engine.padded, masks.itemsize * 8, way, nearest, layout)
     rows = bits if fmt.is_float else width
     low = max(0, rows - window)
     mask = ((1 << rows) - 1) >> low << low
@@ -183,6 +188,5 @@ def block_pruning(engine: Engine, rule: Criterion, nearest: bool) -> BlockPrunin
     )
     table = least_ones(rule.threshold or 0.0) if rule.name == "threshold" else np.zeros((1, 1), np.uint8)
     share = rule.energy_share if rule.name == "energy" else 0
-    wide = gathering.tile_lanes(engine.padded) if strided else 1
     careful = CarefulPruning(engine, rule, nearest)
     return BlockPruning(kernel, settings, (table, share), engine.cut, wide, careful)

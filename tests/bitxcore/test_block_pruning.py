@@ -23,6 +23,7 @@ LAYOUTS = {
     "whole": ((6, 64), {}),
     "rows": ((5, 129), {}),
     "tiles": ((4, 20, 3, 3), CHANNEL),
+    "slabs": ((5, 24, 3, 3), CHANNEL),
 }
 """A tensor of each layout that kernels tell apart, and how it is grouped."""
 
@@ -336,6 +337,7 @@ def test_large_tensors_equal_their_pieces(name, size, layout, threads, monkeypat
         "whole": ((64 * 1031,), {}),
         "rows": ((64 * 1031 + 3,), {}),
         "tiles": ((77, 5, 179), CHANNEL),
+        "slabs": ((72, 5, 11), CHANNEL),
     }[layout]
     filters = -(-size // int(np.prod(rest))) + 1
     few = sample(name, (3, *rest), np.random.default_rng(7))
@@ -358,6 +360,38 @@ def test_large_tensors_equal_their_pieces(name, size, layout, threads, monkeypat
                 assert getattr(p, part).tobytes() == pieces, part
             assert p.nonfinite_groups == sum(w.nonfinite_groups for w in want)
             assert p.window_limited_groups == sum(w.window_limited_groups for w in want)
+
+
+SLABS = [
+    *[(1, 8, 2), (1, 8, 64), (19, 8, 9), (3, 16, 8), (7, 24, 25), (5, 80, 4), (2, 136, 9)],
+    *[(1, 128, 3), (9, 64, 64)],
+]
+"""Filters, channels, kernel positions: of a filter fewer slabs than a register has lanes, as many, more."""
+
+
+@pytest.mark.parametrize("name", FLOATS)
+@pytest.mark.parametrize("options", [
+    {"rows": 6}, {"rows": 3, "window": 20}, {"rows": 1, "criterion": "msb", "parts": ("row_masks",)},
+    {"criterion": "threshold", "threshold": 0.1}, {"criterion": "energy", "budget": 0.05},
+], ids=str)  # fmt: skip
+def test_channels_are_groups_of_turned_kernels(name, options):
+    rng = np.random.default_rng(23)
+    options = {"nonfinite": "keep"} | options
+    for shape in SLABS:
+        x = sample(name, shape, rng)
+        x[rng.random(shape) < 0.3] = 0
+        if shape[0] > 4:
+            x.reshape(-1)[rng.integers(0, x.size, 3)] = np.array([np.nan, 0, 1e-40]).astype(x.dtype)
+        turned = np.ascontiguousarray(x.transpose(0, 2, 1))
+        want = bx.prune(turned.reshape(len(x), -1), **options)
+        p = bx.prune(x, grouping="channel", **options)
+        for part in options.get("parts", PARTS):
+            found = getattr(p, part)
+            if part == "values":
+                found = np.ascontiguousarray(found.transpose(0, 2, 1))
+            assert found.tobytes() == getattr(want, part).tobytes(), (shape, part)
+        assert p.nonfinite_groups == want.nonfinite_groups
+        assert p.window_limited_groups == want.window_limited_groups
 
 
 def between_pages(x, at_end):
@@ -399,7 +433,12 @@ def test_no_memory_around_a_tensor_is_touched(name, grouping, group):
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_threads_change_nothing(layout, monkeypatch):
     _, options = LAYOUTS[layout]
-    shape = {"whole": (64, 4096), "rows": (63, 4099), "tiles": (32, 83, 5, 20)}[layout]
+    shape = {
+        "whole": (64, 4096),
+        "rows": (63, 4099),
+        "tiles": (32, 83, 5, 20),
+        "slabs": (55, 88, 9, 5),
+    }[layout]
     x = sample("float32", shape, np.random.default_rng(8))
     x.reshape(-1)[[5, 70_001, 199_999]] = 1e-41, np.nan, 1e-37
     results = []
@@ -421,7 +460,7 @@ RARE = {
 }
 """Weights that a block stops for, and whether they are finite."""
 
-RARE_SHAPES = {"whole": (9, 512), "rows": (7, 259), "tiles": (3, 21, 25)}
+RARE_SHAPES = {"whole": (9, 512), "rows": (7, 259), "tiles": (3, 21, 25), "slabs": (3, 40, 25)}
 
 
 @pytest.mark.parametrize("rare", RARE)
