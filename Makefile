@@ -68,10 +68,10 @@ lint: $(VENV)/test.stamp
 	$(PY) -m mypy
 
 test: lint
-	$(PY) -m pytest -n 2 --dist loadgroup
+	$(PY) -m pytest -n 2 --dist loadfile
 
 slow: $(VENV)/test.stamp
-	BITX_THOROUGH=1 $(PY) -m pytest -m "slow or hypothesis" -n 2 --dist loadgroup
+	BITX_THOROUGH=1 $(PY) -m pytest -m "slow or hypothesis" -n 2 --dist loadfile
 
 # Warnings are errors; so are links that lead nowhere, and what would be loaded from elsewhere.
 docs: $(VENV)/docs.stamp

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from inspect import signature
-from itertools import pairwise
 from typing import Any, overload
 
 import numpy as np
@@ -55,7 +54,8 @@ def prune_many(
     tensors : mapping of str to array_like, or sequence of array_like
         Such as the weights of a model's state dict. All must have a number format.
     out : mapping or sequence, optional
-        For each tensor what `prune` takes there; no two may share memory.
+        For each tensor what `prune` takes there. It may share memory with no other tensor, nor with what is
+        given for one.
     **options
         Of `prune`.
 
@@ -99,7 +99,7 @@ def prune_many(
                 f"out must be for the same {len(given)} tensors, got {len(out)}: {shown(list(out))}"
             )
         targets = [out[name] for name in names] if isinstance(out, Mapping) else list(out)
-        _check_apart(targets, names)
+        _check_apart(given, targets, names)
     found: dict[int, Pruned] = {}
     alone = list(range(len(given)))
     if out is None and not _is_special(options):
@@ -122,18 +122,24 @@ def prune_many(
     return dict(zip(names, results, strict=True)) if isinstance(tensors, Mapping) else results
 
 
-def _check_apart(targets: Sequence[Any], names: Sequence[str]) -> None:
-    """Raise `TensorError` if results of two tensors would share memory."""
-    places: list[tuple[int, int, int]] = []
-    for number, target in enumerate(targets):
-        if isinstance(target, Pruned):
-            target = {name: vars(target)[name] for name in PARTS if name in vars(target)}
-        arrays = target.values() if isinstance(target, Mapping) else [target]
-        places += ((*byte_bounds(a), number) for a in arrays if isinstance(a, np.ndarray) and a.size)
-    places.sort()
-    for (_, end, one), (start, _, other) in pairwise(places):
-        if start < end and one != other:
-            raise TensorError(f"out for {names[other]!r} overlaps that for {names[one]!r}")
+def _check_apart(given: Sequence[Any], targets: Sequence[Any], names: Sequence[str]) -> None:
+    """Raise `TensorError` if a result would share memory with that of another tensor, or with its values."""
+    places: list[tuple[int, int, int, bool]] = []
+    for number, (x, target) in enumerate(zip(given, targets, strict=True)):
+        parts = vars(target) if isinstance(target, Pruned) else target
+        arrays = [parts.get(name) for name in PARTS] if isinstance(parts, Mapping) else [parts]
+        for array, is_result in ((x, False), *((a, True) for a in arrays)):
+            if isinstance(array, np.ndarray) and array.size:
+                places.append((*byte_bounds(array), number, is_result))
+    before: list[tuple[int, int, int, bool]] = []  # those that reach to where the next one begins
+    for place in sorted(places):
+        start, _, number, is_result = place
+        before = [other for other in before if other[1] > start]
+        for _, _, other, is_other_result in before:
+            if other != number and (is_result or is_other_result):
+                of, shared = (number, other) if is_result else (other, number)
+                raise TensorError(f"out for {names[of]!r} overlaps what {names[shared]!r} has")
+        before.append(place)
 
 
 def _is_special(options: Mapping[str, Any]) -> bool:
@@ -143,7 +149,7 @@ def _is_special(options: Mapping[str, Any]) -> bool:
 
 
 class _Batch:
-    """Small tensors of one dtype and cut whose groups are put one behind the other.
+    """Small tensors of one dtype, cut and size of groups, which are put one behind the other.
 
     Parameters
     ----------
@@ -194,7 +200,8 @@ def _batches(given: Sequence[Any], options: Mapping[str, Any]) -> Iterator[_Batc
             return
         whole = plan.cut.group <= MAX_GROUP and x.dtype == plan.cut.format.dtype and plan.engine.contiguous
         if whole and isinstance(plan.prune_groups, BlockPruning):
-            like.setdefault((x.dtype, plan.cut), []).append((number, plan))
+            # Where filters or kernels have fewer weights than a group, these are its own.
+            like.setdefault((x.dtype, plan.cut, plan.engine.padded), []).append((number, plan))
     for plans in like.values():
         yield from _cut(plans, options["parts"])
 

@@ -43,7 +43,8 @@ def warm(name: str, group: int) -> str:
     statistics(x, **cut)
     unpack(pack(prune(x, rows=1, **cut)))
     prune(np.zeros((2, group + 1), fmt.dtype), **cut)
-    prune(np.zeros((2, group, 9), fmt.dtype), grouping="channel", **cut)
+    for channels in (group, group + 1):
+        prune(np.zeros((2, channels, 9), fmt.dtype), grouping="channel", **cut)
     if fmt.is_float:
         for bits in (8, 16):
             quantize(x, bits).dequantize(fmt.dtype)

@@ -16,12 +16,6 @@ if "PYTEST_XDIST_WORKER" in os.environ:
 settings.register_profile("hwmodel", deadline=None)
 settings.load_profile("hwmodel")
 
-_KERNEL_TESTS = (
-    "test_block_pruning", "test_exhaustive", "test_properties", "test_pruning", "test_random", "test_shape",
-    "test_weight_ones", "test_window_limited",
-)  # fmt: skip
-
-
 _SHARE = 1.0 if "BITX_THOROUGH" in os.environ else 0.4
 """Of the examples that a property asks for: all of them in the slow tests, and fewer in the usual run."""
 
@@ -37,8 +31,6 @@ def _settle_examples(item: pytest.Item) -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep the tests of a file in one process, and in one those that compile the same kernels."""
+    """Settle how many examples properties draw."""
     for item in items:
         _settle_examples(item)
-        group = "kernels" if item.path.stem in _KERNEL_TESTS else item.nodeid.partition("::")[0]
-        item.add_marker(pytest.mark.xdist_group(group))

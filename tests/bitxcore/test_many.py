@@ -63,8 +63,25 @@ def test_results_of_two_tensors_share_no_memory():
     given = [np.ones((8, 8), np.float32)] * 2
     assert bx.prune_many(given, out=list(memory))[1].values.base is memory
     for out in ([memory[0]] * 2, [{"values": memory[1]}] * 2, [bx.prune(given[0])] * 2):
-        with pytest.raises(TensorError, match="out for '1' overlaps that for '0'"):
+        with pytest.raises(TensorError, match="out for '1' overlaps what '0' has"):
             bx.prune_many(given, out=out)
+    a, b = given = np.ones((2, 8, 8), np.float32)
+    assert bx.prune_many(list(given), out=[a, b])[0].values is a
+    for out in ([b, a], [None, a], [b, None]):
+        with pytest.raises(TensorError, match=r"overlaps what '[01]' has"):
+            bx.prune_many([a, b], out=out)
+
+
+@pytest.mark.parametrize("grouping", ["flat", "channel", "kernel"])
+@pytest.mark.parametrize("group", [8, 16])
+def test_filters_with_fewer_weights_than_a_group(group, grouping):
+    rng = np.random.default_rng(group)
+    shapes = [(1,), (64, 64), (64, 4), (64, 1, 2, 2), (64, 8), (8, 16, 1, 1), (5, 2), (3, 16), (64, 1)]
+    given = [rng.standard_normal(shape).astype(np.float32) for shape in shapes * 3]
+    for order in (given, given[::-1], given[1:]):
+        found = bx.prune_many(order, rows=2, group=group, grouping=grouping)
+        for p, x in zip(found, order, strict=True):
+            assert_equal(p, bx.prune(x, rows=2, group=group, grouping=grouping))
 
 
 @pytest.mark.models
