@@ -270,6 +270,7 @@ def prune_kernel(
     """
     variant = kind, code_bits, group, mask_bits, criterion, nearest, layout
     in_bytes = kind >= BYTES
+    find = clear = None  # a variable that is not set would keep the kernel out of the cache
     if in_bytes:
         kind -= BYTES
         find, clear = float8_functions(kind)

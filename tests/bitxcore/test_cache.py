@@ -254,6 +254,23 @@ def test_a_cache_that_may_be_read_but_not_written_is_used(tmp_path):
     assert sorted(cache.rglob("*")) == before
 
 
+def test_kernels_of_pruning_are_found_again(tmp_path):
+    code = (
+        "import numpy as np, bitxcore as bx\n"
+        "from bitxcore import kernel_cache\n"
+        "kept, load = [], kernel_cache.KernelCache.load_overload\n"
+        "def watched(self, *key):\n"
+        "    kept.append(load(self, *key)); return kept[-1]\n"
+        "kernel_cache.KernelCache.load_overload = watched\n"
+        "x = np.ones((2, 8, 3, 3), np.float32)\n"
+        "bx.prune(x); bx.prune(x, grouping='channel'); bx.prune(x.astype(np.int8))\n"
+        "bx.prune(x, format='fixed8'); bx.statistics(x); bx.unpack(bx.pack(bx.prune(x)))\n"
+        "print(sum(one is None for one in kept))\n"
+    )
+    assert compiled(code, BITX_CACHE_DIR=str(tmp_path)) > 5
+    assert compiled(code, BITX_CACHE_DIR=str(tmp_path)) == 0
+
+
 @pytest.mark.slow
 def test_a_full_disk_is_no_obstacle(tmp_path):
     cache = tmp_path / "cache"
