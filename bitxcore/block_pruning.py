@@ -52,12 +52,13 @@ class BlockPruning:
         """Prune the groups ``first..last``, or columns of tiles; else as `CarefulPruning` does."""
         # As bytes, arrays of any alignment are of one type to the compiler.
         codes, target = x.view(np.uint8), out.view(np.uint8)
+        kept = [part.view(np.uint8) for part in choice]
         streaming = out.nbytes >= STREAMING_BYTES and not np.may_share_memory(out, x)
         bad = limited = 0
         careful_groups = CAREFUL_GROUPS
         while True:
             done, found = self.kernel(
-                codes, target, *choice, first, last, *self.settings, streaming, *self.criterion, *self.cut
+                codes, target, *kept, first, last, *self.settings, streaming, *self.criterion, *self.cut
             )
             limited += found
             if done == last:
@@ -141,7 +142,7 @@ class BlockPruning:
 
 def block_pruning(engine: Engine, rule: Criterion, nearest: bool) -> BlockPruning | None:
     """Find the kernel for these options; None where there is none, and all groups need care."""
-    from bitxcore.kernels import blocks, gathering, slabs
+    from bitxcore.kernels import blocks, gathering, lanes, slabs
 
     fmt, window = engine.fmt, engine.window
     if engine.through_float64 or rule.name == "calibrated":
@@ -149,44 +150,49 @@ def block_pruning(engine: Engine, rule: Criterion, nearest: bool) -> BlockPrunin
     kind, (*_, width, limit) = engine.settings
     if not fmt.is_float:
         kind = {
-            "unsigned": blocks.UNSIGNED,
-            "sign-magnitude": blocks.SIGN_MAGNITUDE,
-            "twos-complement": blocks.TWOS_COMPLEMENT,
+            "unsigned": lanes.UNSIGNED,
+            "sign-magnitude": lanes.SIGN_MAGNITUDE,
+            "twos-complement": lanes.TWOS_COMPLEMENT,
         }[fmt.encoding]
     by_rows = rule.name in ("topn", "msb")
     code_bits = engine.code_dtype.itemsize * 8
-    bits, masks = blocks.lane_bits(kind, code_bits), mask_dtype(window)
+    bits, masks = lanes.lane_of(kind, code_bits).bits, mask_dtype(window)
     deep = masks.itemsize * 8 > bits and (nearest or not by_rows)
-    if not nearest and blocks.takes_bytes(kind, engine.padded, window):
-        kind += blocks.BYTES
+    if not nearest and lanes.takes_bytes(kind, engine.padded, window):
+        kind += lanes.BYTES
     elif fmt.is_float and bits < 32 and deep:
         # The window has rows that the lanes lack. (By their number, rows are found in those above, or not.)
-        kind += blocks.DEEP
-        bits = blocks.lane_bits(kind, code_bits)
+        kind += lanes.DEEP
+        bits = lanes.lane_of(kind, code_bits).bits
     strided = engine.grid.stride > 1
     layout = gathering.WHOLE if engine.contiguous else gathering.TILES if strided else gathering.ROWS
     wide = gathering.tile_lanes(engine.padded) if strided else 1
     way = "rows" if by_rows else rule.name
-    if 0 <= kind < blocks.BYTES and not nearest and slabs.takes(engine.grid):
+    settings = kind, code_bits, engine.padded, fmt.is_float and masks.itemsize * 8 > bits, way, nearest
+    if kind < lanes.BYTES and not engine.contiguous and slabs.takes(engine.grid):
         wide = engine.grid.stride
-        kernel = slabs.slab_kernel(kind, code_bits, masks.itemsize * 8, way)
+        kernel = slabs.slab_kernel(*settings, not strided)
     else:
-        kernel = blocks.prune_kernel(kind, code_bits, engine.padded, masks.itemsize * 8, way, nearest, layout)
+        kernel = blocks.prune_kernel(*settings, layout)
     rows = bits if fmt.is_float else width
     low = max(0, rows - window)
     mask = ((1 << rows) - 1) >> low << low
-    settings = (
+    arguments = (
         rule.rows,
         int(rule.name == "topn"),
         mask - (1 << 64) if mask >> 63 else mask,
         min(rule.wanted, MAX_WINDOW + 1),
         max(1, min(window, bits) - fmt.significand_bits + 2) if fmt.is_float else 0,
+        masks.itemsize,
         rows - window,
         width,
         limit,
-        bits - 1 - blocks.LANES[kind % blocks.BYTES].fraction if fmt.is_float else 0,
+        bits - 1 - lanes.lane_of(kind, code_bits).fraction if fmt.is_float else 0,
     )
-    table = least_ones(rule.threshold or 0.0) if rule.name == "threshold" else np.zeros((1, 1), np.uint8)
-    share = rule.energy_share if rule.name == "energy" else 0
+    table, extent = np.zeros(1, np.uint8), rule.energy_share if rule.name == "energy" else 0
+    if rule.name == "threshold":
+        least = least_ones(rule.threshold or 0.0)
+        # Rows from two above on; below the last of these even one needs more ones than a group has members.
+        table, extent = least.reshape(-1), int(np.count_nonzero(least[1:67, 1] <= engine.padded))
     careful = CarefulPruning(engine, rule, nearest)
-    return BlockPruning(kernel, settings, (table, share), engine.cut, wide, careful)
+    return BlockPruning(kernel, arguments, (table, extent), engine.cut, wide, careful)

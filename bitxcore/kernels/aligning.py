@@ -7,18 +7,17 @@ from __future__ import annotations
 
 from typing import Any
 
-from numba import njit
-
+from bitxcore.kernels.expressions import expression
 from bitxcore.kernels.vectors import as_float, as_int, fmul, from_unsigned, repeat, to_unsigned, umax, where
 
 
-@njit(inline="always")
+@expression
 def tiny(emax: Any, present: Any, bits: int) -> Any:
     """Mask of the groups that the other functions get wrong: small, and not zeros only."""
     return (emax < bits) & (present != 0)
 
 
-@njit(inline="always")
+@expression
 def rows_of(size: Any, emax: Any, times: int, fraction: int, bits: int) -> Any:
     """Rows of magnitudes; a group's exponent stands `times` times in the lanes of its members."""
     # Times 2**(bits - 1) over the value of row 0, rounded down to an integer; bits below the lane go.
@@ -27,7 +26,7 @@ def rows_of(size: Any, emax: Any, times: int, fraction: int, bits: int) -> Any:
     return to_unsigned(fmul(as_float(size, bits), as_float(repeat(scale, times), bits)), bits)
 
 
-@njit(inline="always")
+@expression
 def magnitude_of(rows: Any, emax: Any, times: int, fraction: int, bits: int) -> Any:
     """Undo `rows_of`, for rows that are a float's."""
     # The float of the integer is exact; its exponent is off by as much in all members.

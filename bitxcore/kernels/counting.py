@@ -8,10 +8,9 @@ from __future__ import annotations
 from functools import cache
 from typing import Any
 
-from numba import njit
-
 from bitxcore.jit import kernel
 from bitxcore.kernels.aligning import rows_of, tiny
+from bitxcore.kernels.expressions import branch, expression, loop, when
 from bitxcore.kernels.floats import (
     FRACTION_BITS,
     IMAGE_BITS,
@@ -29,15 +28,17 @@ from bitxcore.kernels.positions import (
     add_rest,
     add_word,
     carry_save,
-    clear_counters,
 )
 from bitxcore.kernels.vectors import (
     across_and,
     across_or,
     across_umax,
+    add_to,
+    address,
     any_lane,
     as_words,
     ashr,
+    clear_bytes,
     fold_add,
     fold_or,
     fold_umax,
@@ -58,7 +59,7 @@ from bitxcore.kernels.vectors import (
 )
 
 
-@njit(inline="always")
+@expression
 def float_rows(v: Any, emax: Any, window: int, group: int, bits: int, fraction: int) -> Any:
     """Split images into significands, their rows, and 1 for each group with a NaN or Inf.
 
@@ -72,7 +73,7 @@ def float_rows(v: Any, emax: Any, window: int, group: int, bits: int, fraction: 
     return code, where(spread(broken, group) != 0, 0, rows), broken
 
 
-@njit(inline="always")
+@expression
 def integer_rows(
     v: Any, signed: int, twos: int, width: int, limit: int, window: int, group: int, bits: int
 ) -> Any:
@@ -159,85 +160,140 @@ def summary_kernel(kind: int, code_bits: int, group: int) -> Any:
     # The bits of a significand in `code`; between them stands what is left of the exponent.
     low = (1 << (bits - 1)) | ((1 << fraction) - 1) if is_float else -1
 
+    def of_floats(x: Any, at: Any, emin: Any) -> tuple[Any, Any, Any, Any]:
+        v = widen(to_columns(load(x, at, lanes), columns, block), kind)
+        size = v & ((1 << (bits - 1)) - 1)
+        largest = fold_umax(across_umax(size, columns), rest)
+        emax = umax(largest >> fraction, emin)
+        unlike = (emax == special) | tiny(emax, largest, bits)
+
+        def by_shifts() -> tuple[Any, Any]:
+            wide = repeat(spread(emax, rest), columns)
+            aligned = align(v, wide - umax(size >> fraction, 1), fraction, bits)
+            broken = where(emax == special, like(emax, 1), 0)
+            return where(wide == special, 0, aligned), total(broken)
+
+        if by_product:
+            aligned = rows_of(size, spread(emax, rest), columns, fraction, bits)
+            aligned, bad = branch(any_lane(unlike), by_shifts, lambda: (aligned, 0))
+        else:
+            aligned, bad = by_shifts()
+        # code: the fraction as it is, and on top the hidden bit.
+        code = size + (special << fraction)
+        (zeros,) = when(
+            any_lane(across_and(code, columns) < (1 << (bits - 1))),
+            lambda _: (total(popcount(as_words(size == 0, 64))),),
+            0,
+        )
+        return code, aligned, bad, zeros
+
+    def of_integers(
+        x: Any, at: Any, signed: Any, twos: Any, width: Any, limit: Any
+    ) -> tuple[Any, Any, Any, Any]:
+        v = load(x, at, lanes)
+        size = significand(v, signed, bits) ^ (ashr(v, bits - 1) & twos)
+
+        def with_bad() -> tuple[Any, Any, Any]:
+            code, rows, broken = integer_rows(v, signed, twos, width, limit, -1, group, bits)
+            return rows, total(broken), total(popcount(as_words(code ^ rows, 64)))
+
+        aligned, bad, more = branch(
+            any_lane(size > ((like(v, 1) << limit) - 1)),
+            with_bad,
+            lambda: (significand(v, signed, bits) << (bits - width), 0, 0),
+        )
+        return aligned, bad, total(popcount(as_words(v == 0, 64))), more
+
+    @expression
+    def add_vectors(x, first, last, state, numbers, counters, present, settings):
+        """Add vectors to the trees of the rows and, of floats, of the significands as they are."""
+        emin, signed, twos, width, limit, window = settings
+
+        def add(k: Any, *now: Any) -> tuple[Any, ...]:
+            words, (bad, zeros, more) = now[: len(state)], now[len(state) :]
+            one, two, four, eight, sixteen, held, held_16, *own = words
+            i = first + k
+            at, is_odd = i * lanes, (i & 1) != 0
+            for ahead in range(0, lanes, line):
+                prefetch(x, at + (PREFETCH + ahead))
+            if is_float:
+                code, aligned, found, zero_count = of_floats(x, at, emin)
+                one_m, two_m, four_m, eight_m, held_m, essential = own
+                one_m, two_m, four_m, word = carry_save(code, one_m, two_m, four_m)
+
+                def pair(*_: Any) -> tuple[Any, ...]:
+                    eights, sixteens = full_add(eight_m, held_m, word)
+                    return eights, word & 0, essential + popcount(sixteens & low)
+
+                own = [one_m, two_m, four_m, *when(is_odd, pair, eight_m, word, essential)]
+            else:
+                aligned, found, zero_count, extra = of_integers(x, at, signed, twos, width, limit)
+                more = more + extra
+            # Non-empty rows of each group, one byte per group.
+            some = fold_or(across_or(aligned, columns), rest) & window
+            store(present, k * step, popcount(some))
+            # Rows below the window are counted too, and left out in the end.
+            one, two, four, word = carry_save(aligned, one, two, four)
+
+            def two_vectors(*_: Any) -> tuple[Any, ...]:
+                eights, sixteens = full_add(eight, held, word)
+
+                def four_vectors(*_: Any) -> tuple[Any, ...]:
+                    total_of_16, full = full_add(sixteen, held_16, sixteens)
+                    add_word(full, counters, bits, part)
+                    return total_of_16, held_16 & 0
+
+                return eights, word & 0, *when((i & 2) != 0, four_vectors, sixteen, sixteens)
+
+            eight, held, sixteen, held_16 = when(is_odd, two_vectors, eight, word, sixteen, held_16)
+            return (
+                one, two, four, eight, sixteen, held, held_16, *own, bad + found, zeros + zero_count, more,
+            )  # fmt: skip
+
+        found = loop(last - first, add, *state, *numbers)
+        return found[: len(state)], found[len(state) :]
+
+    @expression
+    def start():
+        return (splat(0, bits, part),) * (13 if is_float else 7)
+
+    @expression
+    def flush(counters, rows):
+        # One word worth 32 in four vectors: the bytes of the counters hold FLUSH vectors.
+        add_counters(counters, 32, rows, bits, part)
+
+    @expression
+    def finish(state, rows, sums):
+        one, two, four, eight, sixteen, held, held_16, *own = state
+        left = [(1, one), (2, two), (4, four), (8, eight), (8, held), (16, sixteen), (16, held_16)]
+        add_rest(left, rows, bits, part)
+        if is_float:
+            one_m, two_m, four_m, eight_m, held_m, essential = own
+            worth = [(16, essential), *((w, popcount(m & low)) for w, m in (
+                (8, eight_m), (8, held_m), (4, four_m), (2, two_m), (1, one_m),
+            ))]  # fmt: skip
+            for weight, word in worth:
+                add_to(sums, 0, weight * total(word))
+
     @kernel(variant=(kind, code_bits, group))
     def summarize(
         x, rows, nonempty, sums, counters, present, vectors, emin, signed, twos, width, limit, window
     ):
-        bad, zeros, more = 0, 0, 0
-        # Carry-save trees of an eighth of a vector: one to sixteen for the rows of the groups; one_m to
-        # eight_m for the significands of floats as they are. They hold what has not made up a word worth 32
-        # or 16; held words are those of the vectors before.
-        zero = splat(0, bits, part)
-        one, two, four, eight, sixteen, held, held_16 = zero, zero, zero, zero, zero, zero, zero
-        one_m, two_m, four_m, eight_m, held_m, essential = zero, zero, zero, zero, zero, zero
+        settings = emin, signed, twos, width, limit, window
+        held = address(counters[0], 0, bits)
+        clear_bytes(address(held, 0, 8), 8 * part * bits // 8)
+        # Carry-save trees of an eighth of a vector: what has not made up a word worth 32 (rows of the groups)
+        # or 16 (significands of floats as they are).
+        state, numbers = start(), (0, 0, 0)
         for first in range(0, vectors, FLUSH):
             last = min(first + FLUSH, vectors)
-            # One word worth 32 in four vectors: the bytes of the counters hold FLUSH vectors.
-            clear_counters(counters, bits, part)
-            for i in range(first, last):
-                for ahead in range(0, lanes, line):
-                    prefetch(x, i * lanes + PREFETCH + ahead)
-                if is_float:
-                    v = widen(to_columns(load(x, i * lanes, lanes), columns, block), kind)
-                    size = v & ((1 << (bits - 1)) - 1)
-                    largest = fold_umax(across_umax(size, columns), rest)
-                    emax = umax(largest >> fraction, emin)
-                    unlike = (emax == special) | tiny(emax, largest, bits)
-                    if by_product:
-                        aligned = rows_of(size, spread(emax, rest), columns, fraction, bits)
-                    if not by_product or any_lane(unlike):
-                        wide = repeat(spread(emax, rest), columns)
-                        aligned = align(v, wide - umax(size >> fraction, 1), fraction, bits)
-                        aligned = where(wide == special, 0, aligned)
-                        bad += total(where(emax == special, like(emax, 1), 0))
-                    # code: the fraction as it is, and on top the hidden bit.
-                    code = size + (special << fraction)
-                    if any_lane(across_and(code, columns) < (1 << (bits - 1))):
-                        zeros += total(popcount(as_words(size == 0, 64)))
-                    one_m, two_m, four_m, word = carry_save(code, one_m, two_m, four_m)
-                    if i & 1:
-                        eight_m, word = full_add(eight_m, held_m, word)
-                        essential = essential + popcount(word & low)
-                        held_m = zero
-                    else:
-                        held_m = word
-                else:
-                    v = load(x, i * lanes, lanes)
-                    aligned = significand(v, signed, bits) << (bits - width)
-                    size = significand(v, signed, bits) ^ (ashr(v, bits - 1) & twos)
-                    if any_lane(size > ((1 << limit) - 1)):
-                        code, aligned, broken = integer_rows(v, signed, twos, width, limit, -1, group, bits)
-                        bad += total(broken)
-                        more += total(popcount(as_words(code ^ aligned, 64)))
-                    zeros += total(popcount(as_words(v == 0, 64)))
-                # Non-empty rows of each group, one byte per group.
-                some = fold_or(across_or(aligned, columns), rest) & window
-                store(present, (i - first) * step, popcount(some))
-                # Rows below the window are counted too, and left out in the end.
-                one, two, four, word = carry_save(aligned, one, two, four)
-                if i & 1:
-                    eight, word = full_add(eight, held, word)
-                    held = zero
-                    if i & 2:
-                        sixteen, word = full_add(sixteen, held_16, word)
-                        held_16 = zero
-                        add_word(word, counters, bits, part)
-                    else:
-                        held_16 = word
-                else:
-                    held = word
-            add_counters(counters, 32, rows, bits, part)
+            state, numbers = add_vectors(x, first, last, state, numbers, held, present, settings)
+            flush(held, rows)
             add_histogram(present, (last - first) * step, nonempty)
-        left = ((1, one), (2, two), (4, four), (8, eight), (8, held), (16, sixteen), (16, held_16))
-        add_rest(left, counters, rows, bits, part)
+        finish(state, rows, sums)
+        bad, zeros, more = numbers
         sums[1] += zeros
-        if is_float:
-            more = total(essential) << 1
-            more = (more + total(popcount(eight_m & low)) + total(popcount(held_m & low))) << 1
-            more = (more + total(popcount(four_m & low))) << 1
-            more = (more + total(popcount(two_m & low))) << 1
-            sums[0] += more + total(popcount(one_m & low))
-        else:
+        if not is_float:
             sums[0] += rows.sum() + more
         return bad
 

@@ -5,9 +5,8 @@ from __future__ import annotations
 from functools import cache
 from typing import Any
 
-from numba import njit
-
 from bitxcore.jit import kernel
+from bitxcore.kernels.expressions import expression
 from bitxcore.kernels.vectors import (
     ashr,
     fold_umax,
@@ -26,7 +25,7 @@ FLOAT, UNSIGNED, SIGN_MAGNITUDE, TWOS_COMPLEMENT = range(4)
 VECTOR_BITS = 4096
 
 
-@njit(inline="always")
+@expression
 def magnitude(v: Any, encoding: int, bits: int) -> Any:
     """Orders codes by size, so that one comparison tells those outside the format."""
     if encoding == UNSIGNED:
@@ -41,7 +40,7 @@ def magnitude(v: Any, encoding: int, bits: int) -> Any:
     return (v ^ negative) - negative
 
 
-@njit(inline="always")
+@expression
 def significand(v: Any, size: Any, encoding: int, p: int) -> Any:
     """Significands of codes `v` with magnitudes `size`."""
     if encoding == FLOAT:

@@ -9,8 +9,7 @@ from __future__ import annotations
 from functools import cache
 from typing import Any
 
-from numba import njit
-
+from bitxcore.kernels.expressions import expression
 from bitxcore.kernels.floats import FLOAT8_E4M3FN, FLOAT8_E5M2
 from bitxcore.kernels.vectors import (
     across_ones,
@@ -79,7 +78,7 @@ def float8_functions(kind: int) -> tuple[Any, Any]:
     last_bit = lookup([ROWS - 1 - fraction + max(size >> fraction, 1) for size in SIZES])
     rest_of = lookup([_without_hidden_bit(size, fraction) for size in SIZES])
 
-    @njit(inline="always")
+    @expression
     def find(v):
         """Codes in columns: each group's largest magnitude, in half precision, and the ones of its rows."""
         size = v & 0x7F
@@ -90,7 +89,7 @@ def float8_functions(kind: int) -> tuple[Any, Any]:
         half = resize(top, ROWS) << (HALF_FRACTION - fraction)
         return half, paired(across_ones(upper(index), GROUP), across_ones(lower(index), GROUP))
 
-    @njit(inline="always")
+    @expression
     def clear(v, rows):
         """Clear all but `rows` of codes; these are a 64-bit word a group, shifted up by its exponent."""
         stays = bits_from(as_words(rows, 8), last_bit(v))

@@ -12,10 +12,9 @@ from functools import cache
 from typing import Any
 
 import llvmlite.ir as ir
-from numba import njit
-from numba.extending import intrinsic
 
 from bitxcore.jit import kernel
+from bitxcore.kernels.expressions import expression, intrinsic
 from bitxcore.kernels.rows import keep_rows, round_to_rows
 from bitxcore.kernels.vectors import (
     Vec,
@@ -128,14 +127,14 @@ def narrow(typing: Any, x: Any, kind: Any) -> Any:
     return code(x, kind), codegen
 
 
-@njit(inline="always")
+@expression
 def largest_exponent(v: Any, emin: int, group: int, bits: int, fraction: int) -> Any:
     """Exponent of the largest member of each group, `emin` at least; one group per lane."""
     # The exponent is the upper part of a magnitude: the largest magnitude has the largest one.
     return umax(fold_umax(v & ((1 << (bits - 1)) - 1), group) >> fraction, emin)
 
 
-@njit(inline="always")
+@expression
 def align(v: Any, distance: Any, fraction: int, bits: int) -> Any:
     """Put significands at the top of their lanes, then `distance` rows down."""
     # The fraction moves below the top bit. That bit is the hidden one, in whose place the exponent's last
@@ -145,7 +144,7 @@ def align(v: Any, distance: Any, fraction: int, bits: int) -> Any:
     return where(subnormal, significand, significand | -(1 << (bits - 1))) >> distance
 
 
-@njit(inline="always")
+@expression
 def clear(v: Any, stays: Any, fraction: int, bits: int) -> Any:
     """Clear the significand bits that are not in `stays` (a mask in the significand's place).
 
@@ -159,7 +158,7 @@ def clear(v: Any, stays: Any, fraction: int, bits: int) -> Any:
     return as_int(value, bits) | (v & -(1 << (bits - 1)))
 
 
-@njit(inline="always")
+@expression
 def encode(aligned: Any, emax: Any, fraction: int, bits: int) -> Any:
     """Undo `align`: the magnitude whose rows are `aligned`, row 0 weighing 2**(emax - bias)."""
     # top: rows above the leading bit, by which the exponent is smaller than the group's. Where that

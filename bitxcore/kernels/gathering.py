@@ -8,20 +8,22 @@ block by block, tile by tile.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cache
 from typing import Any
 
-from numba import njit
-
 from bitxcore.jit import kernel
+from bitxcore.kernels.expressions import branch, choose, expression, least, loop, when
 from bitxcore.kernels.vectors import (
     address,
     clear_bytes,
+    element,
     lane_numbers,
     load,
     load_rows,
     prefetch,
     prefetch_second,
+    put,
     scratch,
     store,
     store_rows,
@@ -36,12 +38,12 @@ AHEAD_VALUES = 1024
 """How far ahead memory is asked for."""
 
 
-@njit(inline="always")
+@expression
 def place(g: Any, length: int, stride: int, blocks: int) -> Any:
     """Where the lane of group `g` begins in the tensor; the numbers of the lane and of the block."""
     # Groups are numbered part by part, lane by lane (kernel positions; one lane if flat), block by block.
-    part, k = divmod(g, blocks * stride)
-    lane, block = divmod(k, blocks)
+    part, k = g // (blocks * stride), g % (blocks * stride)
+    lane, block = k // blocks, k % blocks
     return part * length * stride + lane, lane, block
 
 
@@ -50,11 +52,33 @@ def tile_lanes(padded: int) -> int:
     return min(16, max(4, 128 // padded))
 
 
-@njit(inline="always")
-def row_base(number: int, group: int, length: int, blocks: int) -> Any:
+def each_run(
+    first: Any, count: Any, group: Any, length: Any, blocks: Any, visit: Callable[[Any, Any, Any, Any], None]
+) -> None:
+    """Call ``visit(base, row, block, run)`` for each lane, of stride 1, of `count` groups from `first` on.
+
+    `run` groups from number `block` of the lane on begin at `base` in the tensor; `row` came before them.
+    """
+    lane, block = first // blocks, first % blocks
+
+    def one(i: Any, row: Any) -> Any:
+        start = choose(i == 0, block, 0)
+        run = least(count - row, blocks - start)
+        visit((lane + i) * length + start * group, row, start, run)
+        return (row + run,)
+
+    loop((block + count - 1) // blocks + 1, one, 0)
+
+
+@expression
+def row_base(number: Any, group: Any, length: Any, blocks: Any) -> Any:
     """Return where group `number` of lanes of stride 1 begins in the tensor."""
-    lane, block = divmod(number, blocks)
-    return lane * length + block * group
+    return number // blocks * length + number % blocks * group
+
+
+def _fitting(room: Any, padded: int, group: Any) -> Any:
+    """Return how many rows of `padded` values fit, one `group` values after the other."""
+    return choose(room < padded, 0, (room - padded) // group + 1)
 
 
 @cache
@@ -64,81 +88,86 @@ def row_functions(padded: int) -> tuple[Any, Any]:
     `x` and `out` are addresses, `size` the values of the tensor.
     """
 
-    @njit(inline="always")
+    @expression
     def gather(x, size, out, first, count, group, length, blocks):
         number = lane_numbers(out, padded)
-        lane, block = divmod(first, blocks)
-        row = 0
-        while row < count:
-            base = lane * length + block * group
-            # Whole groups that can be read with what is behind them.
-            whole = min(count - row, length // group - block, (size - padded - base) // group + 1)
-            for _ in range(whole):
-                # Measured: groups of 7 are a third faster this way, those of 17 slower.
-                if padded <= 16:
-                    prefetch_second(x, base + AHEAD_VALUES)
-                else:
-                    prefetch(x, base + AHEAD_VALUES)
-                store(out, row * padded, where(number < group, load(x, base, padded), 0))
-                row, base, block = row + 1, base + group, block + 1
-            if row < count and block < blocks:
-                # The last of a lane, or of the tensor. Zeros change no row of the group.
-                members = min(group, length - block * group)
-                for j in range(members):
-                    out[row * padded + j] = x[base + j]
-                for j in range(members, padded):
-                    out[row * padded + j] = 0
-                row, block = row + 1, block + 1
-            if block == blocks:
-                lane, block = lane + 1, 0
 
-    @njit(inline="always")
+        def run_of_rows(base: Any, row: Any, block: Any, run: Any) -> None:
+            # Whole groups that can be read with what is behind them.
+            whole = least(run, least(length // group - block, _fitting(size - base, padded, group)))
+
+            def one(i: Any) -> None:
+                at = base + i * group
+                # Measured: groups of 7 are a third faster this way, those of 17 slower.
+                (prefetch_second if padded <= 16 else prefetch)(x, at + AHEAD_VALUES)
+                store(out, (row + i) * padded, where(number < group, load(x, at, padded), 0))
+
+            def short(i: Any) -> None:
+                # The last of a lane, or of the tensor. Zeros change no row of the group.
+                at, to = base + (whole + i) * group, (row + whole + i) * padded
+                members = least(group, length - (block + whole + i) * group)
+                loop(members, lambda j: put(out, to + j, element(x, at + j)))
+                loop(padded - members, lambda j: put(out, to + members + j, 0))
+
+            loop(whole, one)
+            loop(run - whole, short)
+
+        each_run(first, count, group, length, blocks, run_of_rows)
+
+    @expression
     def scatter(x, out, first, count, group, length, blocks):
-        lane, block = divmod(first, blocks)
-        row = 0
-        while row < count:
-            base = lane * length + block * group
+        def run_of_rows(base: Any, row: Any, block: Any, run: Any) -> None:
             # What a whole row writes behind its group is written again by the groups that follow. The last
             # ones must not: what is behind them is others', and not read yet.
-            ends = min(count - row, length // group - block)
-            for _ in range((ends * group - padded) // group + 1):
-                store(out, base, load(x, row * padded, padded))
-                row, base, block = row + 1, base + group, block + 1
-            if row < count and block < blocks:
-                for j in range(min(group, length - block * group)):
-                    out[base + j] = x[row * padded + j]
-                row, block = row + 1, block + 1
-            if block == blocks:
-                lane, block = lane + 1, 0
+            ends = least(run, length // group - block)
+            whole = _fitting(ends * group, padded, group)
+
+            def short(i: Any) -> None:
+                at, to = (row + whole + i) * padded, base + (whole + i) * group
+                members = least(group, length - (block + whole + i) * group)
+                loop(members, lambda j: put(out, to + j, element(x, at + j)))
+
+            loop(whole, lambda i: store(out, base + i * group, load(x, (row + i) * padded, padded)))
+            loop(run - whole, short)
+
+        each_run(first, count, group, length, blocks, run_of_rows)
 
     return gather, scatter
 
 
-@njit(inline="always")
-def column_at(number: int, stride: int, blocks: int, tile: int) -> Any:
+@expression
+def column_at(number: Any, stride: Any, blocks: Any, tile: int) -> Any:
     """Return the part, the block and the first lane of a column."""
-    rest, tile_number = divmod(number, -(-stride // tile))
-    part, block = divmod(rest, blocks)
-    return part, block, tile_number * tile
+    tiles = (stride + (tile - 1)) // tile
+    rest = number // tiles
+    return rest // blocks, rest % blocks, number % tiles * tile
 
 
-@njit(inline="always")
-def column_after(part: int, block: int, lane: int, stride: int, blocks: int, tile: int) -> Any:
+@expression
+def column_after(part: Any, block: Any, lane: Any, stride: Any, blocks: Any, tile: int) -> Any:
     """`column_at` of the next one, without the divisions, which would take as long as the copy."""
-    if lane + tile < stride:
-        return part, block, lane + tile
-    if block + 1 < blocks:
-        return part, block + 1, lane * 0
-    return part + 1, block * 0, lane * 0
+    same_block = lane + tile < stride
+    same_part = same_block | (block + 1 < blocks)
+    next_block = choose(same_block, block, choose(same_part, block + 1, 0))
+    return choose(same_part, part, part + 1), next_block, choose(same_block, lane + tile, 0)
 
 
-@njit(inline="always")
-def spread_out(out: Any, x: Any, first: int, count: int, apart: int) -> None:
+def each_column(
+    first: Any, columns: Any, stride: Any, blocks: Any, tile: int, visit: Callable[..., None]
+) -> None:
+    """Call ``visit(number, part, block, lane)`` for columns from `first` on."""
+
+    def one(c: Any, *place: Any) -> Any:
+        visit(c, *place)
+        return column_after(*place, stride, blocks, tile)
+
+    loop(columns, one, *column_at(first, stride, blocks, tile))
+
+
+@expression
+def spread_out(out: Any, x: Any, first: Any, count: Any, apart: Any) -> None:
     """Copy neighbouring elements from an address to places that are `apart`."""
-    at = 0
-    for k in range(first, first + count):
-        out[at] = x[k]
-        at += apart
+    loop(count, lambda k: put(out, k * apart, element(x, first + k)))
 
 
 @cache
@@ -152,42 +181,49 @@ def tile_functions(bits: int, padded: int) -> tuple[Any, Any]:
     zero_values = max(tile, padded)
     value_bytes = bits // 8
 
-    @njit(inline="always")
+    @expression
     def gather(x, size, out, first, columns, apart, group, length, stride, blocks):
         zeros = scratch(bits, zero_values)
         store(zeros, 0, lane_numbers(out, zero_values) & 0)
-        part, block, lane = column_at(first, stride, blocks, tile)
-        for c in range(columns):
-            wide = min(tile, stride - lane)
-            members = min(group, length - block * group)
+
+        def column(c: Any, part: Any, block: Any, lane: Any) -> None:
+            wide = least(tile, stride - lane)
+            members = least(group, length - block * group)
             base = (part * length + block * group) * stride + lane
             row = c * apart * padded
-            if base + (members - 1) * stride + tile <= size:
+
+            def whole() -> tuple[()]:
                 # Whole tiles are stored; the next column takes the place of lanes that this one has not.
-                for j in range(group, 2 * group):
-                    prefetch(x, base + j * stride)
+                loop(group, lambda j: prefetch(x, base + (group + j) * stride))
                 rows = load_rows(x, base, stride, members, zeros, padded, tile)
                 store(out, row, transposed(rows, padded))
-            else:
-                for k in range(wide):
-                    for j in range(members):
-                        out[row + k * padded + j] = x[base + k + j * stride]
-                    for j in range(members, padded):
-                        out[row + k * padded + j] = 0
-            if wide < apart:
-                clear_bytes(address(out, row + wide * padded, 8), (apart - wide) * padded * value_bytes)
-            part, block, lane = column_after(part, block, lane, stride, blocks, tile)
+                return ()
 
-    @njit(inline="always")
+            def at_the_end() -> tuple[()]:
+                def one(k: Any) -> None:
+                    to = row + k * padded
+                    loop(members, lambda j: put(out, to + j, element(x, base + k + j * stride)))
+                    loop(padded - members, lambda j: put(out, to + members + j, 0))
+
+                loop(wide, one)
+                return ()
+
+            branch(base + (members - 1) * stride + tile <= size, whole, at_the_end)
+            free = address(out, row + wide * padded, 8)
+            when(wide < apart, lambda: clear_bytes(free, (apart - wide) * (padded * value_bytes)))
+
+        each_column(first, columns, stride, blocks, tile, column)
+
+    @expression
     def scatter(x, out, first, columns, apart, group, length, stride, blocks):
-        part, block, lane = column_at(first, stride, blocks, tile)
-        for c in range(columns):
-            wide = min(tile, stride - lane)
-            members = min(group, length - block * group)
+        def column(c: Any, part: Any, block: Any, lane: Any) -> None:
+            wide = least(tile, stride - lane)
+            members = least(group, length - block * group)
             base = (part * length + block * group) * stride + lane
             rows = transposed(load(x, c * apart * padded, tile_values), tile)
             store_rows(out, base, stride, members, wide, rows, tile)
-            part, block, lane = column_after(part, block, lane, stride, blocks, tile)
+
+        each_column(first, columns, stride, blocks, tile, column)
 
     return gather, scatter
 

@@ -8,9 +8,8 @@ from __future__ import annotations
 from functools import cache
 from typing import Any
 
-from numba import njit
-
 from bitxcore.jit import kernel
+from bitxcore.kernels.expressions import expression
 from bitxcore.kernels.rows import keep_rows, round_signed, round_to_rows
 from bitxcore.kernels.vectors import (
     ashr,
@@ -38,7 +37,7 @@ INTEGER = -1  # stands beside the storage kinds of floats
 UNSIGNED, SIGN_MAGNITUDE, TWOS_COMPLEMENT = (0, 0), (-1, 0), (0, -1)
 
 
-@njit(inline="always")
+@expression
 def significand(v: Any, signed: int, bits: int) -> Any:
     """Magnitude, or in two's complement the code itself."""
     # negative: all ones or 0; with it, complement and subtraction make -v or leave v.
@@ -46,7 +45,7 @@ def significand(v: Any, signed: int, bits: int) -> Any:
     return (v ^ negative) - negative
 
 
-@njit(inline="always")
+@expression
 def outside(v: Any, signed: int, twos: int, limit: int, bits: int) -> Any:
     """1 where a code has more than `limit` bits: it is not of the format."""
     # In two's complement a negative code is inverted, so that its redundant sign bits become zeros.
@@ -54,7 +53,7 @@ def outside(v: Any, signed: int, twos: int, limit: int, bits: int) -> Any:
     return where((size >> limit) != 0, like(v, 1), 0)
 
 
-@njit(inline="always")
+@expression
 def from_top(aligned: Any, v: Any, signed: int, twos: int, width: int, bits: int) -> Any:
     """Turn significands at the top of their lanes into codes; magnitudes take the sign of `v`."""
     # Two's complement needs its sign bit repeated to the lane's width, a magnitude zeros.

@@ -12,9 +12,20 @@ from typing import Any
 
 from numba import njit
 from numba.core import types
-from numba.extending import intrinsic
 
-from bitxcore.kernels.vectors import Vec, emit_full_add, like, load, parts_of, splat, store, total, where
+from bitxcore.kernels.expressions import intrinsic, loop
+from bitxcore.kernels.vectors import (
+    Vec,
+    add_to,
+    emit_full_add,
+    like,
+    load,
+    parts_of,
+    splat,
+    store,
+    total,
+    where,
+)
 
 PARTS = 8
 EVERY_BYTE = 0x0101010101010101
@@ -46,37 +57,39 @@ def carry_save(typing: Any, x: Any, ones: Any, twos: Any, fours: Any) -> Any:
     return types.UniTuple(vec, 4)(x, ones, twos, fours), codegen
 
 
-@njit(inline="always")
-def clear_counters(counters: Any, bits: int, part: int) -> None:
-    """Set all counters to 0."""
-    for s in range(8):
-        store(counters[s], 0, splat(0, bits, part))
-
-
-@njit(inline="always")
 def add_word(word: Any, counters: Any, bits: int, part: int) -> None:
-    """Take a register apart by position: byte q of ``counters[s]`` counts bit ``8 * q + s``."""
+    """Take a register apart by position: byte q of counter s counts bit ``8 * q + s``.
+
+    A counter is `part` lanes at an address, behind the one before.
+    """
     for s in range(8):
-        store(counters[s], 0, load(counters[s], 0, part) + ((word >> s) & EVERY_BYTE))
+        at = s * part
+        store(counters, at, load(counters, at, part) + ((word >> s) & EVERY_BYTE))
 
 
-@njit(inline="always")
 def add_counters(counters: Any, weight: int, rows: Any, bits: int, part: int) -> None:
-    """Add the counters, worth `weight` each, to the sums by row; row 0 is the top bit."""
-    for s in range(8):
+    """Add the counters, worth `weight` each, to the sums by row, and clear them; row 0 is the top bit."""
+
+    def one(s: Any) -> None:
         # Each lane has counted other weights, at the same positions; a byte holds one position's count.
-        word = load(counters[s], 0, part)
-        for q in range(bits >> 3):
-            rows[bits - 1 - 8 * q - s] += weight * total((word >> (8 * q)) & 255)
+        word = load(counters, s * part, part)
+        loop(
+            bits >> 3,
+            lambda q: add_to(rows, (bits - 1) - q * 8 - s, weight * total((word >> (q * 8)) & 255)),
+        )
+        store(counters, s * part, splat(0, bits, part))
+
+    loop(8, one)
 
 
-@njit(inline="always")
-def add_rest(words: Any, counters: Any, rows: Any, bits: int, part: int) -> None:
+def add_rest(words: list[tuple[int, Any]], rows: Any, bits: int, part: int) -> None:
     """Add to the sums by row the words, each with its weight, that are still in the tree."""
     for weight, word in words:
-        clear_counters(counters, bits, part)
-        add_word(word, counters, bits, part)
-        add_counters(counters, weight, rows, bits, part)
+        # Few and wide: a bit of all lanes at a time.
+        loop(
+            bits,
+            lambda b, weight=weight, word=word: add_to(rows, (bits - 1) - b, weight * total((word >> b) & 1)),
+        )
 
 
 @njit(inline="always")

@@ -9,9 +9,9 @@ from typing import Any
 import llvmlite.ir as ir
 import numpy as np
 from numba.core import types
-from numba.extending import intrinsic
 
 from bitxcore.jit import kernel
+from bitxcore.kernels.expressions import intrinsic
 from bitxcore.kernels.vectors import flushes
 
 SMALLEST_EXPONENT = -1074  # of float64

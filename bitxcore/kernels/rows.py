@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from numba import njit
-
+from bitxcore.kernels.expressions import branch, choose, expression, loop, when
 from bitxcore.kernels.vectors import (
     any_lane,
     any_of,
+    element,
     energy_of,
     fadd,
     float_less,
@@ -24,18 +24,21 @@ from bitxcore.kernels.vectors import (
     overtakes,
     reverse_bits,
     to_double,
+    to_float,
     where,
 )
 
 MAX_ROWS = 64
+LEAST_ONES = 65
+"""Columns of the table of `keep_threshold`."""
 
 
-@njit(inline="always")
+@expression
 def _lowest(x: Any) -> Any:
     return x & ((x ^ -1) + 1)
 
 
-@njit(inline="always")
+@expression
 def keep_rows(planes: Any, window: int, rows: int, refine: bool, group: int) -> Any:
     """Keep the `rows` most significant rows of each group.
 
@@ -46,21 +49,21 @@ def keep_rows(planes: Any, window: int, rows: int, refine: bool, group: int) -> 
     """
     present = any_of(planes) & window
     # The lowest one of a lane is cleared by a subtraction, so the rows are turned upside down meanwhile.
-    left = reverse_bits(present)
-    for _ in range(rows - 2):
-        left = left & (left + -1)
-    before = left & 0
-    if rows > 1:
-        before = _lowest(left)
-        left = left ^ before
-    last = left & 0
-    if rows > 0:
-        last = _lowest(left)
-        left = left ^ last
+    (left,) = loop(rows - 2, lambda _, some: (some & (some + -1),), reverse_bits(present))
+    none = left & 0
+    before = choose(rows > 1, _lowest(left), none)
+    left = left ^ before
+    last = choose(rows > 0, _lowest(left), none)
+    left = left ^ last
     kept = present ^ reverse_bits(left)
     # With four members at most, no row has more than four times the ones of another.
-    if not refine or group <= 4:
+    if group <= 4:
         return kept
+    return choose(refine != 0, _refined(planes, window, kept, left, before, last, group), kept)
+
+
+def _refined(planes: Any, window: int, kept: Any, left: Any, before: Any, last: Any, group: int) -> Any:
+    """Choose among the last rows of `kept` and the next ones."""
     last = reverse_bits(last)
     next_wins = overtakes(planes, 1)
     # Up to 16 members: only the row right below the last one taken can outrank it.
@@ -89,45 +92,47 @@ def keep_rows(planes: Any, window: int, rows: int, refine: bool, group: int) -> 
     return kept | where((o03 + o13) + o23 > 1, fourth, 0)
 
 
-@njit(inline="always")
 def _outranks(upper: Any, lower: Any, next_wins: Any, second_wins: Any) -> Any:
     """1 where the lower of two rows is the more significant, else 0; 64 ones reach no further than two."""
     wins = (((upper & next_wins) >> 1) | ((upper & second_wins) >> 2)) & lower
     return where(wins != 0, (wins ^ wins) + 1, 0)
 
 
-@njit(inline="always")
-def keep_threshold(planes: Any, window: int, rows: int, group: int, least: Any) -> Any:
+@expression
+def keep_threshold(planes: Any, window: int, rows: int, group: int, least: Any, distances: int) -> Any:
     """Keep rows whose ones reach ``least[d + 3, n]``, at most `rows`.
 
-    n are the ones of the most significant row, which stands d rows above (at most 2 below).
+    n are the ones of the most significant row, which stands d rows above (at most 2 below). Of the table,
+    flat here, come the first `distances` from -2 on; further down nothing passes.
     """
     first = keep_rows(planes, window, 1, True, group)
     ones = ones_at(planes, first)
-    passed = first
-    for distance in range(-2, 64):
-        least_needed, most_needed = least[distance + 3, 1], least[distance + 3, group]
-        if least_needed > group:
-            break
-        row = first << -distance if distance < 0 else first >> distance
-        if most_needed <= 1:
-            passed = passed | row
-            continue
-        # `least` is a table, so that a threshold's square is never rounded on the way.
-        needed = ones & 0
-        for n in range(1, group + 1):
-            needed = where(ones == n, least[distance + 3, n], needed)
-        passed = passed | where(ones_at(planes, row) < needed, 0, row)
-    passed = passed & any_of(planes) & window
+
+    def look(i: Any, passed: Any) -> Any:
+        at, distance = (i + 1) * LEAST_ONES, i - 2
+        # A shift by less than 0 is one by more than a lane has bits.
+        row = (first << (0 - distance)) | (first >> distance)
+
+        def count() -> Any:
+            # `least` is a table, so that a threshold's square is never rounded on the way.
+            needed = ones & 0
+            for n in range(1, group + 1):
+                needed = where(ones == n, element(least, at + n), needed)
+            return (passed | where(ones_at(planes, row) < needed, 0, row),)
+
+        return branch(element(least, at + group) <= 1, lambda: (passed | row,), count)
+
+    (passed,) = loop(distances, look, first & 0)
+    passed = (first | passed) & any_of(planes) & window
     # What passes comes first in order of significance: so do the rows of the limit.
-    return passed & keep_rows(planes, window, rows, True, group) if rows < MAX_ROWS else passed
+    return choose(rows < MAX_ROWS, passed & keep_rows(planes, window, rows, True, group), passed)
 
 
 SURE = 2.0**-44
 """Share of a group's energy by which sums in float64 may be wrong, and more."""
 
 
-@njit(inline="always")
+@expression
 def keep_energy(planes: Any, window: int, rows: int, group: int, share: int) -> Any:
     """Keep the fewest rows, at most `rows`, whose pruned energy is at most ``share / 2**38`` of the group's.
 
@@ -137,36 +142,43 @@ def keep_energy(planes: Any, window: int, rows: int, group: int, share: int) -> 
     unsure : bool
         Whether it is too close to say for a group; then the mask is of no use.
     """
-    if share == 0:
-        return keep_rows(planes, window, rows, True, group), False
-    if share >= 1 << 38:
-        return any_of(planes) & 0, False
+    return branch(
+        share == 0,
+        lambda: (keep_rows(planes, window, rows, True, group), False),
+        lambda: _keep_share(planes, window, rows, group, share),
+    )
+
+
+def _keep_share(planes: Any, window: int, rows: int, group: int, share: Any) -> Any:
+    """Keep rows until what is pruned is little enough: `keep_energy` where some may be pruned."""
     energy = energy_of(planes, window)
-    limit = fmul(energy, share * 2.0**-38)
+    limit = fmul(energy, to_float(share) * 2.0**-38)
     margin = fmul(energy, SURE)
     low, high = fsub(limit, margin), fadd(limit, margin)
     next_wins, second_wins = reverse_bits(overtakes(planes, 1)), reverse_bits(overtakes(planes, 2))
     left = reverse_bits(any_of(planes) & window)
-    pruned = energy  # what is pruned if the rows before are kept, one more in every round
-    kept = left & 0
-    going = kept ^ -1  # all ones until the group has its rows
-    unsure = False
-    for _ in range(rows):
+
+    # pruned: what is pruned if the rows before are kept, one more in every round; going: all ones until the
+    # group has its rows.
+    def take(left: Any, kept: Any, going: Any, pruned: Any, unsure: Any) -> Any:
         over = float_less(high, pruned)
-        unsure |= any_lane(float_less(low, pruned) & (going != 0) & (over ^ True))
+        unsure = unsure | any_lane(float_less(low, pruned) & (going != 0) & (over ^ True))
         going = where(over, going, 0)
-        if not any_lane(going != 0):
-            break
         turned = _most_significant(left, next_wins, second_wins, group)
-        left = left ^ turned
         row = reverse_bits(turned)
-        kept = kept | (row & going)
         power = to_double(row)
         pruned = fsub(pruned, fmul(fmul(power, power), to_double(ones_at(planes, row))))
-    return kept, unsure
+        return left ^ turned, kept | (row & going), going, pruned, unsure
+
+    def take_if_any(_: Any, *state: Any) -> Any:
+        return when(any_lane(state[2] != 0), take, *state)
+
+    none = left & 0
+    _, kept, _, _, unsure = loop(rows, take_if_any, left, none, none ^ -1, energy, False)
+    everything = share >= 1 << 38
+    return choose(everything, none, kept), unsure & (everything ^ True)
 
 
-@njit(inline="always")
 def _most_significant(left: Any, next_wins: Any, second_wins: Any, group: int) -> Any:
     """Most significant of the rows `left`; here the upper ones are in the lower bits."""
     upper = _lowest(left)
@@ -185,7 +197,7 @@ def _most_significant(left: Any, next_wins: Any, second_wins: Any, group: int) -
     return where((over_best & third) != 0, third, best)
 
 
-@njit(inline="always")
+@expression
 def round_to_rows(aligned: Any, rows: Any, ties_up: Any) -> Any:
     """Round to the nearest value of the lane's `rows`, saturating; ties go up where `ties_up` is 1.
 
@@ -201,7 +213,7 @@ def round_to_rows(aligned: Any, rows: Any, ties_up: Any) -> Any:
     return where((upper - aligned) < (aligned - lower) + ties_up, upper, lower)
 
 
-@njit(inline="always")
+@expression
 def round_signed(lanes: Any, rows: Any, bits: int) -> Any:
     """Round two's complement numbers, their sign on top of the lane, to the nearest values of `rows`.
 

@@ -1,249 +1,499 @@
-"""Pruning of channel groups whose members are a kernel apart, by whole slabs.
+"""Pruning of groups whose members are put in columns: one vector has the same member of many groups.
 
-A slab is what a block of channels has of a filter: it lies in one piece, and has a group for each kernel
-position. As many slabs as a register has lanes are put in columns. A vector then has one kernel position of
-them all, a register for each channel: no shuffle is needed between weights and what concerns their group,
-and the masks of a position go where they belong in one piece.
+A slab lies in one piece and is cut into groups: one of neighbours, or what a block of channels has of a
+filter, a group for each kernel position. The members of as many slabs as a register has lanes are transposed,
+eight at a time. No shuffle is needed then between weights and what concerns their group, a group may be of
+any size, and the masks of a position go where they belong in one piece.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from functools import cache
 from typing import Any
-
-from numba import njit
 
 from bitxcore.groups import GroupGrid
 from bitxcore.jit import kernel
 from bitxcore.kernels.aligning import magnitude_of, rows_of
-from bitxcore.kernels.blocks import (
-    LANES,
-    SOON_BYTES,
-    WIDE_EXPONENTS,
-    access,
+from bitxcore.kernels.block_steps import SOON_BYTES, Results, RowChoice, Scratch, keep
+from bitxcore.kernels.expressions import expression, least, loop
+from bitxcore.kernels.floats import FLOAT32
+from bitxcore.kernels.gathering import each_run
+from bitxcore.kernels.lanes import (
+    Lane,
     aligned_to,
     cleared,
+    exponent_of,
+    integer_on_rows,
+    integer_rows,
+    is_rare,
+    lane_of,
+    nearest_of,
+    read,
     stays_of,
+    stored_exponent,
+    write,
 )
-from bitxcore.kernels.floats import FLOAT32
-from bitxcore.kernels.rows import keep_energy, keep_rows, keep_threshold
 from bitxcore.kernels.vectors import (
     LINE_BYTES,
     across_ones,
     across_or,
     across_umax,
+    add_planes,
     address,
     any_lane,
-    any_of,
     clear_bytes,
     copy_bytes,
     from_columns,
-    lanes_of,
     like,
     load,
     load_parts,
     load_planes,
     load_rows,
-    place_in_line,
-    popcount,
     prefetch_second,
     repeat,
-    resize,
     scratch,
+    splat,
     store,
     store_between,
     store_parts,
     store_planes,
     store_rows,
     stream,
-    stream_line,
+    stream_ends,
+    stream_lines,
     to_columns,
     total,
     umax,
     where,
 )
 
-GROUP = 8
-MOST_POSITIONS = 64
-"""Kernel positions of the largest slabs: a second-level cache has room for as many slabs as a register has
-lanes."""
+CHUNK = 8
+"""Columns that are transposed together."""
+MOST_COLUMNS = 512
+"""Columns of the largest slabs: a second-level cache has room for as many slabs as a register has lanes."""
+FLAT_PARTS = 4
+"""Registers' worth of groups of neighbours that are worked on together."""
 
 
 def takes(grid: GroupGrid) -> bool:
-    """Whether groups are those of slabs that the kernel takes."""
-    return grid.group == GROUP and grid.length % GROUP == 0 and 1 < grid.stride <= MOST_POSITIONS
+    """Whether the kernel takes groups."""
+    columns = grid.group * grid.stride
+    if grid.stride == 1:
+        return CHUNK < grid.group <= grid.length
+    return CHUNK <= columns <= MOST_COLUMNS and grid.group > 4 and grid.length % grid.group == 0
 
 
-@njit(inline="always")
-def stream_lines(target: Any, source: Any, first: int, number: int, size: int) -> None:
-    """Copy `number` whole cache lines of those that `stream` would, from number `first` on."""
-    at = ((LINE_BYTES - place_in_line(target)) & (LINE_BYTES - 1)) + first * LINE_BYTES
-    end = min(at + number * LINE_BYTES, size - LINE_BYTES + 1)
-    while at < end:
-        stream_line(target, source, at)
-        at += LINE_BYTES
+@dataclass(frozen=True)
+class Slabs:
+    """Slabs that are worked on together, and how.
+
+    Parameters
+    ----------
+    kind, code_bits, group : int
+        group: of the smallest padded size; the kernel is told the members.
+    deep : bool
+        Whether the window has rows below the lane.
+    criterion : str
+    nearest, flat : bool
+        flat: whether slabs are single groups.
+    """
+
+    kind: int
+    code_bits: int
+    group: int
+    deep: bool
+    criterion: str
+    nearest: bool
+    flat: bool
+
+    @property
+    def lane(self) -> Lane:
+        """Lane of a weight, and of a group's rows."""
+        return lane_of(self.kind, self.code_bits)
+
+    @property
+    def is_float(self) -> bool:
+        """Whether weights have exponents."""
+        return self.kind >= 0
+
+    in_bytes = False
+
+    @property
+    def scaled(self) -> bool:
+        """Whether weights come to their rows by a multiplication."""
+        return self.kind == FLOAT32 and not self.nearest
+
+    @property
+    def step(self) -> int:
+        """Slabs whose columns fill a register."""
+        return 512 // self.lane.bits
+
+    @property
+    def value_bytes(self) -> int:
+        """Bytes of a code."""
+        return self.code_bits // 8
+
+    @property
+    def planes(self) -> int:
+        """Digits of a row's ones."""
+        return self.group.bit_length()
+
+    @property
+    def columns(self) -> int:
+        """Most columns that there are room for."""
+        return FLAT_PARTS * self.group if self.flat else MOST_COLUMNS
+
+    @property
+    def parts(self) -> int:
+        """Most groups of a slab, or registers' worth of them."""
+        return FLAT_PARTS if self.flat else MOST_COLUMNS // 5
+
+    def each_member(self, members: Any, part: Any, visit: Any, *state: Any) -> tuple[Any, ...]:
+        """Call ``visit(at, number, *state)`` for all columns of a part, eight or one at a time."""
+        first, whole = part * members, members // CHUNK
+        state = loop(whole, lambda i, *now: visit((first + i * CHUNK) * self.step, CHUNK, *now), *state)
+        first = first + whole * CHUNK
+        return loop(members - whole * CHUNK, lambda i, *now: visit((first + i) * self.step, 1, *now), *state)
 
 
-@njit(inline="always")
-def stream_ends(target: Any, source: Any, size: int) -> None:
-    """Copy what is not in whole cache lines."""
-    head = min((LINE_BYTES - place_in_line(target)) & (LINE_BYTES - 1), size)
-    copy_bytes(target, source, head)
-    at = head + (size - head) // LINE_BYTES * LINE_BYTES
-    copy_bytes(address(target, at, 8), address(source, at, 8), size - at)
+def _turn(s: Slabs, codes: Any, m: Scratch, members: Any, parts: Any, visit: Any) -> None:
+    """Put codes in columns; `visit` is called before every chunk with its number."""
+    width = members if s.flat else members * parts
+    chunks = (width + (CHUNK - 1)) // CHUNK
+
+    def load_chunk(base: Any, c: Any) -> Any:
+        v = load_rows(codes, base + c, width, s.step, codes, s.step, CHUNK)
+        return to_columns(v, CHUNK, 1)
+
+    if s.flat:
+
+        def part(p: Any) -> None:
+            def chunk(i: Any) -> None:
+                visit(p * chunks + i)
+                c = least(i * CHUNK, width - CHUNK)
+                store(m.columns, (p * members + c) * s.step, load_chunk(p * (s.step * members), c))
+
+            loop(chunks, chunk)
+
+        loop(parts, part)
+    else:
+
+        def strided(i: Any) -> None:
+            visit(i)
+            c = least(i * CHUNK, width - CHUNK)
+            apart = members * s.step
+            at = (c % parts) * apart + (c // parts) * s.step
+            store_parts(m.columns, at, apart, parts * apart, load_chunk(0, c), CHUNK)
+
+        loop(chunks, strided)
+
+
+def _turn_back(s: Slabs, m: Scratch, written: Any, members: Any, parts: Any) -> None:
+    """Undo `_turn`."""
+    width = members if s.flat else members * parts
+    chunks = (width + (CHUNK - 1)) // CHUNK
+
+    def store_chunk(base: Any, c: Any, v: Any) -> None:
+        store_rows(written, base + c, width, s.step, CHUNK, from_columns(v, CHUNK), CHUNK)
+
+    if s.flat:
+
+        def part(p: Any) -> None:
+            def chunk(i: Any) -> None:
+                c = least(i * CHUNK, width - CHUNK)
+                v = load(m.columns, (p * members + c) * s.step, CHUNK * s.step)
+                store_chunk(p * (s.step * members), c, v)
+
+            loop(chunks, chunk)
+
+        loop(parts, part)
+    else:
+
+        def strided(i: Any) -> None:
+            c = least(i * CHUNK, width - CHUNK)
+            apart = members * s.step
+            at = (c % parts) * apart + (c // parts) * s.step
+            store_chunk(0, c, load_parts(m.columns, at, apart, parts * apart, CHUNK, s.step))
+
+        loop(chunks, strided)
+
+
+def _scan(
+    s: Slabs, m: Scratch, members: Any, parts: Any, width: Any, limit: Any, visit: Callable[[Any], None]
+) -> Any:
+    """Find the largest magnitude of each group and the ones of its rows; return whether one needs care."""
+    lane = s.lane
+    zero = splat(0, lane.bits, s.step)
+
+    def part(p: Any, over: Any) -> Any:
+        visit(p)
+
+        def size(at: Any, number: int, top: Any) -> Any:
+            return (umax(top, across_umax(read(s.kind, m.columns, at, number * s.step) & lane.low, number)),)
+
+        def float_rows(at: Any, number: int, *planes: Any) -> Any:
+            v = read(s.kind, m.columns, at, number * s.step)
+            if s.scaled:
+                rows = rows_of(v & lane.low, emax, number, lane.fraction, lane.bits)
+                store(m.turned, at, rows)
+            else:
+                rows = aligned_to(v, repeat(emax, number), lane)
+            return add_planes(planes, across_ones(rows, number))
+
+        def code_rows(at: Any, number: int, largest: Any, *planes: Any) -> Any:
+            rows, size = integer_rows(load(m.columns, at, number * s.step), s.kind, width, lane)
+            return across_or(size, number) | largest, *add_planes(planes, across_ones(rows, number))
+
+        planes = (zero,) * s.planes
+        if s.is_float:
+            (top,) = s.each_member(members, p, size, zero)
+            store(m.tops, p * s.step, top)
+            emax = exponent_of(top, lane)
+            planes = s.each_member(members, p, float_rows, *planes)
+            over = over | is_rare(top, lane)
+        else:
+            largest, *planes = s.each_member(members, p, code_rows, zero, *planes)
+            over = over | any_lane((largest >> limit) != 0)
+        store_planes(m.ones, p * (s.planes * s.step), s.step, tuple(planes))
+        return (over,)
+
+    (over,) = loop(parts, part, False)
+    return over
+
+
+def _keep(s: Slabs, m: Scratch, to: Results, c: RowChoice, place: tuple[Any, ...], visit: Any) -> Any:
+    """Choose rows as `block_steps.keep_block` does; `place` tells where the slabs are."""
+    lane = s.lane
+    start, count, parts, blocks = place
+
+    def part(p: Any, unsure: Any, short: Any) -> Any:
+        visit(p)
+        ones = address(m.ones, p * (s.planes * s.step), lane.bits)
+        planes = load_planes(ones, s.planes, s.step, s.step)
+        top = load(m.tops, p * s.step, s.step) if s.is_float else None
+        found = keep(s, planes, top, c)
+        store(m.chosen, p * s.step, found.mask)
+        store(m.fewer, p * s.step, where(found.few, like(found.mask, 1), 0))
+
+        exponent = stored_exponent(top, lane) if s.is_float else None
+
+        def put(g: Any, first: Any, last: Any) -> None:
+            to.put(g, found, exponent, c.shift, lambda place, x: store_between(place, 0, x, first, last))
+
+        if s.flat:
+            put(start + p * s.step, 0, least(s.step, count - p * s.step))
+        else:
+            # Slabs of the same filter have their groups one behind the other.
+            filter_, block = start // blocks, start % blocks
+
+            def one_filter(_: Any, g: Any, told: Any, upto: Any) -> Any:
+                put(g, told, upto)
+                return g + (parts - 1) * blocks, upto, least(count, upto + blocks)
+
+            first = (filter_ * parts + p) * blocks + block
+            filters = (block + count - 1) // blocks + 1
+            loop(filters, one_filter, first, 0, least(count, blocks - block))
+        return unsure | found.unsure, short | any_lane(found.few)
+
+    return loop(parts, part, False, False)
+
+
+def _count_limited(s: Slabs, m: Scratch, members: Any, parts: Any, window: Any, padding: Any) -> Any:
+    """Count the groups of `fewer` that have ones below the window: few but for groups of zeros."""
+    lane = s.lane
+
+    def part(p: Any, found: Any) -> Any:
+        emax = exponent_of(load(m.tops, p * s.step, s.step), lane)
+
+        def lost(at: Any, number: int, some: Any) -> Any:
+            v = read(s.kind, m.columns, at, number * s.step)
+            stays = stays_of(v, repeat(emax, number), like(v, window), padding, lane)
+            return (some | across_or(cleared(v, stays, False, lane) ^ v, number),)
+
+        (some,) = s.each_member(members, p, lost, emax & 0)
+        return (found + total(where(some != 0, load(m.fewer, p * s.step, s.step), 0)),)
+
+    (found,) = loop(parts, part, 0)
+    return found
+
+
+def _clear(s: Slabs, m: Scratch, members: Any, parts: Any, window: Any, width: Any, padding: Any) -> None:
+    """Leave of the weights what is kept of them."""
+    lane, near = s.lane, s.criterion == "rows" and s.group <= 16
+
+    def part(p: Any) -> None:
+        kept_rows = load(m.chosen, p * s.step, s.step)
+        emax = exponent_of(load(m.tops, p * s.step, s.step), lane) if s.is_float else kept_rows
+
+        def clear(at: Any, number: int) -> None:
+            v, mask = read(s.kind, m.columns, at, number * s.step), repeat(kept_rows, number)
+            if not s.is_float:
+                new = integer_on_rows(v, mask, window, width, s.nearest, s.kind, lane)
+            elif s.scaled:
+                left = load(m.turned, at, number * s.step) & mask
+                new = magnitude_of(left, emax, number, lane.fraction, lane.bits) | (v & lane.sign)
+            elif s.nearest:
+                new = nearest_of(v, repeat(emax, number), mask, window, lane)
+            else:
+                stays = stays_of(v, repeat(emax, number), mask, padding, lane)
+                new = cleared(v, stays, near, lane)
+            write(s.kind, m.columns, at, new)
+
+        s.each_member(members, p, clear)
+
+    loop(parts, part)
+
+
+def _pieces(start: Any, count: Any, slab: Any, length: Any, blocks: Any, visit: Callable[..., None]) -> None:
+    """Call ``visit(place, at, number, room)`` for slabs that lie in one piece.
+
+    So many values from `place` on in the tensor are of `room` values of slabs, those from number `at` on; a
+    lane's last group may be short.
+    """
+
+    def piece(base: Any, row: Any, block: Any, run: Any) -> None:
+        number = least((block + run) * slab, length) - block * slab
+        visit(base, row * slab, number, run * slab)
+
+    each_run(start, count, slab, length, blocks, piece)
 
 
 @cache
-def slab_kernel(kind: int, code_bits: int, mask_bits: int, criterion: str) -> Any:
-    """Build the kernel that prunes slabs of floats in groups of `GROUP`.
+def slab_kernel(
+    kind: int, code_bits: int, group: int, deep: bool, criterion: str, nearest: bool, flat: bool
+) -> Any:
+    """Build the kernel that prunes slabs.
 
     Its arguments and results are those of `blocks.prune_kernel`; the first and the last are slabs.
     """
-    bits, fraction, not_finite, _ = LANES[kind]
-    far, scaled = kind in WIDE_EXPONENTS, kind == FLOAT32
-    read, write = access(kind)
-    lanes = lanes_of(bits, GROUP)
-    step = lanes // GROUP
-    value_bytes = code_bits // 8
-    low, sign = (1 << (bits - 1)) - 1, -(1 << (bits - 1))
-    floor = bits + 1 if far else 0  # groups below have weights that need more care; 0: none
-    tiny = (floor << fraction) - 1
-    least = 0 if far else 1  # exponent of a subnormal number
-    by_rows, by_threshold = criterion == "rows", criterion == "threshold"
-    deep = mask_bits > bits  # the window has rows below the lane
+    slabs = Slabs(kind, code_bits, group, deep, criterion, nearest, flat)
+    bits, step, value_bytes, deep, is_float = (
+        slabs.lane.bits,
+        slabs.step,
+        slabs.value_bytes,
+        slabs.deep,
+        kind >= 0,
+    )
+    values, groups = slabs.columns * step, slabs.parts * step
+    turned_values = values if slabs.scaled else 1
+    plane_words = slabs.planes * groups
     soon, line = SOON_BYTES // value_bytes, LINE_BYTES // value_bytes
-    some = lanes // line // 2  # lines of results for each vector, in each of two loops
-    values, groups = MOST_POSITIONS * lanes, MOST_POSITIONS * step
-    planes = GROUP.bit_length()
-    plane_words = planes * groups
+    chunk_lines = CHUNK * step // line  # of results for every chunk that is read
 
-    @kernel(variant=(kind, code_bits, mask_bits, criterion))
+    @expression
+    def scan(codes, memory, members, parts, width, limit, place, held, waiting):
+        m = Scratch(*memory)
+        chunks = ((members if flat else members * parts) + (CHUNK - 1)) // CHUNK * (parts if flat else 1)
+        # Results go past the caches while the next slabs are worked on: half of the lines here, half there.
+        early = chunk_lines // 2
+        late = chunks * (chunk_lines - early) // parts + 1
+        _turn(slabs, codes, m, members, parts, lambda i: stream_lines(place, held, i * early, early, waiting))
+        behind = chunks * early
+        rare = _scan(
+            slabs, m, members, parts, width, limit,
+            lambda p: stream_lines(place, held, behind + p * late, late, waiting),
+        )  # fmt: skip
+        stream_ends(place, held, waiting)
+        return rare
+
+    @expression
+    def keep_slabs(codes, memory, results, choice, start, count, members, parts, blocks):
+        part = members * step
+        behind = part * parts + soon  # of the next slabs: in the second-level cache by then
+
+        def ask(p: Any) -> None:
+            loop(part // line, lambda i: prefetch_second(codes, behind + p * part + i * line))
+
+        place = start, count, parts, blocks
+        return _keep(slabs, Scratch(*memory), Results(*results), RowChoice(*choice), place, ask)
+
+    @expression
+    def find_limited(memory, members, parts, window, padding):
+        return _count_limited(slabs, Scratch(*memory), members, parts, window, padding)
+
+    @expression
+    def write_slabs(memory, written, members, parts, window, width, padding):
+        _clear(slabs, Scratch(*memory), members, parts, window, width, padding)
+        _turn_back(slabs, Scratch(*memory), written, members, parts)
+
+    @expression
+    def spread_slabs(x, to, start, count, slab, length, blocks, most):
+        room = address(to, 0, 8)
+
+        def copy(place: Any, at: Any, number: Any, whole: Any) -> None:
+            source = address(x, place * value_bytes, 8)
+            target = address(room, at * value_bytes, 8)
+            copy_bytes(target, source, number * value_bytes)
+            clear_bytes(address(target, number * value_bytes, 8), (whole - number) * value_bytes)
+
+        _pieces(start, count, slab, length, blocks, copy)
+        clear_bytes(address(room, count * slab * value_bytes, 8), (most - count) * slab * value_bytes)
+
+    @expression
+    def gather_slabs(finished, out, start, count, slab, length, blocks):
+        room = address(finished, 0, 8)
+
+        def copy(place: Any, at: Any, number: Any, whole: Any) -> None:
+            source, target = address(room, at * value_bytes, 8), address(out, place * value_bytes, 8)
+            copy_bytes(target, source, number * value_bytes)
+
+        _pieces(start, count, slab, length, blocks, copy)
+
+    @kernel(variant=(kind, code_bits, group, deep, criterion, nearest, flat))
     def prune(
-        x, out, masks, exponents, kept, first, last, rows, refine, window, wanted, reach, shift, width, limit,
-        padding, streaming, table, share, members, length, stride, blocks,
+        x, out, masks, exponents, kept, first, last, rows, refine, window, wanted, reach, mask_bytes, shift,
+        width, limit, padding, streaming, table, extent, members, length, stride, blocks,
     ):  # fmt: skip
-        tops = scratch(bits, groups)
-        ones = scratch(bits, plane_words)
-        chosen = scratch(bits, groups)
-        fewer = scratch(bits, groups)
-        turned = scratch(bits, values)
-        columns = scratch(code_bits, values)
-        results = scratch(code_bits, values)
-        slab = GROUP * stride
-        slab_bytes, end = slab * value_bytes, stride * lanes
-        behind = end + soon  # of the next slabs: these are in the second-level cache by then
-        # Results go past the caches while the next slabs are worked on: `waiting` bytes that are for `place`.
-        held = address(results, 0, 8)
+        memory = (
+            scratch(bits, groups), scratch(bits, plane_words), scratch(bits, groups), scratch(bits, groups),
+            scratch(bits, turned_values), scratch(code_bits, values),
+        )  # fmt: skip
+        finished = scratch(code_bits, values)
+        tail = scratch(code_bits, values)
+        wants = masks.size > 0, exponents.size > 0, kept.size > 0
+        results = address(masks, 0, 8), address(exponents, 0, 8), address(kept, 0, 8), wants, mask_bytes
+        choice = rows, refine, window, wanted, reach, shift, table, extent
+        slab, most = members * stride, step * (FLAT_PARTS if flat else 1)
+        # Where slabs lie one behind the other, they are as one lane.
+        slab_length, slab_blocks = (length, blocks) if flat else (last * slab, last)
+        regular = slab_length == slab_blocks * slab
+        # `waiting` bytes of `held` are for `place`.
+        held = address(finished, 0, 8)
         place, waiting = address(out, 0, 8), 0
         limited = 0
         start = first
         while start < last:
-            count = min(step, last - start)
-            codes = address(x, start * slab_bytes, code_bits)
-            if count < step:
-                # Room for the last slabs and zeros, until the first weights are turned.
-                tail = address(turned, 0, code_bits)
-                copy_bytes(address(tail, 0, 8), address(codes, 0, 8), count * slab_bytes)
-                clear_bytes(address(tail, count * slab, 8), (step - count) * slab_bytes)
-                codes = tail
-            at = 0
-            for i in range(stride):
-                stream_lines(place, held, i * some, some, waiting)
-                v = load_rows(codes, i * GROUP, slab, step, codes, step, GROUP)
-                at = store_parts(columns, at, end, to_columns(v, GROUP, 1), GROUP)
-            over = False
-            for i in range(stride):
-                stream_lines(place, held, (stride + i) * some, some, waiting)
-                v = read(columns, i * lanes, lanes)
-                top = across_umax(v & low, GROUP)
-                over |= any_lane(top >= not_finite)
-                if far:
-                    # A group of zeros is none of the rare ones: top - 1 is then the largest number.
-                    over |= any_lane(top - 1 < tiny)
-                store(tops, i * step, top)
-                emax = umax(top >> fraction, max(floor, 1))
-                if scaled:
-                    aligned = rows_of(v & low, emax, GROUP, fraction, bits)
-                    store(turned, i * lanes, aligned)
-                else:
-                    aligned = aligned_to(v, repeat(emax, GROUP), bits, fraction, far)
-                store_planes(ones, i * planes * step, step, across_ones(aligned, GROUP))
-            stream_ends(place, held, waiting)
-            if over:
+            count = min(most, last - start)
+            parts = (count + step - 1) // step if flat else stride
+            codes = tail
+            in_place = regular and count == most
+            if in_place:
+                codes = address(x, start * slab * value_bytes, code_bits)
+            else:
+                spread_slabs(x, tail, start, count, slab, slab_length, slab_blocks, most)
+            rare = scan(codes, memory, members, parts, width, limit, place, held, waiting)
+            waiting = 0
+            if rare:
                 return start, limited
-            # The choice of rows, a lane for each group.
-            part, block = divmod(start, blocks)
-            short = False
-            for i in range(stride):
-                for line_at in range(0, lanes, line):
-                    prefetch_second(codes, i * lanes + behind + line_at)
-                counts = load_planes(address(ones, i * planes * step, bits), planes, step, step)
-                if by_rows:
-                    mask = keep_rows(counts, window, rows, refine, GROUP)
-                elif by_threshold:
-                    mask = keep_threshold(counts, window, rows, GROUP, table)
-                else:
-                    mask, unsure = keep_energy(counts, window, rows, GROUP, share)
-                    if unsure:
-                        return start, limited
-                store(chosen, i * step, mask)
-                top = load(tops, i * step, step)
-                exponent = top >> fraction
-                number = popcount(mask)
-                few = popcount(any_of(counts)) < rows + 1 if deep else number < wanted
-                # Of the others not even the last bit of a weight can be so far down.
-                few = few & (umax(exponent, least) >= reach)
-                short |= any_lane(few)
-                store(fewer, i * step, where(few, like(mask, 1), 0))
-                mask = resize(mask, mask_bits) << -shift if shift < 0 else resize(mask >> shift, mask_bits)
-                if not far:
-                    exponent = where(top != 0, umax(exponent, 1), 0)
-                # Slabs of the same filter have their groups one behind the other.
-                told, upto = 0, min(count, blocks - block)
-                g = (part * stride + i) * blocks + block
-                while told < count:
-                    if masks.size > 0:
-                        store_between(address(masks, 0, mask_bits), g, mask, told, upto)
-                    if exponents.size > 0:
-                        store_between(address(exponents, 0, 16), g, exponent, told, upto)
-                    if kept.size > 0:
-                        store_between(address(kept, 0, 8), g, number, told, upto)
-                    told, upto, g = upto, min(count, upto + blocks), g + (stride - 1) * blocks
-            if short:
-                # Which of these groups have ones below the window? Rare but for groups of zeros.
-                found = 0
-                for i in range(stride):
-                    v = read(columns, i * lanes, lanes)
-                    emax = repeat(umax(load(tops, i * step, step) >> fraction, max(floor, 1)), GROUP)
-                    stays = stays_of(v, emax, like(v, window), bits, fraction, far, padding)
-                    lost = across_or(cleared(v, stays, bits, fraction, False) ^ v, GROUP) != 0
-                    found += total(where(lost, load(fewer, i * step, step), 0))
+            unsure, short = keep_slabs(codes, memory, results, choice, start, count, members, parts, blocks)
+            if unsure:
+                return start, limited
+            if is_float and short:
+                found = find_limited(memory, members, parts, window, padding)
                 if deep and found > 0:
                     return start, limited
                 limited += found
             if out.size > 0:
-                for i in range(stride):
-                    v = read(columns, i * lanes, lanes)
-                    mask = repeat(load(chosen, i * step, step), GROUP)
-                    emax = umax(load(tops, i * step, step) >> fraction, max(floor, 1))
-                    if scaled:
-                        left = load(turned, i * lanes, lanes) & mask
-                        new = magnitude_of(left, emax, GROUP, fraction, bits) | (v & sign)
-                    else:
-                        stays = stays_of(v, repeat(emax, GROUP), mask, bits, fraction, far, padding)
-                        new = cleared(v, stays, bits, fraction, by_rows)
-                    write(columns, i * lanes, new)
-                target = address(out, start * slab_bytes, code_bits)
-                written = results if streaming or count < step else target
-                at = 0
-                for i in range(stride):
-                    v, at = load_parts(columns, at, end, GROUP, lanes)
-                    store_rows(written, i * GROUP, slab, step, GROUP, from_columns(v, GROUP), GROUP)
-                waiting = 0
-                if count < step:
-                    copy_bytes(address(target, 0, 8), held, count * slab_bytes)
+                written = finished
+                if in_place and not streaming:
+                    written = address(out, start * slab * value_bytes, code_bits)
+                write_slabs(memory, written, members, parts, window, width, padding)
+                if not in_place:
+                    gather_slabs(finished, out, start, count, slab, slab_length, slab_blocks)
                 elif streaming:
-                    place, waiting = address(target, 0, 8), count * slab_bytes
+                    place, waiting = address(out, start * slab * value_bytes, 8), count * slab * value_bytes
             start += count
         stream(place, held, waiting)
         return last, limited

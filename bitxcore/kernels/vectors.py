@@ -15,10 +15,11 @@ from functools import cache
 from typing import Any
 
 import llvmlite.ir as ir
-from numba import njit
 from numba.core import cgutils, types
 from numba.core.typing.templates import AbstractTemplate, infer_global
-from numba.extending import intrinsic, lower_builtin, models, register_model
+from numba.extending import lower_builtin, models, register_model
+
+from bitxcore.kernels.expressions import VECTOR_OPERATORS, expression, intrinsic, least, loop
 
 INT32 = ir.IntType(32)
 
@@ -123,6 +124,48 @@ def store(typing: Any, array: Any, index: Any, x: Any) -> Any:
     return types.void(array, index, x), codegen
 
 
+def store_at(place: Any, x: Any) -> None:
+    """Store all lanes at an address."""
+    store(place, 0, x)
+
+
+@intrinsic
+def element(typing: Any, array: Any, index: Any) -> Any:
+    """Element of a 1-D array of unsigned numbers, as int64."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        kind = ir.IntType(array.dtype.bitwidth)
+        value = builder.load(_pointer(context, builder, array, args[0], args[1], kind))
+        return value if kind.width == 64 else builder.zext(value, ir.IntType(64))
+
+    return types.int64(array, index), codegen
+
+
+@intrinsic
+def put(typing: Any, array: Any, index: Any, value: Any) -> Any:
+    """Store an integer in an element of a 1-D array, truncated."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        kind = ir.IntType(array.dtype.bitwidth)
+        value = args[2] if kind.width == 64 else builder.trunc(args[2], kind)
+        builder.store(value, _pointer(context, builder, array, args[0], args[1], kind))
+        return context.get_dummy_value()
+
+    return types.void(array, index, value), codegen
+
+
+@intrinsic
+def add_to(typing: Any, array: Any, index: Any, value: Any) -> Any:
+    """Add an integer to an element of a 1-D array of int64."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        place = _pointer(context, builder, array, args[0], args[1], args[2].type)
+        builder.store(builder.add(builder.load(place), args[2]), place)
+        return context.get_dummy_value()
+
+    return types.void(array, index, value), codegen
+
+
 def _prefetch(builder: Any, pointer: Any, near: int = 3) -> None:
     function = ir.FunctionType(ir.VoidType(), [pointer.type, INT32, INT32, INT32])
     callee = cgutils.get_or_insert_function(builder.module, function, "llvm.prefetch.p0")
@@ -208,10 +251,17 @@ def _register(function: Any, emit: Callable[[Any, Any, Any, Vec], Any], to_mask:
             return (Vec(1, vec.lanes) if to_mask else vec)(*args)
 
     def lower(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        vec = next(t for t in signature.args if isinstance(t, Vec))
-        x, y = (_as_vector(builder, vec, t, v) for t, v in zip(signature.args, args, strict=True))
-        return emit(builder, x, y, vec)
+        return operate(builder, signature.args, args)[1]
 
+    def operate(builder: Any, kinds: list[Any], values: list[Any]) -> tuple[Any, Any]:
+        vec = next(t for t in kinds if isinstance(t, Vec))
+        result = Vec(1, vec.lanes) if to_mask else vec
+        if builder is None:
+            return result, None
+        x, y = (_as_vector(builder, vec, t, v) for t, v in zip(kinds, values, strict=True))
+        return result, emit(builder, x, y, vec)
+
+    VECTOR_OPERATORS[function] = operate
     infer_global(function)(Operator)
     # A vector on either side, or on both; what is not a vector is broadcast.
     for operands in ((Vec, Vec), (Vec, types.Any), (types.Any, Vec)):
@@ -246,6 +296,14 @@ def to_double(typing: Any, x: Any) -> Any:
     """Convert integers, taken as signed, to float64."""
     vec = Vec(64, x.lanes, "f")
     return vec(x), lambda context, builder, signature, args: builder.sitofp(args[0], vec.llvm)
+
+
+@intrinsic
+def to_float(typing: Any, x: Any) -> Any:
+    """Convert an integer to float64."""
+    return types.float64(x), lambda context, builder, signature, args: builder.sitofp(
+        args[0], ir.DoubleType()
+    )
 
 
 @intrinsic
@@ -533,19 +591,36 @@ def stream_line(typing: Any, target: Any, source: Any, index: Any) -> Any:
     return types.void(target, source, index), codegen
 
 
-@njit(inline="always")
-def stream(target: Any, source: Any, count: Any) -> None:
-    """Copy bytes from one address to another, whole cache lines past the caches.
+def _whole_lines(target: Any, size: Any) -> tuple[Any, Any]:
+    """Bytes before the first whole cache line of an address, and the number of lines."""
+    head = least((LINE_BYTES - place_in_line(target)) & (LINE_BYTES - 1), size)
+    return head, (size - head) // LINE_BYTES
+
+
+@expression
+def stream_lines(target: Any, source: Any, first: int, number: int, size: int) -> None:
+    """Copy `number` of the whole cache lines of `size` bytes from one address to another, past the caches.
 
     A store to a line that is not in the caches would read it first: as much again as is written.
     """
-    head = min((LINE_BYTES - place_in_line(target)) & (LINE_BYTES - 1), count)
+    head, lines = _whole_lines(target, size)
+    loop(least(number, lines - first), lambda i: stream_line(target, source, head + (first + i) * LINE_BYTES))
+
+
+@expression
+def stream_ends(target: Any, source: Any, size: int) -> None:
+    """Copy what is not in whole cache lines."""
+    head, lines = _whole_lines(target, size)
     copy_bytes(target, source, head)
-    at = head
-    while at + LINE_BYTES <= count:
-        stream_line(target, source, at)
-        at += LINE_BYTES
-    copy_bytes(address(target, at, 8), address(source, at, 8), count - at)
+    at = head + lines * LINE_BYTES
+    copy_bytes(address(target, at, 8), address(source, at, 8), size - at)
+
+
+@expression
+def stream(target: Any, source: Any, size: int) -> None:
+    """Copy bytes from one address to another, whole cache lines past the caches."""
+    stream_lines(target, source, 0, size, size)
+    stream_ends(target, source, size)
 
 
 @intrinsic(prefer_literal=True)
@@ -920,51 +995,50 @@ def from_columns(typing: Any, x: Any, number: Any) -> Any:
 
 
 def _part_places(
-    context: Any, builder: Any, array: Any, place: tuple[Any, Any, Any], vec: Vec, number: int
+    context: Any, builder: Any, array: Any, place: tuple[Any, ...], vec: Vec, number: int
 ) -> tuple[list[Any], Any]:
-    """Addresses of `number` parts, each a whole vector of so many after the one before; where the next is."""
-    x, at, end = place
+    """Addresses of `number` vectors, each `apart` elements after the one before; where the next is."""
+    x, at, apart, end = place
     pointers = []
     for _ in range(number):
         pointers.append(_pointer(context, builder, array, x, at, vec.llvm))
-        # Behind the last vector comes the next part of the first.
-        there = builder.add(at, ir.Constant(at.type, vec.lanes * number))
+        # Behind the last one comes the second of the first `apart` elements, and so on.
+        there = builder.add(at, apart)
         again = builder.sub(builder.add(there, ir.Constant(at.type, vec.lanes)), end)
         at = builder.select(builder.icmp_signed("<", there, end), there, again)
     return pointers, at
 
 
 @intrinsic(prefer_literal=True)
-def load_parts(typing: Any, array: Any, at: Any, end: Any, number: Any, lanes: Any) -> Any:
-    """Load a vector whose `number` parts lie one each in as many vectors; also where the next part lies.
+def load_parts(typing: Any, array: Any, at: Any, apart: Any, end: Any, number: Any, lanes: Any) -> Any:
+    """Load a vector of `number` parts of `lanes` lanes that lie `apart` elements from one to the next.
 
-    The vectors fill an array up to `end`; behind the last one the next part of the first follows.
+    The parts go round in an array of `end` elements: behind the last one comes the one behind the first.
     """
     count = number.literal_value
-    vec = Vec(array.dtype.bitwidth, lanes.literal_value)
-    part = Vec(vec.bits, vec.lanes // count)
+    part = Vec(array.dtype.bitwidth, lanes.literal_value)
+    vec = Vec(part.bits, part.lanes * count)
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        pointers, after = _part_places(context, builder, array, args[:3], part, count)
-        parts = [builder.load(pointer, align=vec.bits // 8) for pointer in pointers]
-        return context.make_tuple(builder, signature.return_type, [joined(builder, parts), after])
+        pointers, _ = _part_places(context, builder, array, args[:4], part, count)
+        return joined(builder, [builder.load(pointer, align=vec.bits // 8) for pointer in pointers])
 
-    return types.Tuple([vec, types.int64])(array, types.int64, types.int64, number, lanes), codegen
+    return vec(array, types.int64, types.int64, types.int64, number, lanes), codegen
 
 
 @intrinsic(prefer_literal=True)
-def store_parts(typing: Any, array: Any, at: Any, end: Any, x: Any, number: Any) -> Any:
+def store_parts(typing: Any, array: Any, at: Any, apart: Any, end: Any, x: Any, number: Any) -> Any:
     """Undo `load_parts`."""
     count = number.literal_value
     part = Vec(x.bits, x.lanes // count)
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        pointers, after = _part_places(context, builder, array, args[:3], part, count)
-        for value, pointer in zip(parts_of(builder, args[3], count), pointers, strict=True):
+        pointers, _ = _part_places(context, builder, array, args[:4], part, count)
+        for value, pointer in zip(parts_of(builder, args[4], count), pointers, strict=True):
             builder.store(value, pointer, align=x.bits // 8)
-        return after
+        return context.get_dummy_value()
 
-    return types.int64(array, types.int64, types.int64, x, number), codegen
+    return types.void(array, types.int64, types.int64, types.int64, x, number), codegen
 
 
 def _across(combine: Callable[[Any, Any, Any], Any]) -> Any:
@@ -1051,6 +1125,28 @@ def across_ones(typing: Any, x: Any, number: Any) -> Any:
         return context.make_tuple(builder, signature.return_type, [found[0] for found in words[:count]])
 
     return types.UniTuple(Vec(x.bits, x.lanes // size), count)(x, number), codegen
+
+
+@intrinsic
+def add_planes(typing: Any, planes: Any, counts: Any) -> Any:
+    """Add numbers of ones to others; what the planes of the latter have no room for must be 0."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        found, carry = [], None
+        for i in range(len(planes)):
+            digits = [builder.extract_value(args[0], i)]
+            digits += [builder.extract_value(args[1], i)] if i < len(counts) else []
+            digits += [] if carry is None else [carry]
+            if len(digits) == 3:
+                digit, carry = emit_full_add(context, builder, *digits)
+            elif len(digits) == 2:
+                digit, carry = builder.xor(*digits), builder.and_(*digits)
+            else:
+                digit, carry = digits[0], None
+            found.append(digit)
+        return context.make_tuple(builder, signature.return_type, found)
+
+    return planes(planes, counts), codegen
 
 
 to_unsigned = _cast(lambda x, bits: Vec(bits, x.lanes), lambda b, x, to: b.fptoui(x, to.llvm))

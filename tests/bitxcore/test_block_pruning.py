@@ -628,7 +628,7 @@ def without(monkeypatch):
     return prune
 
 
-WAYS = ("bitxcore.kernels.blocks.has_byte_tables", "bitxcore.pruning.block_pruning")
+WAYS = ("bitxcore.kernels.lanes.has_byte_tables", "bitxcore.pruning.block_pruning")
 FLOAT8 = ("float8_e4m3fn", "float8_e5m2")
 
 
