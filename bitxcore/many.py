@@ -89,7 +89,7 @@ def prune_many(
     names = list(tensors) if isinstance(tensors, Mapping) else [str(n) for n in range(len(tensors))]
     given = list(tensors.values()) if isinstance(tensors, Mapping) else list(tensors)
     for number, x in enumerate(given):
-        if not on_device(x):
+        if type(x) is not np.ndarray and not on_device(x):
             with error_context(tensor=names[number]):
                 given[number] = values_of(x)
     targets: list[Any] = [None] * len(given)
@@ -179,29 +179,42 @@ class _Batch:
 
     def _split(self) -> Iterator[tuple[int, Pruned]]:
         at = group = 0
+        cut = self.plans[0][1].cut.cut
         for number, plan in self.plans:
             end, groups = at + plan.size, group + plan.engine.count
             values = None if self.values is None else self.values[at:end].reshape(plan.tensor_shape)
-            kept = (None if k is None else k[group:groups].reshape(plan.group_shape) for k in self.kept)
-            yield number, Pruned(values, *kept, **plan.cut.cut)  # type: ignore[arg-type]
+            shape = plan.group_shape
+            kept = [k if k is None else k[group:groups].reshape(shape) for k in self.kept]
+            yield number, Pruned(values, *kept, **cut)  # type: ignore[arg-type]
             at, group = end, groups
 
 
 def _batches(given: Sequence[Any], options: Mapping[str, Any]) -> Iterator[_Batch]:
     """Put the small tensors together that can be."""
     like: dict[Any, list[tuple[int, Plan]]] = {}
+    # Models have few shapes: for each of them the plan, and the list where its tensors go.
+    known: dict[Any, tuple[Plan, list[tuple[int, Plan]]] | None] = {}
+    planned = [options[name] for name in _PLANNED]
     for number, x in enumerate(given):
         # Whatever is wrong with the others is found by `prune`.
         if type(x) is not np.ndarray or not 0 < x.nbytes <= SMALL_TENSOR_BYTES or not x.flags.c_contiguous:
             continue
-        try:
-            plan = plan_of(x, *(options[name] for name in _PLANNED))
-        except (OptionError, TensorError):
-            return
-        whole = plan.cut.group <= MAX_GROUP and x.dtype == plan.cut.format.dtype and plan.engine.contiguous
-        if whole and isinstance(plan.prune_groups, BlockPruning):
-            # Where filters or kernels have fewer weights than a group, these are its own.
-            like.setdefault((x.dtype, plan.cut, plan.engine.padded), []).append((number, plan))
+        key = x.dtype, x.shape
+        if key not in known:
+            try:
+                plan = plan_of(x, *planned)
+            except (OptionError, TensorError):
+                return
+            known[key] = None
+            whole = (
+                plan.cut.group <= MAX_GROUP and x.dtype == plan.cut.format.dtype and plan.engine.contiguous
+            )
+            if whole and isinstance(plan.prune_groups, BlockPruning):
+                # Where filters or kernels have fewer weights than a group, these are its own.
+                known[key] = plan, like.setdefault((x.dtype, plan.cut, plan.engine.padded), [])
+        found = known[key]
+        if found is not None:
+            found[1].append((number, found[0]))
     for plans in like.values():
         yield from _cut(plans, options["parts"])
 
