@@ -22,6 +22,7 @@ from bitxcore.store.array_rules import (
 from bitxcore.store.count_rules import TOLERANCE
 from bitxcore.store.findings import Finding
 from bitxcore.store.reader import Store
+from bitxcore.store.small_tables import SmallTables
 from bitxcore.store.text import escape_name
 
 
@@ -79,14 +80,18 @@ def _compared(rule: ArrayRule, arrays: Arrays, attrs: Facts, place: str) -> Find
     return Finding("arrays", place, f"must {rule.words}", first, int(wrong.size), *pair)
 
 
-def check_rows(store: Store, tables: tuple[str, ...], tensors: tuple[str, ...]) -> Iterator[Finding]:
+def check_rows(
+    store: Store, tables: SmallTables, names: tuple[str, ...], tensors: tuple[str, ...]
+) -> Iterator[Finding]:
     """Hold the rows of tables to the arrays of the tensors that they are about.
 
     Parameters
     ----------
     store : Store
-    tables, tensors : tuple of str
-        Those that can be read.
+    tables : SmallTables
+        Of the store.
+    names, tensors : tuple of str
+        Tables and tensors that can be read.
     """
     try:
         parameters = store.provenance.parameters
@@ -94,10 +99,10 @@ def check_rows(store: Store, tables: tuple[str, ...], tensors: tuple[str, ...]) 
         parameters = {}
     there = set(tensors)
     for table in dict.fromkeys(rule.table for rule in TENSOR_RULES):
-        if table not in tables or "tensor" not in store.units(table):
+        if table not in names or "tensor" not in tables.units(table):
             continue
         start = 0
-        for block in store.blocks(table):
+        for block in tables.blocks(table):
             columns = {name: values.tolist() for name, values in block.items()}
             for i, name in enumerate(columns["tensor"]):
                 row = {column: values[i] for column, values in columns.items()}

@@ -29,7 +29,7 @@ from bitxcore.store.count_rules import (
     numbers,
 )
 from bitxcore.store.findings import Finding
-from bitxcore.store.reader import Store
+from bitxcore.store.small_tables import SmallTables
 from bitxcore.store.table_rules import INTEGER, REAL, RULES, Kind, TableRule, kind_of
 
 Keys = tuple[Any, ...]
@@ -114,17 +114,17 @@ def keys_of(block: Block, names: tuple[str, ...]) -> list[Keys]:
     return list(zip(*(block[name].tolist() for name in names if name in block), strict=True))
 
 
-def check_tables(store: Store, names: tuple[str, ...]) -> list[Finding]:
+def check_tables(tables: SmallTables, names: tuple[str, ...]) -> list[Finding]:
     """Hold tables to all rules.
 
     Parameters
     ----------
-    store : Store
+    tables : SmallTables
     names : tuple of str
-        Tables that can be read; rules about others are left out.
+        Those that can be read; rules about others are left out.
     """
-    columns = {name: store.units(name) for name in names}
-    firsts = {name: next(store.blocks(name, 1), {}) for name in names}
+    columns = {name: tables.units(name) for name in names}
+    firsts = {name: next(tables.blocks(name), {}) for name in names}
     found: list[Finding] = []
     sums = [RunningSums(rule) for rule in CROSS_RULES if _applies(rule, columns, firsts)]
     seen: dict[tuple[str, tuple[str, ...]], Counter[Keys]] = {}
@@ -134,9 +134,9 @@ def check_tables(store: Store, names: tuple[str, ...]) -> list[Finding]:
     for each in sums:
         seen[each.rule.target, each.rule.keys] = Counter()
     for name in names:
-        found += _check_alone(store, name, columns[name], [s for s in sums if s.rule.source == name], seen)
+        found += _check_alone(tables, name, columns[name], [s for s in sums if s.rule.source == name], seen)
     for name in names:
-        found += _check_beside(store, name, columns[name], [s for s in sums if s.rule.target == name], seen)
+        found += _check_beside(tables, name, columns[name], [s for s in sums if s.rule.target == name], seen)
     return found
 
 
@@ -152,7 +152,7 @@ def _applies(rule: CrossRule, columns: Mapping[str, Mapping[str, str]], firsts: 
 
 
 def _check_alone(
-    store: Store,
+    tables: SmallTables,
     name: str,
     units: dict[str, str],
     sums: list[RunningSums],
@@ -171,7 +171,7 @@ def _check_alone(
     rows: set[Keys] = set()
     twice = Broken(place, "counts", f"must have {unique.words}" if unique else "")
     start = 0
-    for block in store.blocks(name):
+    for block in tables.blocks(name):
         if name in RULES:
             for column, values in block.items():
                 kinds[column].check(values, start)
@@ -195,7 +195,7 @@ def _check_alone(
 
 
 def _check_beside(
-    store: Store,
+    tables: SmallTables,
     name: str,
     units: dict[str, str],
     sums: list[RunningSums],
@@ -209,7 +209,7 @@ def _check_beside(
     lost = {r: _lost(r) for r in known}
     broken = [Broken(f"/{name}/{s.rule.into}", "counts", f"must be {s.rule.words}") for s in sums]
     start = 0
-    for block in store.blocks(name):
+    for block in tables.blocks(name):
         for rule in known:
             keys = keys_of(block, rule.keys)
             _told(
@@ -238,7 +238,7 @@ def _check_beside(
 
 
 def _lost(rule: Known) -> Broken:
-    return Broken(f"/{rule.table}", "counts", f"must be about {rule.words}")
+    return Broken(f"/{rule.table}", "counts", f"must have {rule.words}")
 
 
 def _told(broken: Broken, rows: list[int], keys: list[Keys], start: int) -> None:

@@ -152,7 +152,7 @@ RowRule = Sum | Share | AtMost
 
 @dataclass(frozen=True)
 class Unique:
-    """No two rows of a table are about the same.
+    """No two rows of a table have the same keys.
 
     Parameters
     ----------
@@ -166,13 +166,13 @@ class Unique:
 
     @property
     def words(self) -> str:
-        """The rule, after "must be"."""
+        """The rule, after "must have"."""
         return f"one row per {_listed(self.keys)}"
 
 
 @dataclass(frozen=True)
 class Known:
-    """What a table is about has a row in another.
+    """The keys of every row are those of a row of another table.
 
     Parameters
     ----------
@@ -187,8 +187,8 @@ class Known:
 
     @property
     def words(self) -> str:
-        """The rule, after "must be"."""
-        return f"a {_listed(self.keys)} of /{self.target}"
+        """The rule, after "must have"."""
+        return f"the {_listed(self.keys)} of a row of /{self.target}"
 
 
 @dataclass(frozen=True)
@@ -263,7 +263,20 @@ CrossRule = Total | Rows
 
 _LAYER = ("layer", "accelerator")
 _MACHINE = ("accelerator",)
-_ADDED_UP = ("macs", "parameters", *CAUSES, "cycles", "dram_bytes", *DRAM_PARTS, "dram_seconds", "energy_j")
+_UNPRUNED = (
+    "unpruned",
+    "every_bit",
+    "on_chip_unpruned_fixed16",
+    "unpruned_all_rows",
+    "unpruned_nonempty_rows",
+)
+ADDED_UP = (
+    *("macs", "parameters", *CAUSES, "cycles", "on_chip_cycles", "energy_j", "dram_bytes", *DRAM_PARTS),
+    *("dram_weight_bytes_plain", "dram_seconds", "work_cycles", "unpruned_work_cycles"),
+    *("unpruned_cycles", "every_bit_cycles", "on_chip_unpruned_fixed16_cycles"),
+    *("unpruned_all_rows_cycles", "unpruned_nonempty_rows_cycles", "window_limited_groups"),
+)
+"""Columns of a network that are sums over its layers."""
 
 ROW_RULES: tuple[RowRule, ...] = (
     Sum(_TIMED, "cycles", CAUSES),
@@ -272,6 +285,8 @@ ROW_RULES: tuple[RowRule, ...] = (
     Share((*_TIMED, "evaluation"), "speedup_over_unpruned", "unpruned_cycles", "cycles"),
     Share((*_TIMED, "evaluation"), "work_speedup", "unpruned_work_cycles", "work_cycles"),
     Share(_TIMED, "speedup_over_every_bit", "every_bit_cycles", "cycles"),
+    Share(_TIMED, "speedup_over_all_rows", "unpruned_all_rows_cycles", "cycles"),
+    Share(_TIMED, "speedup_over_nonempty_rows", "unpruned_nonempty_rows_cycles", "cycles"),
     Share(_TIMED, "power_w", "energy_j", "seconds"),
     AtMost(_DRAWN, "nonfinite_groups", "groups"),
     AtMost(_DRAWN, "window_limited_groups", "groups"),
@@ -311,7 +326,7 @@ KNOWN_RULES: tuple[Known, ...] = (
 """Between the rows of two tables."""
 
 CROSS_RULES: tuple[CrossRule, ...] = (
-    *(Total("simulation", column, _MACHINE, "networks", column, unless="reason") for column in _ADDED_UP),
+    *(Total("simulation", column, _MACHINE, "networks", column, unless="reason") for column in ADDED_UP),
     Rows("simulation", _MACHINE, "networks", "layers", "reason", has=False),
     Rows("simulation", _MACHINE, "networks", "not_applicable", "reason", has=True),
     Total("kept_rows", "groups", _LAYER, "simulation", "groups", where="kept_rows_mean"),

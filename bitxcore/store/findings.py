@@ -72,7 +72,7 @@ class Verification:
     path : pathlib.Path
     findings : tuple of Finding
         Empty if all is well.
-    sealed : bool
+    is_sealed : bool
         Whether the file has a seal, right or wrong.
     version : str or None
         Of the layout, where it could be read.
@@ -90,7 +90,7 @@ class Verification:
 
     path: Path
     findings: tuple[Finding, ...]
-    sealed: bool
+    is_sealed: bool
     version: str | None
     tables: int = 0
     tensors: int = 0

@@ -15,6 +15,7 @@ from bitxcore.store.findings import Finding, Verification
 from bitxcore.store.layout_checks import LayoutCheck
 from bitxcore.store.reader import Store
 from bitxcore.store.seal import check_seal
+from bitxcore.store.small_tables import SmallTables
 
 __all__ = ["verify"]
 
@@ -69,10 +70,11 @@ def verify(path: str | os.PathLike[str]) -> Verification:
             version = found if isinstance(found, str) else None
             layout.check()
             findings += layout.findings
-            tables, tensors = tuple(layout.tables), tuple(layout.tensors)
-            findings += check_tables(store, tables)
+            names, tensors = tuple(layout.tables), tuple(layout.tensors)
+            tables = SmallTables(store)
+            findings += check_tables(tables, names)
             findings += check_tensors(store, tensors)
-            findings += check_rows(store, tables, tensors)
+            findings += check_rows(store, tables, names, tensors)
     except BitxError as error:
         findings.append(Finding("file", error.part or "", error.message))
     told = {} if layout is None else _counts(layout)
