@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from bitxcore.errors import DumpError
 from bitxcore.store.array_rules import (
@@ -72,12 +73,17 @@ def _compared(rule: ArrayRule, arrays: Arrays, attrs: Facts, place: str) -> Find
         if shapes[0] == shapes[1]:
             return None
         return Finding("arrays", place, f"must {rule.words}", expected=list(shapes[0]), found=list(shapes[1]))
-    wrong = np.flatnonzero(expected != found)
+    wrong = np.flatnonzero(_bits(expected) != _bits(found))
     if not wrong.size:
         return None
     first = int(wrong[0])
     pair = (expected.reshape(-1)[first].item(), found.reshape(-1)[first].item())
     return Finding("arrays", place, f"must {rule.words}", first, int(wrong.size), *pair)
+
+
+def _bits(values: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Return values as they are compared: -0 is not 0, and a NaN is itself."""
+    return values.view(f"u{values.dtype.itemsize}") if values.dtype.kind == "f" else values
 
 
 def check_rows(

@@ -145,8 +145,8 @@ def _shape_of(name: str) -> Callable[[Arrays, Facts], tuple[int, ...]]:
 
 def _kept_histogram(arrays: Arrays, _: Facts) -> npt.NDArray[Any]:
     size = arrays["kept_rows_histogram"].size
-    found = np.bincount(arrays["kept_rows"].reshape(-1).astype(np.int64), minlength=size)
-    return found if found.size == size else found[: np.flatnonzero(found)[-1] + 1]
+    kept = arrays["kept_rows"].reshape(-1).astype(np.int64)
+    return np.bincount(np.minimum(kept, size), minlength=size)  # longer if one is beyond its end
 
 
 def _ones(arrays: Arrays) -> npt.NDArray[Any]:
@@ -165,7 +165,7 @@ def _unpacked(arrays: Arrays, attrs: Facts) -> npt.NDArray[Any]:
     cut = Cut.of(fmt.dtype, attrs["group"], attrs["window"], fmt, attrs["grouping"], values.shape)
     facts: dict[str, Any] = {name: getattr(cut, name) for name in CUT}
     packed = Packed(**parts, shape=values.shape, dtype=values.dtype, scale=attrs.get("scale"), **facts)
-    return _bits(unpack(packed))
+    return unpack(packed)
 
 
 def _in_window(arrays: Arrays, attrs: Facts) -> npt.NDArray[Any]:
@@ -173,11 +173,6 @@ def _in_window(arrays: Arrays, attrs: Facts) -> npt.NDArray[Any]:
     most = min((1 << attrs["window"]) - 1, int(np.iinfo(masks.dtype).max))
     found: npt.NDArray[Any] = masks & masks.dtype.type(most)
     return found
-
-
-def _bits(values: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """Return values as they are compared: -0 is not 0."""
-    return values.view(f"u{values.dtype.itemsize}") if values.dtype.kind == "f" else values
 
 
 ARRAY_RULES: tuple[ArrayRule, ...] = (
@@ -224,7 +219,7 @@ ARRAY_RULES: tuple[ArrayRule, ...] = (
         "values",
         "be what the packed form holds",
         ("exponents", "row_masks", "signs", "rows"),
-        lambda arrays, _: _bits(arrays["values"]),
+        lambda arrays, _: arrays["values"],
         _unpacked,
         CUT,
     ),

@@ -73,7 +73,8 @@ class LayoutCheck:
             with reading(self.path, place):
                 yield
         except BitxError as error:
-            self._tell(error.part if error.part and error.part.startswith("/") else place, error.message)
+            part = error.part or ""
+            self._tell(part if part.startswith(place) else place, error.message)
 
     def _members(self, group: Any) -> list[str]:
         with self._telling(group.name):
@@ -172,7 +173,8 @@ class LayoutCheck:
         wanted = col.missing_value(dtype)
         same_type = isinstance(fill, str) if is_text else getattr(fill, "dtype", None) == dtype
         if not same_type or fill != wanted:
-            message = f"the attribute {elements.FILL!r} must be {wanted!r} of the column's type"
+            shown = wanted if is_text else wanted.item()
+            message = f"the attribute {elements.FILL!r} must be {shown!r} of the column's type"
             self._tell(dataset.name, message, found=repr(fill))
             return False
         return True

@@ -119,9 +119,9 @@ def write_good(path: Path, only: Iterable[str] | None = None) -> None:
     The arrays of the tensor are there with ``"tensors"`` in `only`.
     """
     weights = np.linspace(-1, 1, 64, dtype=np.float32).reshape(4, 16)
-    pruned = bx.prune(weights, rows=2, group=8, window=16)
+    pruned = bx.prune(weights, rows=2, group=8, window=12)
     packed = bx.pack(pruned)
-    found = bx.statistics(weights, group=8, window=16, rows=2)
+    found = bx.statistics(weights, group=8, window=12, rows=2)
     assert found.ones is not None
     histogram = pruned.kept_rows_histogram()
     tables: dict[str, list[dict[str, Any]]] = {
@@ -154,7 +154,7 @@ def write_good(path: Path, only: Iterable[str] | None = None) -> None:
             {"dump": "d.npz", "tensor": "w", "values": 64, "zeros": found.zeros}
             | {"value_sparsity": found.value_sparsity, "essential_bits": found.essential_bits}
             | {"essential_bits_per_nonzero": found.essential_bits / (64 - found.zeros)}
-            | {"groups": 8, "zero_groups": 0, "nonfinite_groups": 0, "window_rows": 16}
+            | {"groups": 8, "zero_groups": 0, "nonfinite_groups": 0, "window_rows": 12}
             | {"nonempty_rows_mean": found.mean_nonempty_rows, "window_limited_groups": 0}
             | {"nonempty_rows_max": int(np.flatnonzero(found.nonempty_rows_histogram)[-1])}
             | {"ones_mean": found.ones.before.mean, "pruned_ones_mean": found.ones.after.mean}
@@ -164,7 +164,7 @@ def write_good(path: Path, only: Iterable[str] | None = None) -> None:
             | {"window_limited_groups": 0, "kept_rows_mean": float(pruned.kept_rows.mean())}
             | {"kept_rows_max": int(pruned.kept_rows.max()), "changed_values": 60, "zeros_before": 0}
             | {"zeros_after": 3, "packed_bits": packed.bits, "packed_bits_per_weight": packed.bits / 64}
-            | {"window_rows": 16}
+            | {"window_rows": 12}
         ],
     }  # fmt: skip
     arrays: dict[str, Any] = {
@@ -180,7 +180,7 @@ def write_good(path: Path, only: Iterable[str] | None = None) -> None:
         "rows": packed.rows,
         "values": pruned.values,
     }
-    cut = {"format": "float32", "group": 8, "window": 16, "grouping": "flat"}
+    cut = {"format": "float32", "group": 8, "window": 12, "grouping": "flat"}
     wanted = {*tables, "tensors"} if only is None else set(only)
     assert wanted <= {*tables, "tensors"}
     with Store.create(path, parameters={"group": 8}, inputs=[__file__]) as store:

@@ -216,10 +216,10 @@ def test_row_rules(good: Good, rule: Any, table: str) -> None:
 @pytest.mark.parametrize("rule", UNIQUE_RULES, ids=lambda r: r.table)
 def test_unique_rules(good: Good, rule: Any) -> None:
     def change(file: h5py.File) -> None:
-        for column in file[rule.table].values():
-            if len(column) == 1:
-                column.resize((2,))
-            column[1] = column[0]
+        for name, column in file[rule.table].items():
+            column.resize((max(2, len(column)),))
+            if name in rule.keys:
+                column[1] = column[0]
 
     found = broken(good(rule.table), change)
     assert told(found, f"/{rule.table}", "row 1", f"must have {rule.words}")
@@ -286,8 +286,8 @@ def test_columns_that_must_be_there(good: Good, table: str) -> None:
         ("sweep/point", -3, "a whole number from 0 to 2**53"),
         ("kept_rows/kept_rows", 5000, "a whole number from 0 to 4096"),
         ("reproduction/ours", 1e301, "a number of at most 1e300"),
-        ("statistics/tensor", "\x10", "text: found 'a missing value'"),
-        ("networks/fill_cycles", 2**60, "a number from 0 to 1e300"),
+        ("statistics/tensor", "\x10", "text: found a missing value"),
+        ("networks/fill_cycles", 2**60, "at most 2**53 in magnitude"),
     ],
 )
 def test_values(good: Good, name: str, value: Any, words: str) -> None:
@@ -296,11 +296,8 @@ def test_values(good: Good, name: str, value: Any, words: str) -> None:
         if value == "\x10":
             file[name].attrs["_FillValue"] = value
 
-    if value == 2**60:
-        words = "at most 2**53 in magnitude"
-    place = f"/{name}"
     found = broken(good(name.partition("/")[0]), change)
-    assert told(found, place, "row 0", f"must be {words}") or told(found, place, "row 0", "a missing value")
+    assert told(found, f"/{name}", "row 0", f"must be {words}")
 
 
 @pytest.mark.parametrize("rule", ARRAY_RULES, ids=lambda r: r.array)
@@ -312,7 +309,7 @@ def test_array_rules(good: Good, rule: Any) -> None:
             return
         array = group[rule.array]
         at = (0,) * len(array.shape)
-        array[at] = array[at] | 1 << 20 if rule.array == "row_masks" else array[at] + 1
+        array[at] = array[at] | 1 << 15 if rule.array == "row_masks" else array[at] + 1
 
     found = broken(good("tensors"), change)
     assert told(found, f"/tensors/w/{rule.array}", f"must {rule.words}", "expected ", "found ")
@@ -426,8 +423,8 @@ def _no_attribute(name: str, attribute: str) -> Callable[[h5py.File], None]:
 
 LOWEST = np.int64(np.iinfo("i8").min)
 LAYOUT = {
-    "a newer root": (_attribute("/", "encoding-version", "2.0"), "", "bitx-store 2.0 is newer than 1.1"),
-    "another root": (_attribute("/", "encoding-type", "x"), "", "encoding-type must be 'bitx-store'"),
+    "a newer root": (_attribute("/", "encoding-version", "2.0"), "/", "bitx-store 2.0 is newer than 1.1"),
+    "another root": (_attribute("/", "encoding-type", "x"), "/", "encoding-type must be 'bitx-store'"),
     "no creator": (_no_attribute("/", "creator"), "/", "the attribute 'creator' is missing"),
     "no time": (_attribute("/", "created", "now"), "/", "must be a time with its offset: found now"),
     "no provenance": (lambda file: file.pop("provenance"), "/provenance", "must be there"),
@@ -557,7 +554,7 @@ def test_many_flipped_bits(tmp_path: Path) -> None:
     check_flips(tmp_path, 3000)
 
 
-@pytest.mark.parametrize("share", [0.1, 0.5, 0.9, 0.999])
+@pytest.mark.parametrize("share", [0.1, 0.5, 0.9, 0.99])
 def test_a_shorter_file(good: Good, share: float) -> None:
     path = good("area")
     os.truncate(path, int(path.stat().st_size * share))
