@@ -367,12 +367,12 @@ def test_tensor_rules(good: Good, rule: Any) -> None:
 
 
 def _column_order(file: h5py.File) -> None:
-    del file["simulation"].attrs["column-order"]
+    del file["sweep"].attrs["column-order"]
 
 
 def _soft_link(file: h5py.File) -> None:
-    del file["simulation/cycles"]
-    file["simulation/cycles"] = h5py.SoftLink("/networks/cycles")
+    del file["sweep/cycles"]
+    file["sweep/cycles"] = h5py.SoftLink("/sweep/macs")
 
 
 def _external_link(file: h5py.File) -> None:
@@ -398,7 +398,7 @@ def _without_stamp(file: h5py.File) -> None:
 
 
 def _lengths(file: h5py.File) -> None:
-    file["simulation/cycles"].resize((2,))
+    file["sweep/cycles"].resize((3,))
 
 
 def _tensor_name(file: h5py.File) -> None:
@@ -434,14 +434,14 @@ LAYOUT = {
     "no digest": (put("provenance/inputs/sha256", 0, "ab"), "/provenance/inputs/sha256", "64 hex"),
     "a size": (put("provenance/inputs/size_bytes", 0, -5), "/provenance/inputs/size_bytes", "be negative"),
     "no stamp": (_without_stamp, "/more", "must have an encoding-type"),
-    "no order": (_column_order, "/simulation", "the attribute 'column-order' is missing"),
-    "no column": (lambda file: file["simulation"].pop("cycles"), "/simulation", "'cycles' is missing, or"),
-    "a soft link": (_soft_link, "/simulation", "'cycles' is missing, or is a link to elsewhere"),
+    "no order": (_column_order, "/sweep", "the attribute 'column-order' is missing"),
+    "no column": (lambda file: file["sweep"].pop("cycles"), "/sweep", "'cycles' is missing, or"),
+    "a soft link": (_soft_link, "/sweep", "'cycles' is missing, or is a link to elsewhere"),
     "an external link": (_external_link, "/elsewhere", "'elsewhere' is missing, or is a link to elsewhere"),
     "values elsewhere": (_virtual, "/tensors/w/values", "its values are kept in another file"),
     "another filter": (_filter, "/tensors/w/values", "no filter but deflate and shuffle: found 32000"),
-    "lengths": (_lengths, "/simulation", "columns must be 1-D and of one length"),
-    "no unit": (_no_attribute("simulation/cycles", "units"), "/simulation/cycles", "'units' is missing"),
+    "lengths": (_lengths, "/sweep", "columns must be 1-D and of one length"),
+    "no unit": (_no_attribute("sweep/cycles", "units"), "/sweep/cycles", "'units' is missing"),
     "a version": (_attribute("area/part", "encoding-version", "x"), "/area/part", "must be 'major.minor'"),
     "a newer array": (_attribute("area/part", "encoding-version", "3.0"), "/area/part", "newer than 1.1"),
     "an encoding": (_attribute("area/part", "encoding-type", "array"), "/area/part", "of dtype object"),
@@ -461,7 +461,7 @@ LAYOUT = {
 @pytest.mark.parametrize("case", LAYOUT)
 def test_layout(good: Good, case: str) -> None:
     change, place, words = LAYOUT[case]
-    assert told(broken(good("simulation", "area", "sweep", "tensors"), change), place, words)
+    assert told(broken(good("area", "sweep", "tensors"), change), place, words)
 
 
 # -- damage ------------------------------------------------------------------------------------
