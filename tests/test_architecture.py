@@ -171,12 +171,14 @@ def test_picture_is_the_scripts() -> None:
 
 
 def test_pages_that_scripts_write_are_theirs() -> None:
-    """docs/store.md lists the columns that are declared."""
-    namespace: dict[str, object] = {"__name__": "columns", "__file__": str(ROOT / "docs/recipes/columns.py")}
-    exec(compile(text("docs/recipes/columns.py"), "columns.py", "exec"), namespace)
-    page = namespace["page"]
-    assert callable(page)
-    assert page() == text("docs/store.md")
+    """docs/store.md lists the columns and rules that are declared."""
+    for name in ("columns", "store_rules"):
+        script = f"docs/recipes/{name}.py"
+        namespace: dict[str, object] = {"__name__": name, "__file__": str(ROOT / script)}
+        exec(compile(text(script), script, "exec"), namespace)
+        page = namespace["page"]
+        assert callable(page)
+        assert page() == text("docs/store.md")
 
 
 @pytest.mark.slow

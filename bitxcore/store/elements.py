@@ -15,15 +15,22 @@ import numpy.typing as npt
 
 from bitxcore.errors import BitxError, DumpError, OptionError, TensorError, error_context
 from bitxcore.store import columns as col
+from bitxcore.store.checksum import Checksum, checksum_of, dtype_name
 from bitxcore.store.text import escape_text, unescape_text
 
-VERSION = "1.0"
-TYPE, TYPE_VERSION, UNITS, FILL, ORDER = (
+VERSIONS = {"bitx-store": "1.1", "array": "1.1", "string-array": "1.1"}
+"""Of the layout, which is the root's, and of the encodings that changed since 1.0."""
+
+UNCHANGED = "1.0"
+"""Of all other encodings."""
+
+TYPE, TYPE_VERSION, UNITS, FILL, ORDER, CHECKSUM = (
     "encoding-type",
     "encoding-version",
     "units",
     "_FillValue",
     "column-order",
+    "checksum",
 )
 _OWN = {TYPE, TYPE_VERSION, UNITS, FILL, ORDER}
 _IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
@@ -63,7 +70,7 @@ def check_identifier(kind: str, name: str) -> None:
 def stamp(element: Any, kind: str) -> None:
     """Give an element its encoding."""
     element.attrs[TYPE] = kind
-    element.attrs[TYPE_VERSION] = VERSION
+    element.attrs[TYPE_VERSION] = VERSIONS.get(kind, UNCHANGED)
 
 
 def check_stamp(element: Any, kind: str, path: Path, *kinds: str) -> None:
@@ -76,9 +83,10 @@ def check_stamp(element: Any, kind: str, path: Path, *kinds: str) -> None:
         raise DumpError(
             f"{TYPE_VERSION} must be 'major.minor', found {version!r}", path=path, part=element.name
         )
-    if int(match[1]) > int(VERSION.split(".")[0]):
+    known = VERSIONS.get(found, UNCHANGED)
+    if int(match[1]) > int(known.split(".")[0]):
         raise DumpError(
-            f"{found} {version} is newer than {VERSION}, which this release reads",
+            f"{found} {version} is newer than {known}, which this release reads",
             path=path,
             part=element.name,
         )
@@ -118,6 +126,13 @@ def read_dataset(dataset: Any, path: Path, rows: slice | None = None) -> npt.NDA
 
     Strings are returned as they are stored, still escaped.
     """
+    is_text = check_dataset(dataset, path)
+    source = dataset.asstr() if is_text else dataset
+    return np.asarray(source[() if rows is None else rows])
+
+
+def check_dataset(dataset: Any, path: Path) -> bool:
+    """Refuse a dataset that is not an element of the layout, or larger than the file; whether it is text."""
     check_stamp(dataset, "array", path, "string-array")
     if dataset.is_virtual or dataset.external:
         raise DumpError("its values are kept in another file", path=path, part=dataset.name)
@@ -127,8 +142,7 @@ def read_dataset(dataset: Any, path: Path, rows: slice | None = None) -> npt.NDA
     is_text = h5py.check_string_dtype(dataset.dtype) is not None
     if is_text != (dataset.attrs[TYPE] == "string-array") or not (is_text or dataset.dtype in col.NUMBERS):
         raise DumpError(f"a {dataset.attrs[TYPE]} of dtype {dataset.dtype}", path=path, part=dataset.name)
-    source = dataset.asstr() if is_text else dataset
-    return np.asarray(source[() if rows is None else rows])
+    return is_text
 
 
 def read_units(dataset: Any, path: Path) -> str:
@@ -149,11 +163,11 @@ def write_array(group: Any, name: str, values: npt.ArrayLike, units: str) -> Non
     if col.column_dtype(array.dtype) == col.STRING:
         raise TensorError(f"array {name!r} must hold numbers", part=group.name)
     packed = {"compression": "gzip", "shuffle": True} if array.nbytes > _CONTIGUOUS_BYTES else {}
-    dataset = group.create_dataset(
-        name, data=array.astype(array.dtype.newbyteorder("="), copy=False), **packed
-    )
+    array = array.astype(array.dtype.newbyteorder("="), copy=False)
+    dataset = group.create_dataset(name, data=array, **packed)
     stamp(dataset, "array")
     dataset.attrs[UNITS] = escape_text(units)
+    dataset.attrs[CHECKSUM] = checksum_of(array, escape_text(units))
 
 
 def check_units(name: str, units: object) -> None:
@@ -168,7 +182,8 @@ class _ColumnWriter:
     def __init__(self, table: Any, name: str, units: str, dtype: np.dtype[Any] | None) -> None:
         self.name = name
         self._table = table
-        self._units = units
+        self._units = escape_text(units)
+        self._checksum = Checksum(self._units)
         self._dtype = dtype
         self._dataset: Any = None
         self._rows = 0
@@ -196,6 +211,7 @@ class _ColumnWriter:
             self._create(array.dtype)
         self._dataset.resize((self._rows + len(array),))
         self._dataset[self._rows :] = array
+        self._checksum.add(array)
 
     def _create(self, dtype: np.dtype[Any]) -> None:
         is_text = dtype == col.STRING
@@ -209,21 +225,25 @@ class _ColumnWriter:
             shuffle=True,
         )
         stamp(self._dataset, "string-array" if is_text else "array")
-        self._dataset.attrs[UNITS] = escape_text(self._units)
+        self._dataset.attrs[UNITS] = self._units
         if self._rows:
-            self._dataset[:] = np.full(self._rows, col.missing_value(dtype), dtype)
+            missing = np.full(self._rows, col.missing_value(dtype), dtype)
+            self._dataset[:] = missing
+            self._checksum.add(missing)
 
     def close(self) -> None:
-        """Give an empty column its dtype, and say what represents a missing value, if one is missing."""
+        """Give an empty column its dtype, say what represents a missing value, and write the checksum."""
         if self._dataset is None:
             self._create(self._dtype or np.dtype(np.float64))
         dtype = self._dtype or np.dtype(np.float64)
-        if not self._any_missing or dtype.kind == "f":
-            return
-        fill = col.missing_value(dtype)
-        if self._holds_fill:
-            raise TensorError(f"it has missing values, and also holds {fill}, which stands for them")
-        self._dataset.attrs[FILL] = fill
+        marked = self._any_missing and dtype.kind != "f"
+        if marked:
+            fill = col.missing_value(dtype)
+            if self._holds_fill:
+                raise TensorError(f"it has missing values, and also holds {fill}, which stands for them")
+            self._dataset.attrs[FILL] = fill
+        text = self._checksum.text(dtype_name(dtype), (self._rows,), has_missing=marked)
+        self._dataset.attrs[CHECKSUM] = text
 
 
 def write_table(

@@ -23,7 +23,7 @@ from bitxcore.store.text import escape_name, unescape_name
 from bitxcore.tables import Table, Tables, column_kinds, plain_columns
 
 BLOCK_ROWS = 1 << 16
-_SIGNATURE = b"\x89HDF\r\n\x1a\n"
+SIGNATURE = b"\x89HDF\r\n\x1a\n"
 
 
 class Store(Closing):
@@ -105,7 +105,7 @@ class Store(Closing):
                 handle = opened.enter_context(Opened(path))
                 sealed = check_seal(path, handle) if verify else False
                 handle.seek(0)
-                if handle.read(len(_SIGNATURE)) != _SIGNATURE:
+                if handle.read(len(SIGNATURE)) != SIGNATURE:
                     raise DumpError("not an HDF5 file", path=path)
                 if verify and not sealed:
                     try_hdf5(path)

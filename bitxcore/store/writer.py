@@ -18,14 +18,10 @@ from bitxcore.store.columns import Rows
 from bitxcore.store.disk import Disk
 from bitxcore.store.elements import Attribute
 from bitxcore.store.seal import seal
+from bitxcore.store.table_rules import RULES
 from bitxcore.store.text import escape_name
 
-KEYS = {
-    "statistics": ("tensor",),
-    "pruning": ("tensor",),
-    "simulation": ("layer", "accelerator"),
-    "networks": ("network", "accelerator"),
-}
+KEYS = {name: tuple(RULES[name].must) for name in ("statistics", "pruning", "simulation", "networks")}
 """Columns that tell the rows of the well-known tables apart."""
 
 _RESERVED = ("tensors", "provenance")

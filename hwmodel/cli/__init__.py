@@ -28,6 +28,7 @@ COMMANDS = {
     "evaluate": "hwmodel.cli.evaluating",
     "reproduce": "hwmodel.cli.reproducing",
     "report": "hwmodel.cli.reporting",
+    "verify": "hwmodel.cli.verifying",
     "list": "hwmodel.cli.listing",
     "warmup": "hwmodel.cli.warming",
     "doctor": "hwmodel.cli.doctoring",

@@ -114,7 +114,7 @@ def test_a_file_of_the_first_release() -> None:
 def test_plain_h5py(sample: Path) -> None:
     with h5py.File(sample) as file:
         assert file.attrs["encoding-type"] == "bitx-store"
-        assert file.attrs["encoding-version"] == "1.0"
+        assert file.attrs["encoding-version"] == "1.1"
         assert file["simulation/layer"].asstr()[()].tolist() == ["conv1", "conv1"]
         assert file["simulation/energy_j"].attrs["units"] == "J"
         assert file["simulation"].attrs["column-order"].tolist()[0] == "layer"

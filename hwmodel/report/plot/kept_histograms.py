@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from bitxcore.errors import DumpError
 from bitxcore.plot.chart import Chart, ChartAxis
+from bitxcore.store.table_rules import KEPT
 from bitxcore.tables import Table, Tables
 from hwmodel.report.figure_words import named
 from hwmodel.report.plot.bit_heat_maps import largest, left_out_words, mean_of, share_heat_map, shares_of
-from hwmodel.report.store_rules import KEPT
 
 _OF_SOFTWARE = "pruned weights"
 

@@ -39,6 +39,7 @@ RUNS: dict[str, list[list[str]]] = {
                   "own,fixed8"]],
     "reproduce": [["--only", "Contradictions"]],
     "report": [["r.h5", "-o", "r.html"]],
+    "verify": [["r.h5"]],
     "list": [*([what] for what in LISTS), ["accelerators", "--assumptions"], ["networks", "--wide"]],
     "warmup": [[]],
     "doctor": [[]],
@@ -83,7 +84,7 @@ def test_output_fits(narrow, monkeypatch, name, args):
         from bitxcore import warming
 
         monkeypatch.setattr(warming, "warmup", lambda: iter(()))
-    if name == "report":
+    if name in ("report", "verify"):
         narrow("simulate", "resnet20-cifar10", "-a", "dadiannao", "--summary", "-o", "r.h5")
     result = narrow(name, *args)
     assert result.stdout.strip()
@@ -116,7 +117,7 @@ def test_a_comparison_fits(narrow, capsys):
 def test_help_fits(narrow, name):
     text = narrow(*name.split(), "--help").output
     assert not too_wide(text)
-    if name not in ("", "warmup", "doctor", "report"):  # which print no table
+    if name not in ("", "warmup", "doctor", "report", "verify"):  # which print no table
         command = group.get_command(None, name)
         options = {option for parameter in command.params for option in parameter.opts}
         assert {"--json", "--csv", "--wide", "--notes"} <= options
