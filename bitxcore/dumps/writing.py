@@ -22,7 +22,8 @@ def checked_blocks(
 ) -> Iterator[npt.NDArray[Any]]:
     """Yield the blocks of `new`, which must add up to the shape of `tensor` and have its dtype.
 
-    A tensor of raw bytes (NumPy's ``V2`` for bfloat16) takes any dtype of that size.
+    Blocks are of whole rows, or 1-D, of values in C order. A tensor of raw bytes (NumPy's ``V2`` for
+    bfloat16) takes any dtype of that size.
 
     Raises
     ------
@@ -35,15 +36,20 @@ def checked_blocks(
             raise TensorError(f"new values have shape {new.shape}, not {tensor.shape}", tensor=tensor.name)
         yield _of_dtype(tensor, new)
         return
-    rows = 0
+    whole_rows = tensor.shape[0] if tensor.shape else 1
+    rows = values = 0
     for block in new:
-        if tensor.shape and (block.ndim != tensor.ndim or block.shape[1:] != tensor.shape[1:]):
+        if tensor.ndim > 1 and block.ndim == 1:
+            values += block.size
+        elif tensor.shape and (block.ndim != tensor.ndim or block.shape[1:] != tensor.shape[1:]):
             raise TensorError(f"new rows have shape {block.shape}, not {tensor.shape}", tensor=tensor.name)
-        rows += block.shape[0] if tensor.shape else block.size
-        if rows > (tensor.shape[0] if tensor.shape else 1):
+        else:
+            rows += block.shape[0] if tensor.shape else block.size
+            values += block.size
+        if values > tensor.size or rows > whole_rows:
             break
         yield _of_dtype(tensor, block)
-    if rows != (tensor.shape[0] if tensor.shape else 1):
+    if values != tensor.size or (not values and rows != whole_rows):
         raise TensorError(f"new rows do not add up to shape {tensor.shape}", tensor=tensor.name)
 
 
