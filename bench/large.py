@@ -88,7 +88,7 @@ def prune_peak(dump: Path, out: Path, *options: str) -> tuple[float, int]:
     """Run ``bitx prune``; return its seconds and the most memory that its process had, in bytes."""
     command = [sys.executable, "-m", "hwmodel.cli", "prune", str(dump), "-o", str(out), *options]
     begin = time.perf_counter()
-    child = subprocess.Popen(command, stdout=subprocess.DEVNULL)  # noqa: S603
+    child = subprocess.Popen(command, stdout=subprocess.DEVNULL)
     _, status, usage = os.wait4(child.pid, 0)
     seconds = time.perf_counter() - begin
     child.returncode = os.waitstatus_to_exitcode(status)
@@ -117,7 +117,7 @@ def measure(folder: Path, nbytes: int, memory: str) -> Measured:
     size = dump.stat().st_size
     forget(dump)
     begin = time.perf_counter()
-    subprocess.run(["cp", str(dump), str(other)], check=True)  # noqa: S603, S607
+    subprocess.run(["cp", str(dump), str(other)], check=True)
     copied = time.perf_counter()
     forget(other)
     flushed = time.perf_counter()

@@ -157,11 +157,12 @@ def compared_block(before: Array, after: Array, finite: bool) -> Block:
     """Compare values in float64, which holds every format exactly."""
     with np.errstate(invalid="ignore"):
         old, new = before.astype(np.float64), after.astype(np.float64)
-    zeros = old.size - int(np.count_nonzero(old)), new.size - int(np.count_nonzero(new))
+    # Truth values are counted several times as fast as floats.
+    zeros = int(np.count_nonzero(old == 0)), int(np.count_nonzero(new == 0))
     if finite:
         with np.errstate(over="ignore"):
             difference = old - new
-        changed = int(np.count_nonzero(difference))
+        changed = int(np.count_nonzero(old != new))
         return Block(euclidean_norm(old), euclidean_norm(difference), changed, *zeros)
     same = (old == new) | (np.isnan(old) & np.isnan(new))
     changed = same.size - int(np.count_nonzero(same))

@@ -72,7 +72,7 @@ class Piecewise:
         itemsize = tensor.dtype.itemsize
         turned = first != Layout()
         most = values_at_once(itemsize, members, memory_bytes, turned=turned, codes=codes, parts=parts)
-        if tensor.encoding is not None and not width:
+        if tensor.encoding is not None:
             note = "integers that represent weights are worked on whole" if tensor.size > most else ""
             return cls(
                 dump, tensor, format, Cutting.of(tensor.shape, first, group, grouping, tensor.size), note

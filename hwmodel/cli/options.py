@@ -139,8 +139,8 @@ def memory_option(function: F) -> F:
         "--memory",
         "memory_bytes",
         type=ByteSize(),
-        help="What the work on one tensor may take, e.g. 512M or 2GiB. A tensor that needs more goes through in"
-        " pieces; results are the same.  [default: a quarter of the machine's memory]",
+        help="What the work on one tensor may take, e.g. 512M or 2GiB. A tensor that needs more goes through"
+        " in pieces; results are the same.  [default: a quarter of the machine's memory]",
     )(function)
 
 
@@ -149,16 +149,12 @@ def note_memory(notes: Iterable[tuple[str, str]]) -> None:
     from bitxcore.batch import grouped
     from hwmodel.cli import output as out
 
-    because = grouped({name: note for name, note in notes if note})
-    out.say_notes(
-        out.Note(
-            "memory",
-            f"more than --memory was needed for {out.counted(len(names), 'tensor')}: {why}: {', '.join(names[:3])}"
-            + (", …" if len(names) > 3 else ""),
-            f"more than --memory was needed for {out.counted(len(names), 'tensor')}",
-        )
-        for why, names in because.items()
-    )
+    found = []
+    for why, names in grouped({name: note for name, note in notes if note}).items():
+        line = f"more than --memory was needed for {out.counted(len(names), 'tensor')}: {why}"
+        named = ", ".join(names[:3]) + (", …" if len(names) > 3 else "")
+        found.append(out.Note("memory", f"{line}: {named}", line))
+    out.say_notes(found)
 
 
 def size_options(of: str) -> Callable[[F], F]:

@@ -215,8 +215,7 @@ def _document(
     from bitxcore.batch import prune_totals
 
     tensors = [
-        row.columns()
-        | {"shape": row.shape, "kept_rows_histogram": row.kept_rows_histogram, "note": row.note}
+        row.columns() | {"shape": row.shape, "kept_rows_histogram": row.kept_rows_histogram, "note": row.note}
         for row in pruned
     ]
     return {
