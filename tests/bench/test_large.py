@@ -13,9 +13,7 @@ STARTED = 330
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(
-    sys.platform != "linux", reason="the peak of a child is told in bytes of all kinds elsewhere"
-)
+@pytest.mark.skipif(sys.platform != "linux", reason="needs the peak of a child")
 def test_peak_memory_is_bounded_and_results_are_equal(tmp_path):
     dump, small, large = (tmp_path / f"{name}.safetensors" for name in ("dump", "small", "large"))
     write_dump(dump, 600_000_000)

@@ -162,7 +162,7 @@ def test_errors_name_the_place_in_the_whole_tensor(tmp_path, layout, at, form):
                 work(dump, memory)
             told.append((str(caught.value), caught.value.index, caught.value.tensor, caught.value.path))
     assert set(told) == {
-        (f"{path}: tensor x: value nan at flat index {at}: float32 must be finite", at, "x", path)
+        (f"{path}: tensor 'x': value nan at flat index {at}: float32 must be finite", at, "x", path)
     }
     assert not (tmp_path / "y.npy").exists()
 
@@ -178,7 +178,7 @@ def test_an_integer_outside_its_format(tmp_path):
 
 @pytest.mark.parametrize("grouping", GROUPINGS)
 @pytest.mark.parametrize("layout", [None, "ohwi", "hwio"])
-@pytest.mark.parametrize("memory", [200, 3000, 20_000])
+@pytest.mark.parametrize("memory", [200, 3000])
 @pytest.mark.parametrize("shape", [(333,), (30, 37), (6, 10, 3, 3)])
 def test_parts_are_those_of_the_whole(tmp_path, grouping, layout, memory, shape):
     path = saved(tmp_path, values_of(shape, np.float32, 4), ".npy")
@@ -237,7 +237,7 @@ def test_notes_say_what_takes_more(tmp_path):
 
 
 def test_damage_is_found_at_the_end(tmp_path):
-    path = saved(tmp_path, values_of((100, 100), np.float32, 10), ".npz")
+    path = saved(tmp_path, values_of((300, 100), np.float32, 10), ".npz")
     text = bytearray(path.read_bytes())
     text[len(text) // 2] ^= 1
     path.write_bytes(text)
