@@ -239,6 +239,7 @@ def prune_totals(rows: list[PrunedTensor]) -> dict[str, Any]:
     --------
     >>> import tempfile
     >>> import bitxcore as bx
+    >>> from bitxcore.batch import prune_dump
     >>> from bitxcore.data import data_folder
     >>> folder = tempfile.TemporaryDirectory()
     >>> with bx.open_dump(data_folder("samples") / "digits_resnet.onnx") as dump:
