@@ -7,7 +7,7 @@ BITX = $(VENV)/bin/bitx
 SAMPLE = data/samples/digits_resnet.onnx
 OUT = out
 
-.PHONY: help run test slow lint docs bench fuzz validation reproduce reproduce-quick accuracy prepare software-pruning wheel release-check clean
+.PHONY: help run test slow lint docs bench large fuzz validation reproduce reproduce-quick accuracy prepare software-pruning wheel release-check clean
 help:
 	@echo 'make run    inspect, prune, simulate and compare the sample network; results in $(OUT)/'
 	@echo 'make test   lint, type check, and the tests: minutes, on two cores'
@@ -15,6 +15,7 @@ help:
 	@echo 'make lint   lint and type check only'
 	@echo 'make docs   build the documentation site, in $(OUT)/docs'
 	@echo 'make bench  measure the kernels against a copy of the same bytes, and beside other libraries'
+	@echo 'make large  prune a dump of 20 GB beside cp of the same file; minutes, and 40 GB of disk'
 	@echo 'make fuzz   read 50,000 damaged files of each of five containers; an hour'
 	@echo 'make validation  write docs/validation.md: tables of papers, ours beside them'
 	@echo 'make reproduce   write docs/reproduction.md: every number of the BitX paper, ours beside it'
@@ -81,6 +82,10 @@ docs: $(VENV)/docs.stamp
 
 bench: $(VENV)/test.stamp
 	$(PY) -m bench.table
+
+# Smaller where the disk lacks room.
+large: $(VENV)/test.stamp
+	$(PY) -m bench.large
 
 # Files that crash, hang or fail otherwise are kept in $(OUT)/fuzz.
 fuzz: $(VENV)/test.stamp

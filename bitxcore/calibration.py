@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from math import prod
 
 import numpy as np
@@ -14,7 +15,20 @@ SQUARE_BITS = 24
 """Bits of a squared norm: sums of 64 of them, compared across rows, stay within 64-bit integers."""
 
 
-def squared_norms(norms: npt.ArrayLike, shape: tuple[int, ...]) -> npt.NDArray[np.uint32]:
+@dataclass(frozen=True)
+class SquaredNorms:
+    """Squared norms of a piece of a tensor, which are integers already: given in place of norms.
+
+    Parameters
+    ----------
+    squares : ndarray of uint32
+        Of one filter of the piece, or of all, in their order.
+    """
+
+    squares: npt.NDArray[np.uint32]
+
+
+def squared_norms(norms: npt.ArrayLike | SquaredNorms, shape: tuple[int, ...]) -> npt.NDArray[np.uint32]:
     """Bring norms of the inputs of a reduction to integers, in proportion to their squares.
 
     Each is divided by the largest of the tensor and squared, in float64, multiplied by 2**24 and rounded to
@@ -46,6 +60,29 @@ def squared_norms(norms: npt.ArrayLike, shape: tuple[int, ...]) -> npt.NDArray[n
     >>> squared_norms([2.0, 1.0], (8, 2, 1, 2)).tolist()
     [16777216, 16777216, 4194304, 4194304]
     """
+    if isinstance(norms, SquaredNorms):
+        return np.ascontiguousarray(norms.squares).reshape(-1)
+    return np.ascontiguousarray(spread_squares(norms, shape)).reshape(-1)
+
+
+def spread_squares(norms: npt.ArrayLike, shape: tuple[int, ...]) -> npt.NDArray[np.uint32]:
+    """Return the integers of `squared_norms` as they lie in one filter, or in all where these differ.
+
+    Parameters
+    ----------
+    norms, shape
+        As of `squared_norms`.
+
+    Returns
+    -------
+    ndarray of uint32, (1, *shape[1:]) or shape
+        A view of no more integers than there are norms.
+
+    Examples
+    --------
+    >>> spread_squares([2.0, 1.0], (8, 2, 1, 2)).tolist()
+    [[[[16777216, 16777216]], [[4194304, 4194304]]]]
+    """
     try:
         given = np.asarray(norms)
         if given.dtype.kind not in "iuf":
@@ -54,7 +91,7 @@ def squared_norms(norms: npt.ArrayLike, shape: tuple[int, ...]) -> npt.NDArray[n
     except (TypeError, ValueError, OverflowError) as error:
         raise OptionError(f"norms must be an array of numbers, got {shown(norms)}", value=norms) from error
     whole = shape if len(shape) > 1 else (1, *shape)
-    laid_out = _laid_out(values, whole)
+    axes = _axes(values.shape, whole)
     bad = ~((values >= 0) & np.isfinite(values)).reshape(-1)
     if bad.any():
         at = int(np.argmax(bad))
@@ -62,28 +99,28 @@ def squared_norms(norms: npt.ArrayLike, shape: tuple[int, ...]) -> npt.NDArray[n
         raise OptionError(
             f"norms must be finite and at least 0, got {value} at flat index {at}", index=at, value=value
         )
-    largest = laid_out.max()
+    largest = values.max()
     if largest == 0:
-        return np.ones(laid_out.size, np.uint32)
-    share = laid_out / largest
-    squares = np.rint(share * share * float(1 << SQUARE_BITS))
-    return np.where(laid_out > 0, np.maximum(squares, 1), 0).astype(np.uint32).reshape(-1)
+        squares = np.ones(values.shape, np.uint32)
+    else:
+        share = values / largest
+        rounded = np.rint(share * share * float(1 << SQUARE_BITS))
+        squares = np.where(values > 0, np.maximum(rounded, 1), 0).astype(np.uint32)
+    return np.broadcast_to(squares.reshape(axes), (axes[0], *whole[1:]))
 
 
-def _laid_out(values: npt.NDArray[np.float64], shape: tuple[int, ...]) -> npt.NDArray[np.float64]:
-    """Spread norms over one filter, or over all filters where they differ."""
+def _axes(given: tuple[int, ...], shape: tuple[int, ...]) -> tuple[int, ...]:
+    """Return the shape in which norms of the shape `given` stand against a tensor of `shape`."""
     inputs = shape[1:]
-    if values.shape == inputs or values.shape == (prod(inputs),):
-        return values
-    if values.shape == inputs[:1]:
-        return np.repeat(values, prod(inputs[1:]))
-    if values.ndim == len(shape) and all(
-        size in (1, full) for size, full in zip(values.shape, shape, strict=True)
-    ):
-        return np.broadcast_to(values, (values.shape[0], *inputs))
+    if given == inputs or given == (prod(inputs),):
+        return (1, *inputs)
+    if given == inputs[:1]:
+        return (1, *given, *[1] * (len(inputs) - 1))
+    if len(given) == len(shape) and all(size in (1, full) for size, full in zip(given, shape, strict=True)):
+        return given
     shapes = ", ".join(str(one) for one in dict.fromkeys([(prod(inputs),), inputs, inputs[:1]]))
     raise OptionError(
         f"norms of a tensor of shape {shape} must have a shape of {shapes},"
-        f" or {len(shape)} axes of its sizes or 1, got {values.shape}",
-        value=values.shape,
+        f" or {len(shape)} axes of its sizes or 1, got {given}",
+        value=given,
     )

@@ -372,8 +372,17 @@ def refuse_flushing() -> None:
         raise BitxError(FLUSHED)
 
 
-def locate_nonfinite(x: Array, fmt: NumberFormat) -> TensorError:
-    """Make the error that names the first value of `x` outside the format."""
+def locate_nonfinite(x: Array, fmt: NumberFormat, before: int = 0) -> TensorError:
+    """Make the error that names the first value of `x` outside the format.
+
+    Parameters
+    ----------
+    x : ndarray
+        Native, C-contiguous.
+    fmt : NumberFormat
+    before : int
+        Values of the tensor before those of `x`, where these are a piece of it.
+    """
     flat = x.reshape(-1)
     for start in range(0, flat.size, 1 << 20):
         part = flat[start : start + (1 << 20)]
@@ -398,8 +407,8 @@ def locate_nonfinite(x: Array, fmt: NumberFormat) -> TensorError:
                 fits_twos = int(part[at]) == low - 1 and low < 0
                 hint = f"format '{fmt.name}-twos' has it" if fits_twos else None
             return TensorError(
-                f"value {part[at]} at flat index {start + at}: {fmt.name} {rule}",
-                index=start + at,
+                f"value {part[at]} at flat index {before + start + at}: {fmt.name} {rule}",
+                index=before + start + at,
                 value=part[at].item(),
                 hint=hint,
             )

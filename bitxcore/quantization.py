@@ -208,7 +208,7 @@ def fixed_scale(
         raise TensorError(f"fixed point is made from floats, but the array is {x.dtype}")
     bits = checked_integer(16, "bits", bits, least=2)
     given = _given_scale(bits, scale)
-    largest = _largest(x, per_channel, exact=given is None)
+    largest = largest_magnitude(x, per_channel, exact=given is None)
     fitted = np.empty_like(largest)
     kernels = _kernels(x.dtype)
     if not kernels.fit(largest.reshape(-1), fitted.reshape(-1), bits, kernels.most):
@@ -255,7 +255,9 @@ def _free_scale(largest: npt.NDArray[np.float64], top: int) -> npt.NDArray[np.fl
         return np.asarray(np.where(coarse, np.nextafter(scale, np.inf), scale))
 
 
-def _largest(x: npt.NDArray[Any], per_channel: bool, exact: bool) -> npt.NDArray[np.float64]:
+def largest_magnitude(
+    x: npt.NDArray[Any], per_channel: bool = False, exact: bool = True
+) -> npt.NDArray[np.float64]:
     """Largest magnitude of each channel, shaped to broadcast, or of all; not finite if a value is not.
 
     If not `exact`, subnormal ones may be 0.

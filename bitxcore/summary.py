@@ -248,6 +248,23 @@ def assemble(engine: Engine, values: int, parts: Sequence[Sums], cut: Cut) -> St
     )
 
 
+def joined(parts: Sequence[Statistics]) -> Statistics:
+    """Add up the statistics of the pieces of a tensor, all of whole groups.
+
+    Examples
+    --------
+    >>> x = np.array([3, 8, -9, 0, 1, 1, 1, 1], np.int8)
+    >>> found = joined([statistics(part, group=4) for part in (x[:4], x[4:])])
+    >>> found.row_ones.tolist(), found.essential_bits
+    ([0, 0, 0, 2, 0, 1, 6], 9)
+    """
+    added = ("values", "zeros", "essential_bits", "groups", "zero_groups", "nonfinite_groups")
+    sums: dict[str, Any] = {name: sum(getattr(part, name) for part in parts) for name in added}
+    for name in ("row_ones", "nonempty_rows_histogram"):
+        sums[name] = np.sum([getattr(part, name) for part in parts], axis=0)
+    return replace(parts[0], **sums, ones=None)
+
+
 def _resized(counts: Any, size: int) -> npt.NDArray[np.int64]:
     """Fill up counts to the rows of the window, or cut those of rows below it."""
     result = np.zeros(size, np.int64)

@@ -6,8 +6,8 @@ perfectly balanced machine their mean (BitX, ICPP 2021, sections 3.4 and 4).
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -224,6 +224,43 @@ def weight_ones(
     before, after = (Ones(int(s) / source.size, int(m) / groups) for s, m in zip(sums, largest, strict=True))
     counts = [tuple(histogram[: bits + 1].tolist()) for histogram in histograms]
     return WeightOnes(before, after, bits, source.size, groups, limited, *counts)
+
+
+def joined_ones(parts: Sequence[WeightOnes]) -> WeightOnes:
+    """Add up the ones of the pieces of a tensor, all of whole groups.
+
+    Examples
+    --------
+    >>> x = np.array([3, 8, -9, 0, 1, 1, 1, 1], np.int8)
+    >>> found = joined_ones([weight_ones(part, rows=1, group=4) for part in (x[:4], x[4:])])
+    >>> found.before, found == weight_ones(x, rows=1, group=4)
+    (Ones(mean=1.125, largest=1.5), True)
+    """
+    weights, groups = sum(part.weights for part in parts), sum(part.groups for part in parts)
+    found: dict[str, Any] = {}
+    for name in ("before", "after"):
+        histogram = np.sum([getattr(part, f"{name}_histogram") for part in parts], axis=0)
+        ones = int(histogram @ np.arange(histogram.size))
+        # Means of integers far below 2**53, which come back exactly.
+        most = sum(round(getattr(part, name).largest * part.groups) for part in parts)
+        found |= {name: Ones(ones / weights, most / groups), f"{name}_histogram": tuple(histogram.tolist())}
+    limited = sum(part.window_limited_groups for part in parts)
+    return replace(parts[0], weights=weights, groups=groups, window_limited_groups=limited, **found)
+
+
+def ones_histogram(x: npt.NDArray[Any], format: NumberFormat) -> npt.NDArray[np.int64]:  # noqa: A002
+    """Count values by the ones of their significands; entry n: those with n ones.
+
+    Examples
+    --------
+    >>> from bitxcore.formats import number_format
+    >>> ones_histogram(np.array([3, 8, -9, 0], np.int8), number_format("int8")).tolist()
+    [1, 1, 2, 0, 0, 0, 0, 0]
+    """
+    ones = essential_bits(x, format).reshape(-1)
+    bits = format.significand_bits
+    group = 1 if ones.size % 8 else 8  # whose most is not used: the faster kernel
+    return _tally(ones, GroupGrid(ones.size // group, group, group, 1), bits)[1]
 
 
 def _blocks(x: npt.NDArray[Any], cut: GroupGrid) -> Iterator[tuple[int, npt.NDArray[Any]]]:

@@ -1,4 +1,4 @@
-"""Statistics of the weights of whole dumps, one tensor in memory at a time."""
+"""Statistics of the weights of whole dumps, one tensor at a time, and of large ones one piece at a time."""
 
 from __future__ import annotations
 
@@ -9,7 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from bitxcore.batch.row_errors import RowError, errors_of_interest, row_errors
+from bitxcore.batch.count_tensors import count_in_pieces, errors_wanted
+from bitxcore.batch.memory import memory_budget
+from bitxcore.batch.piecewise import DEFAULT_GROUP, Piecewise
+from bitxcore.batch.row_errors import RowError, row_errors
 from bitxcore.batch.selection import Selection, on_turned, read_numbers, shape_text, share_of
 from bitxcore.dumps import Dump, Tensor, TensorProgress
 from bitxcore.engine import Array
@@ -57,6 +60,8 @@ class Inspected:
     statistics : Statistics
     errors : tuple of RowError
         Where they were asked for.
+    note : str
+        Why it took more memory than it was given; empty if it did not.
     """
 
     tensor: str
@@ -64,6 +69,7 @@ class Inspected:
     dtype: np.dtype[Any]
     statistics: Statistics
     errors: tuple[RowError, ...] = field(default=(), repr=False)
+    note: str = field(default="", repr=False)
 
     def columns(self) -> dict[str, Any]:
         """Return one table row: a value, or None, for each name in `INSPECT_UNITS`."""
@@ -94,6 +100,7 @@ def inspect_dump(
     layout: str | None = None,
     progress: TensorProgress | None = None,
     errors: bool = False,
+    memory_bytes: int | None = None,
     **options: Any,
 ) -> Iterator[Inspected]:
     """Count the bits of a dump's weights, tensor by tensor.
@@ -111,6 +118,8 @@ def inspect_dump(
     errors : bool
         Whether to compute the error of pruning at 1 to 12 rows per group and at ``rows``, of a sample of
         large tensors (`row_errors`). Where integers stand for weights, of these less their zero point.
+    memory_bytes : int, optional
+        As of `prune_dump`; the sample of the errors comes on top.
     **options
         ``group``, ``window``, ``format``, ``grouping``, ``nonfinite``, ``rows`` of `statistics`.
 
@@ -138,23 +147,30 @@ def inspect_dump(
     if tensors is None:
         tensors = Selection().choose(dump, options.get("format")).tensors
     form = options.get("format")
+    memory = memory_budget(memory_bytes)
+    cut: dict[str, Any] = {"group": DEFAULT_GROUP, "grouping": "flat"}
+    cut |= {name: options[name] for name in cut if name in options}
     for tensor in tensors:
         with error_context(path=dump.path, tensor=tensor.name):
-            _, numbers, own = read_numbers(tensor, form)
-        how = options | {"format": own}
-        work = partial(_counted, errors=errors, options=how)
-        found, at = on_turned(dump, tensor, numbers, work, own, layout)
+            work = Piecewise.of(dump, tensor, memory, layout=layout, format=form, **cut)
+        if work.whole:
+            with error_context(path=dump.path, tensor=tensor.name):
+                _, numbers, own = read_numbers(tensor, form)
+            how = options | {"format": own}
+            count = partial(_counted, errors=errors, options=how)
+            found, at = on_turned(dump, tensor, numbers, count, own, layout)
+        else:
+            found, at = count_in_pieces(work, options, errors=errors)
         if progress:
             progress(tensor)
-        yield Inspected(tensor.name, tensor.shape, tensor.dtype, found, at)
+        yield Inspected(tensor.name, tensor.shape, tensor.dtype, found, at, work.note)
 
 
 def _counted(x: Array, *, errors: bool, options: dict[str, Any]) -> tuple[Statistics, tuple[RowError, ...]]:
     found = statistics(x, **options)
     if not errors:
         return found, ()
-    rows = errors_of_interest(found.window, options.get("rows"))
-    own = {name: value for name, value in options.items() if name != "rows"}
+    rows, own = errors_wanted(found.window, options)
     return found, tuple(row_errors(x, rows, **own))
 
 

@@ -18,6 +18,7 @@ from bitxcore.quantization import quantize
 
 __all__ = ["ERROR_UNITS", "MOST_VALUES", "RowError", "errors_of_interest", "row_errors"]
 
+Array = npt.NDArray[Any]
 MOST_VALUES = 1 << 20
 """Values of a tensor that its errors are computed from, where nothing else is said."""
 
@@ -87,8 +88,27 @@ def row_errors(
         fixed = quantize(source, width)
         codes, scale = fixed.codes, fixed.scale
         options = options | {"format": f"int{width}"}
-    part = _sample(source.shape, most, size)
-    before, numbers = source[part], np.ascontiguousarray(codes[part])
+    part = sample_of(source.shape, most, size)
+    factor = None if scale is None else float(scale)
+    return errors_of_sample(source[part], np.ascontiguousarray(codes[part]), factor, rows, options)
+
+
+def errors_of_sample(
+    before: Array, numbers: Array, scale: float | None, rows: Iterable[int], options: dict[str, Any]
+) -> list[RowError]:
+    """Prune a sample to each of some numbers of rows.
+
+    Parameters
+    ----------
+    before : ndarray
+    numbers : ndarray
+        What is pruned: the values, or their codes.
+    scale : float or None
+        Of the codes.
+    rows : iterable of int
+    options : dict
+        Of `prune`.
+    """
     found = []
     for count in rows:
         after = prune(numbers, rows=count, **options).values
@@ -97,7 +117,7 @@ def row_errors(
     return found
 
 
-def _sample(shape: tuple[int, ...], most: int, group: int) -> slice:
+def sample_of(shape: tuple[int, ...], most: int, group: int) -> slice:
     """Part of axis 0 whose groups stand for those of all."""
     if len(shape) == 1:
         return slice(0, max(group, most - most % group))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import pairwise
 from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -40,11 +41,14 @@ class Tensor(ABC):
         How integers represent weights, as far as the container tells (ONNX graphs do).
     left_alone : str
         Why it is not worked on by default, though a layer multiplies by it, or by what is made of it.
+    whole_because : str
+        Why all of it is in memory when any of it is read; empty if `runs` reads no more than it yields.
     """
 
     row_step = 1  # rows that are stored, and so best read, together
     encoding: Encoding | None = None
     left_alone: str = ""
+    whole_because: str = "its reader hands out whole tensors"
 
     def __init__(
         self,
@@ -120,6 +124,23 @@ class Tensor(ABC):
         for start in range(0, self.shape[0], rows):
             stop = min(start + rows, self.shape[0])
             yield self.view_rows(start, stop) if views else self.read_rows(start, stop)
+
+    def runs(self, ends: Iterable[int]) -> Iterator[npt.NDArray[Any]]:
+        """Read the values once, front to back, in runs of any length.
+
+        Parameters
+        ----------
+        ends : iterable of int
+            For each run, the number of values up to its end; rising, the last is `size`.
+
+        Yields
+        ------
+        numpy.ndarray
+            1-D, in C order: what lies between one end and the next.
+        """
+        values = self.read().reshape(-1)
+        for start, end in pairwise((0, *ends)):
+            yield values[start:end]
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> npt.NDArray[Any]:
         return np.asarray(self.read(), dtype=dtype)
@@ -198,8 +219,8 @@ class Dump(Closing, Mapping[str, Tensor]):
 
 
 Replace = Callable[[Tensor], npt.NDArray[Any] | Iterable[npt.NDArray[Any]] | None]
-"""New values of a tensor: an array of its shape and dtype, runs of whole rows (axis 0) that add up to
-it, or None to leave the tensor as it is."""
+"""New values of a tensor: an array of its shape and dtype; runs that add up to it, of whole rows (axis 0)
+or 1-D, of values in C order; or None to leave the tensor as it is."""
 
 TensorProgress = Callable[[Tensor], None]
 """Called after each tensor that was written or skipped."""

@@ -88,10 +88,10 @@ class _Mapped(SpanTensor):
             self.session.check_open()
         return super()._read(start, stop)
 
-    def _filled(self, start: int, buffer: npt.NDArray[np.uint8], shape: tuple[int, ...]) -> npt.NDArray[Any]:
+    def _filled(self, first: int, buffer: npt.NDArray[np.uint8], shape: tuple[int, ...]) -> npt.NDArray[Any]:
         with reading(self.place):
             self.session.check_open()
-        return super()._filled(start, buffer, shape)
+        return super()._filled(first, buffer, shape)
 
 
 def open_hdf5(path: Path) -> Hdf5Dump:

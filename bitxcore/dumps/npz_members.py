@@ -7,7 +7,8 @@ import struct
 import tempfile
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from itertools import pairwise
 from math import prod
 from pathlib import Path
 from typing import IO, Any
@@ -18,7 +19,7 @@ import numpy.typing as npt
 from bitxcore.closing import Closing
 from bitxcore.dumps.base import BLOCK_BYTES, Tensor
 from bitxcore.dumps.npy import HEADER_BYTES, NpyHeader, parse_header
-from bitxcore.dumps.span import SpanTensor
+from bitxcore.dumps.span import FORTRAN, SpanTensor
 from bitxcore.dumps.trust import FREE_BYTES, Place, Source, check_expansion, reading
 from bitxcore.dumps.writing import COPY_BYTES
 from bitxcore.errors import DumpError
@@ -147,6 +148,7 @@ class MemberArray(Tensor):
         super().__init__(name, header.shape, header.stored.newbyteorder("="))
         self.member = member
         self.header = header
+        self.whole_because = FORTRAN if header.order == "F" and self.ndim > 1 else ""
 
     def read(self) -> npt.NDArray[Any]:
         """Read all values; an error if the member's checksum does not match."""
@@ -172,6 +174,12 @@ class MemberArray(Tensor):
                 rows = min(step, self.shape[0] - start)
                 yield self._take(stream, (rows, *self.shape[1:]))
 
+    def runs(self, ends: Iterable[int]) -> Iterator[npt.NDArray[Any]]:
+        """Read the values once, front to back, in runs; then test the checksum."""
+        with self._values() as stream:
+            for start, end in pairwise((0, *ends)):
+                yield self._take(stream, (end - start,))
+
     def _values(self) -> _Stream:
         """Return the stream of values, at their start."""
         self.member.source.check()
@@ -193,6 +201,8 @@ class _FortranArray(MemberArray):
 
     It is read a few columns at a time, a tile.
     """
+
+    runs = Tensor.runs
 
     def read(self) -> npt.NDArray[Any]:
         """Read all values; an error if the member's checksum does not match."""
@@ -290,6 +300,10 @@ class _StoredArray(MemberArray):
             header.stored,
             header.order,
         )
+
+    def runs(self, ends: Iterable[int]) -> Iterator[npt.NDArray[Any]]:
+        """Read the values once, front to back, in runs; then test the checksum."""
+        return self._streamed.runs(ends)
 
     def read(self) -> npt.NDArray[Any]:
         """Read all values; an error if the member's checksum does not match."""

@@ -67,6 +67,8 @@ _FIELDS = ("float_data", "int32_data", "int64_data", "double_data", "uint64_data
 class _Embedded(Tensor):
     """A constant whose values are in the graph."""
 
+    whole_because = "its values are in the graph, which is in memory as a whole"
+
     def __init__(self, constant: Constant, dtype: np.dtype[Any], place: Place, layout: Layout | None) -> None:
         super().__init__(constant.name, constant.shape, dtype, layout, layout is not None)
         self._constant = constant

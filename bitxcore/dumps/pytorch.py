@@ -46,6 +46,8 @@ class _StateTensor(Tensor):
     a mapping of a file that is truncated ends the process.
     """
 
+    whole_because = "a state dict of PyTorch is read, and written, by whole tensors"
+
     def __init__(self, value: Any, dtype: np.dtype[Any], place: Place, file: _File) -> None:
         super().__init__(str(place.tensor), tuple(value.shape), dtype)
         self.value = value

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from itertools import pairwise
+from math import prod
 from sys import getrefcount
 from typing import Any, Literal
 
@@ -16,6 +18,7 @@ from bitxcore.errors import DumpError
 from bitxcore.groups import Layout
 
 VIEW_BYTES = 4 << 20  # what stays in a processor's cache until it is used
+FORTRAN = "its values are in Fortran order"
 _REFERENCES = 3  # of the list, of the loop variable, of getrefcount
 
 
@@ -58,6 +61,7 @@ class SpanTensor(Tensor):
         self.offset = offset
         self.stored = stored
         self.order = order
+        self.whole_because = FORTRAN if order == "F" and self.ndim > 1 else ""
         with reading(self.place):
             end = offset + declared_bytes(shape, stored)
             if end > source.size:
@@ -97,7 +101,18 @@ class SpanTensor(Tensor):
             if place is None:
                 buffers = [*buffers[-1:], np.empty(rows * (self.nbytes // self.shape[0]), np.uint8)]
                 place = len(buffers) - 1
-            yield self._filled(start, buffers[place], shape)
+            yield self._filled(start * (self.nbytes // self.shape[0]), buffers[place], shape)
+
+    def runs(self, ends: Iterable[int]) -> Iterator[npt.NDArray[Any]]:
+        """Read the values once, front to back, in runs of any length."""
+        if self.whole_because:
+            yield from super().runs(ends)
+            return
+        for start, end in pairwise((0, *ends)):
+            with reading(self.place):
+                values = np.empty(end - start, self.stored)
+                buffer = values.view(np.uint8)
+            yield self._filled(start * self.stored.itemsize, buffer, values.shape)
 
     def _read(self, start: int, stop: int) -> npt.NDArray[Any]:
         """Read rows; of a 0-d tensor, which is one row as the file has it, all."""
@@ -107,8 +122,9 @@ class SpanTensor(Tensor):
             values = np.empty(shape, self.stored)
             if not values.size:
                 return values.astype(self.dtype, copy=False)
-            if self.order == "C" or self.ndim < 2:
-                return self._filled(start, values.reshape(-1).view(np.uint8), shape)
+            if not self.whole_because:
+                row = self.nbytes // self.shape[0] if self.shape else 0
+                return self._filled(start * row, values.reshape(-1).view(np.uint8), shape)
             # Values of the last axis lie together; each is a slice that holds all rows.
             plane = self.nbytes // self.shape[-1]
             step = max(1, BLOCK_BYTES // plane)
@@ -120,12 +136,11 @@ class SpanTensor(Tensor):
                 values[..., first:last] = stored.T[start:stop]
             return self._native(values)
 
-    def _filled(self, start: int, buffer: npt.NDArray[np.uint8], shape: tuple[int, ...]) -> npt.NDArray[Any]:
-        """Read the rows from `start` on into a buffer; return its beginning in `shape`."""
-        row = self.nbytes // self.shape[0] if self.shape else self.nbytes
+    def _filled(self, first: int, buffer: npt.NDArray[np.uint8], shape: tuple[int, ...]) -> npt.NDArray[Any]:
+        """Read the tensor's bytes from `first` on into a buffer; return its beginning in `shape`."""
         with reading(self.place):
-            used = buffer[: row * (shape[0] if shape else 1)]
-            read_into(self.source, self.offset + start * row, used)
+            used = buffer[: prod(shape) * self.stored.itemsize]
+            read_into(self.source, self.offset + first, used)
             return self._native(used.view(self.stored).reshape(shape))
 
     def _native(self, values: npt.NDArray[Any]) -> npt.NDArray[Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -15,6 +16,9 @@ from bitxcore.dumps.trust import Place, Source, reading
 from bitxcore.errors import DumpError, TensorError
 
 COPY_BYTES = 1 << 20
+KEPT_BYTES = 1 << 28
+"""Bytes of a file that are written before their pages are given back: of a file that outgrows memory, they
+would push out of it what others need."""
 
 
 def checked_blocks(
@@ -22,7 +26,8 @@ def checked_blocks(
 ) -> Iterator[npt.NDArray[Any]]:
     """Yield the blocks of `new`, which must add up to the shape of `tensor` and have its dtype.
 
-    A tensor of raw bytes (NumPy's ``V2`` for bfloat16) takes any dtype of that size.
+    Blocks are of whole rows, or 1-D, of values in C order. A tensor of raw bytes (NumPy's ``V2`` for
+    bfloat16) takes any dtype of that size.
 
     Raises
     ------
@@ -35,15 +40,20 @@ def checked_blocks(
             raise TensorError(f"new values have shape {new.shape}, not {tensor.shape}", tensor=tensor.name)
         yield _of_dtype(tensor, new)
         return
-    rows = 0
+    whole_rows = tensor.shape[0] if tensor.shape else 1
+    rows = values = 0
     for block in new:
-        if tensor.shape and (block.ndim != tensor.ndim or block.shape[1:] != tensor.shape[1:]):
+        if tensor.ndim > 1 and block.ndim == 1:
+            values += block.size
+        elif tensor.shape and (block.ndim != tensor.ndim or block.shape[1:] != tensor.shape[1:]):
             raise TensorError(f"new rows have shape {block.shape}, not {tensor.shape}", tensor=tensor.name)
-        rows += block.shape[0] if tensor.shape else block.size
-        if rows > (tensor.shape[0] if tensor.shape else 1):
+        else:
+            rows += block.shape[0] if tensor.shape else block.size
+            values += block.size
+        if values > tensor.size or rows > whole_rows:
             break
         yield _of_dtype(tensor, block)
-    if rows != (tensor.shape[0] if tensor.shape else 1):
+    if values != tensor.size or (not values and rows != whole_rows):
         raise TensorError(f"new rows do not add up to shape {tensor.shape}", tensor=tensor.name)
 
 
@@ -83,20 +93,52 @@ def write_blocks(
         ``"F"`` needs the whole tensor in memory.
     """
     blocks = checked_blocks(tensor, new) if order == "C" else [whole(tensor, new).T]
+    pages = _Pages(file)
     for block in blocks:
         if block.size:
             values = np.ascontiguousarray(block, stored)
             file.write(values.reshape(-1).view(np.uint8).data)
+            pages.written(values.nbytes)
+
+
+class _Pages:
+    """Memory that the system keeps of what is being written, as if it were soon read.
+
+    Parameters
+    ----------
+    file : file object
+        One without a descriptor, such as a member of an archive, is left alone.
+    """
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+        self._since = 0
+
+    def written(self, nbytes: int) -> None:
+        """Give the pages back after every `KEPT_BYTES`, when they are on the disk."""
+        self._since += nbytes
+        if self._since < KEPT_BYTES or not hasattr(os, "posix_fadvise"):
+            return
+        self._since = 0
+        try:
+            number = self._file.fileno()
+        except (AttributeError, OSError):
+            return
+        self._file.flush()
+        os.fdatasync(number)
+        os.posix_fadvise(number, 0, 0, os.POSIX_FADV_DONTNEED)
 
 
 def copy_bytes(where: Place | Path, source: IO[bytes], target: IO[bytes], nbytes: int) -> None:
     """Copy `nbytes` bytes from position to position; `where` is what the error names if reading fails."""
+    pages = _Pages(target)
     while nbytes:
         with reading(where):
             chunk = source.read(min(COPY_BYTES, nbytes))
             if not chunk:
                 raise DumpError(f"ended {nbytes} bytes early")
         target.write(chunk)
+        pages.written(len(chunk))
         nbytes -= len(chunk)
 
 

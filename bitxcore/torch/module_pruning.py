@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bitxcore.batch import PrunedTensor, Selection
-from bitxcore.batch.prune_dumps import pruned_row
+from bitxcore.batch.pruned_rows import pruned_row
 from bitxcore.batch.selection import channel_first, on_turned
 from bitxcore.bits import essential_bits
 from bitxcore.checks import check_one_of, shown

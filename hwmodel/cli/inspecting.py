@@ -11,6 +11,8 @@ import click
 from hwmodel.cli.options import (
     grouping_options,
     layout_option,
+    memory_option,
+    note_memory,
     selection_options,
     settle_grouping,
 )
@@ -28,6 +30,7 @@ _BLOCKS = "·▁▂▃▄▅▆▇█"
 @grouping_options
 @selection_options
 @layout_option
+@memory_option
 @click.option("--rows", is_flag=True, help="Show the share of ones in every bit row.")
 @click.option("-o", "--output", metavar="STORE.h5", help="Write the results to an HDF5 store.")
 @result_options
@@ -37,6 +40,7 @@ def command(
     exclude: tuple[str, ...],
     min_dims: int,
     layout: str | None,
+    memory_bytes: int | None,
     rows: bool,
     output: str | None,
     as_json: bool,
@@ -77,6 +81,7 @@ def command(
                             layout=layout,
                             progress=lambda t: bar.advance(t.nbytes, t.name),
                             errors=writer is not None,
+                            memory_bytes=memory_bytes,
                             **options,
                         )
                     )
@@ -130,6 +135,7 @@ def _print(
             ([i.tensor, _sparkline(i)] for i in inspected),
             numeric=[False, False],
         )
+    note_memory((i.tensor, i.note) for i in inspected)
     out.say_notes(out.left_out_notes(choice.left_out))
 
 
@@ -180,6 +186,7 @@ def _document(
                         "shape": i.shape,
                         "ones_per_row": i.statistics.row_ones,
                         "nonempty_rows_histogram": i.statistics.nonempty_rows_histogram,
+                        "note": i.note,
                     }
                     for i in inspected
                 ],

@@ -16,7 +16,8 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hwmodel.cli.host import control_group_limits, memory_sizes, processor_model, threading_layer
+from bitxcore.host import control_group_limits, memory_sizes
+from hwmodel.cli.host import processor_model, threading_layer
 
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 import click
 
-from hwmodel.cli.values import FedInput, Format, Integer, IntegerOr, Numbers, OneOf, Shape, Size
+from hwmodel.cli.values import ByteSize, FedInput, Format, Integer, IntegerOr, Numbers, OneOf, Shape, Size
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -131,6 +131,30 @@ def layout_option(function: F) -> F:
         help="Order of the weights' axes, in place of what the dump tells: oihw (PyTorch), ohwi"
         " (TensorFlow Lite), hwio (Keras). o and i are output and input channels, also of matrices.",
     )(function)
+
+
+def memory_option(function: F) -> F:
+    """Add ``--memory``."""
+    return click.option(
+        "--memory",
+        "memory_bytes",
+        type=ByteSize(),
+        help="What the work on one tensor may take, e.g. 512M or 2GiB. A tensor that needs more goes through"
+        " in pieces; results are the same.  [default: a quarter of the machine's memory]",
+    )(function)
+
+
+def note_memory(notes: Iterable[tuple[str, str]]) -> None:
+    """Say which tensors took more memory than they were given, and why."""
+    from bitxcore.batch import grouped
+    from hwmodel.cli import output as out
+
+    found = []
+    for why, names in grouped({name: note for name, note in notes if note}).items():
+        line = f"more than --memory was needed for {out.counted(len(names), 'tensor')}: {why}"
+        named = ", ".join(names[:3]) + (", …" if len(names) > 3 else "")
+        found.append(out.Note("memory", f"{line}: {named}", line))
+    out.say_notes(found)
 
 
 def size_options(of: str) -> Callable[[F], F]:

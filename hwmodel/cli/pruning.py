@@ -12,6 +12,8 @@ import click
 from hwmodel.cli.options import (
     grouping_options,
     layout_option,
+    memory_option,
+    note_memory,
     policy_option,
     refuse_beside_policy,
     selection_options,
@@ -75,6 +77,7 @@ NOT_BY_POLICY = "the policy does not prune it"
 @grouping_options
 @selection_options
 @layout_option
+@memory_option
 @click.option("--store", metavar="STORE.h5", help="Write the table and histograms to an HDF5 store.")
 @click.option(
     "--masks",
@@ -93,6 +96,7 @@ def command(
     norms: str | None,
     store: str | None,
     masks: bool,
+    memory_bytes: int | None,
     as_json: bool,
     **options: Any,
 ) -> None:
@@ -148,12 +152,13 @@ def command(
                 policy=followed,
                 layout=layout,
                 norms=weighed,
-                each=_arrays(writer, masks) if writer else None,
+                memory_bytes=memory_bytes,
+                each=_masks(writer) if writer and masks else None,
                 progress=lambda tensor: bar.advance(tensor.nbytes, tensor.name),
                 **options,
             )
             if writer is not None:
-                _write_table(writer, pruned)
+                _write_table(writer, pruned, histograms=not masks)
         if followed is not None:
             done = {row.tensor for row in pruned}
             kept = [tensor.name for tensor in chosen.tensors if tensor.name not in done]
@@ -196,6 +201,7 @@ def _print(dump: Dump, chosen: Chosen, pruned: list[PrunedTensor]) -> None:
         out.say(
             f"packed: {total['packed_bits_per_weight']:.2f} bits per weight, {share:.1%} of the stored size"
         )
+    note_memory((row.tensor, row.note) for row in pruned)
     out.say_notes(out.left_out_notes(chosen.left_out))
 
 
@@ -209,7 +215,8 @@ def _document(
     from bitxcore.batch import prune_totals
 
     tensors = [
-        row.columns() | {"shape": row.shape, "kept_rows_histogram": row.kept_rows_histogram} for row in pruned
+        row.columns() | {"shape": row.shape, "kept_rows_histogram": row.kept_rows_histogram, "note": row.note}
+        for row in pruned
     ]
     return {
         "parameters": parameters,
@@ -222,25 +229,32 @@ def _document(
     }
 
 
-def _arrays(writer: Any, masks: bool) -> Any:
-    """Return what writes a tensor's arrays as soon as it is pruned."""
+def _masks(writer: Any) -> Any:
+    """Return what writes a tensor's arrays as soon as it is pruned, masks included."""
 
     def write(row: PrunedTensor, pruned: Any) -> None:
-        arrays: dict[str, Any] = {"kept_rows_histogram": row.kept_rows_histogram}
-        units = {"kept_rows_histogram": "1"}
-        for name in ("ones_histogram", "pruned_ones_histogram"):
-            if getattr(row, name) is not None:
-                arrays[name], units[name] = getattr(row, name), "1"
-        if masks:
-            arrays |= {name: getattr(pruned, name) for name in ("row_masks", "exponents", "kept_rows")}
-            units |= {"row_masks": "", "exponents": "1", "kept_rows": "1"}
-        writer.write_tensor_arrays(row.tensor, arrays, units)
+        names = ("row_masks", "exponents", "kept_rows")
+        _write_arrays(writer, row, {name: getattr(pruned, name) for name in names})
 
     return write
 
 
-def _write_table(writer: Any, pruned: list[PrunedTensor]) -> None:
+def _write_arrays(writer: Any, row: PrunedTensor, masks: dict[str, Any]) -> None:
+    arrays: dict[str, Any] = {"kept_rows_histogram": row.kept_rows_histogram}
+    units = {"kept_rows_histogram": "1"}
+    for name in ("ones_histogram", "pruned_ones_histogram"):
+        if getattr(row, name) is not None:
+            arrays[name], units[name] = getattr(row, name), "1"
+    if masks:
+        arrays |= masks
+        units |= {"row_masks": "", "exponents": "1", "kept_rows": "1"}
+    writer.write_tensor_arrays(row.tensor, arrays, units)
+
+
+def _write_table(writer: Any, pruned: list[PrunedTensor], histograms: bool) -> None:
     from bitxcore.batch import PRUNE_UNITS
 
+    for row in pruned if histograms else ():
+        _write_arrays(writer, row, {})
     dtypes = {"packed_bits": "i8", "packed_bits_per_weight": "f8", "scale": "f8"}
     writer.write_table("pruning", [row.columns() for row in pruned], units=PRUNE_UNITS, dtypes=dtypes)

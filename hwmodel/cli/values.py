@@ -19,6 +19,8 @@ MOST_VALUES = 100_000
 """Of a range."""
 
 _RANGE = re.compile(r"-?\d+:-?\d+(:-?\d+)?", re.ASCII)
+_SIZE = re.compile(r"(\d{1,20}(?:\.\d{1,20})?) ?(?:([kmgt])(?:i?b)?)?", re.ASCII | re.IGNORECASE)
+_UNITS = {"k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
 _DECIMAL = re.compile(r"\d+\.?\d*(e-?\d+)?", re.ASCII | re.IGNORECASE)
 
 
@@ -147,6 +149,22 @@ class IntegerOr(Choice):
             limits = f"from 1 to {self.most}" if self.most else "from 1"
             self.fail(f"{value!r} is neither an integer {limits} nor {self.word}", param, ctx)
         return int(value)
+
+
+class ByteSize(Choice):
+    """An amount of memory: a number with a unit, ``512M`` or ``2GiB``; without one, of MiB."""
+
+    name = "size"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Parse the text into bytes."""
+        if not isinstance(value, str):
+            return value
+        found = _SIZE.fullmatch(value.strip())
+        nbytes = int(float(found[1]) * _UNITS[(found[2] or "m").lower()]) if found else 0
+        if not 1 <= nbytes < 1 << 62:
+            self.fail(f"{value!r} is no amount of memory, such as 512M or 2GiB", param, ctx)
+        return nbytes
 
 
 class Shape(Choice):

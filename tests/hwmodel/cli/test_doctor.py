@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from bitxcore.host import control_group_limits, memory_sizes
 from hwmodel.cli import doctoring, installation, installed_extras, self_test
-from hwmodel.cli.host import control_group_limits, memory_sizes, processor_model
+from hwmodel.cli.host import processor_model
 from hwmodel.cli.installation import SECTIONS, Examined, Problem, examine
 from hwmodel.cli.installed_extras import required
 
