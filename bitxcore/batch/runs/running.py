@@ -120,6 +120,8 @@ class _Run:
     def whole(self, workers: Workers, *, keep_parts: bool) -> BatchReport:
         """Do what is to be done."""
         if self._is_complete():
+            if not keep_parts:  # a run may have been killed while it removed them
+                self._spool.remove()
             return BatchReport((), True, {}, None)
         plan = self._plan
         facts = {"action": self._action.name, "output": str(self._places.output), "units": plan.units}
@@ -128,15 +130,11 @@ class _Run:
         for outcome in execute(run_job, self._jobs(), workers, self._begun):
             self._keep(outcome)
         found = [self._of_dump(index) for index in range(len(plan.dumps))]
+        write_timings(self._places.output, self._timed(), self._stages())
         with self._clock.stage("store"):
             self._write([done.dump for done in found])
-        failed = sum(done.status == "failed" for done in found)
         stages = self._stages()
-        timings = [
-            Timing(str(plan.dumps[dump].path), unit, *self._timings[key])
-            for key, (dump, unit) in sorted(self._where.items(), key=lambda item: item[1])
-        ]
-        write_timings(self._places.output, timings, stages)
+        failed = sum(done.status == "failed" for done in found)
         keeps = keep_parts or failed > 0
         if not keeps:
             self._spool.remove()
@@ -329,6 +327,13 @@ class _Run:
                     write_own_store(places.each / dump.store, dump, self._spool, own, files)
         write_store(places.output, dumps, self._spool, parameters, files, results=places.each is None)
         self._tell("store", {"path": str(places.output), "dumps": len(dumps)})
+
+    def _timed(self) -> list[Timing]:
+        """Seconds of each unit, in order."""
+        return [
+            Timing(str(self._plan.dumps[dump].path), unit, *self._timings[key])
+            for key, (dump, unit) in sorted(self._where.items(), key=lambda item: item[1])
+        ]
 
     def _stages(self) -> dict[str, float]:
         """Seconds of this run by stage, summed over the units that it did."""

@@ -1,0 +1,204 @@
+"""Kill a batch at random moments, again and again, and compare what it writes in the end.
+
+``python -m bench.kills`` runs a batch of tiny dumps once undisturbed and once with SIGKILL at random moments,
+and says what was lost, what was done twice, and whether the two stores are equal.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from bitxcore.store import Store
+
+BITX = (sys.executable, "-m", "hwmodel.cli")
+_SEAL_BYTES = 84
+
+
+@dataclass(frozen=True)
+class Campaign:
+    """What kills did.
+
+    Attributes
+    ----------
+    kills : int
+        Of runs that were at work.
+    runs : int
+        In all, the last one included.
+    lost : int
+        Dumps without their rows in the store.
+    duplicated : int
+        Rows that are there more than once.
+    done_twice : int
+        Units that were finished, and done again by a later run.
+    equal : bool
+        Whether the store is that of the undisturbed run, byte for byte but for the time of its making.
+    """
+
+    kills: int
+    runs: int
+    lost: int
+    duplicated: int
+    done_twice: int
+    equal: bool
+
+    @property
+    def passed(self) -> bool:
+        """Whether nothing was lost, and nothing done or counted twice."""
+        return self.equal and not (self.lost or self.duplicated or self.done_twice)
+
+
+def write_dumps(folder: Path, count: int, seed: int = 0) -> None:
+    """Write tiny dumps of two tensors, each of another content."""
+    rng = np.random.default_rng(seed)
+    folder.mkdir()
+    for number in range(count):
+        conv, fc = rng.normal(size=(4, 2, 3, 3)), rng.normal(size=(10, 16))
+        np.savez(folder / f"d{number:04}.npz", conv=conv.astype("f4"), fc=fc.astype("f4"))
+
+
+def without_time(store: Path) -> bytes:
+    """Bytes of a store, without the time of its making and the digest that covers it."""
+    with Store.open(store) as opened:
+        created = opened.provenance.created.isoformat().encode()
+    data = store.read_bytes()
+    return data[:-_SEAL_BYTES].replace(created, b"-" * len(created))
+
+
+def command(action: str, jobs: int, log: Path) -> list[str]:
+    """Return the command of the batch, for the folder that holds the dumps in ``in``."""
+    return [*BITX, "batch", action, "in", "-o", "run.h5", "-j", str(jobs), "--log-json", str(log)]
+
+
+def campaign(
+    folder: Path, *, dumps: int, kills: int, jobs: int = 2, action: str = "prune", seed: int = 0
+) -> Campaign:
+    """Run a batch once undisturbed and once with kills.
+
+    Parameters
+    ----------
+    folder : pathlib.Path
+        Empty.
+    dumps, kills : int
+    jobs : int
+        Processes of a run.
+    action : str
+    seed : int
+        Of the dumps and of the moments.
+    """
+    draw = random.Random(seed)
+    write_dumps(folder / "in", dumps, seed)
+    log = folder.with_name(f"{folder.name}.log")
+    store = folder / "run.h5"
+    _run(folder, action, jobs, log)  # which compiles
+    start = time.monotonic()
+    _anew(store, log)
+    _run(folder, action, jobs, log)
+    whole = time.monotonic() - start
+    store.rename(folder / "expected.h5")
+    _anew(store, log)
+    begin = _until_begun(folder, action, jobs, log)
+    done = runs = 0
+    while done < kills:
+        runs += 1
+        process = subprocess.Popen(
+            command(action, jobs, log), cwd=folder, stdout=subprocess.DEVNULL, start_new_session=True
+        )
+        # Most kills come soon after work has begun, so that one batch is killed many times; some at any time.
+        soon = 0.9 * begin + draw.random() * (2 * max(0.0, whole - begin) / kills + 0.3)
+        time.sleep(soon if draw.random() < 0.75 else draw.random() * whole)
+        if process.poll() is None:
+            # Half of them hit the run alone, whose workers then end by themselves.
+            (os.killpg if draw.random() < 0.5 else os.kill)(process.pid, signal.SIGKILL)
+            done += 1
+        process.wait()
+        if store.exists() and done < kills:
+            _check_whole(store)
+            _anew(store, log)  # the rest of the kills are to find work, too
+    runs += 1
+    _run(folder, action, jobs, log)
+    return _compared(folder, log, dumps, done, runs)
+
+
+def _anew(store: Path, log: Path) -> None:
+    """Forget a batch that was finished."""
+    store.unlink(missing_ok=True)
+    log.unlink(missing_ok=True)
+    shutil.rmtree(store.with_name(f"{store.name}.parts"), ignore_errors=True)
+
+
+def _until_begun(folder: Path, action: str, jobs: int, log: Path) -> float:
+    """Seconds from the start of a run to its first finished unit."""
+    start = time.monotonic()
+    process = subprocess.Popen(
+        command(action, jobs, log), cwd=folder, stdout=subprocess.DEVNULL, start_new_session=True
+    )
+    while process.poll() is None and not (log.exists() and '"done"' in log.read_text("utf-8")):
+        time.sleep(0.01)
+    seconds = time.monotonic() - start
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    return seconds
+
+
+def _run(folder: Path, action: str, jobs: int, log: Path) -> None:
+    subprocess.run(command(action, jobs, log), cwd=folder, check=True, stdout=subprocess.DEVNULL)
+
+
+def _check_whole(store: Path) -> None:
+    with Store.open(store):
+        pass
+
+
+def _compared(folder: Path, log: Path, dumps: int, kills: int, runs: int) -> Campaign:
+    with Store.open(folder / "run.h5") as store:
+        table = next(store.table(name) for name in ("pruning", "statistics") if name in store.tables)
+        rows = Counter(table["tensor"].tolist())
+        named = set(table["dump"].tolist())
+        listed = store.table("dumps")["path"].tolist()
+    events = [json.loads(line) for line in log.read_text("utf-8").splitlines() if line.endswith("}")]
+    finished = Counter((e["dump"], e["unit"]) for e in events if e["event"] == "done")
+    return Campaign(
+        kills=kills,
+        runs=runs,
+        lost=dumps - len(named & set(listed)),
+        duplicated=sum(count - 1 for count in rows.values()),
+        done_twice=sum(count - 1 for count in finished.values()),
+        equal=without_time(folder / "run.h5") == without_time(folder / "expected.h5"),
+    )
+
+
+def main() -> None:
+    """Run the campaign of the command line; status 1 if it fails."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--dumps", type=int, default=200)
+    parser.add_argument("--kills", type=int, default=100)
+    parser.add_argument("--jobs", type=int, default=2)
+    parser.add_argument("--action", choices=("inspect", "prune"), default="prune")
+    parser.add_argument("--seed", type=int, default=0)
+    given = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        work = Path(folder) / "work"
+        work.mkdir()
+        found = campaign(work, **vars(given))
+    print(found)
+    sys.exit(not found.passed)
+
+
+if __name__ == "__main__":
+    main()
