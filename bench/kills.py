@@ -17,6 +17,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -85,7 +86,14 @@ def command(action: str, jobs: int, log: Path) -> list[str]:
 
 
 def campaign(
-    folder: Path, *, dumps: int, kills: int, jobs: int = 2, action: str = "prune", seed: int = 0
+    folder: Path,
+    *,
+    dumps: int,
+    kills: int,
+    jobs: int = 2,
+    action: str = "prune",
+    seed: int = 0,
+    say: Callable[[str], None] = lambda text: None,
 ) -> Campaign:
     """Run a batch once undisturbed and once with kills.
 
@@ -99,6 +107,8 @@ def campaign(
     action : str
     seed : int
         Of the dumps and of the moments.
+    say : callable
+        Called after every kill.
     """
     draw = random.Random(seed)
     write_dumps(folder / "in", dumps, seed)
@@ -125,6 +135,7 @@ def campaign(
             # Half of them hit the run alone, whose workers then end by themselves.
             (os.killpg if draw.random() < 0.5 else os.kill)(process.pid, signal.SIGKILL)
             done += 1
+            say(f"{done} of {kills} kills, {time.monotonic() - start:.0f} s")
         process.wait()
         if store.exists() and done < kills:
             _check_whole(store)
@@ -195,7 +206,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder) / "work"
         work.mkdir()
-        found = campaign(work, **vars(given))
+        found = campaign(work, **vars(given), say=lambda text: print(text, file=sys.stderr))
     print(found)
     sys.exit(not found.passed)
 

@@ -41,7 +41,7 @@ def find_inputs(
         ``.json``). What it names need not exist, and a folder that it names is one dump. Relative paths are
         those from its own folder.
     without : iterable of pathlib.Path
-        Files and folders that are not searched.
+        Files and folders that are not searched, unless what is given lies within one.
 
     Returns
     -------
@@ -87,6 +87,8 @@ def _of_one(given: Path, away: set[str]) -> Iterator[Path]:
 
 
 def _below(folder: Path, away: set[str]) -> list[Path]:
+    searched = os.path.realpath(folder)
+    away = {place for place in away if not f"{searched}{os.sep}".startswith(place + os.sep)}
     found = [path for path in find_dumps(folder, is_dump_name) if _is_wanted(path, away)]
     if not found:
         raise DumpError("holds no dump", path=folder)

@@ -81,7 +81,7 @@ def run_batch(
         run = _Run(action, plan, places, spool, dict(parameters or {}), tell)
         try:
             return run.whole(workers or local_workers(jobs, plan.units), keep_parts=keep_parts)
-        except BitxError as error:
+        except (BitxError, OSError) as error:
             if not isinstance(error, FullDiskError):
                 raise_if_full(error)
             raise

@@ -192,6 +192,8 @@ def raise_if_full(error: BaseException) -> None:
     while seen is not None:
         if isinstance(seen, OSError) and seen.errno in FULL:
             raise FullDiskError(
-                f"can't be written: {seen.strerror}", path=getattr(error, "path", None) or seen.filename
+                f"can't be written: {seen.strerror}",
+                path=getattr(error, "path", None) or seen.filename,
+                hint="make room, and give the same command again",
             ) from error
         seen = seen.__cause__ or seen.__context__
