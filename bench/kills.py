@@ -7,6 +7,8 @@ and says what was lost, what was done twice, and whether the two stores are equa
 from __future__ import annotations
 
 import argparse
+import contextlib
+import io
 import json
 import os
 import random
@@ -18,9 +20,10 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import redirect_stdout, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -85,6 +88,46 @@ def command(action: str, jobs: int, log: Path) -> list[str]:
     return [*BITX, "batch", action, "in", "-o", "run.h5", "-j", str(jobs), "--log-json", str(log)]
 
 
+class _Forked:
+    """A run in a copy of this process, which has compiled and loaded all: it is at work at once."""
+
+    def __init__(self, folder: Path, args: list[str]) -> None:
+        self.returncode: int | None = None
+        self.pid = os.fork()
+        if self.pid:
+            return
+        status = 1
+        try:
+            os.setsid()
+            os.chdir(folder)
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+            _here(args)
+            status = 0
+        finally:
+            os._exit(status)
+
+    def poll(self) -> int | None:
+        """Return the status of a run that has ended."""
+        if self.returncode is None:
+            pid, status = os.waitpid(self.pid, os.WNOHANG)
+            self.returncode = os.waitstatus_to_exitcode(status) if pid else None
+        return self.returncode
+
+    def wait(self) -> int:
+        """Wait for the end."""
+        if self.returncode is None:
+            self.returncode = os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
+        return self.returncode
+
+
+def _here(args: list[str]) -> None:
+    """Run a command in this process."""
+    from hwmodel.cli import group
+
+    sys.argv = args
+    group.main(args[len(BITX) :], prog_name="bitx", standalone_mode=False)
+
+
 def campaign(
     folder: Path,
     *,
@@ -93,6 +136,7 @@ def campaign(
     jobs: int = 2,
     action: str = "prune",
     seed: int = 0,
+    forked: bool = False,
     say: Callable[[str], None] = lambda text: None,
 ) -> Campaign:
     """Run a batch once undisturbed and once with kills.
@@ -107,6 +151,8 @@ def campaign(
     action : str
     seed : int
         Of the dumps and of the moments.
+    forked : bool
+        Whether runs are copies of this process, which begin at once. For one job only.
     say : callable
         Called after every kill.
     """
@@ -114,20 +160,23 @@ def campaign(
     write_dumps(folder / "in", dumps, seed)
     log = folder.with_name(f"{folder.name}.log")
     store = folder / "run.h5"
-    _run(folder, action, jobs, log)  # which compiles
-    start = time.monotonic()
+    args = command(action, jobs, log)
+    if forked:
+        with contextlib.chdir(folder), redirect_stdout(io.StringIO()):
+            _here(args)  # which compiles and loads
+    else:
+        _ended(_begun(folder, args, forked))
     _anew(store, log)
-    _run(folder, action, jobs, log)
+    start = time.monotonic()
+    _ended(_begun(folder, args, forked))
     whole = time.monotonic() - start
     store.rename(folder / "expected.h5")
     _anew(store, log)
-    begin = _until_begun(folder, action, jobs, log)
+    begin = _until_done(_begun(folder, args, forked), log)
     done = runs = 0
     while done < kills:
         runs += 1
-        process = subprocess.Popen(
-            command(action, jobs, log), cwd=folder, stdout=subprocess.DEVNULL, start_new_session=True
-        )
+        process = _begun(folder, args, forked)
         # Most kills come soon after work has begun, so that one batch is killed many times; some at any time.
         soon = 0.9 * begin + draw.random() * (2 * max(0.0, whole - begin) / kills + 0.3)
         time.sleep(soon if draw.random() < 0.75 else draw.random() * whole)
@@ -141,7 +190,7 @@ def campaign(
             _check_whole(store)
             _anew(store, log)  # the rest of the kills are to find work, too
     runs += 1
-    _run(folder, action, jobs, log)
+    _ended(_begun(folder, args, forked))
     return _compared(folder, log, dumps, done, runs)
 
 
@@ -152,12 +201,20 @@ def _anew(store: Path, log: Path) -> None:
     shutil.rmtree(store.with_name(f"{store.name}.parts"), ignore_errors=True)
 
 
-def _until_begun(folder: Path, action: str, jobs: int, log: Path) -> float:
-    """Seconds from the start of a run to its first finished unit."""
+def _begun(folder: Path, args: list[str], forked: bool) -> Any:
+    if forked:
+        return _Forked(folder, args)
+    return subprocess.Popen(args, cwd=folder, stdout=subprocess.DEVNULL, start_new_session=True)
+
+
+def _ended(process: Any) -> None:
+    if status := process.wait():
+        raise RuntimeError(f"a run that was not killed ended with status {status}")
+
+
+def _until_done(process: Any, log: Path) -> float:
+    """Seconds from the start of a run, which is then killed, to its first finished unit."""
     start = time.monotonic()
-    process = subprocess.Popen(
-        command(action, jobs, log), cwd=folder, stdout=subprocess.DEVNULL, start_new_session=True
-    )
     while process.poll() is None and not (log.exists() and '"done"' in log.read_text("utf-8")):
         time.sleep(0.01)
     seconds = time.monotonic() - start
@@ -165,10 +222,6 @@ def _until_begun(folder: Path, action: str, jobs: int, log: Path) -> float:
         os.killpg(process.pid, signal.SIGKILL)
     process.wait()
     return seconds
-
-
-def _run(folder: Path, action: str, jobs: int, log: Path) -> None:
-    subprocess.run(command(action, jobs, log), cwd=folder, check=True, stdout=subprocess.DEVNULL)
 
 
 def _check_whole(store: Path) -> None:
@@ -182,7 +235,10 @@ def _compared(folder: Path, log: Path, dumps: int, kills: int, runs: int) -> Cam
         rows = Counter(table["tensor"].tolist())
         named = set(table["dump"].tolist())
         listed = store.table("dumps")["path"].tolist()
-    events = [json.loads(line) for line in log.read_text("utf-8").splitlines() if line.endswith("}")]
+    events = []
+    for line in log.read_text("utf-8").splitlines():
+        with suppress(ValueError):  # what a kill has left of a line
+            events.append(json.loads(line))
     finished = Counter((e["dump"], e["unit"]) for e in events if e["event"] == "done")
     return Campaign(
         kills=kills,
@@ -202,6 +258,7 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--action", choices=("inspect", "prune"), default="prune")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--forked", action="store_true", help="with --jobs 1: runs that begin at once")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder) / "work"

@@ -126,6 +126,7 @@ def command() -> None:
 
 
 def _run(context: click.Context, name: str, values: dict[str, Any]) -> None:
+    from bitxcore.batch.runs.dump_actions import MEMORY
     from bitxcore.batch.runs.events import JsonLog
     from bitxcore.batch.runs.executing import local_workers
     from bitxcore.batch.runs.inputs import find_inputs
@@ -143,7 +144,8 @@ def _run(context: click.Context, name: str, values: dict[str, Any]) -> None:
         raise click.UsageError("say where results go: -o RUN.h5, or --each FOLDER")
     if not asked["inputs"] and asked["manifest"] is None:
         raise click.UsageError("say what the batch is of: INPUT, or --manifest FILE")
-    parameters = {"command": f"batch {name}", **plain(values)}
+    recorded = {key: value for key, value in values.items() if key != MEMORY}
+    parameters = {"command": f"batch {name}", **plain(recorded)}
     action = _action(context, name, values)
     places = _places(asked["output"], asked["each"])
     own = [places.output, places.output.with_name(f"{places.output.name}.parts"), *_given(places.each)]

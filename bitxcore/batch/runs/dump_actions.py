@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from bitxcore.batch.inspect_dumps import inspect_dump
 from bitxcore.batch.prune_dumps import check_policy, prune_dump
@@ -22,8 +23,8 @@ from bitxcore.dumps.shards import INDEX_SUFFIX
 from bitxcore.files import together
 from bitxcore.policy import load_policy
 
-WITHOUT_EFFECT = ("memory",)
-"""Options on which no result depends."""
+MEMORY = "memory_bytes"
+"""Option of memory for the work on one tensor, on which no result depends; where the functions take it."""
 
 
 @dataclass(frozen=True)
@@ -37,13 +38,19 @@ class _OfTensors(Action):
 
     def document(self, digests: Digests) -> dict[str, Any]:
         """Return the selection and the options."""
-        options = {name: value for name, value in self.options.items() if name not in WITHOUT_EFFECT}
+        options = {name: value for name, value in self.options.items() if name != MEMORY}
         return {
             "action": self.name,
             "selection": asdict(self.selection),
             "layout": self.layout,
             "options": options,
         }
+
+    def among(self, workers: int) -> Self:
+        """Share out a quarter of the machine's memory, where nothing else was asked for."""
+        if MEMORY not in self.options or self.options[MEMORY] is not None:
+            return self
+        return replace(self, options={**self.options, MEMORY: _quarter_of_memory() // workers})
 
     def choose(self, dump: Dump) -> Sequence[Tensor]:
         """Return the tensors that are selected."""
@@ -62,6 +69,10 @@ class _OfTensors(Action):
         part.nbytes = sum(tensor.nbytes for tensor in tensors)
         clock.time_reading(tensors)
         return tensors
+
+
+def _quarter_of_memory() -> int:
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 4
 
 
 @dataclass(frozen=True)

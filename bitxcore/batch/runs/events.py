@@ -36,6 +36,8 @@ class JsonLog:
         self.path = path
         try:
             self._file = path.open("a", encoding="utf-8")
+            if _ends_within_a_line(path):  # that of a run that was killed
+                self._file.write("\n")
         except OSError as error:
             raise BitxError(f"can't be written: {error.strerror}", path=path) from error
 
@@ -59,3 +61,11 @@ class JsonLog:
         except OSError as failed:
             if error is None:
                 raise BitxError(f"can't be written: {failed.strerror}", path=self.path) from failed
+
+
+def _ends_within_a_line(path: Path) -> bool:
+    with path.open("rb") as file:
+        if not file.seek(0, 2):
+            return False
+        file.seek(-1, 2)
+        return file.read(1) != b"\n"

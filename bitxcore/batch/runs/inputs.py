@@ -34,8 +34,8 @@ def find_inputs(
     Parameters
     ----------
     given : iterable of path-like
-        Files; folders, of which all dumps below are taken, but for stores of results; and patterns as of
-        `glob.glob`, with ``**`` for any depth.
+        Files; folders, of which all dumps below are taken, but for stores of results; and patterns of
+        either, as of `glob.glob`, with ``**`` for any depth.
     manifest : path-like, optional
         A file that names a dump per line, or per row with a column or key of `COLUMNS` (``.csv``,
         ``.json``). What it names need not exist, and a folder that it names is one dump. Relative paths are
@@ -72,13 +72,16 @@ def find_inputs(
 
 def _of_one(given: Path, away: set[str]) -> Iterator[Path]:
     if given.is_dir():
-        yield from _below(given, away)
+        found = _below(given, away)
+        if not found:
+            raise DumpError("holds no dump", path=given)
+        yield from found
     elif given.exists():
         yield given
     elif glob.has_magic(str(given)):
         fits = [Path(name) for name in sorted(glob.glob(str(given), recursive=True))]
-        dumps = [path for path in fits if path.is_file() and is_dump_name(path) and _is_wanted(path, away)]
-        dumps = _whole(dumps)
+        files = [path for path in fits if path.is_file() and is_dump_name(path) and _is_wanted(path, away)]
+        dumps = _whole(files + [path for folder in fits if folder.is_dir() for path in _below(folder, away)])
         if not dumps:
             raise DumpError("no dump fits the pattern", path=given)
         yield from dumps
@@ -89,10 +92,7 @@ def _of_one(given: Path, away: set[str]) -> Iterator[Path]:
 def _below(folder: Path, away: set[str]) -> list[Path]:
     searched = os.path.realpath(folder)
     away = {place for place in away if not f"{searched}{os.sep}".startswith(place + os.sep)}
-    found = [path for path in find_dumps(folder, is_dump_name) if _is_wanted(path, away)]
-    if not found:
-        raise DumpError("holds no dump", path=folder)
-    return _whole(found)
+    return _whole([path for path in find_dumps(folder, is_dump_name) if _is_wanted(path, away)])
 
 
 def is_dump_name(path: Path) -> bool:

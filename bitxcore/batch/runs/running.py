@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -77,16 +78,20 @@ def run_batch(
         If the disk is full; what was finished is kept.
     """
     places.check(plan, action.files())
+    workers = workers or local_workers(jobs, plan.units)
+    action = action.among(workers.size)
     with Spool(places.output, wait=wait) as spool:
         run = _Run(action, plan, places, spool, dict(parameters or {}), tell)
         try:
-            return run.whole(workers or local_workers(jobs, plan.units), keep_parts=keep_parts)
+            found = run.whole(workers, keep_parts=keep_parts)
         except (BitxError, OSError) as error:
+            with suppress(BitxError):  # the log may be on the disk that is full
+                run.tell_end()
             if not isinstance(error, FullDiskError):
                 raise_if_full(error)
             raise
-        finally:
-            run.tell_end()
+        run.tell_end()
+        return found
 
 
 class _Run:

@@ -16,7 +16,7 @@ from pathlib import Path
 from bitxcore.batch.runs import parts
 from bitxcore.closing import Closing
 from bitxcore.errors import BitxError
-from bitxcore.files import atomic_file
+from bitxcore.files import atomic_file, sync_folder
 
 try:
     import fcntl
@@ -30,6 +30,7 @@ SCRATCH = "work"
 """Folder, within, of what units that are not finished have written."""
 
 _PART = re.compile(r"[0-9a-f]{64}\.part")
+_CLAIM = re.compile(r"[0-9a-f]{64}\.claim")
 _LOCK = "lock"
 
 
@@ -68,6 +69,7 @@ class Spool(Closing):
     def _try(self, wait: bool) -> None:
         """Lock the folder, unless the run that held it has removed it meanwhile."""
         self.folder.mkdir(exist_ok=True)
+        sync_folder(self.folder.parent)
         try:
             lock = os.open(self.folder / _LOCK, os.O_CREAT | os.O_RDWR, 0o666)
         except FileNotFoundError:
@@ -131,6 +133,18 @@ class Spool(Closing):
         with suppress(FileNotFoundError):
             self._path(key).unlink()
 
+    def claim(self, key: str, folder: Path) -> None:
+        """Make room for a folder that the unit with this key is to write; one of anybody else stays.
+
+        What a unit has written stands there without its part if the run was killed in between.
+        """
+        claim = self.folder / f"{key}.claim"
+        if claim.exists():
+            shutil.rmtree(folder, ignore_errors=True)
+        elif not os.path.lexists(folder):
+            with atomic_file(claim):
+                pass
+
     def scratch(self, key: str) -> Path:
         """Return the folder of what the unit with this key writes while it is at work; it need not exist."""
         return self.folder / SCRATCH / key
@@ -143,7 +157,7 @@ class Spool(Closing):
         """Remove all parts, and the folder unless others have put files there."""
         shutil.rmtree(self.folder / SCRATCH, ignore_errors=True)
         for path in self.folder.iterdir():
-            if _PART.fullmatch(path.name):
+            if _PART.fullmatch(path.name) or _CLAIM.fullmatch(path.name):
                 path.unlink(missing_ok=True)
         (self.folder / _LOCK).unlink(missing_ok=True)
         with suppress(OSError):

@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 from bitxcore.batch.runs.clock import Clock
 from bitxcore.batch.runs.keys import Digests, Stamp, check_unchanged
@@ -93,6 +93,10 @@ class Action(ABC):
     def memory(self, tensors: Sequence[Tensor]) -> int:
         """Return about the bytes that the work on a dump takes; by default, of one tensor at a time."""
         return max((4 * tensor.nbytes for tensor in tensors), default=0)
+
+    def among(self, workers: int) -> Self:
+        """Return the action as each of so many workers is to do it; results are the same."""
+        return self
 
     def out_name(self, dump: Dump) -> str:
         """Return the name of the dump that is made of one."""

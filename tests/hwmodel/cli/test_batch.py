@@ -194,6 +194,42 @@ def test_evaluate_and_prepare(bitx, folder, sample):
     assert (folder / "one.onnx").read_bytes() == (folder / "out" / "a.onnx").read_bytes()
 
 
+@pytest.mark.parametrize("action", ["inspect", "prune"])
+def test_large_dumps_are_cut_into_units(bitx, batch, folder, monkeypatch, action):
+    """Of some tensors each; nothing of the results tells."""
+    from bitxcore import Policy
+    from bitxcore.batch.runs import units
+
+    rng = np.random.default_rng(0)
+    np.savez("w.npz", **{f"w{n:02}": rng.normal(size=(8, 8 + n)).astype("f4") for n in range(9)})
+    how = [] if action == "inspect" else ["--masks", "--policy", "p.json"]
+    Policy({f"w{n:02}": {"rows": 2 + n} for n in range(9)}).save("p.json")
+    batch(action, "w.npz", "-o", "whole.h5", *how)
+    monkeypatch.setattr(units, "UNIT_BYTES", 1000)
+    batch(action, "w.npz", "-o", "cut.h5", *how, "--log-json", "log")
+    events = [json.loads(line) for line in (folder / "log").read_text().splitlines()]
+    assert [event["of"] for event in events if event["event"] == "done"] == [4] * 4
+    name = {"inspect": "statistics", "prune": "pruning"}[action]
+    assert table("cut.h5", name) == table("whole.h5", name)
+    assert len(table("cut.h5", name)["tensor"]) == 9
+    with Store.open("cut.h5") as cut, Store.open("whole.h5") as whole:
+        assert list(cut.tensors) == list(whole.tensors)
+        for tensor in cut.tensors:
+            for key, values in whole.tensors[tensor].items():
+                np.testing.assert_array_equal(cut.tensors[tensor][key], values)
+
+
+def test_folders_that_were_made_are_made_again(bitx, batch, folder, stop_after):
+    """A folder of dumps gives a folder, which is never replaced unless the batch itself has made it."""
+    (folder / "m.txt").write_text("in\n")
+    args = ["prune", "--manifest", "m.txt", "--each", "out"]
+    stopped(stop_after, bitx, 0, *args)
+    assert (folder / "out" / "in" / "d0000.npz").exists()
+    assert statuses(bitx, *args)[0] == ["done"]
+    batch(*args, "--rows", "3", code=1)
+    assert "must be new or empty" in table("out/batch.h5", "dumps")["error"][0]
+
+
 # -- going on ----------------------------------------------------------------------------------
 
 
