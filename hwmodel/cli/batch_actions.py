@@ -20,8 +20,8 @@ import click
 from bitxcore.batch.runs.clock import Clock
 from bitxcore.batch.runs.dump_actions import InspectAction, PruneAction
 from bitxcore.batch.runs.keys import Digests
-from bitxcore.batch.runs.parts import Arrays, Part, tables_of
-from bitxcore.batch.runs.units import Action, Job
+from bitxcore.batch.runs.parts import Arrays, BatchPart, tables_of
+from bitxcore.batch.runs.units import Action, BatchJob
 from bitxcore.dumps import Dump, Tensor
 from hwmodel.cli.options import refuse_beside_policy, settle_grouping
 
@@ -120,7 +120,7 @@ class CommandAction(Action):
 class _ByStore(CommandAction):
     """A command whose store holds its results."""
 
-    def run(self, job: Job, part: Part, clock: Clock) -> None:
+    def run(self, job: BatchJob, part: BatchPart, clock: Clock) -> None:
         """Run the command with a store in the unit's folder, and take what is in there."""
         from bitxcore.store import Store
 
@@ -164,7 +164,7 @@ class PrepareAction(CommandAction):
         """Return about four times the model."""
         return 4 * sum(tensor.nbytes for tensor in tensors)
 
-    def run(self, job: Job, part: Part, clock: Clock) -> None:
+    def run(self, job: BatchJob, part: BatchPart, clock: Clock) -> None:
         """Prepare the model, and take the table from what the command prints."""
         from hwmodel.preparation import PreparedTensor
         from hwmodel.preparation.fitting import PreparationReport
@@ -178,7 +178,7 @@ class PrepareAction(CommandAction):
         _count(job, part)
 
 
-def _count(job: Job, part: Part) -> None:
+def _count(job: BatchJob, part: BatchPart) -> None:
     from bitxcore.dumps import open_dump
 
     with open_dump(job.path) as dump:

@@ -15,7 +15,7 @@ from hwmodel.cli.progress import progress
 if TYPE_CHECKING:
     from bitxcore.batch.runs.events import Tell
     from bitxcore.batch.runs.places import Places
-    from bitxcore.batch.runs.planning import Plan
+    from bitxcore.batch.runs.planning import BatchPlan
     from bitxcore.batch.runs.results import BatchReport, DumpDone
 
 MOST_ROWS = 40
@@ -72,7 +72,7 @@ def time_text(seconds: float) -> str:
 # -- before ------------------------------------------------------------------------------------
 
 
-def plan_lines(plan: Plan, jobs: int) -> list[str]:
+def plan_lines(plan: BatchPlan, jobs: int) -> list[str]:
     """Say what is going to be done."""
     units = out.counted(plan.units, "unit")
     lines = [
@@ -84,12 +84,12 @@ def plan_lines(plan: Plan, jobs: int) -> list[str]:
     return lines + [f"can't be worked on: {dump.path}: {dump.reason}" for dump in lost]
 
 
-def say_plan(plan: Plan, jobs: int) -> None:
+def say_plan(plan: BatchPlan, jobs: int) -> None:
     """Say it on standard error."""
     _say(*plan_lines(plan, jobs))
 
 
-def print_plan(plan: Plan, jobs: int, *, as_json: bool) -> None:
+def print_plan(plan: BatchPlan, jobs: int, *, as_json: bool) -> None:
     """Print the plan, and that nothing was done."""
     if as_json:
         dumps = [{"path": dump.path, **_sizes(dump), "error": dump.reason} for dump in plan.dumps]
@@ -114,7 +114,7 @@ def _say(*lines: str) -> None:
 
 
 @contextmanager
-def watching(plan: Plan, jobs: int, what: str, *, verbose: bool) -> Iterator[Tell]:
+def watching(plan: BatchPlan, jobs: int, what: str, *, verbose: bool) -> Iterator[Tell]:
     """Show a bar, and with `verbose` a line per event; yields what is to be told."""
     with progress(plan.nbytes, what) as bar:
         yield _Watch(plan, jobs, bar, verbose=verbose)
@@ -123,7 +123,7 @@ def watching(plan: Plan, jobs: int, what: str, *, verbose: bool) -> Iterator[Tel
 class _Watch:
     """Follows the events of a batch."""
 
-    def __init__(self, plan: Plan, jobs: int, bar: Any, *, verbose: bool) -> None:
+    def __init__(self, plan: BatchPlan, jobs: int, bar: Any, *, verbose: bool) -> None:
         self._plan, self._jobs, self._bar, self._verbose = plan, jobs, bar, verbose
         self._start = time.monotonic()
         self._nbytes = self._values = self._units = self._done = self._here = 0
@@ -176,7 +176,7 @@ def _row(done: DumpDone) -> dict[str, Any]:
     return {**columns, "status": done.status, "seconds": done.seconds}
 
 
-def document(found: BatchReport, plan: Plan, parameters: dict[str, Any], places: Places) -> dict[str, Any]:
+def document(found: BatchReport, parameters: dict[str, Any], places: Places) -> dict[str, Any]:
     """Return what ``--json`` prints."""
     return {
         "parameters": parameters,
@@ -189,7 +189,7 @@ def document(found: BatchReport, plan: Plan, parameters: dict[str, Any], places:
     }
 
 
-def print_report(found: BatchReport, plan: Plan, places: Places, *, profile: bool) -> None:
+def print_report(found: BatchReport, plan: BatchPlan, places: Places, *, profile: bool) -> None:
     """Print how each dump ended, and what to do about those that failed."""
     from bitxcore.batch.runs.timings import timings_path
 

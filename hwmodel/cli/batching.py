@@ -15,7 +15,7 @@ from hwmodel.cli.view import current_view, result_options
 
 if TYPE_CHECKING:
     from bitxcore.batch.runs.places import Places
-    from bitxcore.batch.runs.planning import Plan
+    from bitxcore.batch.runs.planning import BatchPlan
     from bitxcore.batch.runs.units import Action
 
 SUMMARY = "batch.h5"
@@ -185,7 +185,7 @@ def _run(context: click.Context, name: str, values: dict[str, Any]) -> None:
         )
     if not current_view().write(report.rows(found)):
         if as_json:
-            out.print_json(report.document(found, plan, parameters, places))
+            out.print_json(report.document(found, parameters, places))
         else:
             report.print_report(found, plan, places, profile=asked["profile"])
     if found.failed:
@@ -219,7 +219,7 @@ def _given(*paths: Path | None) -> list[Path]:
     return [path for path in paths if path is not None]
 
 
-def _check_log(path: str | None, plan: Plan, places: Places) -> None:
+def _check_log(path: str | None, plan: BatchPlan, places: Places) -> None:
     """Refuse a log that would be added to an input or to the store."""
     import os
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bitxcore.batch.runs.parts import Failure, Part, dtype_of_kind
+from bitxcore.batch.runs.parts import BatchFailure, BatchPart, dtype_of_kind
 from bitxcore.batch.runs.spool import Spool
 from bitxcore.dumps import Dump
 from bitxcore.tables import Table
@@ -43,7 +43,7 @@ class DumpParts:
         None: it could not be read.
     keys : tuple of str
         Of its parts, in order.
-    failures : tuple of Failure
+    failures : tuple of BatchFailure
     tensors, values, nbytes : int
     store, out : str or None
         Names of what it has in the folder of results.
@@ -53,7 +53,7 @@ class DumpParts:
     files: tuple[Path, ...]
     sha256: str | None
     keys: tuple[str, ...]
-    failures: tuple[Failure, ...]
+    failures: tuple[BatchFailure, ...]
     tensors: int
     values: int
     nbytes: int
@@ -75,7 +75,7 @@ class DumpParts:
         }
 
 
-def error_text(failures: Sequence[Failure]) -> str | None:
+def error_text(failures: Sequence[BatchFailure]) -> str | None:
     """Tell the first failure, and how many more there are; None if there is none."""
     if not failures:
         return None
@@ -191,7 +191,7 @@ def _write_results(writer: Any, dumps: Sequence[DumpParts], spool: Spool, *, wit
         writer.write_table(_ATTRIBUTES, rows, units=columns, dtypes=dict.fromkeys(columns, str))
 
 
-def _parts(dumps: Sequence[DumpParts], spool: Spool) -> Iterator[tuple[DumpParts, Part]]:
+def _parts(dumps: Sequence[DumpParts], spool: Spool) -> Iterator[tuple[DumpParts, BatchPart]]:
     for dump in dumps:
         for key in dump.keys:
             yield dump, spool.load(key)

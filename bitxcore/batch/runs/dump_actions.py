@@ -13,9 +13,9 @@ from bitxcore.batch.inspect_dumps import inspect_dump
 from bitxcore.batch.prune_dumps import check_policy, prune_dump
 from bitxcore.batch.runs.clock import Clock
 from bitxcore.batch.runs.keys import Digests
-from bitxcore.batch.runs.parts import Failure, Part, PartWriter
+from bitxcore.batch.runs.parts import BatchFailure, BatchPart, PartWriter
 from bitxcore.batch.runs.tolerant import TolerantDump
-from bitxcore.batch.runs.units import Action, Job, raise_if_full, reason_of
+from bitxcore.batch.runs.units import Action, BatchJob, raise_if_full, reason_of
 from bitxcore.batch.selection import Chosen, Selection
 from bitxcore.batch.storing import pruned_arrays, write_inspected, write_pruned
 from bitxcore.dumps import Dump, Tensor, open_dump
@@ -59,7 +59,7 @@ class _OfTensors(Action):
     def _chosen(self, dump: Dump) -> Chosen:
         return self.selection.choose(dump, self.options.get("format"))
 
-    def _tensors(self, dump: Dump, job: Job, part: Part, clock: Clock) -> tuple[Tensor, ...]:
+    def _tensors(self, dump: Dump, job: BatchJob, part: BatchPart, clock: Clock) -> tuple[Tensor, ...]:
         """Return the tensors of a unit, and count them."""
         if job.tensors is None:
             tensors = self._chosen(dump).tensors
@@ -93,7 +93,7 @@ class InspectAction(_OfTensors):
         """Values, and a sample of a large tensor at a time."""
         return max((2 * tensor.nbytes for tensor in tensors), default=0) + (64 << 20)
 
-    def run(self, job: Job, part: Part, clock: Clock) -> None:
+    def run(self, job: BatchJob, part: BatchPart, clock: Clock) -> None:
         """Inspect the tensors of a unit."""
         found = []
         with open_dump(job.path) as dump:
@@ -104,7 +104,7 @@ class InspectAction(_OfTensors):
                     )
                 except Exception as error:
                     raise_if_full(error)
-                    part.failures.append(Failure(tensor.name, reason_of(error, job.path)))
+                    part.failures.append(BatchFailure(tensor.name, reason_of(error, job.path)))
         write_inspected(PartWriter(part), (({}, row.tensor, row) for row in found))
 
 
@@ -165,7 +165,7 @@ class PruneAction(_OfTensors):
         writes = type(dump).rewrite is not Dump.rewrite
         return dump.path.name if writes else f"{dump.path.name}.safetensors"
 
-    def run(self, job: Job, part: Part, clock: Clock) -> None:
+    def run(self, job: BatchJob, part: BatchPart, clock: Clock) -> None:
         """Prune the tensors of a unit."""
         writer = PartWriter(part)
         with open_dump(job.path) as dump:

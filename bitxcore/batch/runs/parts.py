@@ -23,7 +23,7 @@ _HEAD = len(_MAGIC) + 64 + 1
 _LENGTH = 8  # bytes
 
 
-class Failure(NamedTuple):
+class BatchFailure(NamedTuple):
     """What could not be done.
 
     Parameters
@@ -48,14 +48,14 @@ class Arrays:
 
 
 @dataclass
-class Part:
+class BatchPart:
     """What a unit gave.
 
     Attributes
     ----------
     tables : list of Table
     tensors : dict of str to Arrays
-    failures : list of Failure
+    failures : list of BatchFailure
     values, nbytes : int
         What was worked on.
     written : dict of str to str
@@ -66,7 +66,7 @@ class Part:
 
     tables: list[Table] = field(default_factory=list)
     tensors: dict[str, Arrays] = field(default_factory=dict)
-    failures: list[Failure] = field(default_factory=list)
+    failures: list[BatchFailure] = field(default_factory=list)
     values: int = 0
     nbytes: int = 0
     written: dict[str, str] = field(default_factory=dict)
@@ -74,9 +74,9 @@ class Part:
 
 
 class PartWriter(TableCollector):
-    """Takes tables and arrays as a `bitxcore.store.StoreWriter` does, for a `Part`."""
+    """Takes tables and arrays as a `bitxcore.store.StoreWriter` does, for a `BatchPart`."""
 
-    def __init__(self, part: Part) -> None:
+    def __init__(self, part: BatchPart) -> None:
         super().__init__()
         self._part = part
 
@@ -127,12 +127,12 @@ def _kind_of(values: Any) -> str | None:
     return "O" if str in present else "f"
 
 
-def to_bytes(part: Part) -> bytes:
+def to_bytes(part: BatchPart) -> bytes:
     """Write a part.
 
     Examples
     --------
-    >>> from_bytes(to_bytes(Part(values=3))).values
+    >>> from_bytes(to_bytes(BatchPart(values=3))).values
     3
     """
     body: list[bytes] = []
@@ -168,7 +168,7 @@ def to_bytes(part: Part) -> bytes:
     return _MAGIC + hashlib.sha256(rest).hexdigest().encode() + b"\n" + rest
 
 
-def from_bytes(data: bytes) -> Part:
+def from_bytes(data: bytes) -> BatchPart:
     """Read a part.
 
     Raises
@@ -189,10 +189,10 @@ def from_bytes(data: bytes) -> Part:
             count = int(np.prod(shape, dtype=np.int64))
             arrays[key] = np.frombuffer(body, kind, count, at).reshape(shape)
         tensors[name] = Arrays(arrays, own["units"], own["attrs"])
-    return Part(
+    return BatchPart(
         tables=[Table(**table) for table in document["tables"]],
         tensors=tensors,
-        failures=[Failure(*each) for each in document["failures"]],
+        failures=[BatchFailure(*each) for each in document["failures"]],
         values=document["values"],
         nbytes=document["nbytes"],
         written=document["written"],
@@ -206,12 +206,12 @@ def is_whole(data: bytes) -> bool:
     return head == _MAGIC + hashlib.sha256(rest).hexdigest().encode() + b"\n"
 
 
-def tables_of(part: Part, tables: Mapping[str, Table]) -> None:
+def tables_of(part: BatchPart, tables: Mapping[str, Table]) -> None:
     """Take the tables of a store or a result.
 
     Parameters
     ----------
-    part : Part
+    part : BatchPart
     tables : mapping of str to Table
     """
     part.tables += [with_kinds(table) for table in tables.values()]

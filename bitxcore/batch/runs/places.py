@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from bitxcore.batch.runs.planning import Plan
+from bitxcore.batch.runs.planning import BatchPlan
 from bitxcore.batch.runs.timings import timings_path
 from bitxcore.errors import BitxError
 from bitxcore.files import check_target
@@ -28,7 +28,7 @@ class Places:
     output: Path
     each: Path | None = None
 
-    def check(self, plan: Plan, files: Sequence[Path]) -> None:
+    def check(self, plan: BatchPlan, files: Sequence[Path]) -> None:
         """Raise if a result can't be written where it is to be, or would replace an input."""
         from bitxcore.store.writer import check_name
 

@@ -57,7 +57,7 @@ class PlannedDump:
 
 
 @dataclass(frozen=True)
-class Plan:
+class BatchPlan:
     """All dumps of a batch, in order.
 
     Attributes
@@ -93,7 +93,7 @@ class Plan:
         return PROCESS_BYTES * (jobs + (jobs > 1)) + sum(largest)
 
 
-def plan_batch(action: Action, paths: Sequence[Path], each: Path | None = None) -> Plan:
+def plan_batch(action: Action, paths: Sequence[Path], each: Path | None = None) -> BatchPlan:
     """Open every dump once, which reads headers only.
 
     Parameters
@@ -105,7 +105,7 @@ def plan_batch(action: Action, paths: Sequence[Path], each: Path | None = None) 
     """
     taken: set[str] = set()
     root = _common_folder(paths)
-    return Plan(tuple(_planned(action, path, each, root, taken) for path in paths))
+    return BatchPlan(tuple(_planned(action, path, each, root, taken) for path in paths))
 
 
 def _planned(action: Action, path: Path, each: Path | None, root: Path, taken: set[str]) -> PlannedDump:

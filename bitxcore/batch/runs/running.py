@@ -14,13 +14,13 @@ from bitxcore.batch.runs.clock import Clock
 from bitxcore.batch.runs.events import Tell
 from bitxcore.batch.runs.executing import TRIES, Outcome, Workers, execute, local_workers
 from bitxcore.batch.runs.keys import Digests, Stamp, code_hash, key_of
-from bitxcore.batch.runs.parts import Failure, Part, from_bytes, to_bytes
+from bitxcore.batch.runs.parts import BatchFailure, BatchPart, from_bytes, to_bytes
 from bitxcore.batch.runs.places import Places
-from bitxcore.batch.runs.planning import Plan, PlannedDump
+from bitxcore.batch.runs.planning import BatchPlan, PlannedDump
 from bitxcore.batch.runs.results import BatchReport, DumpDone
 from bitxcore.batch.runs.spool import Spool
-from bitxcore.batch.runs.timings import Timing, write_timings
-from bitxcore.batch.runs.units import Action, FullDiskError, Job, raise_if_full, reason_of, run_job
+from bitxcore.batch.runs.timings import UnitTiming, write_timings
+from bitxcore.batch.runs.units import Action, BatchJob, FullDiskError, raise_if_full, reason_of, run_job
 from bitxcore.errors import BitxError
 
 DIED = (
@@ -31,7 +31,7 @@ DIED = (
 
 def run_batch(
     action: Action,
-    plan: Plan,
+    plan: BatchPlan,
     places: Places,
     *,
     workers: Workers | None = None,
@@ -50,7 +50,7 @@ def run_batch(
     Parameters
     ----------
     action : Action
-    plan : Plan
+    plan : BatchPlan
         As of `plan_batch`.
     places : Places
     workers : Workers, optional
@@ -100,7 +100,7 @@ class _Run:
     def __init__(
         self,
         action: Action,
-        plan: Plan,
+        plan: BatchPlan,
         places: Places,
         spool: Spool,
         parameters: dict[str, Any],
@@ -116,9 +116,9 @@ class _Run:
         self._sha: dict[int, str | None] = {}
         self._stamps: dict[int, tuple[Stamp, ...]] = {}
         self._keys: dict[int, tuple[str, ...]] = {}
-        self._lost: dict[int, Failure] = {}  # dumps that can't be read
+        self._lost: dict[int, BatchFailure] = {}  # dumps that can't be read
         self._where: dict[str, tuple[int, int]] = {}  # of each key: dump and unit
-        self._failures: dict[str, list[Failure]] = {}
+        self._failures: dict[str, list[BatchFailure]] = {}
         self._timings: dict[str, tuple[bool, dict[str, float]]] = {}
         self._sizes: dict[str, tuple[int, int]] = {}
 
@@ -161,13 +161,13 @@ class _Run:
         dump = self._plan.dumps[index]
         self._keys[index], self._sha[index] = (), None
         if dump.reason is not None:
-            self._lost[index] = Failure(dump.tensor, dump.reason)
+            self._lost[index] = BatchFailure(dump.tensor, dump.reason)
             return
         try:
             with self._clock.stage("hash"):
                 self._sha[index], self._stamps[index] = self._digests.of(dump.files)
         except BitxError as error:
-            self._lost[index] = Failure(None, reason_of(error, str(dump.path)))
+            self._lost[index] = BatchFailure(None, reason_of(error, str(dump.path)))
             return
         self._keys[index] = tuple(key_of(self._facts(index, names)) for names in dump.units)
 
@@ -218,7 +218,7 @@ class _Run:
 
     # -- units -----------------------------------------------------------------------------------
 
-    def _jobs(self) -> Iterator[Job]:
+    def _jobs(self) -> Iterator[BatchJob]:
         """Go through all units, and give those that have not been done."""
         for index, dump in enumerate(self._plan.dumps):
             self._hash(index)
@@ -236,7 +236,7 @@ class _Run:
                 out = None if dump.out is None else self._out(dump)
                 if out is not None:
                     out.parent.mkdir(parents=True, exist_ok=True)
-                yield Job(
+                yield BatchJob(
                     key, self._action, str(dump.path), names, stamps, scratch, str(out) if out else None
                 )
 
@@ -265,16 +265,16 @@ class _Run:
         self._tell("reused", self._told(key, part))
         return True
 
-    def _begun(self, job: Job) -> None:
+    def _begun(self, job: BatchJob) -> None:
         dump, unit = self._where[job.key]
         self._tell("begun", {"dump": job.path, "unit": unit, "of": len(self._keys[dump])})
 
     def _keep(self, outcome: Outcome) -> None:
         """Keep what a unit gave."""
-        job: Job = outcome.job
+        job: BatchJob = outcome.job
         if outcome.deaths:
             self._tell("died", {"dump": job.path, "unit": self._where[job.key][1], "times": outcome.deaths})
-        data = outcome.data or to_bytes(Part(failures=[Failure(None, DIED)]))
+        data = outcome.data or to_bytes(BatchPart(failures=[BatchFailure(None, DIED)]))
         start = perf_counter()
         self._spool.write(job.key, data)
         self._spool.clear_scratch(job.key)
@@ -288,12 +288,12 @@ class _Run:
         else:
             self._tell("done", told)
 
-    def _note(self, key: str, part: Part, *, reused: bool) -> None:
+    def _note(self, key: str, part: BatchPart, *, reused: bool) -> None:
         self._timings[key] = reused, part.seconds
         self._failures[key] = part.failures
         self._sizes[key] = part.values, part.nbytes
 
-    def _told(self, key: str, part: Part) -> dict[str, Any]:
+    def _told(self, key: str, part: BatchPart) -> dict[str, Any]:
         dump, unit = self._where[key]
         facts = {"dump": str(self._plan.dumps[dump].path), "unit": unit, "of": len(self._keys[dump])}
         return {**facts, "values": part.values, "bytes": part.nbytes, "seconds": part.seconds}
@@ -333,10 +333,10 @@ class _Run:
         write_store(places.output, dumps, self._spool, parameters, files, results=places.each is None)
         self._tell("store", {"path": str(places.output), "dumps": len(dumps)})
 
-    def _timed(self) -> list[Timing]:
+    def _timed(self) -> list[UnitTiming]:
         """Seconds of each unit, in order."""
         return [
-            Timing(str(self._plan.dumps[dump].path), unit, *self._timings[key])
+            UnitTiming(str(self._plan.dumps[dump].path), unit, *self._timings[key])
             for key, (dump, unit) in sorted(self._where.items(), key=lambda item: item[1])
         ]
 

@@ -110,7 +110,7 @@ class Spool(Closing):
         self.drop(key)
         return None
 
-    def load(self, key: str) -> parts.Part:
+    def load(self, key: str) -> parts.BatchPart:
         """Return a part that is there.
 
         Raises
@@ -170,7 +170,7 @@ class Spool(Closing):
         """Unlock the folder; one without parts, and without what units have begun, is removed."""
         if self._lock < 0:
             return
-        if self.folder.is_dir() and not len(self) and not (self.folder / SCRATCH).exists():
+        if self.folder.is_dir() and {path.name for path in self.folder.iterdir()} <= {_LOCK}:
             self.remove()
         os.close(self._lock)
         self._lock = -1

@@ -15,7 +15,7 @@ UNITS = {"dump": "", "unit": "1", "reused": "", **dict.fromkeys(STAGES, "s"), "s
 
 
 @dataclass(frozen=True)
-class Timing:
+class UnitTiming:
     """Seconds of one unit.
 
     Attributes
@@ -57,7 +57,7 @@ def timings_path(output: Path) -> Path:
     return output.with_name(f"{output.stem}.timings{output.suffix}")
 
 
-def write_timings(output: Path, timings: Iterable[Timing], stages: Mapping[str, float]) -> None:
+def write_timings(output: Path, timings: Iterable[UnitTiming], stages: Mapping[str, float]) -> None:
     """Write the tables ``timings``, of units, and ``stages``, of the whole batch."""
     from bitxcore.store import Store
 

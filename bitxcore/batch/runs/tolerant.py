@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from bitxcore.batch.runs.clock import Clock
-from bitxcore.batch.runs.parts import Failure
+from bitxcore.batch.runs.parts import BatchFailure
 from bitxcore.batch.runs.units import raise_if_full, reason_of
 from bitxcore.dumps import Dump, Tensor, TensorProgress
 from bitxcore.dumps.base import Replace
@@ -26,14 +26,14 @@ class TolerantDump(Dump):
 
     Attributes
     ----------
-    failures : list of Failure
+    failures : list of BatchFailure
     """
 
     def __init__(self, dump: Dump, tensors: Sequence[Tensor], clock: Clock, *, writes: bool) -> None:
         shown = dump.values() if writes else tensors
         super().__init__(dump.path, dump.container, {tensor.name: tensor for tensor in shown})
         self.ignored = dump.ignored | {name: "of another unit" for name in dump if name not in self}
-        self.failures: list[Failure] = []
+        self.failures: list[BatchFailure] = []
         self._dump = dump
         self._clock = clock
         self._writes = writes
@@ -81,4 +81,4 @@ class TolerantDump(Dump):
 
     def _note(self, tensor: Tensor, error: Exception) -> None:
         raise_if_full(error)
-        self.failures.append(Failure(tensor.name, reason_of(error, str(self.path))))
+        self.failures.append(BatchFailure(tensor.name, reason_of(error, str(self.path))))

@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Self
 
 from bitxcore.batch.runs.clock import Clock
 from bitxcore.batch.runs.keys import Digests, Stamp, check_unchanged
-from bitxcore.batch.runs.parts import Failure, Part, to_bytes
+from bitxcore.batch.runs.parts import BatchFailure, BatchPart, to_bytes
 from bitxcore.dumps import Dump, Tensor
 from bitxcore.errors import BitxError
 
@@ -27,7 +27,7 @@ class FullDiskError(BitxError):
 
 
 @dataclass(frozen=True)
-class Job:
+class BatchJob:
     """A unit of a batch, as it is sent to whoever does it.
 
     Parameters
@@ -103,7 +103,7 @@ class Action(ABC):
         return dump.path.name
 
     @abstractmethod
-    def run(self, job: Job, part: Part, clock: Clock) -> None:
+    def run(self, job: BatchJob, part: BatchPart, clock: Clock) -> None:
         """Do the work of a unit; results, and failures of single tensors, go to `part`."""
 
 
@@ -136,21 +136,21 @@ def units_of(action: Action, tensors: Sequence[Tensor], *, whole: bool) -> list[
     return [*found, tuple(names)]
 
 
-def run_job(job: Job) -> bytes:
-    """Do a unit, and return the bytes of its `Part`.
+def run_job(job: BatchJob) -> bytes:
+    """Do a unit, and return the bytes of its `BatchPart`.
 
     A dump or a tensor that can't be worked on is told in the part.
 
     Parameters
     ----------
-    job : Job
+    job : BatchJob
 
     Raises
     ------
     FullDiskError
         If the disk is full: other units would fail as well.
     """
-    part, clock = Part(), Clock()
+    part, clock = BatchPart(), Clock()
     try:
         with clock.stage("compute"):
             job.action.run(job, part, clock)
@@ -161,7 +161,7 @@ def run_job(job: Job) -> bytes:
                 part.written[Path(job.out).name] = Digests().of_path(Path(job.out))
     except Exception as error:
         raise_if_full(error)
-        part = Part(failures=[Failure(getattr(error, "tensor", None), reason_of(error, job.path))])
+        part = BatchPart(failures=[BatchFailure(getattr(error, "tensor", None), reason_of(error, job.path))])
     part.seconds = clock.seconds
     return to_bytes(part)
 

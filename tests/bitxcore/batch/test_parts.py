@@ -6,7 +6,7 @@ import sys
 import numpy as np
 import pytest
 
-from bitxcore.batch.runs.parts import Failure, Part, PartWriter, from_bytes, is_whole, to_bytes
+from bitxcore.batch.runs.parts import BatchFailure, BatchPart, PartWriter, from_bytes, is_whole, to_bytes
 from bitxcore.batch.runs.spool import Spool
 from bitxcore.errors import BitxError
 
@@ -15,8 +15,8 @@ KEY = "a" * 64
 
 @pytest.fixture
 def part():
-    found = Part(values=3, nbytes=12, written={"a.npz": "0"}, seconds={"read": 0.1})
-    found.failures.append(Failure("w\udc80", "holds a NaN"))
+    found = BatchPart(values=3, nbytes=12, written={"a.npz": "0"}, seconds={"read": 0.1})
+    found.failures.append(BatchFailure("w\udc80", "holds a NaN"))
     writer = PartWriter(found)
     writer.write_table(
         "t",
