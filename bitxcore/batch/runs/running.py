@@ -13,6 +13,7 @@ from bitxcore.batch.runs.assembling import DumpParts, write_own_store, write_sto
 from bitxcore.batch.runs.clock import Clock
 from bitxcore.batch.runs.events import Tell
 from bitxcore.batch.runs.executing import TRIES, Outcome, Workers, execute, local_workers
+from bitxcore.batch.runs.inputs import is_dump_name
 from bitxcore.batch.runs.keys import Digests, Stamp, code_hash, key_of
 from bitxcore.batch.runs.parts import BatchFailure, BatchPart, from_bytes, to_bytes
 from bitxcore.batch.runs.places import Places
@@ -233,12 +234,15 @@ class _Run:
                 self._spool.drop(key)
                 stamps = self._stamps[index]
                 scratch = str(self._spool.scratch(key).absolute())
-                out = None if dump.out is None else self._out(dump)
-                if out is not None:
-                    out.parent.mkdir(parents=True, exist_ok=True)
-                yield BatchJob(
-                    key, self._action, str(dump.path), names, stamps, scratch, str(out) if out else None
-                )
+                out = None if dump.out is None else self._room_for(key, self._out(dump))
+                yield BatchJob(key, self._action, str(dump.path), names, stamps, scratch, out)
+
+    def _room_for(self, key: str, out: Path) -> str:
+        """Make a place for the dump that a unit writes."""
+        out.parent.mkdir(parents=True, exist_ok=True)
+        if not is_dump_name(out):  # a folder
+            self._spool.claim(key, out)
+        return str(out)
 
     def _out(self, dump: PlannedDump) -> Path:
         assert self._places.each is not None
