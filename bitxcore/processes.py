@@ -20,6 +20,9 @@ starting = threading.Lock()
 ending = threading.Event()
 """Set when this process is about to end, and kills its workers."""
 
+deferred = threading.Event()
+"""Set when a signal came while processes were started, which the main thread was to finish first."""
+
 _OF_TERMINALS = [getattr(signal, name) for name in ("SIGINT", "SIGHUP") if hasattr(signal, name)]
 
 
@@ -38,6 +41,8 @@ def starting_processes() -> Iterator[None]:
             yield
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    if deferred.is_set():  # this process is about to end, and its files are being removed
+        time.sleep(2 * ENDING_SECONDS)
 
 
 def end_workers() -> None:

@@ -115,6 +115,8 @@ def _wait_for_the_end(*_: object) -> None:
     workers = sys.modules.get(_WORKERS)
     if workers is None or workers.ending.is_set() or not workers.starting.locked():
         time.sleep(10)
+    else:
+        workers.deferred.set()
 
 
 def _follow(reader: int, words: dict[int, str]) -> None:

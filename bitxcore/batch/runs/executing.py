@@ -184,7 +184,7 @@ def execute(
                 outcome.data = future.result()
                 yield outcome
             if died:
-                executor.shutdown(wait=False, cancel_futures=True)
+                executor.shutdown(cancel_futures=True)  # ends the others
                 executor = workers.start()
                 for future in died:
                     outcome = running.pop(future)

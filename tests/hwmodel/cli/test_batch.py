@@ -11,6 +11,7 @@ import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -623,10 +624,9 @@ def test_a_worker_that_is_killed_is_replaced(folder):
     run = subprocess.Popen(args, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     while not run.stderr.readline().startswith("bitx: done"):
         pass
-    children = subprocess.run(
-        ["ps", "-o", "pid=,args=", "--ppid", str(run.pid)], capture_output=True, text=True, check=False
-    ).stdout.splitlines()
-    workers = [int(line.split()[0]) for line in children if "spawn_main" in line]
+    children = Path(f"/proc/{run.pid}/task/{run.pid}/children")
+    pids = children.read_text().split() if children.exists() else []
+    workers = [int(pid) for pid in pids if b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes()]
     if not workers:
         run.kill()
         pytest.skip("no process can be found here")
