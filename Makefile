@@ -7,7 +7,7 @@ BITX = $(VENV)/bin/bitx
 SAMPLE = data/samples/digits_resnet.onnx
 OUT = out
 
-.PHONY: help run test slow lint docs bench large fuzz validation reproduce reproduce-quick accuracy prepare software-pruning wheel release-check clean
+.PHONY: help run test slow lint docs bench large fuzz kills validation reproduce reproduce-quick accuracy prepare software-pruning wheel release-check clean
 help:
 	@echo 'make run    inspect, prune, simulate and compare the sample network; results in $(OUT)/'
 	@echo 'make test   lint, type check, and the tests: minutes, on two cores'
@@ -17,6 +17,7 @@ help:
 	@echo 'make bench  measure the kernels against a copy of the same bytes, and beside other libraries'
 	@echo 'make large  prune a dump of 20 GB beside cp of the same file; minutes, and 40 GB of disk'
 	@echo 'make fuzz   read 50,000 damaged files of each of five containers; an hour'
+	@echo 'make kills  kill a batch of 200 dumps 100 times and compare what it writes; a quarter of an hour'
 	@echo 'make validation  write docs/validation.md: tables of papers, ours beside them'
 	@echo 'make reproduce   write docs/reproduction.md: every number of the BitX paper, ours beside it'
 	@echo 'make reproduce-quick  the same on a fifth of the data, on the screen'
@@ -90,6 +91,10 @@ large: $(VENV)/test.stamp
 # Files that crash, hang or fail otherwise are kept in $(OUT)/fuzz.
 fuzz: $(VENV)/test.stamp
 	$(PY) -m bench.fuzz --keep $(OUT)/fuzz
+
+# Kills a run, and in half of the cases its workers with it.
+kills: $(VENV)/test.stamp
+	$(PY) -m bench.kills --dumps 200 --kills 100
 
 validation: $(VENV)/run.stamp
 	$(PY) docs/recipes/validation.py --write

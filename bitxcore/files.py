@@ -346,7 +346,7 @@ def _rename(written: list[_Written]) -> None:
                 _unfinished.discard(before)
     _unfinished.difference_update(each.path for each in written)
     for folder in {each.final.parent for each in written}:
-        _sync_folder(folder)
+        sync_folder(folder)
 
 
 def _kept(final: Path) -> Path | None:
@@ -401,8 +401,8 @@ def _sync(path: Path) -> None:
         os.close(handle)
 
 
-def _sync_folder(path: Path) -> None:
-    # Some file systems can't, and the rename has been done by then.
+def sync_folder(path: Path) -> None:
+    """Let names in a folder be on the disk, where its file system can do so."""
     with suppress(OSError):
         _sync(path)
 

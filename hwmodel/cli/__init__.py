@@ -26,6 +26,7 @@ COMMANDS = {
     "simulate": "hwmodel.cli.simulating",
     "sweep": "hwmodel.cli.sweeping",
     "evaluate": "hwmodel.cli.evaluating",
+    "batch": "hwmodel.cli.batching",
     "reproduce": "hwmodel.cli.reproducing",
     "report": "hwmodel.cli.reporting",
     "verify": "hwmodel.cli.verifying",

@@ -14,8 +14,20 @@ from typing import NoReturn
 SIGNALS = {"SIGINT": "interrupted", "SIGTERM": "terminated", "SIGHUP": "hung up"}
 """What ends a run as if it were cancelled, and what is said then; where the system has it."""
 
-_WORKERS = "hwmodel.studies.sweeps.workers"
+_WORKERS = "bitxcore.processes"
 _once = Lock()
+_advice: list[str] = []
+"""How what is being done goes on after its end, for as long as it is being done."""
+
+
+@contextmanager
+def advising(advice: str) -> Iterator[None]:
+    """Say this as well, if a signal ends the block."""
+    _advice.append(advice)
+    try:
+        yield
+    finally:
+        _advice.remove(advice)
 
 
 def open_streams() -> None:
@@ -103,12 +115,14 @@ def _wait_for_the_end(*_: object) -> None:
     workers = sys.modules.get(_WORKERS)
     if workers is None or workers.ending.is_set() or not workers.starting.locked():
         time.sleep(10)
+    else:
+        workers.deferred.set()
 
 
 def _follow(reader: int, words: dict[int, str]) -> None:
     while came := os.read(reader, 1):
         if came[0] in words:
-            end(128 + came[0], words[came[0]])
+            end(128 + came[0], "; ".join([words[came[0]], *_advice]))
     os.close(reader)
 
 

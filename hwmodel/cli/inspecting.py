@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from contextlib import ExitStack, nullcontext
-from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -53,6 +52,7 @@ def command(
     after pruning.
     """
     from bitxcore.batch import Selection, inspect_dump
+    from bitxcore.batch.storing import write_inspected
     from bitxcore.dumps import open_dump
     from hwmodel.cli import output as out
     from hwmodel.cli.progress import progress
@@ -88,7 +88,14 @@ def command(
                     for dump, choice in zip(sources, chosen, strict=True)
                 ]
             if writer is not None:
-                _store(writer, sources, found)
+                write_inspected(
+                    writer,
+                    (
+                        ({"dump": str(dump.path)}, _name(sources, dump, i), i)
+                        for dump, inspected in zip(sources, found, strict=True)
+                        for i in inspected
+                    ),
+                )
     results = list(zip(sources, chosen, found, strict=True))
     if current_view().write(_rows(sources, found)):
         return
@@ -210,29 +217,3 @@ def _rows(dumps: list[Dump], found: list[list[Inspected]]) -> list[dict[str, Any
 
 def _name(dumps: list[Dump], dump: Dump, row: Inspected) -> str:
     return row.tensor if len(dumps) == 1 else f"{dump.path}/{row.tensor}"
-
-
-def _store(writer: Any, dumps: list[Dump], found: list[list[Inspected]]) -> None:
-    """Write the tables, and the arrays of each tensor."""
-    from bitxcore.batch import ERROR_UNITS, INSPECT_UNITS
-
-    errors = []
-    for dump, inspected in zip(dumps, found, strict=True):
-        for i in inspected:
-            name = _name(dumps, dump, i)
-            arrays: dict[str, Any] = {
-                "ones_per_row": i.statistics.row_ones,
-                "nonempty_rows_histogram": i.statistics.nonempty_rows_histogram,
-            }
-            if i.statistics.ones is not None:
-                arrays["ones_histogram"] = i.statistics.ones.before_histogram
-                arrays["pruned_ones_histogram"] = i.statistics.ones.after_histogram
-            name = _name(dumps, dump, i)
-            writer.write_tensor_arrays(name, arrays, dict.fromkeys(arrays, "1"))
-            errors += [{"tensor": name, **asdict(error)} for error in i.errors]
-    rows = _rows(dumps, found)
-    dtypes = {"nonempty_rows_max": "i8", "nonempty_rows_mean": "f8", "bit_sparsity": "f8"}
-    dtypes |= {"essential_bits_per_nonzero": "f8", "sparsity_increment": "f8", "window_limited_groups": "i8"}
-    dtypes |= {f"{of}ones_{which}mean": "f8" for of in ("", "pruned_") for which in ("", "largest_")}
-    writer.write_table("statistics", rows, units={"dump": "", **INSPECT_UNITS}, dtypes=dtypes)
-    writer.write_table("errors", errors, units=ERROR_UNITS)

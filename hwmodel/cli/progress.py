@@ -47,7 +47,7 @@ def progress(total: float | None, what: str, *, patience_s: float = PATIENCE_S) 
         TaskProgressColumn(),
         TimeRemainingColumn(),
     )
-    shown = Progress(*columns, console=Console(stderr=True), transient=True, refresh_per_second=4)
+    shown = Progress(*columns, console=Console(file=sys.stderr), transient=True, refresh_per_second=4)
     task = shown.add_task(what, total=total)
 
     def words(next_step: str) -> str:

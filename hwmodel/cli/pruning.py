@@ -106,6 +106,7 @@ def command(
     difference over the norm of the tensor.
     """
     from bitxcore.batch import POLICY_OPTIONS, Selection, check_policy, prune_dump
+    from bitxcore.batch.storing import pruned_arrays, write_pruned
     from bitxcore.dumps import open_dump
     from bitxcore.files import together
     from bitxcore.policy import load_policy
@@ -153,12 +154,12 @@ def command(
                 layout=layout,
                 norms=weighed,
                 memory_bytes=memory_bytes,
-                each=_masks(writer) if writer and masks else None,
+                each=pruned_arrays(writer) if writer and masks else None,
                 progress=lambda tensor: bar.advance(tensor.nbytes, tensor.name),
                 **options,
             )
             if writer is not None:
-                _write_table(writer, pruned, histograms=not masks)
+                write_pruned(writer, pruned, histograms=not masks)
         if followed is not None:
             done = {row.tensor for row in pruned}
             kept = [tensor.name for tensor in chosen.tensors if tensor.name not in done]
@@ -227,34 +228,3 @@ def _document(
         "left_out": chosen.left_out,
         "written": [path for path in written if path],
     }
-
-
-def _masks(writer: Any) -> Any:
-    """Return what writes a tensor's arrays as soon as it is pruned, masks included."""
-
-    def write(row: PrunedTensor, pruned: Any) -> None:
-        names = ("row_masks", "exponents", "kept_rows")
-        _write_arrays(writer, row, {name: getattr(pruned, name) for name in names})
-
-    return write
-
-
-def _write_arrays(writer: Any, row: PrunedTensor, masks: dict[str, Any]) -> None:
-    arrays: dict[str, Any] = {"kept_rows_histogram": row.kept_rows_histogram}
-    units = {"kept_rows_histogram": "1"}
-    for name in ("ones_histogram", "pruned_ones_histogram"):
-        if getattr(row, name) is not None:
-            arrays[name], units[name] = getattr(row, name), "1"
-    if masks:
-        arrays |= masks
-        units |= {"row_masks": "", "exponents": "1", "kept_rows": "1"}
-    writer.write_tensor_arrays(row.tensor, arrays, units)
-
-
-def _write_table(writer: Any, pruned: list[PrunedTensor], histograms: bool) -> None:
-    from bitxcore.batch import PRUNE_UNITS
-
-    for row in pruned if histograms else ():
-        _write_arrays(writer, row, {})
-    dtypes = {"packed_bits": "i8", "packed_bits_per_weight": "f8", "scale": "f8"}
-    writer.write_table("pruning", [row.columns() for row in pruned], units=PRUNE_UNITS, dtypes=dtypes)

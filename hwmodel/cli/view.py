@@ -124,7 +124,7 @@ def result_options(function: Callable[..., Any]) -> Callable[..., Any]:
                 path = parameters.pop(name, None)
                 if path is not None and os.path.realpath(path) == os.path.realpath(str(csv_file)):
                     raise click.UsageError(f"--csv and --{name.replace('_', '-')} are the same file")
-            view.check(_paths(parameters))
+            view.check(existing_paths(parameters))
             if str(csv_file).lower().endswith(_OTHER_KINDS):  # a slip must not replace a store or a model
                 raise click.UsageError(f"--csv writes text; choose a name that ends in .csv, not {csv_file}")
         context.meta[_KEY] = view
@@ -157,16 +157,16 @@ _OPTIONS: tuple[Any, ...] = (
 )
 
 
-def _paths(value: Any) -> Iterator[str]:
+def existing_paths(value: Any) -> Iterator[str]:
     """Existing files and folders that an option's value names, at any depth."""
     if isinstance(value, (str, os.PathLike)):
         text = os.fspath(value)
         if text and "\0" not in text and os.path.exists(text):
             yield text
     elif isinstance(value, Mapping):
-        yield from (path for item in value.values() for path in _paths(item))
+        yield from (path for item in value.values() for path in existing_paths(item))
     elif isinstance(value, (list, tuple)):
-        yield from (path for item in value for path in _paths(item))
+        yield from (path for item in value for path in existing_paths(item))
 
 
 # -- CSV ---------------------------------------------------------------------------------------

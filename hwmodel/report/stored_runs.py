@@ -24,6 +24,12 @@ KINDS: dict[str, tuple[str, str]] = {
 """Kind of run: the table that marks it, and a title. The first that fits is taken."""
 
 
+OF_TENSORS = ("pruning", "statistics")
+"""Kinds whose rows are tensors, of one dump or of several."""
+
+OWN_STORES = "bitx batch --each writes a store per dump"
+
+
 @dataclass(frozen=True)
 class StoredRun:
     """A store that was read.
@@ -87,6 +93,9 @@ def _read(path: Path, name: str) -> StoredRun:
         found = store.read_tables()
         kept, remarks = kept_tables(found, path)
         kind = next((kind for kind, (table, _) in KINDS.items() if table in kept), None)
+        dumps = len(found["dumps"]) if "dumps" in found else 1
+        if dumps > 1 and kind not in (None, *OF_TENSORS):
+            raise DumpError(f"holds {dumps} dumps, of which a report shows one", path=path, hint=OWN_STORES)
         if kind is None:
             have = "; ".join([f"it has: {', '.join(found) or 'none'}", *remarks])
             raise DumpError(f"has no table that a report shows ({have})", path=path)

@@ -3,21 +3,16 @@
 from __future__ import annotations
 
 import multiprocessing
-import os
-import signal
-import threading
-import time
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from multiprocessing import util
 from multiprocessing.synchronize import Event
 from typing import Any
 
 from bitxcore.errors import BitxError
 from bitxcore.policy import Policy
+from bitxcore.processes import begin_worker, starting_processes, wait_if_ending
 from hwmodel.accelerators.base import Accelerator
 from hwmodel.accelerators.registry import accelerator
 from hwmodel.operands.workload import Workload
@@ -29,9 +24,6 @@ Row = dict[str, Any]
 
 POINTS_AT_ONCE = 32
 """Most points that share a reading of the weights: what is lost, at most, when a worker is killed."""
-
-ENDING_SECONDS = 3.0
-"""For which an end of this process waits for workers that it has killed: one in the kernel may be slow."""
 
 METRICS = {
     **{column.name: column.unit for column in TOTAL_COLUMNS if column.name != "accelerator"},
@@ -134,7 +126,7 @@ def run_points(task: SweepTask, points: Sequence[int], jobs: int) -> Generator[l
         yield from map(task.rows, chunks)
         return
     context = multiprocessing.get_context("spawn")
-    with _starting():
+    with starting_processes():
         stop = context.Event()
         pool = ProcessPoolExecutor(jobs, mp_context=context, initializer=_start, initargs=(task, stop))
     try:
@@ -143,7 +135,7 @@ def run_points(task: SweepTask, points: Sequence[int], jobs: int) -> Generator[l
         while True:
             # No more than the workers need: a stop then has little to wait for.
             for chunk in waiting:
-                with _starting():  # it may start a process
+                with starting_processes():  # it may start a process
                     running.add(pool.submit(_run, chunk))
                 if len(running) >= 2 * jobs:
                     break
@@ -153,8 +145,7 @@ def run_points(task: SweepTask, points: Sequence[int], jobs: int) -> Generator[l
             for future in done:
                 yield future.result()
     except BrokenProcessPool as error:
-        if ending.is_set():  # the pool is broken by that, and whoever ends this process has said why
-            time.sleep(2 * ENDING_SECONDS)
+        wait_if_ending()
         raise BitxError(
             "a worker process of the sweep died (out of memory? a script without the guard"
             ' `if __name__ == "__main__":`?); finished points are kept'
@@ -164,55 +155,6 @@ def run_points(task: SweepTask, points: Sequence[int], jobs: int) -> Generator[l
         pool.shutdown(cancel_futures=True)
 
 
-starting = threading.Lock()
-"""Held while processes are started, which read what they need from this one and then from named objects."""
-
-ending = threading.Event()
-"""Set when this process is about to end, and kills its workers."""
-
-_OF_TERMINALS = [getattr(signal, name) for name in ("SIGINT", "SIGHUP") if hasattr(signal, name)]
-
-
-@contextmanager
-def _starting() -> Iterator[None]:
-    """Let processes begin with signals of the terminal held back, until they ignore them.
-
-    The process that multiprocessing starts beside them, to clean up, is never to have a hangup.
-    """
-    with starting:
-        if not hasattr(signal, "pthread_sigmask"):
-            yield
-            return
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, _OF_TERMINALS)
-        try:
-            yield
-        finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
-def end_workers() -> None:
-    """Kill the workers and give back the names of what they share; for a process that ends at once.
-
-    Otherwise multiprocessing, whose own end of process is not reached, warns that they leaked.
-    """
-    from multiprocessing.synchronize import SemLock
-
-    starting.acquire(timeout=5)  # and never released: no more are to be started
-    ending.set()
-    for finalizer in tuple(vars(util)["_finalizer_registry"].values()):
-        if finalizer._callback is vars(SemLock)["_cleanup"].__func__:
-            with suppress(Exception):
-                finalizer()
-    workers = multiprocessing.active_children()
-    for process in workers:
-        with suppress(Exception):
-            process.kill()
-    deadline = time.monotonic() + ENDING_SECONDS
-    for process in workers:  # whoever waits for this process finds none of them
-        with suppress(Exception):
-            process.join(max(0, deadline - time.monotonic()))
-
-
 # -- in a worker -------------------------------------------------------------------------------
 
 _task: SweepTask
@@ -220,22 +162,10 @@ _stop: Event
 
 
 def _start(task: SweepTask, stop: Event) -> None:
-    """Prepare a process: one thread, no interrupts of its own, and an end when its parent is killed."""
+    """Prepare a process, which has one thread."""
     global _task, _stop
-    os.environ["BITX_THREADS"] = os.environ["NUMBA_NUM_THREADS"] = "1"
-    for number in _OF_TERMINALS:  # the parent has them, too
-        signal.signal(number, signal.SIG_IGN)
-    if hasattr(signal, "pthread_sigmask"):
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, _OF_TERMINALS)
-    threading.Thread(target=_follow_parent, daemon=True).start()
+    begin_worker(threads=1)
     _task, _stop = task, stop
-
-
-def _follow_parent() -> None:
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-    parent.join()
-    os._exit(1)
 
 
 def _run(points: Sequence[int]) -> list[Row]:

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from hwmodel.cli import COMMANDS, group
+from hwmodel.cli.batching import ACTIONS
 from hwmodel.cli.listing import LISTS
 from hwmodel.cli.output import Note, Shown, print_rows, say_notes, terminal_width
 from hwmodel.cli.table_layout import _cell_width
@@ -37,6 +38,11 @@ RUNS: dict[str, list[list[str]]] = {
                "lane_fifo_depth=0,1", "--vary", "processing_elements=256,512"]],
     "evaluate": [["--task", "digits", "--quick", "--rows", "6", "--grouping", "flat,kernel", "--format",
                   "own,fixed8"]],
+    "batch": [
+        ["prune", "m.onnx", "-o", "b.h5", "-j", "1", "--profile"],
+        ["inspect", "m.onnx", "-o", "c.h5", "-j", "1", "--wide"],
+        ["simulate", "m.onnx", "-o", "d.h5", "-j", "1", "--dry-run"],
+    ],
     "reproduce": [["--only", "Contradictions"]],
     "report": [["r.h5", "-o", "r.html"]],
     "verify": [["r.h5"]],
@@ -113,12 +119,14 @@ def test_a_comparison_fits(narrow, capsys):
     assert "--notes shows " in text
 
 
-@pytest.mark.parametrize("name", ["", *COMMANDS])
+@pytest.mark.parametrize("name", ["", *COMMANDS, *(f"batch {action}" for action in ACTIONS)])
 def test_help_fits(narrow, name):
     text = narrow(*name.split(), "--help").output
     assert not too_wide(text)
-    if name not in ("", "warmup", "doctor", "report", "verify"):  # which print no table
-        command = group.get_command(None, name)
+    if name not in ("", "warmup", "doctor", "report", "verify", "batch"):  # which print no table
+        command = group
+        for part in name.split():
+            command = command.get_command(None, part)
         options = {option for parameter in command.params for option in parameter.opts}
         assert {"--json", "--csv", "--wide", "--notes"} <= options
 

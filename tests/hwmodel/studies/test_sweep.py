@@ -453,7 +453,7 @@ def test_killed_twice_it_ends_with_the_same_rows(network, tmp_path):
 
 ENDING = """
 import multiprocessing, time
-from hwmodel.studies.sweeps.workers import end_workers
+from bitxcore.processes import end_workers
 
 workers = [multiprocessing.get_context("fork").Process(target=time.sleep, args=(600,)) for _ in range(4)]
 for worker in workers:

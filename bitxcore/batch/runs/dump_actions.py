@@ -1,0 +1,192 @@
+"""Inspecting and pruning in batches."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any, Self
+
+from bitxcore.batch.inspect_dumps import inspect_dump
+from bitxcore.batch.prune_dumps import check_policy, prune_dump
+from bitxcore.batch.runs.clock import Clock
+from bitxcore.batch.runs.keys import Digests
+from bitxcore.batch.runs.parts import BatchFailure, BatchPart, PartWriter
+from bitxcore.batch.runs.tolerant import TolerantDump
+from bitxcore.batch.runs.units import Action, BatchJob, raise_if_full, reason_of
+from bitxcore.batch.selection import Chosen, Selection
+from bitxcore.batch.storing import pruned_arrays, write_inspected, write_pruned
+from bitxcore.dumps import Dump, Tensor, open_dump
+from bitxcore.dumps.shards import INDEX_SUFFIX
+from bitxcore.files import together
+from bitxcore.policy import load_policy
+
+MEMORY = "memory_bytes"
+"""Option of memory for the work on one tensor, on which no result depends; where the functions take it."""
+
+
+@dataclass(frozen=True)
+class _OfTensors(Action):
+    """What works on a dump tensor by tensor."""
+
+    selection: Selection = field(default_factory=Selection)
+    layout: str | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)
+    by_tensor = True
+
+    def document(self, digests: Digests) -> dict[str, Any]:
+        """Return the selection and the options."""
+        options = {name: value for name, value in self.options.items() if name != MEMORY}
+        return {
+            "action": self.name,
+            "selection": asdict(self.selection),
+            "layout": self.layout,
+            "options": options,
+        }
+
+    def among(self, workers: int) -> Self:
+        """Share out a quarter of the machine's memory, where nothing else was asked for."""
+        if MEMORY not in self.options or self.options[MEMORY] is not None:
+            return self
+        return replace(self, options={**self.options, MEMORY: _quarter_of_memory() // workers})
+
+    def choose(self, dump: Dump) -> Sequence[Tensor]:
+        """Return the tensors that are selected."""
+        return self._chosen(dump).tensors
+
+    def _chosen(self, dump: Dump) -> Chosen:
+        return self.selection.choose(dump, self.options.get("format"))
+
+    def _tensors(self, dump: Dump, job: BatchJob, part: BatchPart, clock: Clock) -> tuple[Tensor, ...]:
+        """Return the tensors of a unit, and count them."""
+        if job.tensors is None:
+            tensors = self._chosen(dump).tensors
+        else:
+            tensors = tuple(dump[name] for name in job.tensors)
+        part.values = sum(tensor.size for tensor in tensors)
+        part.nbytes = sum(tensor.nbytes for tensor in tensors)
+        clock.time_reading(tensors)
+        return tensors
+
+
+def _quarter_of_memory() -> int:
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 4
+
+
+@dataclass(frozen=True)
+class InspectAction(_OfTensors):
+    """Statistics of the bits of each dump, as of `inspect_dump`.
+
+    Parameters
+    ----------
+    selection : Selection
+    layout : str, optional
+    options : mapping
+        As of `inspect_dump`.
+    """
+
+    name = "inspect"
+
+    def memory(self, tensors: Sequence[Tensor]) -> int:
+        """Values, and a sample of a large tensor at a time."""
+        return max((2 * tensor.nbytes for tensor in tensors), default=0) + (64 << 20)
+
+    def run(self, job: BatchJob, part: BatchPart, clock: Clock) -> None:
+        """Inspect the tensors of a unit."""
+        found = []
+        with open_dump(job.path) as dump:
+            for tensor in self._tensors(dump, job, part, clock):
+                try:
+                    found += list(
+                        inspect_dump(dump, (tensor,), layout=self.layout, errors=True, **self.options)
+                    )
+                except Exception as error:
+                    raise_if_full(error)
+                    part.failures.append(BatchFailure(tensor.name, reason_of(error, job.path)))
+        write_inspected(PartWriter(part), (({}, row.tensor, row) for row in found))
+
+
+@dataclass(frozen=True)
+class PruneAction(_OfTensors):
+    """Pruning of each dump, as of `prune_dump`; pruned dumps are written where there is a place for them.
+
+    Parameters
+    ----------
+    selection : Selection
+    layout : str, optional
+    options : mapping
+        As of `prune_dump`.
+    policy : str, optional
+        Path of a policy.
+    norms : callable, optional
+        Gives the norms of ``criterion="calibrated"``.
+    norms_path : str, optional
+        The file that they are in.
+    masks : bool
+        Whether to keep row masks, exponents and kept rows of every group.
+    """
+
+    policy: str | None = None
+    norms: Callable[[], Mapping[str, Any]] | None = None
+    norms_path: str | None = None
+    masks: bool = False
+    name = "prune"
+    makes_dump = True
+
+    def document(self, digests: Digests) -> dict[str, Any]:
+        """Return the selection, the options, and what the files hold."""
+        hashes = {name: path and digests.of_path(Path(path)) for name, path in self._named().items()}
+        return super().document(digests) | {"masks": self.masks} | hashes
+
+    def _named(self) -> dict[str, str | None]:
+        return {"policy": self.policy, "norms": self.norms_path}
+
+    def files(self) -> list[Path]:
+        """Return policy and norms."""
+        return [Path(path) for path in self._named().values() if path]
+
+    def choose(self, dump: Dump) -> Sequence[Tensor]:
+        """Return the tensors that are selected, after a look at the policy."""
+        chosen = self._chosen(dump)
+        if self.policy is not None:
+            check_policy(load_policy(self.policy), dump, chosen)
+        return chosen.tensors
+
+    def memory(self, tensors: Sequence[Tensor]) -> int:
+        """Values before and after, and what is found by group."""
+        return max((3 * tensor.nbytes + 4 * tensor.size for tensor in tensors), default=0)
+
+    def out_name(self, dump: Dump) -> str:
+        """Return the name of the pruned dump: its own, or that of a container that can be written."""
+        if dump.container == "shards" and dump.path.is_file():
+            return dump.path.name[: -len(INDEX_SUFFIX)]
+        writes = type(dump).rewrite is not Dump.rewrite
+        return dump.path.name if writes else f"{dump.path.name}.safetensors"
+
+    def run(self, job: BatchJob, part: BatchPart, clock: Clock) -> None:
+        """Prune the tensors of a unit."""
+        writer = PartWriter(part)
+        with open_dump(job.path) as dump:
+            tensors = self._tensors(dump, job, part, clock)
+            shown = TolerantDump(dump, tensors, clock, writes=job.out is not None)
+            with suppress(_NotWhole), together():
+                rows = prune_dump(
+                    shown,
+                    shown.place(job.out),
+                    tensors,
+                    policy=self.policy,
+                    layout=self.layout,
+                    each=pruned_arrays(writer) if self.masks else None,
+                    norms=None if self.norms is None else self.norms(),
+                    **self.options,
+                )
+                if shown.failures:
+                    raise _NotWhole
+        part.failures += shown.failures
+        write_pruned(writer, rows, histograms=not self.masks)
+
+
+class _NotWhole(Exception):  # noqa: N818 - never leaves this file
+    """A tensor of a dump that was to be written can't be pruned."""
