@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from bitxcore.jit import parallel, share
 
-__all__ = ["Comparison", "euclidean_norm", "relative_error", "relative_norms", "weight_blocks"]
+__all__ = ["ErrorSums", "euclidean_norm", "relative_error", "relative_norms", "weight_blocks"]
 
 _BLOCK_VALUES = 1 << 16
 
@@ -51,7 +51,7 @@ def weight_blocks(
         yield see(x[part], start), see(y[part], start)
 
 
-class Block(NamedTuple):
+class ErrorBlock(NamedTuple):
     """What a block adds to the comparison of a tensor before and after it was pruned."""
 
     norm: tuple[float, int]
@@ -61,7 +61,7 @@ class Block(NamedTuple):
     zeros_after: int
 
 
-class Comparison:
+class ErrorSums:
     """A tensor before and after it was pruned, compared as its pieces come.
 
     Parameters
@@ -76,7 +76,7 @@ class Comparison:
 
     Examples
     --------
-    >>> compared = Comparison((4,))
+    >>> compared = ErrorSums((4,))
     >>> compared.add(np.array([3.0]), np.array([3.0]))
     >>> compared.add(np.array([4.0, 0.0, 0.0]), np.array([3.0, 0.0, 0.0]))
     >>> compared.norms(), compared.changed
@@ -113,7 +113,7 @@ class Comparison:
                 self._close()
         whole = (before.size - start) // step
 
-        def task(first: int, last: int) -> list[Block]:
+        def task(first: int, last: int) -> list[ErrorBlock]:
             return [
                 compared_block(before[at : at + step], after[at : at + step], finite)
                 for at in range(start + first * step, start + last * step, step)
@@ -145,7 +145,7 @@ class Comparison:
         self._take([compared_block(before, after, self._finite)])
         self._before, self._after, self._finite = [], [], True
 
-    def _take(self, blocks: list[Block]) -> None:
+    def _take(self, blocks: list[ErrorBlock]) -> None:
         self._norms += [block.norm for block in blocks]
         self._errors += [block.error for block in blocks]
         self.changed += sum(block.changed for block in blocks)
@@ -153,7 +153,7 @@ class Comparison:
         self.zeros_after += sum(block.zeros_after for block in blocks)
 
 
-def compared_block(before: Array, after: Array, finite: bool) -> Block:
+def compared_block(before: Array, after: Array, finite: bool) -> ErrorBlock:
     """Compare values in float64, which holds every format exactly."""
     with np.errstate(invalid="ignore"):
         old, new = before.astype(np.float64), after.astype(np.float64)
@@ -163,12 +163,12 @@ def compared_block(before: Array, after: Array, finite: bool) -> Block:
         with np.errstate(over="ignore"):
             difference = old - new
         changed = int(np.count_nonzero(old != new))
-        return Block(euclidean_norm(old), euclidean_norm(difference), changed, *zeros)
+        return ErrorBlock(euclidean_norm(old), euclidean_norm(difference), changed, *zeros)
     same = (old == new) | (np.isnan(old) & np.isnan(new))
     changed = same.size - int(np.count_nonzero(same))
     held = np.isfinite(old)
     error = np.where(same, 0.0, old - np.where(same, 0.0, new))[held]
-    return Block(euclidean_norm(old[held]), euclidean_norm(error), changed, *zeros)
+    return ErrorBlock(euclidean_norm(old[held]), euclidean_norm(error), changed, *zeros)
 
 
 def euclidean_norm(x: npt.NDArray[np.float64]) -> tuple[float, int]:
@@ -214,6 +214,6 @@ def relative_error(before: npt.NDArray[Any], after: npt.NDArray[Any]) -> float:
     >>> relative_error(np.array([3.0, 4.0]), np.array([3.0, 3.0]))
     0.2
     """
-    compared = Comparison(before.shape)
+    compared = ErrorSums(before.shape)
     compared.add(before.reshape(-1), after.reshape(-1))
     return compared.norms()[1]

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from bitxcore.batch.euclidean import Comparison, relative_norms, weight_blocks
+from bitxcore.batch.euclidean import ErrorSums, relative_norms, weight_blocks
 from bitxcore.batch.selection import shape_text, share_of
 from bitxcore.dumps import Tensor
 from bitxcore.engine import Cut
@@ -139,7 +139,7 @@ class PruningSums:
 
     def __init__(self, tensor: Tensor) -> None:
         self._tensor = tensor
-        self._compared = Comparison(tensor.shape)
+        self._compared = ErrorSums(tensor.shape)
         self._cut: Pruned | None = None
         self._groups = self._bad = self._limited = 0
         self._kept: Array | int = 0

@@ -70,7 +70,7 @@ WORD_LANES = 64
 
 
 @dataclass(frozen=True)
-class Block:
+class GroupBlock:
     """Block of the groups of one kernel, and how the steps go.
 
     Parameters
@@ -196,7 +196,7 @@ class Scratch(NamedTuple):
     columns: Any = None
 
 
-def scan_block(b: Block, codes: Any, m: Scratch, width: Any, limit: Any) -> Any:
+def scan_block(b: GroupBlock, codes: Any, m: Scratch, width: Any, limit: Any) -> Any:
     """Find the largest magnitude of each group and the ones of its rows; return whether one needs care."""
     if b.in_bytes:
         return _scan_bytes(b, codes, m)
@@ -205,18 +205,18 @@ def scan_block(b: Block, codes: Any, m: Scratch, width: Any, limit: Any) -> Any:
     return _scan_floats(b, codes, m) if b.is_float else _scan_integers(b, codes, m, width, limit)
 
 
-def _any_rare(b: Block, m: Scratch) -> Any:
+def _any_rare(b: GroupBlock, m: Scratch) -> Any:
     found = False
     for i in range(0, b.groups, b.some):
         found = found | is_rare(load(m.tops, i, b.some), b.lane)
     return found
 
 
-def _planes(b: Block, aligned: Any) -> tuple[Any, ...]:
+def _planes(b: GroupBlock, aligned: Any) -> tuple[Any, ...]:
     return fold_ones(aligned, b.group) if b.counted else (fold_or(aligned, b.group),)
 
 
-def _scan_bytes(b: Block, codes: Any, m: Scratch) -> Any:
+def _scan_bytes(b: GroupBlock, codes: Any, m: Scratch) -> Any:
     find, _ = float8_functions(b.kind - BYTES)
     values = WORD_LANES * b.group
 
@@ -232,7 +232,7 @@ def _scan_bytes(b: Block, codes: Any, m: Scratch) -> Any:
     return _any_rare(b, m)
 
 
-def _scan_columns(b: Block, codes: Any, m: Scratch) -> Any:
+def _scan_columns(b: GroupBlock, codes: Any, m: Scratch) -> Any:
     lane = b.lane
 
     def part(i: Any) -> None:
@@ -253,7 +253,7 @@ def _scan_columns(b: Block, codes: Any, m: Scratch) -> Any:
     return _any_rare(b, m)
 
 
-def _scan_floats(b: Block, codes: Any, m: Scratch) -> Any:
+def _scan_floats(b: GroupBlock, codes: Any, m: Scratch) -> Any:
     lane = b.lane
 
     def size(i: Any) -> None:
@@ -274,7 +274,7 @@ def _scan_floats(b: Block, codes: Any, m: Scratch) -> Any:
     return rare
 
 
-def _scan_integers(b: Block, codes: Any, m: Scratch, width: Any, limit: Any) -> Any:
+def _scan_integers(b: GroupBlock, codes: Any, m: Scratch, width: Any, limit: Any) -> Any:
     def part(i: Any, largest: Any) -> Any:
         b.ask(codes, i * b.lanes, 0, 2)
         rows, size = integer_rows(load(codes, i * b.lanes, b.lanes), b.kind, width, b.lane)
@@ -314,7 +314,7 @@ class ChosenRows(NamedTuple):
 
 
 def keep(b: Any, planes: tuple[Any, ...], top: Any, c: RowChoice) -> ChosenRows:
-    """Choose rows of groups from their ones; `b` is a `Block`, or has the same settings."""
+    """Choose rows of groups from their ones; `b` is a `GroupBlock`, or has the same settings."""
     unsure: Any = False
     if b.criterion == "rows":
         mask = keep_rows(planes, c.window, c.rows, c.refine, b.group)
@@ -368,7 +368,7 @@ class Results(NamedTuple):
             when(want_exponents, lambda: write(address(address(self.exponents, at * 2, 8), 0, 16), exponent))
 
 
-def keep_block(b: Block, m: Scratch, to: Results, c: RowChoice) -> Any:
+def keep_block(b: GroupBlock, m: Scratch, to: Results, c: RowChoice) -> Any:
     """Choose the rows of all groups, and store what is wanted of them.
 
     Returns whether it is too close to say for a group; whether there are some that may have kept fewer rows
@@ -396,7 +396,7 @@ def keep_block(b: Block, m: Scratch, to: Results, c: RowChoice) -> Any:
     return loop(b.groups // b.some, part, False, False, 0)
 
 
-def count_limited(b: Block, codes: Any, m: Scratch, window: Any, padding: Any) -> Any:
+def count_limited(b: GroupBlock, codes: Any, m: Scratch, window: Any, padding: Any) -> Any:
     """Count the groups of `fewer` that have ones below the window: few but for groups of zeros."""
     lane = b.lane
 
@@ -416,7 +416,7 @@ def count_limited(b: Block, codes: Any, m: Scratch, window: Any, padding: Any) -
 
 
 def write_block(
-    b: Block, codes: Any, written: Any, m: Scratch, window: Any, width: Any, padding: Any
+    b: GroupBlock, codes: Any, written: Any, m: Scratch, window: Any, width: Any, padding: Any
 ) -> None:
     """Write the weights with what is kept of them."""
     lane, near = b.lane, b.criterion == "rows" and b.group <= 16
@@ -455,7 +455,7 @@ def write_block(
         loop(b.vectors, part)
 
 
-def _write_bytes(b: Block, codes: Any, written: Any, m: Scratch, i: Any) -> None:
+def _write_bytes(b: GroupBlock, codes: Any, written: Any, m: Scratch, i: Any) -> None:
     _, clear = float8_functions(b.kind - BYTES)
     groups = WORD_LANES // b.group
     if b.in_place:

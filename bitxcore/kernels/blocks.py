@@ -15,7 +15,7 @@ from typing import Any
 from bitxcore.jit import kernel
 from bitxcore.kernels.block_steps import (
     MASK_BYTES,
-    Block,
+    GroupBlock,
     Results,
     RowChoice,
     Scratch,
@@ -59,7 +59,7 @@ def prune_kernel(
     It returns the group (or column) before which it stopped, and the number of groups that kept fewer than
     `wanted` rows and have ones below the window. With `deep` windows the lane lacks rows of them.
     """
-    block = Block(kind, code_bits, group, deep, criterion, nearest, layout == WHOLE)
+    block = GroupBlock(kind, code_bits, group, deep, criterion, nearest, layout == WHOLE)
     in_place, tiled, is_float = block.in_place, layout == TILES, block.is_float
     bits, groups, value_bytes = block.lane.bits, block.groups, block.value_bytes
     plane_words, turned_values = block.planes * groups, block.values if block.turns else 1

@@ -49,6 +49,7 @@ def verify(path: str | os.PathLike[str]) -> Verification:
     >>> for finding in verify(f"{folder.name}/run.h5"):
     ...     print(finding.place, finding.index, finding.expected, finding.found)
     /simulation/cycles 0 5 12
+    >>> folder.cleanup()
     """
     path = Path(path)
     findings: list[Finding] = []

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 import bitxcore as bx
 from bitxcore.batch import inspect_dump, memory_budget, prune_dump
 from bitxcore.batch.ahead import one_ahead
-from bitxcore.batch.euclidean import Comparison
+from bitxcore.batch.euclidean import ErrorSums
 from bitxcore.batch.pieces import Cutting
 from bitxcore.dumps import convert
 from bitxcore.errors import DumpError, OptionError, TensorError
@@ -272,7 +272,7 @@ def test_norms_do_not_depend_on_pieces(sizes, rows):
     old = rng.standard_normal(total).astype(np.float32)
     new = np.where(rng.random(total) < 0.5, old, np.float32(0))
     shape = (total, 1) if rows else (1, total)
-    whole, pieces = Comparison(shape), Comparison(shape)
+    whole, pieces = ErrorSums(shape), ErrorSums(shape)
     whole.add(old, new, True)
     for first, last in zip(np.cumsum([0, *sizes]), np.cumsum(sizes), strict=False):
         pieces.add(old[first:last], new[first:last], bool(first % 2))
