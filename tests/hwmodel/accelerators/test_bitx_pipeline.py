@@ -32,7 +32,7 @@ def serial_unit(rng):
     }
 
 
-PRUNINGS = 64 if "BITX_THOROUGH" in os.environ else 16
+PRUNINGS = 64 if "BITX_THOROUGH" in os.environ else 8
 """How many ways to prune are drawn."""
 
 

@@ -122,7 +122,8 @@ def test_names_of_files_are_not_obeyed(bitx, tmp_path):
         if "--json" not in args:
             assert escaped in result.output or args[0] == "sweep"
     shown = on_terminal("inspect", path, *keep, columns=80)
-    assert ESCAPES.sub("", shown).replace("\r\n", "").isprintable()
+    # A progress bar, which slow runs have, goes back to the start of its line.
+    assert re.sub(r"\r\n?", "", ESCAPES.sub("", shown)).isprintable()
     rows = on_terminal("inspect", path, *keep, "--csv", "-", columns=80)
     assert rows.replace("\r\n", "").isprintable()
     assert escaped in rows
