@@ -395,6 +395,8 @@ def slab_kernel(
             slabs, m, members, parts, width, limit,
             lambda p: stream_lines(place, held, behind + p * late, late, waiting),
         )  # fmt: skip
+        # The last slabs may be fewer than those before, whose results are longer then.
+        stream_lines(place, held, behind + parts * late, waiting, waiting)
         stream_ends(place, held, waiting)
         return rare
 

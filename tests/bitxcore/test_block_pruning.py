@@ -362,6 +362,17 @@ def test_large_tensors_equal_their_pieces(name, size, layout, threads, monkeypat
             assert p.window_limited_groups == sum(w.window_limited_groups for w in want)
 
 
+@pytest.mark.parametrize("group", [9, 25, 49, 63])
+@pytest.mark.parametrize("name", ["float32", "int8"])
+def test_last_groups_after_longer_results_past_the_caches(name, group, monkeypatch):
+    for extra, rest in itertools.product((1, 5, 17, 40, 63), (0, 3)):
+        x = sample(name, (1, group * (256 * 3 + extra) + rest), np.random.default_rng(extra))
+        want = bx.prune(x, rows=2, group=group)
+        with monkeypatch.context() as patched:
+            patched.setattr("bitxcore.block_pruning.STREAMING_BYTES", 0)
+            check_same(bx.prune(x, rows=2, group=group, out=garbage(x)), want)
+
+
 SLABS = [
     *[(1, 8, 2), (1, 8, 64), (19, 8, 9), (3, 16, 8), (7, 24, 25), (5, 80, 4), (2, 136, 9)],
     *[(1, 128, 3), (9, 64, 64)],

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from bitxcore.batch.inspect_dumps import inspect_dump
+from bitxcore.batch.memory import memory_budget
 from bitxcore.batch.prune_dumps import check_policy, prune_dump
 from bitxcore.batch.runs.clock import Clock
 from bitxcore.batch.runs.keys import Digests
@@ -50,7 +50,7 @@ class _OfTensors(Action):
         """Share out a quarter of the machine's memory, where nothing else was asked for."""
         if MEMORY not in self.options or self.options[MEMORY] is not None:
             return self
-        return replace(self, options={**self.options, MEMORY: _quarter_of_memory() // workers})
+        return replace(self, options={**self.options, MEMORY: max(1, memory_budget() // workers)})
 
     def choose(self, dump: Dump) -> Sequence[Tensor]:
         """Return the tensors that are selected."""
@@ -69,10 +69,6 @@ class _OfTensors(Action):
         part.nbytes = sum(tensor.nbytes for tensor in tensors)
         clock.time_reading(tensors)
         return tensors
-
-
-def _quarter_of_memory() -> int:
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 4
 
 
 @dataclass(frozen=True)
