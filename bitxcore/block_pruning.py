@@ -182,7 +182,7 @@ def block_pruning(engine: Engine, rule: Criterion, nearest: bool) -> BlockPrunin
         int(rule.name == "topn"),
         mask - (1 << 64) if mask >> 63 else mask,
         min(rule.wanted, MAX_WINDOW + 1),
-        max(1, min(window, bits) - fmt.significand_bits + 2) if fmt.is_float else 0,
+        max(1, bits - fmt.significand_bits + 2) if fmt.is_float else 0,
         masks.itemsize,
         rows - window,
         width,

@@ -50,6 +50,7 @@ from bitxcore.kernels.vectors import (
     popcount,
     prefetch,
     prefetch_second,
+    register_bits,
     repeat,
     resize,
     spread,
@@ -136,8 +137,8 @@ class GroupBlock:
 
     @property
     def some(self) -> int:
-        """Groups of which rows are chosen at once."""
-        return min(max(self.groups // 2, 1), 64)
+        """Groups of which rows are chosen at once: of more, not all digits would stay in registers."""
+        return min(self.groups, 4 * register_bits() // self.lane.bits)
 
     @property
     def vectors(self) -> int:
@@ -304,12 +305,14 @@ class RowChoice(NamedTuple):
 class ChosenRows(NamedTuple):
     """What is chosen of groups: masks, their rows; whether it is too close to say; and those with too few.
 
-    few: mask of the groups that may have kept fewer rows than wanted for want of a wider window.
+    limited, few: masks of the float groups that have kept fewer rows than wanted for want of a wider window,
+    and of those that may have, since the lane has no rows further down.
     """
 
     mask: Any
     number: Any
     unsure: Any
+    limited: Any
     few: Any
 
 
@@ -324,10 +327,14 @@ def keep(b: Any, planes: tuple[Any, ...], top: Any, c: RowChoice) -> ChosenRows:
         mask, unsure = keep_energy(planes, c.window, c.rows, b.group, c.extent)
     number, more = popcount(mask), 0 if b.group <= 4 else 1 if b.group <= 16 else 2
     few = popcount(any_of(planes)) < c.rows + more if b.deep else number < c.wanted
-    if b.is_float and not b.in_bytes:
-        # Of the others not even the last bit of a weight can be so far down.
+    if not b.is_float:
+        return ChosenRows(mask, number, unsure, few, few)
+    outside = any_of(planes) & (c.window ^ -1)
+    limited, few = few & (outside != 0), few & (outside == 0)
+    if not b.in_bytes:
+        # Of the others not even the last bit of a weight can be below the lane.
         few = few & (umax(top >> b.lane.fraction, 0 if b.lane.far else 1) >= c.reach)
-    return ChosenRows(mask, number, unsure, few)
+    return ChosenRows(mask, number, unsure, limited, few)
 
 
 MASK_BYTES = (1, 2, 4, 8)
@@ -381,10 +388,9 @@ def keep_block(b: GroupBlock, m: Scratch, to: Results, c: RowChoice) -> Any:
         planes = load_planes(address(m.ones, at, lane.bits), b.planes, b.some, b.groups)
         top = load(m.tops, at, b.some) if b.is_float else None
         found = keep(b, planes, top, c)
-        if b.in_bytes:
-            few = found.few & ((any_of(planes) & (c.window ^ -1)) != 0)
-            below = below + total(popcount(as_bits(few, b.some)))
-        else:
+        if b.is_float:
+            below = below + total(popcount(as_bits(found.limited, b.some)))
+        if not b.in_bytes:
             short = short | any_lane(found.few)
             store(m.fewer, at, where(found.few, like(found.mask, 1), 0))
         store(m.chosen, at, found.mask)

@@ -49,7 +49,7 @@ def prune_kernel(
     (uint8), one per group, each empty if not wanted; the first group and the one after the last; `rows`;
     `refine` (``topn``, not ``msb``); `window`, its rows as a mask with row 0 on top of the lane, of
     integers with their highest bit; `wanted`, the rows that a group should keep; `reach`, of floats the
-    least exponent of a group whose weights can have ones below the window; `mask_bytes` of a mask, and
+    least exponent of a group whose weights can have ones below the lane; `mask_bytes` of a mask, and
     `shift` from a lane's mask to a stored one, left if negative; `width`, the significand bits of integers;
     `limit`, the bits that their magnitudes may have; `padding`, of floats the bits of a lane above the
     hidden one; `streaming`, whether what is written will not be read soon; what the criterion needs, a table
@@ -156,7 +156,7 @@ def prune_kernel(
             if unsure:
                 return start, limited
             if is_float and short:
-                found = find_limited(codes, memory, window, padding)
+                found += find_limited(codes, memory, window, padding)
                 if deep and found > 0:
                     return start, limited
             limited += found

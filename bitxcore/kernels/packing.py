@@ -30,6 +30,7 @@ from bitxcore.kernels.vectors import (
     load_words,
     member_bits,
     popcount,
+    register_bits,
     repeat,
     resize,
     splat,
@@ -44,13 +45,12 @@ from bitxcore.kernels.vectors import (
 
 COLUMNS = 8  # members of groups that are worked on many at a time; their rows are bytes
 WORD = 8  # rows that such a group may have
-REGISTER = 512  # bits
 
 
 @cache
 def kept_rows_kernel(bits: int) -> Any:
     """Build the kernel that counts the ones of masks of `bits` bits: its arguments are the masks."""
-    lanes = 4 * REGISTER // bits
+    lanes = 4 * register_bits() // bits
 
     @kernel(variant=(bits,))
     def kept_rows(masks):
@@ -90,7 +90,7 @@ def pack_kernel(kind: int, code_bits: int, group: int) -> Any:
     special = (1 << (bits - 1 - fraction)) - 1
     store_bits = max(group, 8)
     many = group <= COLUMNS
-    step = REGISTER // row_bits
+    step = register_bits() // row_bits
     lanes = step * group
     word_rows = row_bits // 8
 
@@ -117,21 +117,22 @@ def pack_kernel(kind: int, code_bits: int, group: int) -> Any:
                     member = member_bits(left, group)
                     negative = where((v >> (bits - 1)) != 0, resize(member, bits), v & 0)
                     store(signs, g, across_or(negative, group))
-                    top = like(left, 1) << (row_bits - 1)
+                    # The last row first, into the highest byte: the lowest one of a mask is the easier one.
+                    unused = (64 - (resize(popcount(left), 64) << 3)) & 63
                     words = resize(left & 0, 64)
-                    for lower in range(0, 64, row_bits):
+                    for upper in range(0, 64, row_bits):
                         word = left & 0
                         for k in range(word_rows):
                             if not any_lane(left != 0):
                                 break
-                            row = top >> leading_zeros(left)
+                            row = left & (0 - left)
                             left = left ^ row
                             ones = across_or(
                                 where((aligned & repeat(row, group)) != 0, member, member & 0), group
                             )
-                            word = word | (ones << (8 * k))
-                        words = words | (resize(word, 64) << lower)
-                    at = store_words(rows, at, masks, g, words)
+                            word = word | (ones << (row_bits - 8 - 8 * k))
+                        words = words | (resize(word, 64) << (64 - row_bits - upper))
+                    at = store_words(rows, at, masks, g, words >> unused)
                     g += step
                     continue
             # One group per iteration, one member per lane; aligned is its bit matrix, row 0 on top.
@@ -169,7 +170,7 @@ def unpack_kernel(kind: int, code_bits: int, group: int) -> Any:
     row_bits = max(bits, 32)
     fraction = FRACTION_BITS[bits] if is_float else 0
     many = group <= COLUMNS
-    step = REGISTER // row_bits
+    step = register_bits() // row_bits
     word_rows = row_bits // 8
 
     @kernel(variant=(kind, code_bits, group))
@@ -181,21 +182,21 @@ def unpack_kernel(kind: int, code_bits: int, group: int) -> Any:
                 inside = g + step <= groups and at + WORD * step <= rows.size
                 if inside and not any_lane(popcount(load(masks, g, step)) > WORD):
                     left = load(masks, g, step)
-                    top = like(left, 1) << (row_bits - 1)
                     member = member_bits(left, group)
                     aligned = member & 0
                     words, at = load_words(rows, at, masks, g, step)
-                    for lower in range(0, 64, row_bits):
-                        # word: rows of each group, the next one in its lowest byte.
-                        word = resize(words >> lower, row_bits)
+                    # The last row first, as they were written; it goes to the highest byte.
+                    words = words << ((64 - (resize(popcount(left), 64) << 3)) & 63)
+                    for upper in range(0, 64, row_bits):
+                        word = resize(words >> (64 - row_bits - upper), row_bits)
                         for _ in range(word_rows):
                             if not any_lane(left != 0):
                                 break
-                            row = top >> leading_zeros(left)
+                            row = left & (0 - left)
                             left = left ^ row
-                            one = (repeat(word, group) & member) != 0
+                            one = (repeat(word, group) & (member << (row_bits - 8))) != 0
                             aligned = aligned | where(one, repeat(row, group), aligned & 0)
-                            word = word >> 8
+                            word = word << 8
                     negative = (repeat(resize(load(signs, g, step), row_bits), group) & member) != 0
                     if is_float:
                         emax = resize(load(exponents, g, step), bits) + base

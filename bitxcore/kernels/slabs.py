@@ -43,6 +43,7 @@ from bitxcore.kernels.vectors import (
     add_planes,
     address,
     any_lane,
+    as_bits,
     clear_bytes,
     copy_bytes,
     from_columns,
@@ -51,7 +52,9 @@ from bitxcore.kernels.vectors import (
     load_parts,
     load_planes,
     load_rows,
+    popcount,
     prefetch_second,
+    register_bits,
     repeat,
     scratch,
     splat,
@@ -128,7 +131,7 @@ class Slabs:
     @property
     def step(self) -> int:
         """Slabs whose columns fill a register."""
-        return 512 // self.lane.bits
+        return register_bits() // self.lane.bits
 
     @property
     def value_bytes(self) -> int:
@@ -268,7 +271,7 @@ def _keep(s: Slabs, m: Scratch, to: Results, c: RowChoice, place: tuple[Any, ...
     lane = s.lane
     start, count, parts, blocks = place
 
-    def part(p: Any, unsure: Any, short: Any) -> Any:
+    def part(p: Any, unsure: Any, short: Any, below: Any) -> Any:
         visit(p)
         ones = address(m.ones, p * (s.planes * s.step), lane.bits)
         planes = load_planes(ones, s.planes, s.step, s.step)
@@ -276,7 +279,8 @@ def _keep(s: Slabs, m: Scratch, to: Results, c: RowChoice, place: tuple[Any, ...
         found = keep(s, planes, top, c)
         store(m.chosen, p * s.step, found.mask)
         store(m.fewer, p * s.step, where(found.few, like(found.mask, 1), 0))
-
+        if s.is_float:
+            below = below + total(popcount(as_bits(found.limited, s.step)))
         exponent = stored_exponent(top, lane) if s.is_float else None
 
         def put(g: Any, first: Any, last: Any) -> None:
@@ -295,9 +299,9 @@ def _keep(s: Slabs, m: Scratch, to: Results, c: RowChoice, place: tuple[Any, ...
             first = (filter_ * parts + p) * blocks + block
             filters = (block + count - 1) // blocks + 1
             loop(filters, one_filter, first, 0, least(count, blocks - block))
-        return unsure | found.unsure, short | any_lane(found.few)
+        return unsure | found.unsure, short | any_lane(found.few), below
 
-    return loop(parts, part, False, False)
+    return loop(parts, part, False, False, 0)
 
 
 def _count_limited(s: Slabs, m: Scratch, members: Any, parts: Any, window: Any, padding: Any) -> Any:
@@ -479,14 +483,16 @@ def slab_kernel(
             waiting = 0
             if rare:
                 return start, limited
-            unsure, short = keep_slabs(codes, memory, results, choice, start, count, members, parts, blocks)
+            unsure, short, found = keep_slabs(
+                codes, memory, results, choice, start, count, members, parts, blocks
+            )
             if unsure:
                 return start, limited
             if is_float and short:
-                found = find_limited(memory, members, parts, window, padding)
+                found += find_limited(memory, members, parts, window, padding)
                 if deep and found > 0:
                     return start, limited
-                limited += found
+            limited += found
             if out.size > 0:
                 written = finished
                 if in_place and not streaming:

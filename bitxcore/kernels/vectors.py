@@ -485,8 +485,21 @@ def any_lane(typing: Any, mask: Any) -> Any:
 
 
 def lanes_of(bits: int, group: int) -> int:
-    """Lanes of the vectors to work with: eight 64-byte registers, and a whole group at least."""
-    return max(8 * 512 // bits, group)
+    """Lanes of the vectors to work with: eight registers, and a whole group at least."""
+    return max(8 * register_bits() // bits, group)
+
+
+@cache
+def features() -> frozenset[str]:
+    """Instruction sets of this processor that LLVM may use, such as ``+avx2``."""
+    from numba.core.registry import cpu_target
+
+    return frozenset(cpu_target.target_context.codegen().magic_tuple()[2].split(","))
+
+
+def register_bits() -> int:
+    """Bits of a register: of wider vectors half would wait in memory, for want of as many registers."""
+    return 512 if "+avx512f" in features() else 256
 
 
 @intrinsic(prefer_literal=True)
@@ -1091,7 +1104,7 @@ def full_add(typing: Any, a: Any, b: Any, c: Any) -> Any:
 
 def emit_full_add(context: Any, builder: Any, a: Any, b: Any, c: Any) -> tuple[Any, Any]:
     """Emit a `full_add`."""
-    if a.type.count * a.type.element.width == 512 and "+avx512f" in context.codegen().magic_tuple()[2]:
+    if a.type.count * a.type.element.width == 512 and register_bits() == 512:
         # One instruction for any function of three bits; LLVM finds the sum's, and takes two for the carry.
         word = ir.VectorType(INT32, 16)
         function = ir.FunctionType(word, [word, word, word, INT32])
@@ -1224,9 +1237,7 @@ def store_words(typing: Any, array: Any, at: Any, masks: Any, first: Any, words:
 @cache
 def has_byte_tables() -> bool:
     """Whether this processor has instructions for the functions below: x86 with AVX-512 as of 2018."""
-    from numba.core.registry import cpu_target
-
-    return "+avx512vbmi" in cpu_target.target_context.codegen().magic_tuple()[2].split(",")
+    return "+avx512vbmi" in features()
 
 
 def _on_lines(builder: Any, name: str, *operands: Any) -> Any:
