@@ -410,7 +410,7 @@ def slab_kernel(
         behind = part * parts + soon  # of the next slabs: in the second-level cache by then
 
         def ask(p: Any) -> None:
-            loop(part // line, lambda i: prefetch_second(codes, behind + p * part + i * line))
+            loop((part + line - 1) // line, lambda i: prefetch_second(codes, behind + p * part + i * line))
 
         place = start, count, parts, blocks
         return _keep(slabs, Scratch(*memory), Results(*results), RowChoice(*choice), place, ask)
