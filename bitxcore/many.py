@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from inspect import signature
+from itertools import groupby, repeat
 from typing import Any, overload
 
 import numpy as np
@@ -168,10 +169,7 @@ class _Batch:
         plan = self.plans[0][1]
         fmt = plan.cut.format
         codes = buffer("together", sum(one.size for _, one in self.plans), fmt.storage_dtype)
-        at = 0
-        for number, one in self.plans:
-            codes[at : at + one.size] = codes_of(given[number], fmt)
-            at += one.size
+        np.concatenate([given[number] for number, _ in self.plans], axis=None, out=codes.view(fmt.dtype))
         target = codes[:0] if self.values is None else codes_of(self.values, fmt)
         groups = codes.size // plan.engine.padded
         bad, limited = plan.prune_groups(codes, target, plan.choice(self.kept), 0, groups)
@@ -180,13 +178,20 @@ class _Batch:
     def _split(self) -> Iterator[tuple[int, Pruned]]:
         at = group = 0
         cut = self.plans[0][1].cut.cut
-        for number, plan in self.plans:
-            end, groups = at + plan.size, group + plan.engine.count
-            values = None if self.values is None else self.values[at:end].reshape(plan.tensor_shape)
-            shape = plan.group_shape
-            kept = [k if k is None else k[group:groups].reshape(shape) for k in self.kept]
-            yield number, Pruned(values, *kept, **cut)  # type: ignore[arg-type]
+        for _, run in groupby(self.plans, key=lambda one: id(one[1])):
+            alike = list(run)
+            plan, count = alike[0][1], len(alike)
+            end, groups = at + count * plan.size, group + count * plan.engine.count
+            values = _each(self.values, at, end, (count, *plan.tensor_shape))
+            kept = [_each(part, group, groups, (count, *plan.group_shape)) for part in self.kept]
+            for (number, _), *parts in zip(alike, values, *kept, strict=True):
+                yield number, Pruned(*parts, **cut)
             at, group = end, groups
+
+
+def _each(array: Array | None, first: int, last: int, shape: tuple[int, ...]) -> Iterable[Any]:
+    """Cut an array into views of a shape, one for each tensor; where there is none, give None for each."""
+    return repeat(None, shape[0]) if array is None else array[first:last].reshape(shape)
 
 
 def _batches(given: Sequence[Any], options: Mapping[str, Any]) -> Iterator[_Batch]:
@@ -197,7 +202,9 @@ def _batches(given: Sequence[Any], options: Mapping[str, Any]) -> Iterator[_Batc
     planned = [options[name] for name in _PLANNED]
     for number, x in enumerate(given):
         # Whatever is wrong with the others is found by `prune`.
-        if type(x) is not np.ndarray or not 0 < x.nbytes <= SMALL_TENSOR_BYTES or not x.flags.c_contiguous:
+        if type(x) is not np.ndarray or not x.ndim or not x.flags.c_contiguous:
+            continue
+        if not 0 < x.nbytes <= SMALL_TENSOR_BYTES:
             continue
         key = x.dtype, x.shape
         if key not in known:
