@@ -7,7 +7,7 @@ BITX = $(VENV)/bin/bitx
 SAMPLE = data/samples/digits_resnet.onnx
 OUT = out
 
-.PHONY: help run test slow lint docs bench large fuzz kills validation reproduce reproduce-quick accuracy prepare software-pruning wheel release-check clean
+.PHONY: help run test slow lint docs bench large fuzz kills campaign validation reproduce reproduce-quick accuracy prepare software-pruning wheel release-check clean
 help:
 	@echo 'make run    inspect, prune, simulate and compare the sample network; results in $(OUT)/'
 	@echo 'make test   lint, type check, and the tests: minutes, on two cores'
@@ -18,6 +18,7 @@ help:
 	@echo 'make large  prune a dump of 20 GB beside cp of the same file; minutes, and 40 GB of disk'
 	@echo 'make fuzz   read 50,000 damaged files of each of five containers; an hour'
 	@echo 'make kills  kill a batch of 200 dumps 100 times and compare what it writes; a quarter of an hour'
+	@echo 'make campaign  prune a million groups, and thousands of drawn ones; an hour or two'
 	@echo 'make validation  write docs/validation.md: tables of papers, ours beside them'
 	@echo 'make reproduce   write docs/reproduction.md: every number of the BitX paper, ours beside it'
 	@echo 'make reproduce-quick  the same on a fifth of the data, on the screen'
@@ -95,6 +96,10 @@ fuzz: $(VENV)/test.stamp
 # Kills a run, and in half of the cases its workers with it.
 kills: $(VENV)/test.stamp
 	$(PY) -m bench.kills --dumps 200 --kills 100
+
+# Of the definition's properties, as many draws as an hour or two allows.
+campaign: $(VENV)/test.stamp
+	BITX_CAMPAIGN=1 BITX_THOROUGH=1 $(PY) -m pytest -m "slow or not slow" -n 2 tests/bitxcore/test_block_pruning.py tests/bitxcore/test_random.py
 
 validation: $(VENV)/run.stamp
 	$(PY) docs/recipes/validation.py --write

@@ -1,5 +1,6 @@
 """Compare a whole tensor with the definition, group by group."""
 
+import os
 from collections.abc import Iterator
 
 import numpy as np
@@ -12,6 +13,8 @@ from bitxcore.groups import MAX_WIDE_GROUP, grid
 FLOAT_NAMES = tuple(FLOATS)
 INTEGER_NAMES = ("int8", "int16", "int8-twos", "int16-twos", "uint8", "int4", "int5-twos", "int12")
 ALL_NAMES = (*FLOAT_NAMES, *INTEGER_NAMES)
+CAMPAIGN = "BITX_CAMPAIGN" in os.environ
+"""Whether to draw far more cases than a change is checked by: `make campaign`."""
 
 
 def codes_of(x, fmt):
