@@ -149,6 +149,7 @@ def summary_kernel(kind: int, code_bits: int, group: int) -> Any:
     step = lanes // group
     part = lanes // PARTS
     line = 512 // code_bits
+    flags = min(lanes, 64)  # comparisons that are counted at once
     # Floats stand in columns, part j of a vector with the members j, j + 8, ... of its groups, because their
     # groups' exponents are spread to them. Integers stay as they are: their bits alone are folded.
     columns = min(group, PARTS) if is_float else 1
@@ -182,7 +183,7 @@ def summary_kernel(kind: int, code_bits: int, group: int) -> Any:
         code = size + (special << fraction)
         (zeros,) = when(
             any_lane(across_and(code, columns) < (1 << (bits - 1))),
-            lambda _: (total(popcount(as_words(size == 0, 64))),),
+            lambda _: (total(popcount(as_words(size == 0, flags))),),
             0,
         )
         return code, aligned, bad, zeros
@@ -202,7 +203,7 @@ def summary_kernel(kind: int, code_bits: int, group: int) -> Any:
             with_bad,
             lambda: (significand(v, signed, bits) << (bits - width), 0, 0),
         )
-        return aligned, bad, total(popcount(as_words(v == 0, 64))), more
+        return aligned, bad, total(popcount(as_words(v == 0, flags))), more
 
     @expression
     def add_vectors(x, first, last, state, numbers, counters, present, settings):
