@@ -155,7 +155,7 @@ def summary_kernel(kind: int, code_bits: int, group: int) -> Any:
     columns = min(group, PARTS) if is_float else 1
     rest = group // columns
     # The order of groups does not matter, unless columns have to be folded further.
-    block = 128 // bits if rest == 1 and code_bits == bits else 1
+    block = 128 // bits if rest == 1 and code_bits == bits and part >= columns else 1
     # Not all machines turn vectors of float64 into unsigned integers.
     by_product = is_float and bits == 32
     # The bits of a significand in `code`; between them stands what is left of the exponent.

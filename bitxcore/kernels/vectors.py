@@ -985,8 +985,9 @@ def _interleaved(builder: Any, columns: list[Any]) -> list[Any]:
 def to_columns(typing: Any, x: Any, number: Any, block: Any) -> Any:
     """Put every `number`-th lane side by side: lane ``i * number + j`` becomes lane i of part j.
 
-    With a `block` above 1, the lanes of a part come in another order, the same in all parts. Lanes then stay
-    in their block of so many as long as that is possible, which x86 does faster in blocks of 128 bits.
+    With a `block` above 1, the lanes of a part, `number` at least, come in another order, the same in all
+    parts. Lanes then stay in their block of so many as long as that is possible, which x86 does faster in
+    blocks of 128 bits.
     """
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
