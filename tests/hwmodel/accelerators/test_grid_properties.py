@@ -1,7 +1,5 @@
 """What must hold of the machines that DNNsim has, whatever the operands, and their speed."""
 
-from time import process_time
-
 import numpy as np
 import pytest
 from grid_cases import A_BITS, FC, GRID, LAYER, W_BITS, cycles, full, operands
@@ -169,30 +167,3 @@ def test_all_enter_comparisons_at_equal_peak(name):
     machine = hw.accelerator(name, **hw.accelerator(name).comparison)
     assert machine.peak_macs_per_cycle == 4096
     assert machine.assumptions
-
-
-# Seconds that DNNsim takes on one core of a like machine.
-PUBLIC_SIMULATOR_S = [
-    ("dadiannao", {}, 9),
-    ("pragmatic", {}, 11),
-    ("bit_tactical", {"back_end": "p"}, 17),
-    ("laconic", {}, 22),
-    ("bit_tactical", {}, 65),
-    ("scnn", {"rules": "dnnsim"}, 7),
-]
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(("name", "options", "seconds"), PUBLIC_SIMULATOR_S)
-def test_fifty_times_faster_than_the_public_simulator(name, options, seconds):
-    layer = hw.Conv("c", in_channels=256, out_channels=256, in_size=(56, 56), kernel=3, padding=1)
-    rng = np.random.default_rng(8)
-    a = np.abs(rng.laplace(0, 60, layer.input_count)).round().astype(np.int16)
-    a[rng.random(a.shape) < 0.5] = 0
-    w = rng.normal(0, 80, layer.weight_shape).round().astype(np.int16)
-    w[rng.random(w.shape) < 0.4] = 0
-    o, machine = hw.Operands(w, a), hw.accelerator(name, **options)
-    hw.simulate(machine, layer, o)
-    start = process_time()
-    hw.simulate(machine, layer, o)
-    assert process_time() - start < seconds / 50
