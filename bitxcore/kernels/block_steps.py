@@ -71,17 +71,17 @@ WORD_LANES = 64
 
 
 @dataclass(frozen=True)
-class GroupBlock:
-    """Block of the groups of one kernel, and how the steps go.
+class Weights:
+    """What one kernel is built for.
 
     Parameters
     ----------
     kind, code_bits, group : int
+        group: of the smallest padded size.
     deep : bool
         Whether the window has rows below the lane.
     criterion : str
-    nearest, in_place : bool
-        in_place: whether groups are read where they lie.
+    nearest : bool
     """
 
     kind: int
@@ -90,7 +90,6 @@ class GroupBlock:
     deep: bool
     criterion: str
     nearest: bool
-    in_place: bool
 
     @property
     def lane(self) -> Lane:
@@ -106,6 +105,24 @@ class GroupBlock:
     def in_bytes(self) -> bool:
         """Whether float8 codes are looked up a byte at a time."""
         return self.kind >= BYTES
+
+    @property
+    def value_bytes(self) -> int:
+        """Bytes of a code."""
+        return self.code_bits // 8
+
+
+@dataclass(frozen=True)
+class GroupBlock(Weights):
+    """Block of whole groups, and how the steps go.
+
+    Parameters
+    ----------
+    in_place : bool
+        Whether groups are read where they lie.
+    """
+
+    in_place: bool
 
     @property
     def turns(self) -> bool:
@@ -149,11 +166,6 @@ class GroupBlock:
     def values(self) -> int:
         """Weights of a block."""
         return self.groups * self.group
-
-    @property
-    def value_bytes(self) -> int:
-        """Bytes of a code."""
-        return self.code_bits // 8
 
     @property
     def counted(self) -> bool:
@@ -316,8 +328,8 @@ class ChosenRows(NamedTuple):
     few: Any
 
 
-def keep(b: Any, planes: tuple[Any, ...], top: Any, c: RowChoice) -> ChosenRows:
-    """Choose rows of groups from their ones; `b` is a `GroupBlock`, or has the same settings."""
+def keep(b: Weights, planes: tuple[Any, ...], top: Any, c: RowChoice) -> ChosenRows:
+    """Choose rows of groups from their ones."""
     unsure: Any = False
     if b.criterion == "rows":
         mask = keep_rows(planes, c.window, c.rows, c.refine, b.group)

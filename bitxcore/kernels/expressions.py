@@ -285,8 +285,3 @@ def choose(condition: Any, a: Any, b: Any) -> Any:
 def least(a: Any, b: Any) -> Any:
     """Return the smaller of two numbers."""
     return choose(a < b, a, b)
-
-
-def greatest(a: Any, b: Any) -> Any:
-    """Return the larger of two numbers."""
-    return choose(a < b, b, a)

@@ -16,19 +16,17 @@ from typing import Any
 from bitxcore.groups import GroupGrid
 from bitxcore.jit import kernel
 from bitxcore.kernels.aligning import magnitude_of, rows_of
-from bitxcore.kernels.block_steps import SOON_BYTES, Results, RowChoice, Scratch, keep
+from bitxcore.kernels.block_steps import SOON_BYTES, Results, RowChoice, Scratch, Weights, keep
 from bitxcore.kernels.expressions import expression, least, loop
 from bitxcore.kernels.floats import FLOAT32
 from bitxcore.kernels.gathering import each_run
 from bitxcore.kernels.lanes import (
-    Lane,
     aligned_to,
     cleared,
     exponent_of,
     integer_on_rows,
     integer_rows,
     is_rare,
-    lane_of,
     nearest_of,
     read,
     stays_of,
@@ -89,39 +87,16 @@ def takes(grid: GroupGrid) -> bool:
 
 
 @dataclass(frozen=True)
-class Slabs:
+class Slabs(Weights):
     """Slabs that are worked on together, and how.
 
     Parameters
     ----------
-    kind, code_bits, group : int
-        group: of the smallest padded size; the kernel is told the members.
-    deep : bool
-        Whether the window has rows below the lane.
-    criterion : str
-    nearest, flat : bool
-        flat: whether slabs are single groups.
+    flat : bool
+        Whether slabs are single groups; the kernel is told their members.
     """
 
-    kind: int
-    code_bits: int
-    group: int
-    deep: bool
-    criterion: str
-    nearest: bool
     flat: bool
-
-    @property
-    def lane(self) -> Lane:
-        """Lane of a weight, and of a group's rows."""
-        return lane_of(self.kind, self.code_bits)
-
-    @property
-    def is_float(self) -> bool:
-        """Whether weights have exponents."""
-        return self.kind >= 0
-
-    in_bytes = False
 
     @property
     def scaled(self) -> bool:
@@ -132,11 +107,6 @@ class Slabs:
     def step(self) -> int:
         """Slabs whose columns fill a register."""
         return register_bits() // self.lane.bits
-
-    @property
-    def value_bytes(self) -> int:
-        """Bytes of a code."""
-        return self.code_bits // 8
 
     @property
     def planes(self) -> int:
