@@ -16,7 +16,7 @@ help:
 	@echo 'make docs   build the documentation site, in $(OUT)/docs'
 	@echo 'make bench  measure the kernels against a copy of the same bytes, and beside other libraries'
 	@echo 'make large  prune a dump of 20 GB beside cp of the same file; minutes, and 40 GB of disk'
-	@echo 'make fuzz   read 50,000 damaged files of each of five containers; an hour'
+	@echo 'make fuzz   read 100,000 damaged files of each of seven containers; hours'
 	@echo 'make kills  kill a batch of 200 dumps 100 times and compare what it writes; a quarter of an hour'
 	@echo 'make campaign  prune a million groups, and thousands of drawn ones; an hour or two'
 	@echo 'make validation  write docs/validation.md: tables of papers, ours beside them'

@@ -1,4 +1,4 @@
-"""Damaged files by the thousand: `make fuzz`.
+"""Damaged files by the hundred thousand: `make fuzz`.
 
 Every mutant is opened and read as a whole in a child process with limits. It passes if there is a one-line
 error or a dump that agrees with itself; a crash, a hang, an exception of another kind or too much memory is
@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import io
+import json
 import os
 import random
 import resource
@@ -21,126 +22,19 @@ import tempfile
 import time
 import zipfile
 from collections import Counter
-from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
+from bench.fuzz_seeds import CORPUS, OUTSIDE, SUFFIXES, seeds, write_shards
 
-SUFFIXES = {"hdf5": ".h5", "npz": ".npz", "torch": ".pt", "safetensors": ".safetensors", "onnx": ".onnx"}
+__all__ = ["CORPUS", "SUFFIXES", "campaign", "mutant", "outcome", "seeds"]
+
 ROOT = Path(__file__).parents[1]
-CORPUS = ROOT / "tests/bitxcore/data/damaged"
-COUNT = 50_000
+COUNT = 100_000
 SECONDS = 60  # for one mutant
 KEPT = 20  # of those that crash or stop the process of HDF5
 MEMORY = 1 << 30  # of address space beyond what the libraries take
 
 _INTEGERS = [0, 1, 2, 7, 8, 0x7F, 0x80, 0xFF, 0xFFFF, 1 << 31, (1 << 32) - 1, 1 << 63, (1 << 64) - 1]
-
-
-def _values() -> dict[str, np.ndarray]:
-    rng = np.random.default_rng(2021)
-    return {
-        "a": rng.normal(size=(8, 16)).astype("f4"),
-        "b": rng.integers(-99, 99, (3, 4, 5)).astype("i2"),
-        "empty": np.zeros((0, 3), "f2"),
-        "scalar": np.array(1.5, "f8"),
-        "flags": np.array([True, False]),
-    }
-
-
-def _hdf5(libver: str) -> bytes:
-    import h5py
-
-    buffer = io.BytesIO()
-    with h5py.File(buffer, "w", libver=libver) as file:
-        for name, value in _values().items():
-            file[name] = value
-        deflate = {"compression": "gzip", "shuffle": True, "fletcher32": True}
-        file.create_dataset("g/packed", data=_values()["b"], chunks=(1, 4, 5), **deflate)
-        file.create_dataset("g/grows", data=_values()["a"], chunks=(3, 5), maxshape=(None, None))
-        file.create_dataset("g/scaled", data=_values()["b"], chunks=(3, 4, 5), scaleoffset=0)
-        file.create_dataset("g/lzf", data=_values()["a"], chunks=(8, 4), compression="lzf")
-        file.create_dataset("big", data=_values()["a"].astype(">f4"))
-        layout = h5py.VirtualLayout((2, 8, 16), "f4")
-        layout[0] = layout[1] = h5py.VirtualSource(".", "a", (8, 16))
-        file.create_virtual_dataset("v", layout)
-        file["alias"] = h5py.SoftLink("/g/packed")
-        file["text"] = "words"
-        file["pairs"] = np.zeros(3, [("x", "f4"), ("y", "i2")])
-        file.attrs["layer_names"] = np.array([b"a"])
-    return buffer.getvalue()
-
-
-def _npz(save: Callable[..., None]) -> bytes:
-    buffer = io.BytesIO()
-    save(buffer, **_values(), f=np.asfortranarray(_values()["a"]))
-    return buffer.getvalue()
-
-
-def _torch(legacy: bool) -> bytes:
-    import torch
-
-    state = {name: torch.tensor(value) for name, value in _values().items()}
-    state["half"] = torch.tensor([1.0, -2.0, 3.5], dtype=torch.bfloat16)
-    state["view"] = state["a"].T[2:5]
-    buffer = io.BytesIO()
-    torch.save(
-        {"model": state, "epoch": 3, "list": [torch.ones(2)]},
-        buffer,
-        _use_new_zipfile_serialization=not legacy,
-    )
-    return buffer.getvalue()
-
-
-def _safetensors() -> bytes:
-    import safetensors.numpy
-
-    data: bytes = safetensors.numpy.save(_values(), metadata={"k": "v"})
-    return data
-
-
-def _onnx() -> bytes:
-    from onnx import helper, numpy_helper
-
-    node, value = helper.make_node, helper.make_tensor_value_info
-    tensors = {name: numpy_helper.from_array(array, name) for name, array in _values().items()}
-    body = helper.make_graph(
-        [node("MatMul", ["x", "inner"], ["z"])],
-        "body",
-        [],
-        [value("z", 1, [2, 4])],
-        [numpy_helper.from_array(np.ones((8, 4), "f4"), "inner")],
-    )
-    graph = helper.make_graph(
-        [
-            node("Constant", [], ["floats"], value_floats=[1.0, 2.0]),
-            node("Constant", [], ["axes"], value_ints=[0]),
-            node("Unsqueeze", ["a", "axes"], ["a3"]),
-            node("Transpose", ["a3"], ["at"], perm=[0, 2, 1]),
-            node("MatMul", ["x", "at"], ["y"]),
-            node("If", ["flags"], ["z"], name="if", then_branch=body, else_branch=body),
-        ],
-        "net",
-        [value("x", 1, [2, 16])],
-        [value("y", 1, [1, 2, 8])],
-        [*tensors.values(), helper.make_tensor("halves", 10, [3], [0.5, 1.0, -2.0])],
-    )
-    data: bytes = helper.make_model(graph).SerializeToString()
-    return data
-
-
-def seeds(kind: str) -> list[bytes]:
-    """Return the files that mutants of a kind are made of: of their libraries, and what once fell."""
-    made = {
-        "hdf5": lambda: [_hdf5("earliest"), _hdf5("latest")],
-        "npz": lambda: [_npz(np.savez), _npz(np.savez_compressed)],
-        "torch": lambda: [_torch(False), _torch(True)],
-        "safetensors": lambda: [_safetensors()],
-        "onnx": lambda: [_onnx()],
-    }[kind]()
-    fell = sorted(CORPUS.glob(f"*{SUFFIXES[kind]}"))
-    # Mutants of a file on which libhdf5 loops would mostly take all of their time.
-    return [*made, *(path.read_bytes() for path in fell if not path.name.startswith("loops"))]
 
 
 def _damaged(data: bytes, rng: random.Random) -> bytes:
@@ -185,6 +79,19 @@ def _repacked(data: bytes, rng: random.Random) -> bytes:
     return buffer.getvalue()
 
 
+def _misled(data: bytes, rng: random.Random) -> bytes:
+    """Change what an index says of a tensor, in JSON that stays right."""
+    index = json.loads(data)
+    placed = index["weight_map"]
+    name = rng.choice([*placed, f"../{OUTSIDE}", OUTSIDE, ""])
+    outside = f"{OUTSIDE}.safetensors"
+    places = [*placed.values(), f"../{outside}", f"..\\{outside}", f"/{outside}", outside, "", ".", "\0", 7]
+    placed[name] = rng.choice([*places, None, [], {}, True, "x" * 300, "one.safetensors/"])
+    if rng.random() < 0.2:
+        index["weight_map"] = rng.choice([None, [], "one.safetensors", {"": placed}, [placed]])
+    return json.dumps(index).encode()
+
+
 def mutant(kind: str, seeds: list[bytes], number: int, seed: int = 0) -> bytes:
     """Return one damaged file of a kind; another `seed` gives others."""
     rng = random.Random(f"{kind} {number} {seed}" if seed else f"{kind} {number}")
@@ -194,6 +101,8 @@ def mutant(kind: str, seeds: list[bytes], number: int, seed: int = 0) -> bytes:
             return _repacked(data, rng)
         except Exception:  # not an archive, or one that fell
             pass
+    if kind == "index" and rng.random() < 0.5:
+        return _misled(data, rng)
     if kind == "safetensors" and rng.random() < 0.5:
         end = 8 + int.from_bytes(data[:8], "little")
         header = _damaged(data[8:end], rng)
@@ -208,6 +117,7 @@ def outcome(path: Path) -> str:
 
     try:
         with open_dump(path) as dump:
+            assert OUTSIDE not in dump
             for tensor in dump.values():
                 value = tensor.read()
                 assert (value.shape, value.dtype) == (tensor.shape, tensor.dtype)
@@ -216,7 +126,7 @@ def outcome(path: Path) -> str:
             return "whole"
     except BitxError as error:
         text = str(error)
-    assert text.startswith(str(path.parent))
+    assert text.startswith(str(path.parent)), text
     assert "\n" not in text
     return next(
         (f"refused: {word}" for word in ("crash", "took more", "MiB of memory") if word in text), "refused"
@@ -232,7 +142,10 @@ def work(kind: str, start: int, stop: int, folder: Path, seed: int = 0) -> None:
     pages = int(Path("/proc/self/statm").read_text().split()[0])
     most = pages * resource.getpagesize() + MEMORY
     resource.setrlimit(resource.RLIMIT_AS, (most, most))
-    path = folder / f"x{SUFFIXES[kind]}"
+    (folder / "dumps").mkdir(exist_ok=True)
+    path = folder / "dumps" / f"x{SUFFIXES[kind]}"
+    if kind == "index":
+        write_shards(path.parent)
     found: Counter[str] = Counter()
     for number in range(start, stop):
         path.write_bytes(mutant(kind, made, number, seed))
