@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import PurePath
 from typing import Any
 
 FLUSHED = (
@@ -79,7 +80,9 @@ class BitxError(ValueError):
         return str(self.args[0]) if self.args else ""
 
     def __str__(self) -> str:
-        place = [] if self.path is None else [os.fspath(self.path)]
+        # A copy of an object shows the object's URL, and is a file elsewhere.
+        path = str(self.path) if isinstance(self.path, PurePath) else self.path
+        place = [] if path is None else [os.fspath(path)]
         text = self.message if self.hint is None else f"{self.message}; {self.hint}"
         if self.part is not None:
             place.append(self.part)

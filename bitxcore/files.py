@@ -21,6 +21,8 @@ from pathlib import Path
 from typing import Any
 
 from bitxcore.errors import BitxError
+from bitxcore.remote.remote_path import RemotePath, as_path
+from bitxcore.remote.uploads import check_upload, take_back, upload
 
 try:
     import fcntl
@@ -108,7 +110,8 @@ def atomic_file(path: str | os.PathLike[str], *, inputs: Iterable[Path] = ()) ->
     Parameters
     ----------
     path : path-like
-        Final name; an existing regular file is replaced.
+        Final name; an existing regular file is replaced. The URL of an object (`bitxcore.remote`): what is
+        written in a temporary folder is sent to its store.
     inputs : iterable of pathlib.Path
         Files being read, which `path` must not be.
 
@@ -124,7 +127,7 @@ def atomic_file(path: str | os.PathLike[str], *, inputs: Iterable[Path] = ()) ->
         If the folder does not exist or can't be written, if `path` is not a regular file or is an
         input, or if writing fails (no space left, ...).
     """
-    with atomic_files([Path(path)], inputs=inputs) as (temporary,):
+    with atomic_files([as_path(path)], inputs=inputs) as (temporary,):
         yield temporary
 
 
@@ -169,7 +172,9 @@ def atomic_directory(path: str | os.PathLike[str]) -> Iterator[Path]:
     BitxError
         If `path` exists, its folder does not, or writing fails.
     """
-    final = Path(path)
+    final = as_path(path)
+    if isinstance(final, RemotePath):
+        raise BitxError("can't be written: a folder is written on this machine only", path=final)
     written: list[_Written] = []
     try:
         if os.path.lexists(final) and not (final.is_dir() and not any(final.iterdir())):
@@ -210,7 +215,8 @@ def _final_names(names: Iterable[tuple[Path, Path]]) -> Iterator[None]:
             def renamed(text: Any, temporary: Path = temporary, final: Path = final) -> Any:
                 if isinstance(text, (str, Path)) and temporary.name in os.fspath(text):
                     named = os.fspath(text).replace(os.fspath(temporary), os.fspath(final))
-                    return type(text)(named.replace(temporary.name, final.name))
+                    named = named.replace(temporary.name, final.name)
+                    return named if isinstance(text, str) else as_path(named)
                 return text
 
             error.args = tuple(renamed(value) for value in error.args)
@@ -234,9 +240,10 @@ def _temporary_path(folder: Path) -> Path:
 
 def _create(final: Path, flags: int) -> _Written:
     """Make a temporary file or, if `flags` say so, directory that this process holds the lock of."""
-    _clear(final.parent)
+    folder = Path(tempfile.gettempdir()) if isinstance(final, RemotePath) else final.parent
+    _clear(folder)
     for _ in range(_TRIES):
-        path = _temporary_path(final.parent)
+        path = _temporary_path(folder)
         _unfinished.add(path)
         if flags & os.O_DIRECTORY:
             path.mkdir()
@@ -249,7 +256,7 @@ def _create(final: Path, flags: int) -> _Written:
                 return _Written(path, final, lock)
             os.close(lock)
         _unfinished.discard(path)  # another run took it for a dead one's before it had a lock
-    raise BitxError(f"can't be written: nothing can be made in {final.parent}", path=final)
+    raise BitxError(f"can't be written: nothing can be made in {folder}", path=final)
 
 
 def _hold(lock: int, path: Path) -> bool:
@@ -323,8 +330,17 @@ def _appear(written: list[_Written]) -> list[_Written]:
 def _rename(written: list[_Written]) -> None:
     """Give all of them their names, or none."""
     done: list[tuple[_Written, Path | None]] = []
+    sent: list[tuple[RemotePath, bool]] = []
+    written = sorted(written, key=lambda each: not isinstance(each.final, RemotePath))  # may well fail
     try:
         for each in written:
+            if isinstance(each.final, RemotePath):
+                try:
+                    sent.append((each.final, len(written) > 1 and not each.final.exists()))
+                    upload(each.path, each.final)
+                except OSError as error:
+                    raise _unwritable(each.final, error) from error
+                continue
             before = _kept(each.final) if len(written) > 1 else None
             done.append((each, before))
             try:
@@ -332,6 +348,9 @@ def _rename(written: list[_Written]) -> None:
             except OSError as error:
                 raise _unwritable(each.final, error) from error
     except BaseException:
+        for final in [final for final, is_new in sent if is_new]:
+            with suppress(OSError, BitxError):
+                take_back(final)
         for each, before in reversed(done):
             with suppress(OSError):
                 if not os.path.lexists(each.path):
@@ -345,7 +364,7 @@ def _rename(written: list[_Written]) -> None:
                 _remove(before)
                 _unfinished.discard(before)
     _unfinished.difference_update(each.path for each in written)
-    for folder in {each.final.parent for each in written}:
+    for folder in {each.final.parent for each in written if not isinstance(each.final, RemotePath)}:
         sync_folder(folder)
 
 
@@ -383,6 +402,11 @@ def check_target(final: Path, sources: list[str]) -> None:
     BitxError
         If it is one of these, no regular file, or in no folder.
     """
+    if isinstance(final, RemotePath):
+        if os.path.realpath(final) in sources:
+            raise BitxError("is the input; choose another output", path=final)
+        check_upload(final)
+        return
     _check_folder(final)
     if os.path.realpath(final) in sources or any(
         os.path.exists(source) and final.exists() and os.path.samefile(source, final) for source in sources

@@ -12,7 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from bitxcore.dumps.base import Dump, Replace, Tensor, TensorProgress
+from bitxcore.dumps.downloads import open_downloaded, reads_ranges
 from bitxcore.errors import DumpError
+from bitxcore.remote.remote_path import RemotePath, as_path
 
 __all__ = [
     "READERS",
@@ -39,6 +41,9 @@ READERS = {
     ".pth": "bitxcore.dumps.pytorch:open_torch",
 }
 
+BY_RANGES = (".npy", ".npz", ".safetensors", ".safetensors.index.json")
+"""Containers of which parts are read where they lie in a store."""
+
 WRITERS = {
     ".npz": "bitxcore.dumps.npz:write_npz",
     ".safetensors": "bitxcore.dumps.safetensors:write_safetensors",
@@ -53,7 +58,8 @@ def open_dump(path: str | os.PathLike[str]) -> Dump:
     path : path-like
         A file whose suffix is one of `READERS` (or of an installed reader), or a directory: one that
         holds the index of safetensors shards represents these shards; any other represents all dumps below
-        it.
+        it. Or the URL of an object (``s3://``, ``gs://``, ``https://``, ``memory://``): of containers in
+        `BY_RANGES` only what is asked for is read; others are downloaded until the dump is closed.
 
     Returns
     -------
@@ -65,7 +71,7 @@ def open_dump(path: str | os.PathLike[str]) -> Dump:
     DumpError
         If the file does not exist, is of an unknown kind, damaged or unsafe.
     MissingExtraError
-        If the container needs a package that is not installed.
+        If the container, or the protocol of a URL, needs a package that is not installed.
 
     Examples
     --------
@@ -76,14 +82,17 @@ def open_dump(path: str | os.PathLike[str]) -> Dump:
     ...         print(dump["fc"], dump["fc"].read().sum())
     <Tensor 'fc' (10, 64) float32> 640.0
     """
-    path = Path(path)
-    if path.is_dir():
-        return _open_folder(path)
+    path = as_path(path)
     reader = _reader(path)
+    remote = isinstance(path, RemotePath)
+    if not (remote and reader) and path.is_dir():
+        return _open_folder(path)
     if reader is None:
         known = ", ".join(_readers())
         reason = f"suffix is none of {known}" if path.exists() else "does not exist"
         raise DumpError(reason, path=path)
+    if isinstance(path, RemotePath) and not (_suffix(path) in BY_RANGES and reads_ranges(path)):
+        return open_downloaded(path, _load(reader))
     opened: Dump = _load(reader)(path)
     return opened
 
@@ -131,7 +140,7 @@ def save(
     (10, 64)
     >>> folder.cleanup()
     """
-    out = Path(out)
+    out = as_path(out)
     suffix = _suffix(out)
     folders = dump.container in {"directory", "shards"}
     if (folders and suffix is None) or (not folders and _reader(out) == _reader(dump.path) is not None):
@@ -160,7 +169,7 @@ def convert(
     """
     from bitxcore.files import atomic_file  # used by writers only
 
-    out = Path(out)
+    out = as_path(out)
     writer = WRITERS.get(_suffix(out) or "")
     if writer is None:
         raise DumpError(f"{_a(dump)} dump can be written as {_kinds(dump)}", path=out)

@@ -170,6 +170,7 @@ class Dump(Closing, Mapping[str, Tensor]):
         self._tensors = dict(tensors)
         self.ignored: dict[str, str] = {}
         self.beside: dict[str, Path] = {}
+        self.release: Callable[[], object] | None = None  # of what was made for reading it
 
     def __getitem__(self, name: str) -> Tensor:
         return self._tensors[name]
@@ -216,6 +217,8 @@ class Dump(Closing, Mapping[str, Tensor]):
 
     def close(self) -> None:
         """Release files; the tensors can't be read afterwards."""
+        if self.release is not None:
+            self.release()
 
 
 Replace = Callable[[Tensor], npt.NDArray[Any] | Iterable[npt.NDArray[Any]] | None]

@@ -18,6 +18,7 @@ from bitxcore.dumps.trust import check_link, reading
 from bitxcore.dumps.writing import copy_into
 from bitxcore.errors import DumpError
 from bitxcore.files import atomic_directory, is_temporary
+from bitxcore.remote.remote_path import RemotePath, origin_of
 
 
 def find_dumps(folder: Path, is_dump: Callable[[Path], bool]) -> list[Path]:
@@ -28,6 +29,8 @@ def find_dumps(folder: Path, is_dump: Callable[[Path], bool]) -> list[Path]:
     DumpError
         If a symbolic link leads out of `folder`, other than into the cache that it is a part of.
     """
+    if isinstance(folder, RemotePath):
+        return [path for path in _objects_below(folder) if is_dump(path)]
 
     def fail(error: OSError) -> None:
         raise error
@@ -52,7 +55,10 @@ def find_beside(folder: Path, parts: Iterable[Path]) -> dict[str, Path]:
     Hidden folders, such as those of Git, and folders that are links are passed over.
     """
     known = {os.path.abspath(part) for part in parts}
-    found = {}
+    found: dict[str, Path] = {}
+    if isinstance(folder, RemotePath):
+        others = [path for path in _objects_below(folder) if os.path.abspath(path) not in known]
+        return {path.relative_to(folder).as_posix(): path for path in others}
     with reading(folder):
         for root, folders, names in os.walk(folder):
             folders[:] = sorted(name for name in folders if not name.startswith("."))
@@ -61,6 +67,17 @@ def find_beside(folder: Path, parts: Iterable[Path]) -> dict[str, Path]:
                 if os.path.abspath(path) not in known and not is_temporary(name):
                     found[path.relative_to(folder).as_posix()] = path
     return found
+
+
+def _objects_below(folder: RemotePath) -> list[Path]:
+    """List the objects below a folder of a store, but for those that are hidden."""
+    from bitxcore.remote.stores import store_of
+
+    with reading(folder):
+        found = store_of(folder).below(folder)
+    return [
+        path for path in found if not any(part.startswith(".") for part in path.relative_to(folder).parts)
+    ]
 
 
 def open_directory(folder: Path, paths: list[Path], open_one: Callable[[Path], Dump]) -> DirectoryDump:
@@ -96,10 +113,13 @@ class DirectoryDump(Dump):
         self._renamed: list[dict[str, Tensor]] = []  # of each member, by its own name of the tensor
         ignored: dict[str, str] = {}
         tensors: dict[str, Tensor] = {}
-        short = {id(member): member.path.relative_to(folder).with_suffix("").as_posix() for member in members}
+        short = {
+            id(member): origin_of(member.path).relative_to(folder).with_suffix("").as_posix()
+            for member in members
+        }
         lone = Counter(short[id(member)] for member in members if member.container == "npy")
         for member in members:
-            file = member.path.relative_to(folder).as_posix()
+            file = origin_of(member.path).relative_to(folder).as_posix()
             self._renamed.append({})
             for name, tensor in member.items():
                 renamed = self._renamed[-1][name] = copy.copy(tensor)
@@ -122,6 +142,7 @@ class DirectoryDump(Dump):
         """Close every dump."""
         for member in self._members:
             member.close()
+        super().close()
 
     def rewrite(self, out: Path, replace: Replace, progress: TensorProgress | None = None) -> None:
         """Write every dump again, in its own container, under the same name in the new directory `out`."""
@@ -131,7 +152,7 @@ class DirectoryDump(Dump):
 
         with atomic_directory(out) as folder:
             for member, renamed in zip(self._members, self._renamed, strict=True):
-                target = folder / member.path.relative_to(self.path)
+                target = folder / origin_of(member.path).relative_to(self.path)
                 target.parent.mkdir(parents=True, exist_ok=True)
 
                 def replace_renamed(

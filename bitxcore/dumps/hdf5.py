@@ -165,6 +165,7 @@ class Hdf5Dump(Dump):
     def close(self) -> None:
         """Close the file."""
         self._session.close()
+        super().close()
 
 
 def _tensor(source: Source, session: Session, record: dict[str, Any], keras: bool) -> Tensor:

@@ -20,6 +20,7 @@ import numpy.typing as npt
 
 from bitxcore.dumps.trust import Source, one_line
 from bitxcore.errors import DumpError
+from bitxcore.remote.remote_path import RemotePath
 
 try:
     from fcntl import F_RDLCK, F_SETLEASE, F_UNLCK, fcntl
@@ -51,6 +52,9 @@ def read_into(source: Source, offset: int, target: npt.NDArray[np.uint8]) -> Non
     """
     with source.open() as file:
         done = 0
+        if isinstance(source.path, RemotePath):  # in one request
+            file.seek(offset)
+            done = file.readinto(target.data)
         while done < target.size:
             part = target[done : done + LEASE_BYTES]
             if part.size >= MAP_BYTES and _copied(source, file, offset + done, part):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import shutil
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -15,8 +14,16 @@ from numpy.lib import format as npy_format
 
 from bitxcore.dumps.base import Dump, Replace, TensorProgress
 from bitxcore.dumps.span import SpanTensor
-from bitxcore.dumps.trust import Place, Source, UnsupportedError, declared_bytes, one_line, reading
-from bitxcore.dumps.writing import write_blocks
+from bitxcore.dumps.trust import (
+    COPIED_BYTES,
+    Place,
+    Source,
+    UnsupportedError,
+    declared_bytes,
+    one_line,
+    reading,
+)
+from bitxcore.dumps.writing import copy_bytes, write_blocks
 from bitxcore.errors import DumpError
 from bitxcore.files import atomic_file
 
@@ -126,7 +133,9 @@ class NpyDump(Dump):
         with atomic_file(out, inputs=self.files()) as temporary:
             new = replace(self._tensor)
             if new is None:
-                shutil.copyfile(self.path, temporary)
+                source = self._tensor.source
+                with source.stream(buffer=COPIED_BYTES) as original, temporary.open("wb") as file:
+                    copy_bytes(self.path, original, file, source.size)
             else:
                 with temporary.open("wb") as file:
                     file.write(self._header.raw)

@@ -11,11 +11,15 @@ import numpy as np
 from numpy.lib import format as npy_format
 
 from bitxcore.dumps.base import Dump, Replace, Tensor, TensorProgress
+from bitxcore.dumps.npy import HEADER_BYTES
 from bitxcore.dumps.npz_members import Member, MemberArray, member_array, member_place
 from bitxcore.dumps.trust import Source, UnsupportedError, one_line, reading
 from bitxcore.dumps.writing import copy_bytes, write_blocks
 from bitxcore.errors import DumpError, error_context
 from bitxcore.files import atomic_file
+
+MEMBER_BYTES = HEADER_BYTES + (1 << 12)
+"""What one request reads of a member: its own header, and the longest of its array."""
 
 _MAX_NAME_BYTES = (1 << 16) - 1
 _EARLIEST = (1980, 1, 1, 0, 0, 0)  # of zip: equal tensors give equal files
@@ -27,14 +31,14 @@ def open_npz(path: Path) -> NpzDump:
     Members that are not arrays of numbers (Python objects, which would be unpickled) are ignored.
     """
     source = Source.of(path)
-    with reading(path), zipfile.ZipFile(path) as archive:
+    with reading(path), source.stream() as file, zipfile.ZipFile(file) as archive:
         infos = archive.infolist()
     if sum(info.compress_size for info in infos) > source.size:
         raise DumpError("the members claim more bytes than the file has", path=path)
     tensors: dict[str, MemberArray] = {}
     ignored: dict[str, str] = {}
     seen: set[str] = set()
-    with path.open("rb") as file:
+    with source.stream(buffer=MEMBER_BYTES) as file:
         for info in infos:
             full = info.orig_filename  # zipfile cuts names at a NUL
             if full in seen:
@@ -69,7 +73,8 @@ class NpzDump(Dump):
         by_member = {array.member.info.orig_filename: array for array in self._arrays.values()}
         with (
             atomic_file(out, inputs=self.files()) as temporary,
-            zipfile.ZipFile(self.path) as archive,
+            self._source.stream() as original,
+            zipfile.ZipFile(original) as archive,
             zipfile.ZipFile(temporary, "w") as target,
         ):
             target.comment = archive.comment

@@ -20,7 +20,7 @@ from bitxcore.closing import Closing
 from bitxcore.dumps.base import BLOCK_BYTES, Tensor
 from bitxcore.dumps.npy import HEADER_BYTES, NpyHeader, parse_header
 from bitxcore.dumps.span import FORTRAN, SpanTensor
-from bitxcore.dumps.trust import FREE_BYTES, Place, Source, check_expansion, reading
+from bitxcore.dumps.trust import COPIED_BYTES, FREE_BYTES, Place, Source, check_expansion, reading
 from bitxcore.dumps.writing import COPY_BYTES
 from bitxcore.errors import DumpError
 
@@ -98,8 +98,12 @@ class _Stream(Closing):
 
     def __init__(self, member: Member, file: IO[bytes] | None = None) -> None:
         self._member = member
-        self._file = file or member.source.path.open("rb")
-        self._file.seek(member.data)
+        if file is not None:
+            self._file = file
+            self._file.seek(member.data)
+        else:
+            end = member.data + member.info.compress_size
+            self._file = member.source.stream(member.data, end, COPIED_BYTES)
         self._packed = member.info.compress_size
         self._left = member.info.file_size
         self._inflate = None if member.stored else zlib.decompressobj(-15)

@@ -62,7 +62,7 @@ class SafetensorsDump(Dump):
         self._table.source.check()
         with (
             atomic_file(out, inputs=self.files()) as temporary,
-            self.path.open("rb") as source,
+            self._table.source.stream() as source,
             temporary.open("wb") as target,
         ):
             copy_bytes(self.path, source, target, self._table.base)

@@ -232,7 +232,7 @@ class SpanTable:
 def _entries(source: Source, length: int) -> Iterator[tuple[str, Any]]:
     """Yield (key, value) of the header's object, a block of it in memory at a time."""
     path = source.path
-    with reading(path), path.open("rb") as file:
+    with reading(path), source.stream(end=8 + length) as file:
         file.seek(9)
         left, step, done = length - 1, _BLOCK, 0
         text, at, more = b"", 0, True

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -99,4 +98,4 @@ class ShardsDump(Dump):
 
         for shard in self._shards:
             shard.rewrite(folder / shard.path.name, replace_listed, progress_listed)
-        shutil.copyfile(self.path, folder / self.path.name)
+        copy_into(folder, self.path.name, self.path)

@@ -11,11 +11,17 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 
 from bitxcore.errors import BitxError, DumpError, error_context
+from bitxcore.remote.object_facts import ObjectFacts
+from bitxcore.remote.remote_path import BUFFER_BYTES, RemotePath
+from bitxcore.remote.urls import WEB
+
+COPIED_BYTES = 16 << 20
+"""Of an object, what one request reads where much of it is read front to back."""
 
 MAX_DIMENSIONS = 64  # NumPy's
 DEFLATE_RATIO = 1032  # one length-258 match in two bits: no deflate stream expands more
@@ -43,7 +49,7 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A regular file as it was when its header was read.
+    """A regular file, or an object of a store, as it was when its header was read.
 
     Parameters
     ----------
@@ -51,7 +57,7 @@ class Source:
     size : int
         Bytes.
     stamp : tuple of int
-        Device, inode and time of modification.
+        Device, inode and time of modification; of an object 0, the number of its ETag, and 0.
     """
 
     path: Path
@@ -68,13 +74,17 @@ class Source:
         return cls(path, *_size_and_stamp(status))
 
     def check(self) -> None:
-        """Raise if the file is no longer the one whose header was read."""
-        if Source.of(self.path) != self:
+        """Raise if the file is no longer the one whose header was read; each range of an object tells."""
+        if not isinstance(self.path, RemotePath) and Source.of(self.path) != self:
             raise DumpError("has changed since it was opened", path=self.path)
 
     @contextmanager
-    def open(self) -> Iterator[io.FileIO]:
+    def open(self) -> Iterator[Any]:
         """Open the file, unbuffered; an error if it has changed, be it before or until the block ends."""
+        if isinstance(self.path, RemotePath):
+            with self._ranges(0, self.size) as ranges:
+                yield ranges
+            return
         with reading(self.path):
             file = io.FileIO(self.path)
         with file:
@@ -89,8 +99,32 @@ class Source:
 
     def start(self, nbytes: int) -> bytes:
         """Return at most the first `nbytes` bytes."""
-        with reading(self.path), self.path.open("rb") as file:
+        with reading(self.path), self.stream(end=min(nbytes, self.size)) as file:
             return file.read(min(nbytes, self.size))
+
+    def stream(self, begin: int = 0, end: int | None = None, buffer: int = BUFFER_BYTES) -> IO[bytes]:
+        """Open the file at a byte, for reading piece by piece.
+
+        Parameters
+        ----------
+        begin, end : int
+            What is going to be read. Of an object, no byte beyond them is asked for, and the first has
+            position 0; a file is opened whole, at `begin`.
+        buffer : int
+            Of an object, what one request reads at least.
+        """
+        if isinstance(self.path, RemotePath):
+            return io.BufferedReader(self._ranges(begin, end), buffer)
+        file = self.path.open("rb")
+        if begin:
+            file.seek(begin)
+        return file
+
+    def _ranges(self, begin: int, end: int | None) -> io.RawIOBase:
+        from bitxcore.remote.remote_file import RemoteFile
+
+        assert isinstance(self.path, RemotePath)
+        return RemoteFile(self.path, ObjectFacts(self.size, self.stamp[1]), begin, end)
 
 
 def _size_and_stamp(status: os.stat_result) -> tuple[int, tuple[int, int, int]]:
@@ -292,6 +326,11 @@ def inside(folder: Path, name: str, main: Path | None = None) -> Path:
     parts = name.replace("\\", "/").split("/")
     if not name or "\0" in name or os.path.isabs(name) or ".." in parts:
         raise DumpError(f"path {name!r} leaves the dump's folder")
+    if isinstance(folder, RemotePath):
+        # A server may take %2e%2e for the folder above, and what follows ? or # for no part of the name.
+        if folder.protocol in WEB and any(letter in name for letter in "%?#"):
+            raise DumpError(f"path {name!r} is none that can be asked a web server for")
+        return folder / name
     folders = [folder, *_led_to(main)] if main is not None else [folder]
     for number, home in enumerate(folders):
         if os.path.lexists(home / name):

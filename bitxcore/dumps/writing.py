@@ -14,6 +14,7 @@ import numpy.typing as npt
 from bitxcore.dumps.base import Tensor
 from bitxcore.dumps.trust import Place, Source, reading
 from bitxcore.errors import DumpError, TensorError
+from bitxcore.remote.remote_path import RemotePath
 
 COPY_BYTES = 1 << 20
 KEPT_BYTES = 1 << 28
@@ -151,5 +152,6 @@ def copy_into(folder: Path, name: str, path: Path) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     with source.open() as original, target.open("wb") as file:
         copy_bytes(path, original, file, source.size)
-    with reading(path):
-        shutil.copymode(path, target)
+    if not isinstance(path, RemotePath):
+        with reading(path):
+            shutil.copymode(path, target)

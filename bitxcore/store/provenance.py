@@ -21,6 +21,8 @@ import numpy as np
 
 from bitxcore.dumps.base import Dump
 from bitxcore.errors import DumpError, OptionError
+from bitxcore.remote.remote_path import as_path, full_name
+from bitxcore.remote.urls import public
 from bitxcore.store.elements import (
     check_stamp,
     child,
@@ -41,7 +43,7 @@ class Input:
     Parameters
     ----------
     path : str
-        Absolute, at the time of the run.
+        Absolute, at the time of the run; of an object its URL, without credentials and query.
     sha256 : str
         Of the file's bytes, or of all files of a dump in order; hexadecimal.
     size_bytes : int
@@ -88,12 +90,14 @@ def _plain(value: Any, where: str) -> Any:
     """Reduce a parameter to JSON's types."""
     if isinstance(value, np.generic):
         value = value.item()
-    if value is None or isinstance(value, (bool, int, str)):
+    if isinstance(value, str):
+        return public(value)
+    if value is None or isinstance(value, (bool, int)):
         return value
     if isinstance(value, float):
         return value if math.isfinite(value) else str(value)
     if isinstance(value, os.PathLike):
-        return os.fspath(value)
+        return public(str(value) if isinstance(value, Path) else os.fspath(value))
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         value = {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
     if isinstance(value, Mapping):
@@ -108,7 +112,7 @@ def _plain(value: Any, where: str) -> Any:
 
 
 def _input(source: InputSource) -> Input:
-    path = source.path if isinstance(source, Dump) else Path(source)
+    path = source.path if isinstance(source, Dump) else as_path(source)
     try:
         if isinstance(source, Dump):
             size, digest = sum(part.stat().st_size for part in source.files()), source.sha256()
@@ -119,7 +123,7 @@ def _input(source: InputSource) -> Input:
             raise DumpError("an input must be a file, or an open dump", path=path)
     except OSError as error:
         raise DumpError(f"can't be read: {error.strerror}", path=path) from error
-    return Input(os.path.abspath(path), digest, size)
+    return Input(full_name(path), digest, size)
 
 
 def collect(parameters: Mapping[str, Any] | None, inputs: Iterable[InputSource]) -> Provenance:
@@ -134,7 +138,7 @@ def collect(parameters: Mapping[str, Any] | None, inputs: Iterable[InputSource])
     """
     return Provenance(
         created=datetime.now(UTC).replace(microsecond=0),
-        command_line=tuple(sys.argv),
+        command_line=tuple(map(public, sys.argv)),
         parameters=_plain(parameters or {}, ""),
         versions={
             **{name: _version(name) for name in ("bitx", "numpy", "numba", "h5py")},

@@ -13,8 +13,10 @@ import numpy as np
 import numpy.typing as npt
 
 from bitxcore.closing import Closing
+from bitxcore.dumps.downloads import local_copy
 from bitxcore.dumps.hdf5 import try_hdf5
 from bitxcore.errors import DumpError
+from bitxcore.remote.remote_path import as_path
 from bitxcore.store import elements, provenance, writer
 from bitxcore.store.disk import Opened
 from bitxcore.store.elements import reading
@@ -96,10 +98,11 @@ class Store(Closing):
         DumpError
             If the file is not a store, is damaged, or is of a newer major version.
         """
-        path = Path(path)
+        path = as_path(path)
         if not path.is_file():
             raise DumpError("there is no such file", path=path)
         with ExitStack() as opened:
+            path = opened.enter_context(local_copy(path))
             with reading(path):
                 # What is checked and what is read is one file, also where a run replaces it meanwhile.
                 handle = opened.enter_context(Opened(path))

@@ -8,8 +8,10 @@ from pathlib import Path
 
 import numpy as np
 
+from bitxcore.dumps.downloads import local_copy
 from bitxcore.dumps.hdf5 import try_hdf5
 from bitxcore.errors import BitxError
+from bitxcore.remote.remote_path import RemotePath, as_path
 from bitxcore.store import elements
 from bitxcore.store.array_checks import check_rows, check_tensors
 from bitxcore.store.count_checks import check_tables
@@ -51,7 +53,13 @@ def verify(path: str | os.PathLike[str]) -> Verification:
     /simulation/cycles 0 5 12
     >>> folder.cleanup()
     """
-    path = Path(path)
+    path = as_path(path)
+    if isinstance(path, RemotePath):
+        try:
+            with local_copy(path) as copy:
+                return verify(copy)
+        except BitxError as error:
+            return Verification(path, (Finding("file", "", error.message),), False, None)
     findings: list[Finding] = []
     sealed = False
     if not path.is_file():

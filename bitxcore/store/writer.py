@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from bitxcore.errors import OptionError, TensorError
 from bitxcore.files import atomic_file
+from bitxcore.remote.remote_path import as_path
 from bitxcore.store import elements, provenance
 from bitxcore.store.columns import Rows
 from bitxcore.store.disk import Disk
@@ -162,9 +163,9 @@ def create(
     inputs: Iterable[provenance.InputSource] = (),
 ) -> Iterator[StoreWriter]:
     """Write a new store; see `Store.create`."""
-    path = Path(path)
+    path = as_path(path)
     record = provenance.collect(parameters, inputs)
-    with atomic_file(path, inputs=[Path(item.path) for item in record.inputs]) as temporary:
+    with atomic_file(path, inputs=[as_path(item.path) for item in record.inputs]) as temporary:
         check_name(path)
         with Disk(temporary, path) as disk:
             with h5py.File(disk, "w", libver=("v108", "v110")) as file:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import sys
+from collections.abc import Sequence
 from contextlib import suppress
 from importlib import import_module
 from traceback import walk_tb
@@ -62,6 +63,18 @@ class Bitx(click.Group):
         found: click.Command = import_module(COMMANDS[name]).command
         return found
 
+    def main(self, args: Sequence[str] | None = None, *others: Any, **options: Any) -> Any:
+        """Run the command line; nothing of it but the reader of a URL sees the URL's secrets."""
+        given = list(sys.argv[1:] if args is None else args)
+        if any("://" in text for text in given):
+            from bitxcore.remote.notices import listeners
+            from bitxcore.remote.urls import hide_secrets
+
+            given = [hide_secrets(text) for text in given]
+            if _say not in listeners:
+                listeners.append(_say)
+        return super().main(given, *others, **options)
+
     def invoke(self, ctx: click.Context) -> Any:
         """Run; bad input becomes a `Failure`."""
         from bitxcore.errors import BitxError
@@ -78,6 +91,10 @@ class Bitx(click.Group):
             if ctx.params.get("traceback") or getattr(error, "errno", None) == errno.EPIPE:
                 raise
             raise Failure(_told(error) or "out of memory") from error
+
+
+def _say(notice: str) -> None:
+    click.echo(f"bitx: {notice}", err=True)
 
 
 def _told(error: BaseException) -> str:
@@ -110,7 +127,8 @@ def _print_versions(ctx: click.Context, _: click.Parameter, asked: bool) -> None
 @click.group(
     cls=Bitx,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
-    epilog="DUMP: a .npy, .npz, .safetensors, .h5, .onnx, .pt or .pth file, or a directory of them.",
+    epilog="DUMP: a .npy, .npz, .safetensors, .h5, .onnx, .pt or .pth file, or a directory of them;"
+    " by path or by URL (s3://, gs://, https://).",
 )
 @click.option(
     "--version",

@@ -94,9 +94,10 @@ class CommandAction(Action):
         return [path for path in self._paths() if path.is_file()]
 
     def _paths(self) -> list[Path]:
+        from bitxcore.remote.remote_path import as_path
         from hwmodel.cli.view import existing_paths
 
-        return sorted({Path(path) for path in existing_paths(self.values)})
+        return sorted({as_path(path) for path in existing_paths(self.values)})
 
     def _call(self, *args: str) -> str:
         """Run the command, with these arguments besides the options; return what it prints."""

@@ -207,10 +207,11 @@ def _action(context: click.Context, name: str, values: dict[str, Any]) -> Action
 
 def _places(output: str | None, each: str | None) -> Places:
     from bitxcore.batch.runs.places import Places
+    from bitxcore.remote.remote_path import as_path
 
-    folder = None if each is None else Path(each)
+    folder = None if each is None else as_path(each)
     if output is not None:
-        return Places(Path(output), folder)
+        return Places(as_path(output), folder)
     assert folder is not None
     return Places(folder / SUMMARY, folder)
 

@@ -192,7 +192,7 @@ def _plain(value: Any) -> Any:
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, os.PathLike):
-        return os.fspath(value)
+        return str(value) if isinstance(value, Path) else os.fspath(value)
     if hasattr(value, "tolist"):
         return _plain(value.tolist())
     return value
@@ -339,11 +339,12 @@ def finish_columns() -> None:
 
 def finish(paths: Iterable[str | os.PathLike[str] | None], hint: str = "") -> None:
     """End the output: say which columns were left out, and what was written where; `hint` if nothing was."""
+    from bitxcore.remote.remote_path import as_path
     from hwmodel.cli.view import current_view
 
     view = current_view()
     finish_columns()
-    parts = [f"{path} ({_size(Path(path))})" for path in [*paths, *view.written] if path is not None]
+    parts = [f"{path} ({_size(as_path(path))})" for path in [*paths, *view.written] if path is not None]
     say(f"wrote {', '.join(parts)}" if parts else f"nothing written; {hint}")
 
 

@@ -22,11 +22,12 @@ def command(ctx: click.Context, stores: tuple[str, ...], as_json: bool) -> None:
     STORE.h5 was written by any command. In place of one, a folder stands for all .h5 and .hdf5 files in it
     and below. Prints a line for each fault, with file, dataset, row and value. Exit status 1 if there is one.
     """
+    from bitxcore.remote.remote_path import as_path
     from bitxcore.store import verify
     from hwmodel.cli import output as out
     from hwmodel.cli.progress import progress
 
-    paths = list(dict.fromkeys(path for name in stores for path in _files(Path(name))))
+    paths = list(dict.fromkeys(path for name in stores for path in _files(as_path(name))))
     found = []
     with progress(len(paths), "verify") as bar:
         for path in paths:
@@ -43,9 +44,10 @@ def command(ctx: click.Context, stores: tuple[str, ...], as_json: bool) -> None:
 def _files(path: Path) -> list[Path]:
     """Return the stores that an argument stands for."""
     from bitxcore.errors import OptionError
+    from bitxcore.remote.remote_path import RemotePath
     from bitxcore.store.writer import SUFFIXES
 
-    if not path.is_dir():
+    if isinstance(path, RemotePath) or not path.is_dir():
         return [path]
     inside = sorted(each for each in path.rglob("*") if each.suffix.lower() in SUFFIXES and each.is_file())
     if not inside:

@@ -11,7 +11,6 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import wraps
-from pathlib import Path
 from typing import Any
 
 import click
@@ -58,8 +57,9 @@ class View:
         if self.csv in (None, "-"):
             return
         from bitxcore.files import check_target
+        from bitxcore.remote.remote_path import as_path
 
-        target = Path(str(self.csv))
+        target = as_path(str(self.csv))
         files = [each.files() if hasattr(each, "files") else [each] for each in inputs]
         sources = [os.path.realpath(path) for own in files for path in own]
         found = os.path.realpath(target)
@@ -161,12 +161,21 @@ def existing_paths(value: Any) -> Iterator[str]:
     """Existing files and folders that an option's value names, at any depth."""
     if isinstance(value, (str, os.PathLike)):
         text = os.fspath(value)
-        if text and "\0" not in text and os.path.exists(text):
+        if text and "\0" not in text and (os.path.exists(text) or _is_there(text)):
             yield text
     elif isinstance(value, Mapping):
         yield from (path for item in value.values() for path in existing_paths(item))
     elif isinstance(value, (list, tuple)):
         yield from (path for item in value for path in existing_paths(item))
+
+
+def _is_there(text: str) -> bool:
+    """Whether a text is the URL of an object or of a folder of them."""
+    if "://" not in text:
+        return False
+    from bitxcore.remote.remote_path import as_path
+
+    return as_path(text).exists()
 
 
 # -- CSV ---------------------------------------------------------------------------------------

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
 from os import PathLike
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bitxcore.checks import shown
 from bitxcore.dumps.roles import no_weights
 from bitxcore.errors import OptionError
 from bitxcore.formats import supported
+from bitxcore.remote.remote_path import as_path
 from hwmodel.networks.layers import Linear
 from hwmodel.networks.network import Network, NetworkLayer, NotSimulated
 from hwmodel.networks.scale_sim import read_topology
@@ -87,7 +87,7 @@ def load_network(
         )
     if example_inputs is not None:
         raise OptionError("example_inputs are for modules of PyTorch only", path=source)
-    path = Path(source)
+    path = as_path(source)
     if path.suffix == ".onnx":
         from hwmodel.networks.onnx import network_from_onnx
 

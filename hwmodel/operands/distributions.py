@@ -11,12 +11,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from math import prod
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
 from bitxcore.errors import OptionError
+from bitxcore.remote.remote_path import as_path
 
 DEFAULT_ACTIVATIONS = "relu-normal"
 DEFAULT_WEIGHTS = "normal"
@@ -192,6 +192,6 @@ def weight_distribution(given: object) -> Distribution | None:
     if name == SYNTHETIC:
         return distribution(rest or DEFAULT_WEIGHTS)
     # A mistyped name is not a file either: say which names there are.
-    if name in _DRAWS or not (Path(given).suffix or Path(given).exists()):
+    if name in _DRAWS or not (as_path(given).suffix or as_path(given).exists()):
         return distribution(given)
     return None

@@ -6,12 +6,13 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 from bitxcore.dumps import Dump, open_dump
+from bitxcore.dumps.downloads import local_copy
 from bitxcore.dumps.trust import parsing
 from bitxcore.errors import OptionError, TensorError
+from bitxcore.remote.remote_path import RemotePath, as_path
 from hwmodel.networks.loading import load_network, network_from_dump
 from hwmodel.networks.network import Network
 from hwmodel.operands.distributions import DEFAULT_ACTIVATIONS, weight_distribution
@@ -95,16 +96,19 @@ def open_workload(
     ...     len(workload.network)
     20
     """
-    path = Path(network or model)
     elsewhere = weights is not None
     with ExitStack() as stack:
+        model, network = _near(model, stack), None if network is None else _near(network, stack)
+        path = as_path(network or model)
         given: Mapping[str, Any] = {}
         of_traces = False
         opened = None if traces is None else stack.enter_context(open_traces(traces))
-        if opened is not None and Path(model).suffix == ".onnx" and not input_size and not sizes:
+        if opened is not None and as_path(model).suffix == ".onnx" and not input_size and not sizes:
             input_size, given, of_traces = opened.input_sizes, opened.given, True
         dump = None
-        if not elsewhere and (network is not None or Path(model).suffix == ".onnx" or not is_network(model)):
+        if not elsewhere and (
+            network is not None or as_path(model).suffix == ".onnx" or not is_network(model)
+        ):
             dump = stack.enter_context(open_dump(model))
         stored = weights
         if elsewhere and weight_distribution(weights) is None and isinstance(weights, (str, os.PathLike)):
@@ -141,6 +145,13 @@ def open_workload(
         )
         read = [*([path] if path.is_file() else []), *files_of({} if inputs is None else inputs)]
         yield replace(load, files=(*load.files, *read))
+
+
+def _near(given: str | os.PathLike[str], stack: ExitStack) -> str | os.PathLike[str]:
+    """Return what was given; of the URL of a graph or a table, which is read whole, a copy for the stack."""
+    if not os.fspath(given) or not isinstance(path := as_path(given), RemotePath):
+        return given
+    return stack.enter_context(local_copy(path)) if is_network(path) else path
 
 
 def _of_dump(dump: Dump, positions: int | None, exclude: Sequence[str], shaped: object) -> Network:

@@ -6,7 +6,6 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import numpy.typing as npt
@@ -14,6 +13,7 @@ import numpy.typing as npt
 from bitxcore.checks import shown
 from bitxcore.dumps import Dump, open_dump
 from bitxcore.errors import OptionError, TensorError
+from bitxcore.remote.remote_path import as_path
 from bitxcore.showing import brief
 from hwmodel.networks.loading import load_network, network_from_dump
 from hwmodel.networks.matching import Matching, match_weights
@@ -186,7 +186,7 @@ class Workload:
         traces = self.traces.path if isinstance(self.traces, Traces) else self.traces
         found += _files(traces)
         known = self.weights.files() if isinstance(self.weights, Dump) else ()
-        return found + [path for path in self.files if Path(path) not in known]
+        return found + [path for path in self.files if as_path(path) not in known]
 
     @property
     def record(self) -> dict[str, str | None]:
@@ -298,19 +298,19 @@ def _check(name: str, value: object, types: Any, rule: str) -> None:
 def _place(source: object) -> str:
     """Path of a file or of what was opened from one."""
     path = source if isinstance(source, _PATHS) else getattr(source, "path", None)
-    return "arrays in memory" if path is None else os.fspath(path)
+    return "arrays in memory" if path is None else str(as_path(path))
 
 
 def _files(given: object) -> tuple[str | os.PathLike[str], ...]:
     """Whatever was given, if it is the path of a file."""
-    return (given,) if isinstance(given, (str, os.PathLike)) and Path(given).is_file() else ()
+    return (given,) if isinstance(given, (str, os.PathLike)) and as_path(given).is_file() else ()
 
 
 def is_network(source: str | os.PathLike[str]) -> bool:
     """Whether a path is a network's (ONNX, a table) or the name of a table, and not a dump without shapes."""
     if not os.fspath(source):
         return True  # the name of no table
-    path = Path(source)
+    path = as_path(source)
     is_table = path.suffix in (".json", ".csv") and not path.name.endswith(".safetensors.index.json")
     return is_table or path.suffix == ".onnx" or not (path.suffix or path.exists())
 

@@ -18,6 +18,7 @@ from typing import Any
 from bitxcore.errors import MissingExtraError
 from bitxcore.files import atomic_file
 from bitxcore.plot.chart import Chart
+from bitxcore.remote.remote_path import as_path
 from bitxcore.showing import brief, printable
 from hwmodel.report.figure_blocks import FigureBlock, blocks_of
 from hwmodel.report.figure_sources import rows_of
@@ -127,8 +128,8 @@ def write_report(
         )
         temporary.write_text(text, "utf-8")
     return WrittenReport(
-        Path(path),
-        Path(path).stat().st_size,
+        as_path(path),
+        as_path(path).stat().st_size,
         {run.name: own["findings"] for run, own in zip(runs, shown, strict=True)},
         sum(len(block.charts) for block in blocks),
     )

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from bitxcore.errors import OptionError
+from bitxcore.remote.remote_path import as_path
 from bitxcore.tables import Tables
 from hwmodel.report.store_rules import checked_arrays, kept_tables, missing_histograms
 
@@ -77,7 +78,7 @@ def read_runs(paths: Sequence[str | os.PathLike[str]]) -> list[StoredRun]:
     """
     if not paths:
         raise OptionError("a report needs one store at least")
-    found = [Path(path) for path in paths]
+    found = [as_path(path) for path in paths]
     real = [os.path.realpath(path) for path in found]
     for i, path in enumerate(real):
         if path in real[:i]:

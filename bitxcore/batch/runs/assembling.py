@@ -11,6 +11,7 @@ from typing import Any
 from bitxcore.batch.runs.parts import BatchFailure, BatchPart, dtype_of_kind
 from bitxcore.batch.runs.spool import Spool
 from bitxcore.dumps import Dump
+from bitxcore.remote.remote_path import as_path
 from bitxcore.tables import Table
 
 DUMP_UNITS = {
@@ -88,7 +89,7 @@ class HashedDump(Dump):
     """A dump whose content was hashed before; it has no tensors."""
 
     def __init__(self, found: DumpParts) -> None:
-        super().__init__(Path(found.path), "", {})
+        super().__init__(as_path(found.path), "", {})
         self._found = found
 
     def files(self) -> list[Path]:

@@ -10,10 +10,13 @@ import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from bitxcore.batch.runs.remote_inputs import refuse_secrets, remote_inputs
 from bitxcore.dumps import _suffix
 from bitxcore.dumps.directory import find_dumps
 from bitxcore.dumps.shards import INDEX_SUFFIX
 from bitxcore.errors import BitxError, DumpError
+from bitxcore.remote.remote_path import RemotePath, as_path
+from bitxcore.remote.urls import is_url
 
 COLUMNS = ("path", "dump")
 """Columns of a manifest, or keys of its rows, that name a dump; the first one that is there."""
@@ -35,7 +38,7 @@ def find_inputs(
     ----------
     given : iterable of path-like
         Files; folders, of which all dumps below are taken, but for stores of results; and patterns of
-        either, as of `glob.glob`, with ``**`` for any depth.
+        either, as of `glob.glob`, with ``**`` for any depth. URLs of objects, folders and patterns, too.
     manifest : path-like, optional
         A file that names a dump per line, or per row with a column or key of `COLUMNS` (``.csv``,
         ``.json``). What it names need not exist, and a folder that it names is one dump. Relative paths are
@@ -62,8 +65,9 @@ def find_inputs(
     """
     away = {os.path.realpath(path) for path in without}
     found: dict[str, Path] = {}
-    paths = (path for each in given for path in _of_one(Path(each), away))
+    paths = (path for each in given for path in _of_one(as_path(each), away))
     for path in (*paths, *(() if manifest is None else _of_manifest(Path(manifest)))):
+        refuse_secrets(path)
         found.setdefault(os.path.realpath(path), path)
     if not found:
         raise BitxError("no dump is given")
@@ -71,7 +75,9 @@ def find_inputs(
 
 
 def _of_one(given: Path, away: set[str]) -> Iterator[Path]:
-    if given.is_dir():
+    if isinstance(given, RemotePath):
+        yield from remote_inputs(given, is_dump_name, _whole)
+    elif given.is_dir():
         found = _below(given, away)
         if not found:
             raise DumpError("holds no dump", path=given)
@@ -145,7 +151,7 @@ def _of_manifest(manifest: Path) -> list[Path]:
         names = [line for line in lines if line and not line.startswith("#")]
     if not names:
         raise DumpError("names no dump", path=manifest)
-    return [manifest.parent / name for name in names]
+    return [as_path(name) if is_url(name) else manifest.parent / name for name in names]
 
 
 def _of_json(text: str, manifest: Path) -> list[str]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Iterable, Mapping
 from functools import cache
 from importlib import import_module
@@ -15,9 +14,14 @@ from typing import Any
 
 from bitxcore.dumps.trust import reading
 from bitxcore.errors import DumpError
+from bitxcore.remote.remote_path import RemotePath, as_path, full_name
+from bitxcore.remote.stores import store_of
 
 Stamp = tuple[str, int, int, int]
-"""A file's path, size, time of modification in ns and inode: while these stay, so does its content."""
+"""A file's path, size, time of modification in ns and inode: while these stay, so does its content.
+
+Of an object: its URL, its size, 0 and the number that stands for its ETag.
+"""
 
 _CHUNK = 1 << 22
 
@@ -65,7 +69,7 @@ def stamps(files: Iterable[Path]) -> tuple[Stamp, ...]:
     for path in files:
         with reading(path):
             facts = path.stat()
-        found.append((os.path.abspath(path), facts.st_size, facts.st_mtime_ns, facts.st_ino))
+        found.append((full_name(path), facts.st_size, facts.st_mtime_ns, facts.st_ino))
     return tuple(found)
 
 
@@ -99,7 +103,12 @@ class Digests:
         """Return the SHA-256 of a file; of a folder that of the names and contents of all files below."""
         if not path.is_dir():
             return self.of([path])[0]
-        files = sorted(file for file in path.rglob("*") if file.is_file())
+        files: list[Path]
+        if isinstance(path, RemotePath):
+            with reading(path):
+                files = [*store_of(path).below(path)]
+        else:
+            files = sorted(file for file in path.rglob("*") if file.is_file())
         names = "\0".join(file.relative_to(path).as_posix() for file in files)
         return hashlib.sha256(f"{names}\0{self.of(files)[0]}".encode()).hexdigest()
 
@@ -107,6 +116,6 @@ class Digests:
 def check_unchanged(before: tuple[Stamp, ...]) -> None:
     """Raise `DumpError` if a file is no longer as its stamp says."""
     for stamp in before:
-        path = Path(stamp[0])
+        path = as_path(stamp[0])
         if stamps([path]) != (stamp,):
             raise DumpError("changed while the batch ran; give the command again", path=path)

@@ -11,6 +11,7 @@ from bitxcore.batch.runs.planning import BatchPlan
 from bitxcore.batch.runs.timings import timings_path
 from bitxcore.errors import BitxError
 from bitxcore.files import check_target
+from bitxcore.remote.urls import is_url
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,11 @@ class Places:
         """Raise if a result can't be written where it is to be, or would replace an input."""
         from bitxcore.store.writer import check_name
 
+        for place in (self.output, self.each):
+            if place is not None and is_url(str(place)):
+                raise BitxError(
+                    "a batch keeps what is done beside its output: name one on this machine", path=place
+                )
         check_name(self.output)
         read = [os.path.realpath(path) for dump in plan.dumps for path in (dump.path, *dump.files)]
         read += [os.path.realpath(path) for path in files]

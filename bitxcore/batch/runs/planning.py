@@ -10,6 +10,7 @@ from pathlib import Path
 from bitxcore.batch.runs.keys import key_of
 from bitxcore.batch.runs.units import Action, reason_of, units_of
 from bitxcore.dumps import open_dump
+from bitxcore.remote.remote_path import origin_of
 
 PROCESS_BYTES = 250 << 20
 """What a worker takes before it reads a tensor."""
@@ -120,7 +121,7 @@ def _planned(action: Action, path: Path, each: Path | None, root: Path, taken: s
                 tensors=len(tensors),
                 values=sum(tensor.size for tensor in tensors),
                 nbytes=sum(tensor.nbytes for tensor in tensors),
-                files=tuple(dump.files()),
+                files=tuple(map(origin_of, dump.files())),
                 units=tuple(units_of(action, tensors, whole=writes)),
                 listing=key_of({"tensors": listing}),
                 memory=action.memory(tensors),

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
@@ -226,7 +225,7 @@ def open_traces(path: str | os.PathLike[str]) -> Traces:
     """
     from bitxcore.store import Store
 
-    store = Store.open(Path(path))
+    store = Store.open(path)
     try:
         return Traces(store)
     except BaseException:
