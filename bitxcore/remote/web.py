@@ -48,7 +48,9 @@ class WebStore(ObjectStore):
         """Raise: a web server lists nothing."""
         raise DumpError(f"a folder can't be listed by {folder.protocol}; name its files", path=folder)
 
-    fitting = below
+    def fitting(self, pattern: RemotePath) -> list[RemotePath]:
+        """Raise, as `below`."""
+        return self.below(pattern)
 
     def _ask(self, path: RemotePath, offset: int, target: Any, facts: ObjectFacts | None) -> ObjectFacts:
         from fsspec.asyn import sync
