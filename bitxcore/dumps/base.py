@@ -164,13 +164,14 @@ class Dump(Closing, Mapping[str, Tensor]):
         are copied where the directory is written again.
     """
 
+    release: Callable[[], object] | None = None  # what was made for reading it
+
     def __init__(self, path: Path, container: str, tensors: Mapping[str, Tensor]) -> None:
         self.path = path
         self.container = container
         self._tensors = dict(tensors)
         self.ignored: dict[str, str] = {}
         self.beside: dict[str, Path] = {}
-        self.release: Callable[[], object] | None = None  # of what was made for reading it
 
     def __getitem__(self, name: str) -> Tensor:
         return self._tensors[name]

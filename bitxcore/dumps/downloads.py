@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import weakref
 from collections.abc import Callable, Iterator
@@ -32,7 +33,14 @@ def reads_ranges(path: RemotePath) -> bool:
 def open_downloaded(path: RemotePath, reader: Callable[[Path], Dump]) -> Dump:
     """Open a copy of an object, which is removed when the dump is closed; errors name the object."""
     with ExitStack() as stack:
-        dump = reader(stack.enter_context(local_copy(path)))
+        copy = stack.enter_context(local_copy(path))
+        try:
+            dump = reader(copy)
+        except DumpError as error:
+            if error.path is not None and Path(os.fspath(copy)).parent in Path(str(error.path)).parents:
+                reason = f"needs {Path(str(error.path)).name} beside it, which is not downloaded with it"
+                raise DumpError(reason, path=path) from error
+            raise
         kept = stack.pop_all()
     dump.release = weakref.finalize(dump, kept.close)  # at the end of the process, if never closed
     return dump

@@ -146,6 +146,11 @@ class LocalCopy(PosixPath):
     def __fspath__(self) -> str:
         return super().__str__()
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        if self.origin is None:
+            return Path, (os.fspath(self),)
+        return type(self).of, (Path(os.fspath(self)), self.origin)
+
 
 def as_path(given: str | os.PathLike[str]) -> Path:
     """Return the path that a text names: of an object if it is a URL, of this machine if not.

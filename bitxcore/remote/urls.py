@@ -129,7 +129,7 @@ def hide_secrets(text: str) -> str:
             if found[1].lower() in WEB:
                 with suppress(DumpError):  # which whoever opens it will say
                     split_url(found[0])
-    return public(text)
+    return _SHOWN.sub(lambda found: public(found[0]) if found[1].lower() in WEB else found[0], text)
 
 
 def public(text: str) -> str:

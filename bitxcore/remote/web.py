@@ -96,7 +96,8 @@ class WebStore(ObjectStore):
             _check_status(path, answer.status)
             found, begin = _described(path, answer)
             if facts is None:
-                answer.close()  # of a server without ranges, all of it would come
+                if (answer.content_length or 0) > _PIECE:
+                    answer.close()  # of a server without ranges, all of it would come
                 return found
             if found.size != facts.size or found.number != facts.number:
                 raise changed(path)

@@ -76,7 +76,8 @@ def find_inputs(
 
 def _of_one(given: Path, away: set[str]) -> Iterator[Path]:
     if isinstance(given, RemotePath):
-        yield from remote_inputs(given, is_dump_name, _whole)
+        found = remote_inputs(given, is_dump_name)
+        yield from found if found == [given] else _whole([path for path in found if _is_wanted(path, away)])
     elif given.is_dir():
         found = _below(given, away)
         if not found:
@@ -115,7 +116,7 @@ def _is_wanted(path: Path, away: set[str]) -> bool:
         return True
     try:
         with path.open("rb") as file:
-            file.seek(max(0, os.fstat(file.fileno()).st_size - _SEAL_LENGTH))
+            file.seek(max(0, file.seek(0, os.SEEK_END) - _SEAL_LENGTH))
             return not file.read(len(_SEAL)).startswith(_SEAL)
     except OSError:
         return True  # which its own reader will say

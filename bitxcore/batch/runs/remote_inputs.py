@@ -14,9 +14,7 @@ from bitxcore.remote.stores import store_of
 from bitxcore.remote.urls import has_secret
 
 
-def remote_inputs(
-    given: RemotePath, is_dump: Callable[[Path], bool], whole: Callable[[list[Path]], list[Path]]
-) -> list[Path]:
+def remote_inputs(given: RemotePath, is_dump: Callable[[Path], bool]) -> list[Path]:
     """List the objects that a URL stands for.
 
     Parameters
@@ -25,8 +23,6 @@ def remote_inputs(
         An object; a folder of which all dumps below are taken; or a pattern.
     is_dump : callable
         Whether a name is that of a dump.
-    whole : callable
-        Leaves out parts of other dumps.
 
     Raises
     ------
@@ -35,15 +31,16 @@ def remote_inputs(
     """
     with reading(given):
         if glob.has_magic(str(given)):
-            fits = store_of(given).fitting(given)
-            if not (found := whole([path for path in fits if is_dump(path)])):
+            found = [path for path in store_of(given).fitting(given) if is_dump(path)]
+            if not found:
                 raise DumpError("no dump fits the pattern")
-            return found
+            return [*found]
         if is_dump(given) or given.is_file():
             return [given]
-        if not (found := whole(find_dumps(given, is_dump))):
+        below = find_dumps(given, is_dump)
+        if not below:
             raise DumpError("holds no dump" if given.is_dir() else "does not exist")
-        return found
+        return below
 
 
 def refuse_secrets(path: Path) -> None:

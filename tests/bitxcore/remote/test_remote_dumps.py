@@ -18,6 +18,7 @@ from tests.bitxcore.dumps.conftest import (
     write_safetensors,
     write_shards,
 )
+from tests.remote_servers import stores_closed
 
 WRITERS = [write_npy, write_fortran, write_npz, write_deflated, write_safetensors, write_hdf5]
 
@@ -34,7 +35,7 @@ def test_every_container_reads_as_its_file(write, s3, tmp_path):
         for name, tensor in local.items():
             values = tensor.read()
             np.testing.assert_array_equal(remote[name].read(), values)
-            if tensor.shape:
+            if tensor.size and tensor.shape:
                 np.testing.assert_array_equal(remote[name].read_rows(1, 3), values[1:3])
                 blocks = list(remote[name].blocks(64))
                 np.testing.assert_array_equal(np.concatenate(blocks), values)
@@ -197,6 +198,23 @@ def test_what_is_not_there(s3):
         with pytest.raises(DumpError, match=f"^{url}: .*({reason})") as caught:
             bx.open_dump(url)
         assert "\n" not in str(caught.value)
+
+
+def test_no_credentials(s3, monkeypatch, tmp_path):
+    s3.put("a.npz", b"")
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_PROFILE"):
+        monkeypatch.delenv(name, raising=False)
+    for name in ("AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"):
+        monkeypatch.setenv(name, str(tmp_path / "none"))
+    with stores_closed(), pytest.raises(DumpError, match=r"^s3://models/a.npz: .*no credentials were found"):
+        bx.open_dump("s3://models/a.npz")
+
+
+def test_no_server(s3, monkeypatch):
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
+    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
+    with stores_closed(), pytest.raises(DumpError, match=r"^s3://models/a.npz: .*server can't be reached"):
+        bx.open_dump("s3://models/a.npz")
 
 
 def test_paths_of_objects_are_paths():

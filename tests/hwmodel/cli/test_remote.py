@@ -73,6 +73,14 @@ def test_simulate(bitx, both, tmp_path, write):
         assert {item.path for item in store.provenance.inputs} == {url}
 
 
+def test_external_data_are_not_downloaded(bitx, both):
+    _, url = both(lambda path: write_onnx(path, external="conv.bin"))
+    done = bitx("inspect", url, code=1)
+    assert done.stderr.splitlines()[-1] == (
+        f"bitx: error: {url}: needs conv.bin beside it, which is not downloaded with it"
+    )
+
+
 def test_weights_of_another_place(bitx, both):
     model, _ = both(write_onnx)
     file, url = both(write_npz)
