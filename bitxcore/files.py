@@ -336,8 +336,9 @@ def _rename(written: list[_Written]) -> None:
         for each in written:
             if isinstance(each.final, RemotePath):
                 try:
-                    sent.append((each.final, len(written) > 1 and not each.final.exists()))
+                    is_new = len(written) > 1 and not each.final.exists()
                     upload(each.path, each.final)
+                    sent.append((each.final, is_new))
                 except OSError as error:
                     raise _unwritable(each.final, error) from error
                 continue

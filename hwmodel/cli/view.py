@@ -173,9 +173,13 @@ def _is_there(text: str) -> bool:
     """Whether a text is the URL of an object or of a folder of them."""
     if "://" not in text:
         return False
+    from bitxcore.errors import BitxError
     from bitxcore.remote.remote_path import as_path
 
-    return as_path(text).exists()
+    try:
+        return as_path(text).exists()
+    except BitxError:  # which whoever opens it will say
+        return False
 
 
 # -- CSV ---------------------------------------------------------------------------------------

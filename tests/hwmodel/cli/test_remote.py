@@ -2,6 +2,7 @@
 
 import json
 
+import numpy as np
 import pytest
 
 from bitxcore.store import Store
@@ -50,7 +51,7 @@ def test_prune(bitx, both, s3, tmp_path):  # noqa: F811
         assert remote.provenance.inputs[0].sha256 == local.provenance.inputs[0].sha256
         for name in local.tables:
             for column, values in local.table(name).items():
-                assert values.tolist() == remote.table(name)[column].tolist()
+                np.testing.assert_array_equal(values, remote.table(name)[column])
     assert "s3://models/out.h5: sound" in bitx("verify", "s3://models/out.h5").stdout
 
 
