@@ -62,6 +62,7 @@ def test_nothing_is_sent_if_one_output_fails(bitx, both, s3, tmp_path):  # noqa:
     assert s3.names() == ["m/net.npz"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("write", [write_safetensors, write_onnx], ids=lambda w: w.__name__)
 def test_simulate(bitx, both, tmp_path, write):
     file, url = both(write)
@@ -82,6 +83,7 @@ def test_external_data_are_not_downloaded(bitx, both):
     )
 
 
+@pytest.mark.slow
 def test_weights_of_another_place(bitx, both):
     model, _ = both(write_onnx)
     file, url = both(write_npz)
