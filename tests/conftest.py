@@ -34,3 +34,22 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Settle how many examples properties draw."""
     for item in items:
         _settle_examples(item)
+
+
+@pytest.fixture(scope="module")
+def scheduler():
+    """Address of a Dask scheduler with two workers, which are in this process: they begin at once."""
+    distributed = pytest.importorskip("distributed")
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        distributed.LocalCluster(
+            n_workers=2,
+            threads_per_worker=2,
+            processes=False,
+            protocol="tcp://",
+            dashboard_address="127.0.0.1:0",
+            memory_limit=0,
+        ) as cluster,
+    ):
+        patch.setenv("BITX_THREADS", "1")
+        yield cluster.scheduler_address

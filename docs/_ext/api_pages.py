@@ -28,6 +28,7 @@ TITLES = {
     "bitxcore.store": "Stores",
     "bitxcore.torch": "PyTorch",
     "bitxcore.cuda": "CUDA",
+    "bitxcore.clusters": "Clusters",
     "bitxcore.plot": "Figures of weights",
     "hwmodel": "hwmodel",
     "hwmodel.accelerators": "Machines",

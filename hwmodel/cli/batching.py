@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from hwmodel.cli.clusters import scheduler_option, workers_of
 from hwmodel.cli.values import Integer
 from hwmodel.cli.view import current_view, result_options
 
 if TYPE_CHECKING:
+    from bitxcore.batch.runs.executing import Workers
     from bitxcore.batch.runs.places import Places
     from bitxcore.batch.runs.planning import BatchPlan
     from bitxcore.batch.runs.units import Action
@@ -65,6 +67,7 @@ def _batch_options(function: Callable[..., Any]) -> Callable[..., Any]:
             f" list of dumps only.  [default of -o: FOLDER/{SUMMARY}]",
         ),
         click.option("-j", "--jobs", type=Integer(1), help="Number of processes.  [default: all cores]"),
+        scheduler_option("dumps, and parts of large ones,"),
         click.option("--wait", is_flag=True, help="Wait for another run on the same output to end."),
         click.option("--keep-parts", is_flag=True, help="Keep the folder RUN.h5.parts when all is done."),
         click.option("--dry-run", is_flag=True, help="Say what would be done, and end."),
@@ -138,6 +141,7 @@ def _run(context: click.Context, name: str, values: dict[str, Any]) -> None:
     from hwmodel.cli.ending import advising
 
     asked = {key: values.pop(key) for key in ("inputs", "manifest", "output", "each", "jobs", "wait")}
+    asked["scheduler"] = values.pop("scheduler")
     asked |= {key: values.pop(key) for key in ("keep_parts", "dry_run", "log_json", "verbose", "profile")}
     as_json = values.pop("as_json")
     if asked["output"] is None and asked["each"] is None:
@@ -150,7 +154,7 @@ def _run(context: click.Context, name: str, values: dict[str, Any]) -> None:
     places = _places(asked["output"], asked["each"])
     own = [places.output, places.output.with_name(f"{places.output.name}.parts"), *_given(places.each)]
     plan = plan_batch(action, find_inputs(asked["inputs"], asked["manifest"], without=own), places.each)
-    workers = local_workers(asked["jobs"], plan.units)
+    workers: Workers = local_workers(asked["jobs"], plan.units)
     if asked["dry_run"]:
         report.print_plan(plan, workers.size, as_json=as_json)
         return
@@ -158,9 +162,12 @@ def _run(context: click.Context, name: str, values: dict[str, Any]) -> None:
     current_view().check([*(file for dump in plan.dumps for file in dump.files), *action.files()])
     if places.each is not None:
         places.each.mkdir(exist_ok=True)
-    if asked["verbose"]:
-        report.say_plan(plan, workers.size)
     with ExitStack() as opened:
+        workers = (
+            opened.enter_context(workers_of(asked["scheduler"], asked["jobs"], processes=True)) or workers
+        )
+        if asked["verbose"]:
+            report.say_plan(plan, workers.size)
         opened.enter_context(
             advising(f"{places.output.name}.parts keeps what is done; the same command goes on")
         )

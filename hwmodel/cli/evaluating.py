@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
+from hwmodel.cli.clusters import cluster_options, workers_of
 from hwmodel.cli.evaluation_report import (
     GRID,
     evaluation_document,
@@ -137,6 +138,7 @@ if TYPE_CHECKING:
     metavar="STORE.h5",
     help="Write all scores to an HDF5 store. An interrupted evaluation continues there.",
 )
+@cluster_options("settings")
 @click.option("--restart", is_flag=True, help="Begin anew: drop what an interrupted evaluation has finished.")
 @result_options
 @click.pass_context
@@ -156,6 +158,8 @@ def command(
     quick: bool,
     seed: int,
     output: str | None,
+    scheduler: str | None,
+    jobs: int | None,
     restart: bool,
     as_json: bool,
     policies: tuple[str, ...],
@@ -213,6 +217,8 @@ def command(
     auto = grid["rows"] if isinstance(grid["rows"], AutoRows) else None
     if (auto is None) != (write_policy is None):
         raise click.UsageError("--rows auto:LOSS and --write-policy FILE.json go together")
+    if auto is not None and scheduler is not None:
+        raise click.UsageError("--rows auto:LOSS searches step by step: it has nothing for --scheduler")
     only_policies = bool(policies) and context.get_parameter_source("rows") is ParameterSource.DEFAULT
     if only_policies:
         refuse_beside_policy(name for name in GRID if name in POLICY_OPTIONS)
@@ -228,14 +234,15 @@ def command(
     }
     start = perf_counter()
     rows_found = None
-    with progress(None, "evaluate") as bar:
+    with workers_of(scheduler, jobs) as workers, progress(None, "evaluate") as bar:
         if auto is not None:
             found, rows_found = _searched(chosen, auto, grid, policies, parameters, how, bar.reach)
         else:
             if only_policies:
                 grid["rows"] = ()
             settings = [*_settings(grid), *_by_policies(grid, policies)]
-            found = evaluate(chosen, settings, parameters=parameters, progress=bar.reach, **how)
+            how |= {"workers": workers, "progress": bar.reach}
+            found = evaluate(chosen, settings, parameters=parameters, **how)
     if rows_found is not None and write_policy is not None:
         rows_found.policy.save(write_policy)
     seconds = perf_counter() - start

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from hwmodel.cli.clusters import cluster_options, workers_of
 from hwmodel.cli.options import policy_option, refuse_beside_policy
 from hwmodel.cli.values import Depth, Format, Integer, Machine, OneOf
 from hwmodel.cli.view import current_view, result_options
@@ -72,6 +73,7 @@ Given = tuple[tuple[str, dict[str, Any]], ...]
     metavar="K",
     help="Print only the K layers with most cycles, and the others as one line.",
 )
+@cluster_options("layers")
 @click.option("-o", "--output", metavar="STORE.h5", help="Write the results to an HDF5 store.")
 @result_options
 def command(
@@ -83,6 +85,8 @@ def command(
     explained: bool,
     summary: bool,
     top: int | None,
+    scheduler: str | None,
+    jobs: int | None,
     output: str | None,
     as_json: bool,
     **shortcuts: Any,
@@ -133,12 +137,17 @@ def command(
         _check_weights(load, machines, model)
         until_compiled()
         kept: dict[str, Any] = {"store": output, "parameters": parameters}
-        with error_context(path=getattr(load.weights, "path", model)), progress(None, "simulate") as bar:
+        with (
+            workers_of(scheduler, jobs) as workers,
+            error_context(path=getattr(load.weights, "path", model)),
+            progress(None, "simulate") as bar,
+        ):
+            kept |= {"workers": workers, "progress": bar.reach}
             if comparison is not None:
-                compared = compare(load, **comparison, **kept, progress=bar.reach)
+                compared = compare(load, **comparison, **kept)
                 run, machines = compared.run, compared.machines
             else:
-                run = simulate_network(machines, load, policy=followed, **kept, progress=bar.reach)
+                run = simulate_network(machines, load, policy=followed, **kept)
         explanations = [
             explain(machine, load, rows=run.of(machine.label)) for machine in machines * explained
         ]

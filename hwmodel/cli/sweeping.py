@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from hwmodel.cli.clusters import scheduler_option, workers_of
 from hwmodel.cli.options import policy_option
 from hwmodel.cli.values import Integer, Machine, Values
 from hwmodel.cli.view import current_view, result_options
@@ -39,6 +40,7 @@ OWN = ("positions", "exclude", "input_size", "sizes", "inputs")
 @click.option("--sample", type=Integer(1), help="Visit only so many points, drawn at random.")
 @click.option("--seed", type=Integer(), default=0, show_default=True, help="Seed of --sample.")
 @click.option("-j", "--jobs", type=Integer(1), help="Number of processes.  [default: all cores]")
+@scheduler_option("points")
 @policy_option
 @workload_options
 @click.option(
@@ -56,6 +58,7 @@ def command(
     sample: int | None,
     seed: int,
     jobs: int | None,
+    scheduler: str | None,
     policy: str | None,
     asked: Asked,
     output: str | None,
@@ -85,7 +88,7 @@ def command(
     with asked.open(model) as load:
         current_view().check(load.inputs)
         start = perf_counter()
-        with progress(None, "sweep") as bar:
+        with workers_of(scheduler, jobs, processes=True) as workers, progress(None, "sweep") as bar:
             found = sweep(
                 load,
                 varied,
@@ -95,6 +98,7 @@ def command(
                 sample=sample,
                 seed=seed,
                 jobs=jobs,
+                workers=workers,
                 policy=followed,
                 restart=restart,
                 parameters=parameters,

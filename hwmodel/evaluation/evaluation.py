@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import asdict
+from functools import lru_cache
 from hashlib import sha256
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -14,12 +15,14 @@ from typing import Any
 from zlib import crc32
 
 from bitxcore.batch import Selection
+from bitxcore.batch.runs.executing import Workers
 from bitxcore.errors import OptionError, TensorError, error_context
 from bitxcore.journal import Journal, check_journal_place, journal_beside
 from hwmodel.evaluation.evaluated import Evaluation, Point, point_units, write_evaluation
 from hwmodel.evaluation.intervals import RESAMPLES, estimate
 from hwmodel.evaluation.metrics import Metric, metric
 from hwmodel.evaluation.model_runs import NonfiniteOutputError, Run, run
+from hwmodel.evaluation.points_elsewhere import Job, PointTask, points_elsewhere
 from hwmodel.evaluation.pruned_models import Changes, Norms
 from hwmodel.evaluation.settings import Setting
 from hwmodel.evaluation.subjects import ScoresOnly, SettingGains, Subject
@@ -45,6 +48,7 @@ def evaluate(
     store: str | os.PathLike[str] | None = None,
     restart: bool = False,
     parameters: Mapping[str, Any] | None = None,
+    workers: Workers | None = None,
     progress: Progress | None = None,
 ) -> Evaluation:
     """Score a model at every setting, the unpruned one first.
@@ -77,6 +81,8 @@ def evaluate(
         Forget what an earlier run has finished.
     parameters : mapping, optional
         Further values to record in the store's provenance.
+    workers : DaskWorkers, optional
+        Who scores the pruned models instead of this process; see `bitxcore.clusters.dask_workers`.
     progress : callable, optional
         ``progress(done, total, setting)`` before each setting and once at the end.
 
@@ -111,9 +117,16 @@ def evaluate(
         progress=None if progress is None else lambda label: progress(0, len(settings) + 1, label),
     ) as evaluator:
         wanted = list(dict.fromkeys([Setting(), *map(evaluator.settled, settings)]))
+        if workers is not None:
+            asked, missing = PointTask(evaluator.task, evaluator.options), evaluator.missing(wanted)
+            with closing(points_elsewhere(asked, missing, workers, _score)) as found:
+                for setting, point in found:
+                    evaluator.keep(setting, point)
+                    if progress:
+                        progress(len(wanted) - len(evaluator.missing(wanted)), len(wanted), setting.label)
         points: list[Point] = []
         for setting in wanted:
-            if progress:
+            if progress and workers is None:
                 progress(len(points), len(wanted), setting.label)
             points.append(evaluator.point(setting))
         if progress:
@@ -131,6 +144,8 @@ class Evaluator:
     ----------
     resumed : int
         Requested points that came from the journal.
+    options : dict
+        Those that its points depend on, besides the task.
     """
 
     def __init__(
@@ -157,6 +172,15 @@ class Evaluator:
         self.subject = _subject(task, self.selection, self._weighed)
         self._cycles, self._store, self._restart = cycles, store, restart
         self._seed, self._resamples, self._progress = seed, resamples, progress
+        self.options: dict[str, Any] = {
+            "metrics": self.metrics,
+            "selection": self.selection,
+            "norms": norms,
+            "quick": quick,
+            "cycles": cycles,
+            "seed": seed,
+            "resamples": resamples,
+        }
         self._stack = ExitStack()
         self._done: dict[Setting, Point] = {}
         self._asked: set[Setting] = set()
@@ -236,12 +260,20 @@ class Evaluator:
                 error.part = f"pruned to {setting.label}"
                 error.hint = "leave this setting out"
                 raise
-            self._done[setting] = self._scoring.point(found, setting, self.machine, changes)
-            if self._journal is not None:
-                row = self._done[setting].columns()
-                kept = {name: row[name] for name in point_units(self.metrics)}
-                self._journal.append([{"point": _number(setting), **kept}])
+            self.keep(setting, self._scoring.point(found, setting, self.machine, changes))
         return self._done[setting]
+
+    def missing(self, settings: Sequence[Setting]) -> list[Setting]:
+        """Return those that have no point yet."""
+        return [setting for setting in settings if setting not in self._done]
+
+    def keep(self, setting: Setting, point: Point) -> None:
+        """Keep the point of a setting, in the journal too."""
+        self._done[setting] = point
+        if self._journal is not None:
+            row = point.columns()
+            kept = {name: row[name] for name in point_units(self.metrics)}
+            self._journal.append([{"point": _number(setting), **kept}])
 
     def finished(self, points: Sequence[Point], parameters: Mapping[str, Any]) -> Evaluation:
         """Make an evaluation of points, write it to the store, and forget the journal."""
@@ -314,6 +346,20 @@ class _Scoring:
                 hint="give labels, or a metric against the unpruned model: agreement, cosine",
             )
         return found.labels
+
+
+# -- in a worker -------------------------------------------------------------------------------
+
+
+def _score(job: Job) -> Point:
+    asked, setting = job
+    return _entered(asked).point(setting)
+
+
+@lru_cache(maxsize=1)
+def _entered(asked: PointTask) -> Evaluator:
+    """Enter an evaluator; it has no file open, and is left when the next run comes."""
+    return Evaluator(asked.task, **asked.options).__enter__()
 
 
 # -- going on ----------------------------------------------------------------------------------

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from bitxcore.batch.runs.executing import Workers
 from bitxcore.errors import OptionError
 from bitxcore.policy import Policy, as_policy
 from bitxcore.progress import Progress
@@ -15,6 +16,7 @@ from hwmodel.accelerators.registry import as_accelerator
 from hwmodel.operands.distributions import DEFAULT_ACTIVATIONS
 from hwmodel.operands.precisions import Precisions
 from hwmodel.operands.workload import DumpSource, NetworkSource, StandIns, TraceSource, WeightSource, Workload
+from hwmodel.simulation.elsewhere import rows_elsewhere
 from hwmodel.simulation.policies import check_names, policy_notes, recorded_options, under_policy
 from hwmodel.simulation.results import NetworkResult
 from hwmodel.simulation.walk import walk
@@ -38,6 +40,7 @@ def simulate_network(
     policy: Policy | str | os.PathLike[str] | None = None,
     store: str | os.PathLike[str] | StoreWriter | None = None,
     parameters: Mapping[str, Any] | None = None,
+    workers: Workers | None = None,
     progress: Progress | None = None,
 ) -> NetworkResult:
     """Simulate every layer of a network on every accelerator.
@@ -60,6 +63,8 @@ def simulate_network(
         HDF5 file that receives the rows, the totals and what was not simulated.
     parameters : mapping, optional
         Further values to record in the store's provenance.
+    workers : DaskWorkers, optional
+        Who simulates the layers instead of this process; see `bitxcore.clusters.dask_workers`.
     progress : callable, optional
         ``progress(done, total, next_layer)``, before each layer and once at the end.
 
@@ -94,8 +99,11 @@ def simulate_network(
     ):
         if followed is not None:
             check_names(followed, load, source.weights)
-        visits = walk(machines, load.network, source, policy=followed, progress=progress)
-        rows = [row for visit in visits for row in visit.results]
+        if workers is None:
+            visits = walk(machines, load.network, source, policy=followed, progress=progress)
+            rows = [row for visit in visits for row in visit.results]
+        else:
+            rows = rows_elsewhere(machines, load, workers, policy=followed, progress=progress)
         result = NetworkResult(
             network=load.network.name,
             accelerators=tuple(machine.label for machine in machines),

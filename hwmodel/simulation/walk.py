@@ -67,6 +67,7 @@ def walk(
     source: OperandSource,
     *,
     policy: Policy | None = None,
+    layers: Sequence[NetworkLayer] | None = None,
     tolerant: bool = False,
     progress: Progress | None = None,
 ) -> Iterator[Visit]:
@@ -81,6 +82,8 @@ def walk(
     source : OperandSource
     policy : Policy, optional
         How the weights of each layer are pruned, on machines that follow policies.
+    layers : sequence of NetworkLayer, optional
+        Those of the network that are simulated (default: all); machines are built for all.
     tolerant : bool
         Whether a machine that fails leaves the walk; else its error ends it.
     progress : callable, optional
@@ -97,9 +100,10 @@ def walk(
     """
     failed = [False] * len(machines)
     under = under_policy(machines, network, policy)
-    for done, entry in enumerate(network.layers):
+    wanted = network.layers if layers is None else layers
+    for done, entry in enumerate(wanted):
         if progress:
-            progress(done, len(network), entry.layer.name)
+            progress(done, len(wanted), entry.layer.name)
         readers = [
             machine
             for machine, lost in zip(machines, failed, strict=True)
@@ -111,7 +115,7 @@ def walk(
         # Outside the block: a walk that is left half way must leave nothing behind.
         yield Visit(entry, operands, ran_by, rows, memory)
     if progress:
-        progress(len(network), len(network), "")
+        progress(len(wanted), len(wanted), "")
 
 
 def _run_layer(

@@ -8,7 +8,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import (
     FIRST_COMPLETED,
     BrokenExecutor,
@@ -18,14 +18,15 @@ from concurrent.futures import (
     wait,
 )
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Generic, Protocol, TypeVar
 
 from bitxcore.processes import begin_worker, starting_processes, wait_if_ending
 
 TRIES = 3
 """How often a unit may end the process that does it."""
 
-Work = Callable[[Any], bytes]
+Result = TypeVar("Result")
+Work = Callable[[Any], Result]
 
 
 class Workers(Protocol):
@@ -83,7 +84,7 @@ class LocalWorkers:
         """Return a new executor."""
         if self.size == 1:
             return _Here()
-        threads = max(1, _cores() // self.size)
+        threads = max(1, cores() // self.size)
         with starting_processes():
             return _Pool(
                 self.size,
@@ -97,46 +98,47 @@ class LocalWorkers:
         return isinstance(error, BrokenExecutor)
 
 
-def _cores() -> int:
+def cores() -> int:
+    """Cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def local_workers(jobs: int | None, units: int) -> LocalWorkers:
     """Return so many workers, or one per core, but no more than there are units."""
-    return LocalWorkers(max(1, min(jobs or _cores(), units)))
+    return LocalWorkers(max(1, min(jobs or cores(), units)))
 
 
 @dataclass
-class Outcome:
+class Outcome(Generic[Result]):
     """How a unit ended.
 
     Attributes
     ----------
     job : object
         As it was given.
-    data : bytes or None
-        What it returned.
+    data : object
+        What it returned; None if it ended its workers.
     deaths : int
         Workers that it ended, or may have ended.
     """
 
     job: Any
-    data: bytes | None
+    data: Result | None
     deaths: int = 0
 
 
 def execute(
-    work: Work,
+    work: Work[Result],
     jobs: Iterator[Any],
     workers: Workers,
     begun: Callable[[Any], None] = lambda job: None,
-) -> Iterator[Outcome]:
+) -> Generator[Outcome[Result], None, None]:
     """Do all units.
 
     Parameters
     ----------
     work : callable
-        From a unit to its bytes; must be a function of a module.
+        From a unit to its result; must be a function of a module.
     jobs : iterator
         The units; asked for the next one when a worker is about to be free.
     workers : Workers
@@ -153,8 +155,8 @@ def execute(
     Nobody says which of the units at work ended a process: each is done again, alone, and only a death
     while a unit is alone counts against it.
     """
-    running: dict[Future[bytes], Outcome] = {}
-    suspects: deque[Outcome] = deque()
+    running: dict[Future[Result], Outcome[Result]] = {}
+    suspects: deque[Outcome[Result]] = deque()
     executor = workers.start()
     try:
         while True:
@@ -164,10 +166,10 @@ def execute(
                 if job is None:
                     break
                 begun(job)
-                outcome = Outcome(job, None)
-                running[_submit(executor, work, job)] = outcome
-                if workers.size == 1:
-                    break  # it has been done
+                future = _submit(executor, work, job)
+                running[future] = Outcome(job, None)
+                if future.done():
+                    break  # here, before the next one is asked for
             if alone:
                 outcome = suspects.popleft()
                 running[_submit(executor, work, outcome.job)] = outcome
@@ -199,15 +201,15 @@ def execute(
         executor.shutdown(cancel_futures=True)
 
 
-def _submit(executor: Executor, work: Work, job: Any) -> Future[bytes]:
+def _submit(executor: Executor, work: Work[Result], job: Any) -> Future[Result]:
     try:
         return executor.submit(work, job)
     except BrokenExecutor as error:  # it broke since it was last looked at
-        future: Future[bytes] = Future()
+        future: Future[Result] = Future()
         future.set_exception(error)
         return future
 
 
-def _death(future: Future[bytes], workers: Workers) -> bool:
+def _death(future: Future[Any], workers: Workers) -> bool:
     error = future.exception()
     return error is not None and workers.is_death(error)

@@ -273,7 +273,7 @@ class _Run:
         dump, unit = self._where[job.key]
         self._tell("begun", {"dump": job.path, "unit": unit, "of": len(self._keys[dump])})
 
-    def _keep(self, outcome: Outcome) -> None:
+    def _keep(self, outcome: Outcome[bytes]) -> None:
         """Keep what a unit gave."""
         job: BatchJob = outcome.job
         if outcome.deaths:

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
+from bitxcore.batch.runs.executing import Workers
 from bitxcore.errors import OptionError
 from bitxcore.progress import Progress
 from bitxcore.showing import table_repr
@@ -108,6 +109,7 @@ def compare(
     precisions: Precisions | str | os.PathLike[str] = None,
     store: str | os.PathLike[str] | StoreWriter | None = None,
     parameters: Mapping[str, Any] | None = None,
+    workers: Workers | None = None,
     progress: Progress | None = None,
 ) -> ComparisonResult:
     """Compare accelerators on a network, at equal peak, clock and memory.
@@ -125,7 +127,7 @@ def compare(
         Of all machines: clock, buffers, DRAM (see `conditions`).
     settings : mapping of str to mapping, optional
         By accelerator: options of all its variants that do not set them themselves.
-    dump, traces, weights, activations, precisions, progress
+    dump, traces, weights, activations, precisions, workers, progress
         As for `hwmodel.simulate_network`. A machine whose operands are missing takes no part, and its row
         says so.
     store : path or StoreWriter, optional
@@ -158,7 +160,7 @@ def compare(
     playing, absent = split(contenders([*entries(accelerators), *_listed(also)], common, settings), load)
     machines = tuple(c.machine for c in playing)
     with open_store(store, machines, load, parameters) as writer:
-        run = simulate_network(machines, load, store=writer, progress=progress)
+        run = simulate_network(machines, load, store=writer, workers=workers, progress=progress)
         result = summarise(run, playing, absent, common)
         if writer is not None:
             _write(writer, result)

@@ -8,6 +8,7 @@ from contextlib import ExitStack, closing, suppress
 from dataclasses import replace
 from typing import Any
 
+from bitxcore.batch.runs.executing import Workers
 from bitxcore.dumps import Dump, open_dump
 from bitxcore.errors import BitxError, OptionError
 from bitxcore.journal import journal_beside
@@ -38,6 +39,7 @@ def sweep(
     sample: int | None = None,
     seed: int = 0,
     jobs: int | None = None,
+    workers: Workers | None = None,
     traces: TraceSource = None,
     weights: WeightSource = None,
     activations: StandIns = DEFAULT_ACTIVATIONS,
@@ -72,6 +74,8 @@ def sweep(
     jobs : int, optional
         Processes (default: the cores that this process may use, but no more than have work). With more than
         one, new processes are started, so a script must have the guard ``if __name__ == "__main__":``.
+    workers : DaskWorkers, optional
+        Who simulates the points instead of processes of this machine; see `bitxcore.clusters.dask_workers`.
     traces, weights, activations, precisions : optional
         Where other operands come from, as in `hwmodel.simulate_network`.
     policy : Policy or path, optional
@@ -135,11 +139,12 @@ def sweep(
                 rows |= {point: row for point, row in journal.rows.items() if point in wanted}
             resumed = len(rows)
             missing = [point for point in points if point not in rows]
-            workers = _jobs(jobs, len(missing))
+            count = _jobs(jobs, len(missing)) if workers is None else workers.size
             if progress:
                 progress(len(rows), len(points))
-            task = SweepTask(load if workers == 1 else load.named, whole, followed)
-            with closing(run_points(task, missing, workers)) as finished:
+            here = workers is None and count == 1
+            task = SweepTask(load if here else load.named, whole, followed)
+            with closing(run_points(task, missing, count, workers)) as finished:
                 for done in finished:
                     if journal is not None:
                         journal.append(done)

@@ -6,10 +6,12 @@ import multiprocessing
 from collections.abc import Generator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import closing
 from dataclasses import dataclass
 from multiprocessing.synchronize import Event
 from typing import Any
 
+from bitxcore.batch.runs.executing import Workers, execute
 from bitxcore.errors import BitxError
 from bitxcore.policy import Policy
 from bitxcore.processes import begin_worker, starting_processes, wait_if_ending
@@ -98,7 +100,9 @@ def _row(point: int, variant: Variant) -> Row:
     return row | {"kept_rows_mean": variant.kept_rows_mean, "relative_error": variant.relative_error}
 
 
-def run_points(task: SweepTask, points: Sequence[int], jobs: int) -> Generator[list[Row], None, None]:
+def run_points(
+    task: SweepTask, points: Sequence[int], jobs: int, workers: Workers | None = None
+) -> Generator[list[Row], None, None]:
     """Simulate points in no certain order.
 
     Parameters
@@ -108,6 +112,8 @@ def run_points(task: SweepTask, points: Sequence[int], jobs: int) -> Generator[l
     points : sequence of int
     jobs : int
         Processes. One is this process; others are started afresh, with one thread each.
+    workers : Workers, optional
+        Who simulates instead; `jobs` is then how many they are.
 
     Yields
     ------
@@ -122,6 +128,9 @@ def run_points(task: SweepTask, points: Sequence[int], jobs: int) -> Generator[l
     ordered = task.space.by_shared_work(points)
     size = max(1, min(POINTS_AT_ONCE, -(-len(ordered) // (8 * jobs))))
     chunks = [ordered[start : start + size] for start in range(0, len(ordered), size)]
+    if workers is not None:
+        yield from _elsewhere(task, chunks, workers)
+        return
     if jobs == 1:
         yield from map(task.rows, chunks)
         return
@@ -153,6 +162,23 @@ def run_points(task: SweepTask, points: Sequence[int], jobs: int) -> Generator[l
     finally:
         stop.set()
         pool.shutdown(cancel_futures=True)
+
+
+def _elsewhere(
+    task: SweepTask, chunks: Sequence[Sequence[int]], workers: Workers
+) -> Generator[list[Row], None, None]:
+    with closing(execute(_run_alone, ((task, chunk) for chunk in chunks), workers)) as outcomes:
+        for outcome in outcomes:
+            if outcome.data is None:
+                raise BitxError(
+                    "workers of the sweep died (out of memory?), again and again; finished points are kept"
+                )
+            yield outcome.data
+
+
+def _run_alone(job: tuple[SweepTask, Sequence[int]]) -> list[Row]:
+    task, points = job
+    return task.rows(points)
 
 
 # -- in a worker -------------------------------------------------------------------------------
