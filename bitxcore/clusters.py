@@ -6,11 +6,13 @@ along, and turns Dask's errors into those of this package.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import CancelledError, Executor, Future
+from concurrent import futures
+from concurrent.futures import Executor, Future
 from contextlib import ExitStack, chdir, contextmanager, suppress
 from functools import partial
 from importlib import import_module
@@ -129,10 +131,12 @@ class _Sent(Executor):
         try:
             error = sent.exception()
             result = sent.result() if error is None else None
-        except (CancelledError, OSError, TimeoutError) as lost:
+        except (OSError, TimeoutError) as lost:
             error = _lost(self._client, lost)
         except BaseException as other:
             error = other
+        if isinstance(error, (futures.CancelledError, asyncio.CancelledError)):
+            error = _lost(self._client, error)
         if isinstance(error, ModuleNotFoundError) and (error.name or "").split(".")[0] in PACKAGES:
             error = _unlike("that joined later", "has none")
         self._sent.pop(future, None)
