@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -13,6 +14,8 @@ from bitxcore.batch.runs.executing import execute
 from bitxcore.clusters import ClusterError, dask_workers
 from bitxcore.errors import MissingExtraError, OptionError
 from tests.bitxcore.batch.test_executing import die_sometimes
+
+ROOT = Path(__file__).parents[2]
 
 
 def where(job):
@@ -110,15 +113,15 @@ def test_a_folder_that_workers_do_not_see(workers, tmp_path, monkeypatch):
 @pytest.mark.slow
 def test_a_scheduler_that_goes_away(tmp_path):
     pytest.importorskip("distributed")
-    code = f"""if __name__ == "__main__":
-    from distributed import LocalCluster
-    import time
-    with LocalCluster(n_workers=1, threads_per_worker=2, dashboard_address="127.0.0.1:0") as cluster:
-        open({str(tmp_path / "at")!r}, "w").write(cluster.scheduler_address + "\\n")
-        time.sleep(600)
+    code = f"""
+import time
+from distributed import LocalCluster
+options = {{"processes": False, "protocol": "tcp://", "dashboard_address": "127.0.0.1:0"}}
+with LocalCluster(n_workers=1, threads_per_worker=2, **options) as cluster:
+    open({str(tmp_path / "at")!r}, "w").write(cluster.scheduler_address + "\\n")
+    time.sleep(600)
 """
-    (tmp_path / "run.py").write_text(code, "utf-8")
-    with subprocess.Popen([sys.executable, tmp_path / "run.py"], stderr=subprocess.DEVNULL) as process:
+    with subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, stderr=subprocess.DEVNULL) as process:
         try:
             address = until(tmp_path / "at").strip()
             with dask_workers(address) as workers:
