@@ -256,7 +256,9 @@ def dask_workers(
     distributed = _distributed()
     if jobs is not None and (scheduler != LOCAL or isinstance(jobs, bool) or jobs < 1):
         raise OptionError(f"jobs is the number of workers of scheduler {LOCAL!r}, at least 1, got {jobs!r}")
+    logger = logging.getLogger("distributed.client")
     with ExitStack() as opened:
+        opened.callback(logger.setLevel, logger.level)
         client: Any
         if scheduler == LOCAL:
             cluster = opened.enter_context(_local_cluster(jobs or cores()))
@@ -270,7 +272,11 @@ def dask_workers(
         shown = workers.dashboard if scheduler != LOCAL or find_spec("bokeh") else None
         count = f"{workers.size} worker{'s' * (workers.size != 1)} of {workers.address}"
         say(f"Dask: {count}; " + (f"dashboard: {shown}" if shown else "no dashboard (it needs bokeh)"))
-        yield workers
+        try:
+            yield workers
+        finally:
+            if client.status != "running":  # Dask tells at length that it gives up connecting again
+                logger.setLevel(logging.CRITICAL + 1)
 
 
 def _distributed() -> Any:
