@@ -1,7 +1,8 @@
 """Kill a batch at random moments, again and again, and compare what it writes in the end.
 
 ``python -m bench.kills`` runs a batch of tiny dumps once undisturbed and once with SIGKILL at random moments,
-and says what was lost, what was done twice, and whether the two stores are equal.
+and says what was lost, what was done twice, and whether the two stores are equal. With ``--dask`` it kills
+only workers, which Dask replaces.
 """
 
 from __future__ import annotations
@@ -83,9 +84,10 @@ def without_time(store: Path) -> bytes:
     return data[:-_SEAL_BYTES].replace(created, b"-" * len(created))
 
 
-def command(action: str, jobs: int, log: Path) -> list[str]:
+def command(action: str, jobs: int, log: Path, *, dask: bool = False) -> list[str]:
     """Return the command of the batch, for the folder that holds the dumps in ``in``."""
-    return [*BITX, "batch", action, "in", "-o", "run.h5", "-j", str(jobs), "--log-json", str(log)]
+    args = [*BITX, "batch", action, "in", "-o", "run.h5", "-j", str(jobs), "--log-json", str(log)]
+    return [*args, "--scheduler", "local"] if dask else args
 
 
 class _Forked:
@@ -194,6 +196,71 @@ def campaign(
     return _compared(folder, log, dumps, done, runs)
 
 
+def worker_campaign(
+    folder: Path,
+    *,
+    dumps: int,
+    kills: int,
+    jobs: int = 2,
+    action: str = "prune",
+    seed: int = 0,
+    say: Callable[[str], None] = lambda text: None,
+) -> Campaign:
+    """Run a batch on Dask workers, once undisturbed and once while one after another of them is killed.
+
+    Parameters
+    ----------
+    folder : pathlib.Path
+        Empty.
+    dumps, kills : int
+    jobs : int
+        Workers.
+    action : str
+    seed : int
+        Of the dumps and of who is killed.
+    say : callable
+        Called after every kill.
+    """
+    draw = random.Random(seed)
+    write_dumps(folder / "in", dumps, seed)
+    log = folder.with_name(f"{folder.name}.log")
+    store = folder / "run.h5"
+    args = command(action, jobs, log, dask=True)
+    _ended(_begun(folder, args, False))
+    store.rename(folder / "expected.h5")
+    _anew(store, log)
+    start = time.monotonic()
+    process = _begun(folder, args, False)
+    done = finished = 0
+    while done < kills and process.poll() is None:
+        time.sleep(0.01)
+        now = log.read_text("utf-8").count('"done"') if log.exists() else 0
+        # So that kills are spread over the units, and each finds a worker that has come back.
+        if now <= finished or now < done * dumps // (kills + 1) or not (alive := _workers(process.pid)):
+            continue
+        with suppress(ProcessLookupError):
+            os.kill(draw.choice(alive), signal.SIGKILL)
+            done, finished = done + 1, now
+            say(f"{done} of {kills} kills, {time.monotonic() - start:.0f} s")
+    _ended(process)
+    return _compared(folder, log, dumps, done, 1)
+
+
+def _workers(parent: int) -> list[int]:
+    """Find the processes that work for another one, without those that clean up for it."""
+    found = []
+    for place in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            state = (place / "stat").read_text("utf-8").rpartition(")")[2].split()
+            if (
+                state[0] != "Z"
+                and int(state[1]) == parent
+                and b"spawn_main" in (place / "cmdline").read_bytes()
+            ):
+                found.append(int(place.name))
+    return sorted(found)
+
+
 def _anew(store: Path, log: Path) -> None:
     """Forget a batch that was finished."""
     store.unlink(missing_ok=True)
@@ -259,11 +326,17 @@ def main() -> None:
     parser.add_argument("--action", choices=("inspect", "prune"), default="prune")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--forked", action="store_true", help="with --jobs 1: runs that begin at once")
-    given = parser.parse_args()
+    parser.add_argument("--dask", action="store_true", help="run on Dask workers, and kill only these")
+    given = vars(parser.parse_args())
+    run: Callable[..., Campaign] = campaign
+    if given.pop("dask"):
+        run = worker_campaign
+        if given.pop("forked"):
+            parser.error("--forked is not for --dask")
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder) / "work"
         work.mkdir()
-        found = campaign(work, **vars(given), say=lambda text: print(text, file=sys.stderr))
+        found = run(work, **given, say=lambda text: print(text, file=sys.stderr))
     print(found)
     sys.exit(not found.passed)
 
