@@ -19,6 +19,7 @@ CHROMIUM = Path("/usr/bin/chromium")
 
 # Packages without a name in another one's `__all__`, which pages and recipes use all the same.
 ALSO_PUBLIC = {
+    "bitxcore.clusters",
     "bitxcore.batch",
     "bitxcore.dumps",
     "bitxcore.store",
