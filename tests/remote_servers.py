@@ -117,9 +117,11 @@ def s3_store(endpoint: str, traffic: Traffic, monkeypatch: pytest.MonkeyPatch) -
 def stores_closed() -> Iterator[None]:
     """Connect anew in the block, and close its connections at the end."""
     forget_stores()
+    gc.freeze()  # what tests before this one left need not be gone through
     yield
     forget_stores()
     gc.collect()  # sessions are closed when nothing refers to them
+    gc.unfreeze()
 
 
 @dataclass
