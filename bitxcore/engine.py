@@ -10,7 +10,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import lru_cache
 from typing import Any, TypeVar
 
 import numpy as np
@@ -21,6 +21,7 @@ from bitxcore.errors import FLUSHED, BitxError, OptionError, TensorError
 from bitxcore.formats import NumberFormat, format_of
 from bitxcore.groups import MAX_GROUP, GroupGrid, Grouping, grid
 from bitxcore.jit import CHUNK_BYTES, parallel, share, writable
+from bitxcore.lazy_property import lazy_property
 
 FAST_GROUPS = (1, 4, 8, 16, 32, 64)
 MAX_WINDOW = 64
@@ -143,12 +144,12 @@ class Engine:
     window: int
     grid: GroupGrid
 
-    @cached_property
+    @lazy_property
     def padded(self) -> int:
         """Group size the kernels see: no group has more weights than its lane."""
         return next(g for g in FAST_GROUPS if g >= min(self.grid.group, self.grid.length))
 
-    @cached_property
+    @lazy_property
     def code_dtype(self) -> np.dtype[Any]:
         """Unsigned dtype of the codes the kernels read."""
         return np.dtype("u8") if self.through_float64 else self.fmt.storage_dtype
@@ -158,7 +159,7 @@ class Engine:
         """Whether values take the way through float64, whose lanes hold a window of up to 64 rows."""
         return self.fmt.is_float and self.fmt.name != "float64" and self.window > 32
 
-    @cached_property
+    @lazy_property
     def lane_bits(self) -> int:
         """Bits of a lane of the kernels' bit matrix."""
         if not self.fmt.is_float:
@@ -170,19 +171,19 @@ class Engine:
         """Bits of the masks the kernels read and write; row 0 is the top one."""
         return max(self.lane_bits, 32)
 
-    @cached_property
+    @lazy_property
     def step(self) -> int:
         """Groups of one vector."""
         from bitxcore.kernels.vectors import lanes_of
 
         return lanes_of(self.lane_bits, self.padded) // self.padded
 
-    @cached_property
+    @lazy_property
     def count(self) -> int:
         """Groups of the tensor."""
         return self.grid.filters * self.grid.groups
 
-    @cached_property
+    @lazy_property
     def contiguous(self) -> bool:
         """Whether the groups lie one behind the other, as the kernels want them."""
         # Kernels and filters that a group holds whole need not fill it: those of 1, 4 and 16 weights do not
@@ -200,7 +201,7 @@ class Engine:
 
     # -- the kernels, one signature for floats and integers ------------------------------------
 
-    @cached_property
+    @lazy_property
     def float_settings(self) -> tuple[int, int]:
         """Storage kind, and the image exponent of the format's smallest normal number."""
         from bitxcore.kernels import floats
@@ -211,7 +212,7 @@ class Engine:
             kind, image_bias = getattr(floats, self.fmt.name.upper()), 127
         return kind, image_bias - self.fmt.bias + 1
 
-    @cached_property
+    @lazy_property
     def integer_settings(self) -> tuple[int, int, int, int]:
         """Encoding (two numbers), significand bits, and the bits a magnitude may have."""
         from bitxcore.kernels import integers
@@ -222,7 +223,7 @@ class Engine:
         encoding = integers.UNSIGNED if self.fmt.encoding == "unsigned" else integers.SIGN_MAGNITUDE
         return *encoding, p, p
 
-    @cached_property
+    @lazy_property
     def settings(self) -> tuple[int, tuple[int, int, int, int, int]]:
         """Storage kind; and the settings of floats, then those of integers, 0 where of no use."""
         from bitxcore.kernels import integers

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property, lru_cache
+from functools import lru_cache
 from itertools import combinations
 from typing import Any, Literal
 
@@ -34,6 +34,7 @@ from bitxcore.fixed_pruning import FixedPruning, unfilled, units
 from bitxcore.formats import NumberFormat, fixed_width
 from bitxcore.groups import MAX_GROUP, MAX_WIDE_GROUP, Grouping, grid
 from bitxcore.jit import CHUNK_BYTES, parallel, share
+from bitxcore.lazy_property import lazy_property
 from bitxcore.pruned import PARTS, Pruned
 from bitxcore.summary import Sums, add_up, assemble
 from bitxcore.wide_groups import prune_wide
@@ -265,23 +266,23 @@ class Plan:
     nearest: bool
     tensor_shape: tuple[int, ...]
 
-    @cached_property
+    @lazy_property
     def size(self) -> int:
         """Values of the tensor."""
         return math.prod(self.tensor_shape)
 
-    @cached_property
+    @lazy_property
     def engine(self) -> Engine:
         """What cuts the tensor into groups that kernels take."""
         return self.cut.engine(self.tensor_shape)
 
-    @cached_property
+    @lazy_property
     def prune_groups(self) -> BlockPruning | CarefulPruning:
         """What prunes groups that lie one behind the other."""
         engine, rule, nearest = self.engine, self.rule, self.nearest
         return block_pruning(engine, rule, nearest) or CarefulPruning(engine, rule, nearest)
 
-    @cached_property
+    @lazy_property
     def units(self) -> tuple[int, int]:
         """How `FixedPruning` cuts the tensor."""
         return units(self.prune_groups)
@@ -292,13 +293,13 @@ class Plan:
         plan.__dict__["prune_groups"] = CarefulPruning(self.engine, self.rule, self.nearest, squares)
         return plan
 
-    @cached_property
+    @lazy_property
     def group_shape(self) -> tuple[int, int]:
         """Filters, and the groups of each."""
         whole = grid(self.tensor_shape, self.cut.group, self.cut.grouping, most=MAX_WIDE_GROUP)
         return whole.filters, whole.groups
 
-    @cached_property
+    @lazy_property
     def part_dtypes(self) -> dict[str, np.dtype[Any]]:
         """Dtypes of the parts with one value per group."""
         masks = mask_dtype(self.cut.window)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cached_property
 from math import gcd, prod
 from typing import Any, NamedTuple
 
@@ -16,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bitxcore.groups import MAX_GROUP, MAX_WIDE_GROUP, GroupGrid, Grouping, Layout, grid
+from bitxcore.lazy_property import lazy_property
 
 PIECE_BYTES = 1 << 25
 """Stored bytes of a piece, where memory allows more: longer ones are no faster."""
@@ -85,12 +85,12 @@ class Cutting:
         turned = layout.turn(np.broadcast_to(np.int8(0), shape)).shape
         return cls(shape, layout, grid(turned, group, grouping, most=MAX_WIDE_GROUP), grouping, max(1, most))
 
-    @cached_property
+    @lazy_property
     def turned_shape(self) -> tuple[int, ...]:
         """Shape with the output channel first."""
         return self.layout.turn(np.broadcast_to(np.int8(0), self.shape)).shape
 
-    @cached_property
+    @lazy_property
     def _order(self) -> tuple[int, ...]:
         """Stored axes in the order of the turned tensor."""
         marks = np.broadcast_to(np.int8(0), tuple(range(1, len(self.shape) + 1)))
@@ -101,7 +101,7 @@ class Cutting:
         """Axis of the turned tensor that is the stored one's first."""
         return self._order.index(0)
 
-    @cached_property
+    @lazy_property
     def rows(self) -> int:
         """Fewest rows of the stored tensor's first axis that hold whole groups; 0 if only all of them do."""
         if self.layout.conv_groups > 1:
@@ -113,7 +113,7 @@ class Cutting:
             return self.grid.group // gcd(self.grid.group, units[self.grouping])
         return 1 if self.grouping == "channel" else 0
 
-    @cached_property
+    @lazy_property
     def pieces(self) -> list[Piece]:
         """The pieces, in the order in which they are stored."""
         size = prod(self.shape)

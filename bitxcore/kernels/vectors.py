@@ -492,9 +492,11 @@ def lanes_of(bits: int, group: int) -> int:
 @cache
 def features() -> frozenset[str]:
     """Instruction sets of this processor that LLVM may use, such as ``+avx2``."""
+    from numba.core.compiler_lock import global_compiler_lock
     from numba.core.registry import cpu_target
 
-    return frozenset(cpu_target.target_context.codegen().magic_tuple()[2].split(","))
+    with global_compiler_lock:  # of LLVM: a fork waits for it
+        return frozenset(cpu_target.target_context.codegen().magic_tuple()[2].split(","))
 
 
 def register_bits() -> int:
