@@ -11,7 +11,7 @@ EXTRAS = {"torch": "torch", "onnx": "onnx"}
 
 
 @pytest.mark.parametrize("kind", fuzz.SUFFIXES)
-@pytest.mark.parametrize("count", [100, pytest.param(5_000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("count", [100, pytest.param(2_000, marks=pytest.mark.slow)])
 def test_mutants(kind, count, tmp_path):
     pytest.importorskip(EXTRAS.get(kind, "numpy"))
     totals = fuzz.campaign(kind, count, tmp_path)
