@@ -130,6 +130,12 @@ def _here(args: list[str]) -> None:
     group.main(args[len(BITX) :], prog_name="bitx", standalone_mode=False)
 
 
+def _prepared(folder: Path, dumps: int, seed: int) -> tuple[Path, Path]:
+    """Write the dumps; where the store of the batch goes, and its log."""
+    write_dumps(folder / "in", dumps, seed)
+    return folder / "run.h5", folder.with_name(f"{folder.name}.log")
+
+
 def campaign(
     folder: Path,
     *,
@@ -159,9 +165,7 @@ def campaign(
         Called after every kill.
     """
     draw = random.Random(seed)
-    write_dumps(folder / "in", dumps, seed)
-    log = folder.with_name(f"{folder.name}.log")
-    store = folder / "run.h5"
+    store, log = _prepared(folder, dumps, seed)
     args = command(action, jobs, log)
     if forked:
         with contextlib.chdir(folder), redirect_stdout(io.StringIO()):
@@ -222,9 +226,7 @@ def worker_campaign(
         Called after every kill.
     """
     draw = random.Random(seed)
-    write_dumps(folder / "in", dumps, seed)
-    log = folder.with_name(f"{folder.name}.log")
-    store = folder / "run.h5"
+    store, log = _prepared(folder, dumps, seed)
     args = command(action, jobs, log, dask=True)
     _ended(_begun(folder, args, False))
     store.rename(folder / "expected.h5")

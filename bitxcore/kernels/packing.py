@@ -120,7 +120,7 @@ def pack_kernel(kind: int, code_bits: int, group: int) -> Any:
                     # The last row first, into the highest byte: the lowest one of a mask is the easier one.
                     unused = (64 - (resize(popcount(left), 64) << 3)) & 63
                     words = resize(left & 0, 64)
-                    for upper in range(0, 64, row_bits):
+                    for above in range(0, 64, row_bits):
                         word = left & 0
                         for k in range(word_rows):
                             if not any_lane(left != 0):
@@ -131,7 +131,7 @@ def pack_kernel(kind: int, code_bits: int, group: int) -> Any:
                                 where((aligned & repeat(row, group)) != 0, member, member & 0), group
                             )
                             word = word | (ones << (row_bits - 8 - 8 * k))
-                        words = words | (resize(word, 64) << (64 - row_bits - upper))
+                        words = words | (resize(word, 64) << (64 - row_bits - above))
                     at = store_words(rows, at, masks, g, words >> unused)
                     g += step
                     continue
@@ -187,8 +187,8 @@ def unpack_kernel(kind: int, code_bits: int, group: int) -> Any:
                     words, at = load_words(rows, at, masks, g, step)
                     # The last row first, as they were written; it goes to the highest byte.
                     words = words << ((64 - (resize(popcount(left), 64) << 3)) & 63)
-                    for upper in range(0, 64, row_bits):
-                        word = resize(words >> (64 - row_bits - upper), row_bits)
+                    for above in range(0, 64, row_bits):
+                        word = resize(words >> (64 - row_bits - above), row_bits)
                         for _ in range(word_rows):
                             if not any_lane(left != 0):
                                 break
