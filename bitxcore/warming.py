@@ -27,7 +27,7 @@ USUAL_GROUPS = (8, 16)
 """Sizes for which all criteria and roundings are made ready; for the others only ``topn``."""
 
 TASKS = 5
-"""After so many a process gives way to another: what is compiled takes over 100 MB each time."""
+"""After some so many a process gives way to another: what is compiled takes over 100 MB each time."""
 
 
 def warm(name: str, group: int) -> str:
@@ -68,12 +68,14 @@ def in_processes(compile_one: Callable[..., str], tasks: Sequence[tuple[Any, ...
     str
         What each call returns, as it is done.
     """
-    # Compiling makes millions of objects that live on: looking for garbage is a third of the time.
-    spawn = get_context("spawn")
-    with ProcessPoolExecutor(threads(), spawn, gc.disable, max_tasks_per_child=TASKS) as pool:
-        waiting = [pool.submit(compile_one, *task) for task in tasks]
-        for done in as_completed(waiting):
-            yield done.result()
+    count, spawn = threads(), get_context("spawn")
+    # Not by max_tasks_per_child, with which a pool may wait for ever: python/cpython#115634.
+    for first in range(0, len(tasks), TASKS * count):
+        # Compiling makes millions of objects that live on: looking for garbage is a third of the time.
+        with ProcessPoolExecutor(count, spawn, gc.disable) as pool:
+            waiting = [pool.submit(compile_one, *task) for task in tasks[first : first + TASKS * count]]
+            for done in as_completed(waiting):
+                yield done.result()
 
 
 def warmup(formats: Sequence[str] = WARM_FORMATS, groups: Sequence[int] = FAST_GROUPS) -> Iterator[str]:

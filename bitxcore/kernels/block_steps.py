@@ -38,7 +38,7 @@ from bitxcore.kernels.vectors import (
     address,
     any_lane,
     any_of,
-    as_bits,
+    as_words,
     fold_ones,
     fold_or,
     fold_umax,
@@ -401,7 +401,7 @@ def keep_block(b: GroupBlock, m: Scratch, to: Results, c: RowChoice) -> Any:
         top = load(m.tops, at, b.some) if b.is_float else None
         found = keep(b, planes, top, c)
         if b.is_float:
-            below = below + total(popcount(as_bits(found.limited, b.some)))
+            below = below + total(popcount(as_words(found.limited, min(b.some, 64))))
         if not b.in_bytes:
             short = short | any_lane(found.few)
             store(m.fewer, at, where(found.few, like(found.mask, 1), 0))
@@ -417,6 +417,8 @@ def keep_block(b: GroupBlock, m: Scratch, to: Results, c: RowChoice) -> Any:
 def count_limited(b: GroupBlock, codes: Any, m: Scratch, window: Any, padding: Any) -> Any:
     """Count the groups of `fewer` that have ones below the window: few but for groups of zeros."""
     lane = b.lane
+    if b.in_bytes:
+        return 0  # their last row tells of all ones below the window
 
     def part(i: Any, found: Any) -> Any:
         some = load(m.fewer, i * b.step, b.step)

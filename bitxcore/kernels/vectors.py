@@ -1107,7 +1107,7 @@ def full_add(typing: Any, a: Any, b: Any, c: Any) -> Any:
 
 def emit_full_add(context: Any, builder: Any, a: Any, b: Any, c: Any) -> tuple[Any, Any]:
     """Emit a `full_add`."""
-    if a.type.count * a.type.element.width == 512 and register_bits() == 512:
+    if a.type.count * a.type.element.width == 512 and "+avx512f" in features():
         # One instruction for any function of three bits; LLVM finds the sum's, and takes two for the carry.
         word = ir.VectorType(INT32, 16)
         function = ir.FunctionType(word, [word, word, word, INT32])

@@ -49,7 +49,7 @@ def lines_of_table(
     footer : sequence of str, optional
         A last row below a blank line.
     keys : int
-        Leading columns that every part repeats, as far as they fit into half the width.
+        Leading columns that every part repeats, as far as they fit into half the width and beside any other.
     width : int, optional
         Columns of the terminal; None for any number.
     rule : str
@@ -113,7 +113,10 @@ def _parts(columns: list[_Column], keys: int, width: int | None) -> Iterator[tup
     if widths := _narrowed(columns, width, lambda own: own // _LINES):
         yield columns, widths
         return
-    while keys > 1 and _total([column.least for column in columns[:keys]]) > width // 2:
+    least = [column.least for column in columns]
+    while keys > 1 and (
+        _total(least[:keys]) > width // 2 or _total([*least[:keys], max(least[keys:], default=0)]) > width
+    ):
         keys -= 1
     repeated, rest = columns[:keys], columns[keys:]
     while rest:

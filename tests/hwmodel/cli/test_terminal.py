@@ -168,6 +168,7 @@ CELLS = st.one_of(
     st.integers(1, 3),
 )
 @example([("a" * 80, "1,380,717", "x 1,380,717 y")], 20, 1)
+@example([("", "1,000,000", "100,000,000,000", "a" * 30)], 32, 2)
 @settings(max_examples=100, deadline=None)
 def test_nothing_is_lost_at_any_width(rows, width, keys):
     """Every number stands whole in a line; a name's characters stand in the first column, in order."""

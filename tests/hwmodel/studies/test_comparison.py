@@ -1,6 +1,5 @@
 """Comparisons: equal conditions, pairs of layers, and the arithmetic of the table."""
 
-import resource
 import subprocess
 import sys
 from dataclasses import asdict, dataclass
@@ -236,20 +235,21 @@ result = hw.compare(hw.load_network("resnet50"), weights="normal", activations="
 assert all(row.reason is None for row in result.rows)
 for row in result.rows:
     print(row.accelerator, row.layers, row.cycles)
+# Unlike ru_maxrss, without what the process that started this one had.
+print(next(line for line in open("/proc/self/status") if line.startswith("VmHWM")).split()[1])
 """
 
 
 @pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="needs the peak of a process")
 def test_all_accelerators_on_resnet50_in_4_gib():
     """What is asked of 2 cores: every registered machine, synthetic operands, kernels compiled already."""
     warm = "import hwmodel as hw; hw.compare(hw.load_network('resnet20-cifar10'), weights='normal')"
     subprocess.run([sys.executable, "-c", warm], check=True)
     done = subprocess.run([sys.executable, "-c", SCALE], check=True, capture_output=True, text=True)
-    assert {line.split()[0].partition("(")[0] for line in done.stdout.splitlines()} >= set(
-        hw.accelerator_names()
-    )
-    peak_kib = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
-    assert peak_kib < 4 << 20
+    *rows, peak_kib = done.stdout.splitlines()
+    assert {line.split()[0].partition("(")[0] for line in rows} >= set(hw.accelerator_names())
+    assert int(peak_kib) < 4 << 20
 
 
 # -- what may be asked for ---------------------------------------------------------------------
