@@ -18,6 +18,7 @@ from typing import Any
 from zlib import crc32
 
 from bitxcore.errors import BitxError
+from bitxcore.remote.remote_path import RemotePath, as_path
 
 try:
     import fcntl
@@ -213,13 +214,29 @@ def journal_beside(
         yield journal
 
 
+def local_place(output: str | os.PathLike[str]) -> Path:
+    """Return the path of an output beside which there is a journal.
+
+    Raises
+    ------
+    BitxError
+        If it is the URL of an object.
+    """
+    path = as_path(output)
+    if isinstance(path, RemotePath):
+        raise BitxError(
+            "can't be written: a run that can be continued writes on this machine only", path=path
+        )
+    return path
+
+
 def check_journal_place(store: str | os.PathLike[str] | None, inputs: Iterable[Path] = ()) -> None:
     """Raise if a store can't be written there; see `journal_beside`."""
     if store is None:
         return
     from bitxcore.store.writer import check_name
 
-    path = Path(store)
+    path = local_place(store)
     if not path.parent.is_dir():
         raise BitxError(f"can't be written: {path.parent} is not an existing folder", path=path)
     if path.exists() and not path.is_file():

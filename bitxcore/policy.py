@@ -6,7 +6,6 @@ import json
 import os
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, fields, replace
-from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NoReturn
 
@@ -17,6 +16,7 @@ from bitxcore.engine import MAX_WINDOW
 from bitxcore.errors import DumpError, OptionError, error_context
 from bitxcore.files import atomic_file
 from bitxcore.groups import GROUPINGS, MAX_GROUP, Grouping
+from bitxcore.remote.remote_path import as_path
 from bitxcore.showing import record_repr
 
 POLICY_VERSION = 1
@@ -286,7 +286,7 @@ def load_policy(path: str | os.PathLike[str]) -> Policy:
     Parameters
     ----------
     path : path-like
-        JSON, as `Policy.save` writes it.
+        JSON, as `Policy.save` writes it; a URL of an object too.
 
     Returns
     -------
@@ -307,7 +307,7 @@ def load_policy(path: str | os.PathLike[str]) -> Policy:
     ...     load_policy(f"{folder}/policy.json").options_for("fc.weight")["rows"]
     9
     """
-    place = Path(path)
+    place = as_path(path)
     data = read_small(place, "a policy", MAX_POLICY_BYTES)
     try:
         found = parse_json(data, _decode)

@@ -288,13 +288,17 @@ def _check_written(
     from pathlib import Path
 
     from bitxcore.files import check_target
+    from bitxcore.journal import local_place
+    from bitxcore.remote.remote_path import as_path
 
-    if output and write_policy and Path(output).resolve() == Path(write_policy).resolve():
+    if output:
+        local_place(output)
+    if output and write_policy and Path(output).resolve() == as_path(write_policy).resolve():
         raise click.UsageError("--output and --write-policy are the same file")
     read = [str(path.resolve()) for path in (*chosen.inputs_read, *map(Path, read_besides))]
     for path in (output, write_policy):
         if path:
-            check_target(Path(path), read)
+            check_target(as_path(path), read)
     current_view().check(read)
 
 

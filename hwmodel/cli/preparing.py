@@ -142,6 +142,8 @@ def command(
 
     from bitxcore.batch import Selection
     from bitxcore.files import check_target, scratch_folder
+    from bitxcore.journal import local_place
+    from bitxcore.remote.remote_path import as_path
     from hwmodel.cli import output as out
     from hwmodel.cli.progress import progress
     from hwmodel.preparation import Budget, policy_of, prepare_model, search_budgets, write_equivalent
@@ -170,11 +172,12 @@ def command(
         path, read = made.model, list(made.inputs_read)
     else:
         path, read = Path(str(model)), [Path(str(model)), Path(str(data))]
-    if write_policy and Path(write_policy).resolve() == Path(output).resolve():
+    local_place(output)
+    if write_policy and as_path(write_policy).resolve() == Path(output).resolve():
         raise click.UsageError("--output and --write-policy name the same file")
     for target in (output, write_policy):
         if target:
-            check_target(Path(target), [str(file.resolve()) for file in read])
+            check_target(as_path(target), [str(file.resolve()) for file in read])
     current_view().check(read)
     selection = Selection(include, exclude)
     found = same = None

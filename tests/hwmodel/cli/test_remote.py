@@ -55,6 +55,31 @@ def test_prune(bitx, both, s3, tmp_path):  # noqa: F811
     assert "s3://models/out.h5: sound" in bitx("verify", "s3://models/out.h5").stdout
 
 
+def test_a_policy(bitx, both, s3, tmp_path):  # noqa: F811
+    file, url = both(write_safetensors)
+    (tmp_path / "policy.json").write_bytes(
+        b'{"version": 1, "origin": {}, "default": {"rows": 3}, "tensors": {}}'
+    )
+    policy = s3.put("m/policy.json", (tmp_path / "policy.json").read_bytes())
+    bitx("prune", file, "--policy", tmp_path / "policy.json", "-o", tmp_path / "out.safetensors")
+    bitx("prune", url, "--policy", policy, "-o", "s3://models/out.safetensors")
+    assert s3.get("out.safetensors") == (tmp_path / "out.safetensors").read_bytes()
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("evaluate", "--task", "digits", "--rows", "6"),
+        ("prepare", "--task", "digits", "--ones", "2", "--rows", "6"),
+        ("sweep", "alexnet", "--weights", "synthetic", "--vary", "rows=4"),
+    ],
+    ids=lambda command: command[0],
+)
+def test_what_can_be_continued_is_not_written_there(bitx, command):
+    found = bitx.error(*command, "-o", "s3://models/a.h5")
+    assert "s3://models/a.h5: can't be written: a run that can be continued writes on" in found
+
+
 def test_nothing_is_sent_if_one_output_fails(bitx, both, s3, tmp_path):  # noqa: F811
     _, url = both(write_npz)
     bitx.error("prune", url, "-o", "s3://models/a.npz", "--store", "s3://no-such-bucket/a.h5")
