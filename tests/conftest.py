@@ -16,7 +16,7 @@ if "PYTEST_XDIST_WORKER" in os.environ:
 settings.register_profile("hwmodel", deadline=None)
 settings.load_profile("hwmodel")
 
-_SHARE = 1.0 if "BITX_THOROUGH" in os.environ else 0.4
+_SHARE = 1.0 if "BITX_THOROUGH" in os.environ else 0.2
 """Of the examples that a property asks for: all of them in the slow tests, and fewer in the usual run."""
 
 
