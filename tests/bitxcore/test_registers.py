@@ -21,7 +21,7 @@ def told(what, found):
     for part in ("values", "row_masks", "exponents", "kept_rows", "signs", "rows"):
         if isinstance(x := getattr(found, part, None), np.ndarray):
             digest.update(x.tobytes())
-    print(what, digest.hexdigest(), getattr(found, "window_limited", ""))
+    print(what, digest.hexdigest(), getattr(found, "window_limited_groups", ""))
 
 rng = np.random.default_rng(0)
 some = rng.standard_normal((12, 1200)) * np.exp2(rng.integers(-40, 5, (12, 1200)) // 8)
@@ -38,6 +38,9 @@ for name in ("float32", "float64", "bfloat16", "float16", "float8_e4m3fn", "floa
     told(name + " nearest", bx.prune(x, rows=3, rounding="nearest"))
     told(name + " channels", bx.prune(x.reshape(12, -1, 3), rows=3, grouping="channel"))
     told(name + " threshold", bx.prune(x, rows=None, criterion="threshold", threshold=0.3))
+    narrow = bx.prune(x, rows=12, window=5)
+    assert narrow.window_limited_groups or not fmt.is_float
+    told(name + " narrow", narrow)
     told(name + " energy", bx.prune(x, criterion="energy", budget=0.1))
 """
 
