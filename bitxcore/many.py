@@ -118,6 +118,10 @@ def prune_many(
             error.tensor = error.tensor or names[alone[k]]
             raise
 
+    # Of several devices the current one is a thread's own.
+    there = [n for n in range(len(alone)) if on_device(given[alone[n]])]
+    found |= {alone[n]: one(n, n + 1) for n in there}
+    alone = [n for n in alone if n not in found]
     found |= dict(zip(alone, parallel(one, len(alone), 1), strict=True))
     results = [found[n] for n in range(len(given))]
     return dict(zip(names, results, strict=True)) if isinstance(tensors, Mapping) else results

@@ -86,6 +86,22 @@ def test_groups_without_a_finite_value_are_those_of_the_processor(name, window):
         assert raised.value.index == 19
 
 
+def test_the_packed_form_is_of_arrays_of_the_processor():
+    x = sample("float32", (2, 24), np.random.default_rng(2))
+    p = bx.prune(to_device(x))
+    with pytest.raises(bx.TensorError, match=r"on a device have no packed form; give p\.copy_to_host"):
+        bx.pack(p)
+    assert bx.unpack(bx.pack(p.copy_to_host())).tobytes() == bx.prune(x).values.tobytes()
+
+
+def test_many_are_pruned_by_the_calling_thread():
+    """Whose device is the current one; another thread's is the first."""
+    x = sample("float32", (2, 24), np.random.default_rng(2))
+    for p in bx.prune_many([to_device(x), to_device(x), x]):
+        here = p.copy_to_host() if isinstance(p, DevicePruned) else p
+        assert here.values.tobytes() == bx.prune(x).values.tobytes()
+
+
 def test_result_goes_into_out():
     x = sample("float32", (2, 24), np.random.default_rng(2))
     want = bx.prune(x).values
