@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from bitxcore.checks import on_device, shown
 from bitxcore.engine import Array, Cut, Engine, buffer, check_out, codes_of
 from bitxcore.errors import TensorError
 from bitxcore.groups import MAX_GROUP
@@ -132,8 +133,8 @@ def pack(p: Pruned, out: Packed | None = None) -> Packed:
     Raises
     ------
     TensorError
-        If groups were left untouched for a NaN or Inf, or have more than 64 weights, or `out` is of another
-        cut or shape.
+        If groups were left untouched for a NaN or Inf, or have more than 64 weights, if the arrays are on a
+        device, or `out` is of another cut or shape.
 
     Examples
     --------
@@ -145,6 +146,12 @@ def pack(p: Pruned, out: Packed | None = None) -> Packed:
     >>> bool((unpack(packed) == p.values).all())
     True
     """
+    if not isinstance(p, Pruned):
+        raise TensorError(f"what prune returns can be packed, got {shown(p)}")
+    if on_device(p.values):
+        raise TensorError("arrays on a device have no packed form", hint="give p.copy_to_host()")
+    if not isinstance(out, (Packed, type(None))):
+        raise TensorError(f"out must be an earlier Packed, got {shown(out)}")
     if p.nonfinite_groups:
         raise TensorError(f"{p.nonfinite_groups} groups hold a NaN or Inf: they have no packed form")
     if p.group > MAX_GROUP:
@@ -188,7 +195,7 @@ def unpack(packed: Packed, out: Array | None = None) -> Array:
     Raises
     ------
     TensorError
-        If the parts do not fit together, or `out` has another shape or dtype.
+        If the parts do not fit together, or `out` has another shape or dtype or overlaps one of them.
 
     Examples
     --------
@@ -198,6 +205,8 @@ def unpack(packed: Packed, out: Array | None = None) -> Array:
     """
     from bitxcore.kernels.packing import unpack_kernel
 
+    if not isinstance(packed, Packed):
+        raise TensorError(f"what pack returns can be unpacked, got {shown(packed)}")
     fmt = packed.format
     engine = packed.engine(packed.shape)
     masks, exponents = packed.row_masks.reshape(-1), packed.exponents.reshape(-1)
@@ -214,6 +223,9 @@ def unpack(packed: Packed, out: Array | None = None) -> Array:
     run = unpack_kernel(kind, engine.code_dtype.itemsize * 8, engine.padded)
     if out is not None:
         check_out(out, packed.shape, packed.dtype)
+        for name in ("exponents", "row_masks", "signs", "rows"):
+            if np.may_share_memory(out, getattr(packed, name)):
+                raise TensorError(f"out overlaps the {name} of the packed form")
     values = np.empty(packed.shape, fmt.dtype) if out is None or packed.scale is not None else out
     codes_out = codes_of(values, fmt)
 

@@ -1,5 +1,7 @@
 """The packed form and the statistics against the definition, on tensors long enough for whole vectors."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -118,6 +120,23 @@ def test_long_statistics(name):
     bits = int(fmt.largest_magnitude_code & ((1 << (fmt.significand_bits - 1)) - 1)).bit_count() + 1
     assert s.essential_bits == int(s.row_ones.sum()) == x.size * bits
     assert s.nonempty_rows_histogram[bits] == x.size // 8
+
+
+def test_what_is_of_another_kind_or_in_the_way_is_refused():
+    x = np.linspace(-1, 1, 64, dtype=np.float32)
+    p = bx.prune(x)
+    packed = bx.pack(p)
+    with pytest.raises(TensorError, match="what prune returns can be packed, got array"):
+        bx.pack(x)
+    with pytest.raises(TensorError, match="what pack returns can be unpacked, got array"):
+        bx.unpack(x)
+    with pytest.raises(TensorError, match="out must be an earlier Packed, got array"):
+        bx.pack(p, out=x)
+    x.view(packed.rows.dtype)[: packed.rows.size] = packed.rows
+    there = replace(packed, rows=x.view(packed.rows.dtype)[: packed.rows.size])
+    assert bx.unpack(there).tobytes() == p.values.tobytes()
+    with pytest.raises(TensorError, match="out overlaps the rows of the packed form"):
+        bx.unpack(there, out=x)
 
 
 def test_pack_again():
