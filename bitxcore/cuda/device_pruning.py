@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from typing import Any
@@ -13,7 +13,7 @@ import ml_dtypes
 import numpy as np
 import numpy.typing as npt
 
-from bitxcore.checks import check_one_of
+from bitxcore.checks import check_one_of, shown
 from bitxcore.criteria import ROUNDINGS, Criterion, least_ones
 from bitxcore.criteria import criterion as checked_criterion
 from bitxcore.cuda.group_functions import FLOAT, SIGN_MAGNITUDE, TWOS_COMPLEMENT, UNSIGNED
@@ -22,6 +22,7 @@ from bitxcore.errors import BitxError, MissingExtraError, OptionError, TensorErr
 from bitxcore.formats import NumberFormat, fixed_width, number_format
 from bitxcore.groups import Grouping, grid
 from bitxcore.pruned import PARTS, Pruned
+from bitxcore.pruning import checked_parts
 from bitxcore.showing import record_repr
 
 DEVICE_CRITERIA = ("topn", "msb", "threshold")
@@ -109,8 +110,10 @@ def prune_on_device(
     check_nonfinite(nonfinite)
     if fixed_width(format) is not None:
         raise _only_on_host("format", format, "those that a dtype stores")
-    if tuple(parts) != PARTS:
+    if set(checked_parts(parts, {})) != set(PARTS):
         raise _only_on_host("parts", parts, "all of them")
+    if isinstance(out, (Mapping, Pruned)):
+        raise _only_on_host("out", out, "an array for the values")
     if statistics:
         raise _only_on_host("statistics", statistics, "False")
     array, dtype = _array_of(x, format)
@@ -237,7 +240,7 @@ def _loaded_cuda() -> Any:
 def _only_on_host(option: str, value: Any, taken: str) -> OptionError:
     """Make the error that names an option of the processor only."""
     return OptionError(
-        f"{option} {value!r} is not for arrays on a device, which take {taken}",
+        f"{option} {shown(value)} is not for arrays on a device, which take {taken}",
         value=value,
         hint="copy the array to the host",
     )

@@ -109,7 +109,7 @@ def test_result_goes_into_out():
     assert bx.prune(device, out=other).values is other
     np.testing.assert_array_equal(other.copy_to_host(), want)
     np.testing.assert_array_equal(device.copy_to_host(), x)
-    assert bx.prune(device, out=device).values is device
+    assert bx.prune(device, out=device, parts=reversed(ARRAYS)).values is device
     np.testing.assert_array_equal(device.copy_to_host(), want)
 
 
@@ -120,6 +120,9 @@ def test_result_goes_into_out():
         ({"criterion": "calibrated", "norms": np.ones(8)}, "criterion 'calibrated' is not for arrays"),
         ({"format": "fixed8"}, "format 'fixed8' is not for arrays on a device"),
         ({"statistics": True}, "statistics True is not for arrays on a device"),
+        ({"parts": ("values",)}, r"parts \('values',\) is not for arrays on a device"),
+        ({"parts": 3}, "parts must be names of parts, got 3"),
+        ({"out": {}}, "out {} is not for arrays on a device, which take an array for the values"),
         ({"group": 65}, "group must be an integer from 1 to 64, got 65"),
         ({"window": 65}, "window must be an integer from 1 to 64, got 65"),
         ({"rows": 0}, "rows must be a positive integer, got 0"),
