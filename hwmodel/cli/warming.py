@@ -15,7 +15,7 @@ import click
     help="Also the engines of every accelerator, for bitx simulate -a all.",
 )
 def command(accelerators: bool) -> None:
-    """Compile every kernel into the cache, once per release."""
+    """Compile the usual kernels into the cache, once per release."""
     import numpy as np
 
     from bitxcore.engine import FAST_GROUPS
