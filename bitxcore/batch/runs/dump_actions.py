@@ -11,6 +11,7 @@ from typing import Any, Self
 from bitxcore.batch.inspect_dumps import inspect_dump
 from bitxcore.batch.memory import memory_budget
 from bitxcore.batch.prune_dumps import check_policy, prune_dump
+from bitxcore.batch.pruned_rows import PrunedTensor
 from bitxcore.batch.runs.clock import Clock
 from bitxcore.batch.runs.keys import Digests
 from bitxcore.batch.runs.parts import BatchFailure, BatchPart, PartWriter
@@ -166,22 +167,40 @@ class PruneAction(_OfTensors):
         writer = PartWriter(part)
         with open_dump(job.path) as dump:
             tensors = self._tensors(dump, job, part, clock)
-            shown = TolerantDump(dump, tensors, clock, writes=job.out is not None)
-            with suppress(_NotWhole), together():
-                rows = prune_dump(
-                    shown,
-                    shown.place(job.out),
-                    tensors,
-                    policy=self.policy,
-                    layout=self.layout,
-                    each=pruned_arrays(writer) if self.masks else None,
-                    norms=None if self.norms is None else self.norms(),
-                    **self.options,
+            try:
+                rows, failures = self._pruned(
+                    TolerantDump(dump, tensors, clock, writes=job.out is not None), job.out, writer
                 )
-                if shown.failures:
-                    raise _NotWhole
-        part.failures += shown.failures
+            except Exception as error:
+                # A piece, or a tensor of a dump that is converted, fails within what writes it.
+                raise_if_full(error)
+                tensor = getattr(error, "tensor", None)
+                if job.out is None or tensor is None:
+                    raise
+                part.tensors.clear()
+                rows, failures = self._pruned(TolerantDump(dump, tensors, clock, writes=False), None, writer)
+                failures = failures or [BatchFailure(tensor, reason_of(error, job.path))]
+        part.failures += failures
         write_pruned(writer, rows, histograms=not self.masks)
+
+    def _pruned(
+        self, shown: TolerantDump, out: str | None, writer: PartWriter
+    ) -> tuple[list[PrunedTensor], list[BatchFailure]]:
+        """Prune the tensors of a dump, and write it where all of them can be pruned."""
+        with suppress(_NotWhole), together():
+            rows = prune_dump(
+                shown,
+                shown.place(out),
+                shown.tensors,
+                policy=self.policy,
+                layout=self.layout,
+                each=pruned_arrays(writer) if self.masks else None,
+                norms=None if self.norms is None else self.norms(),
+                **self.options,
+            )
+            if shown.failures:
+                raise _NotWhole
+        return rows, shown.failures
 
 
 class _NotWhole(Exception):  # noqa: N818 - never leaves this file

@@ -26,6 +26,7 @@ class TolerantDump(Dump):
 
     Attributes
     ----------
+    tensors : tuple of Tensor
     failures : list of BatchFailure
     """
 
@@ -33,6 +34,7 @@ class TolerantDump(Dump):
         shown = dump.values() if writes else tensors
         super().__init__(dump.path, dump.container, {tensor.name: tensor for tensor in shown})
         self.ignored = dump.ignored | {name: "of another unit" for name in dump if name not in self}
+        self.tensors = tuple(tensors)
         self.failures: list[BatchFailure] = []
         self._dump = dump
         self._clock = clock

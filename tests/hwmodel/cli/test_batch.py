@@ -13,8 +13,10 @@ import threading
 import time
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
 from bench.kills import without_time, write_dumps
 from bitxcore.batch.runs import running
@@ -388,6 +390,29 @@ def test_a_dump_with_a_bad_tensor_is_not_written(batch, folder, action):
     name = "pruning" if action == "prune" else "statistics"
     assert table("out/bad.npz.h5", name)["tensor"] == ["b"]
     assert table("out/bad.npz.h5", "failures")["tensor"] == ["a"]
+
+
+@pytest.mark.parametrize("memory", ["1GiB", "1KiB"])
+@pytest.mark.parametrize("name", ["bad.npz", "bad.safetensors", "bad.h5"])
+def test_a_bad_tensor_that_is_written_in_pieces_does_not_stop_the_rest(batch, folder, name, memory):
+    bad = np.ones((40, 64), "f4")
+    bad[39, 2] = np.nan
+    tensors = {"a": bad, "b": np.ones((40, 64), "f4"), "c": bad[::-1].copy()}
+    if name.endswith(".h5"):  # which is written as another container
+        with h5py.File(f"in/{name}", "w") as file:
+            for key, values in tensors.items():
+                file.create_dataset(key, data=values, chunks=(8, 64))
+    elif name.endswith(".npz"):
+        np.savez(f"in/{name}", **tensors)
+    else:
+        save_file(tensors, f"in/{name}")
+    batch("prune", f"in/{name}", "--each", "out", "--memory", memory, "--masks", code=1)
+    assert table(f"out/{name}.h5", "pruning")["tensor"] == ["b"]
+    assert table(f"out/{name}.h5", "failures")["tensor"] == ["a", "c"]
+    assert {path.name for path in (folder / "out").iterdir()} == {
+        *("batch.h5", "batch.h5.parts", "batch.timings.h5"),
+        f"{name}.h5",
+    }
 
 
 def test_errors_of_the_programme_fail_a_dump(batch, monkeypatch):
