@@ -43,9 +43,24 @@ class Places:
         read += [os.path.realpath(path) for path in files]
         for path in (self.output, timings_path(self.output)):
             check_target(path, read)
-        if self.each is not None:
+        if self.each is None:
+            _refuse_parts(plan)
+        else:
             known = set(read)
             for dump in plan.dumps:
                 for name in (dump.store, dump.out):
                     if name and os.path.realpath(self.each / name) in known:
                         raise BitxError("is the input; choose another folder", path=self.each / name)
+
+
+def _refuse_parts(plan: BatchPlan) -> None:
+    """Raise if a dump is part of a folder that is one, too: their tensors have the same names."""
+    dumps = {str(dump.path) for dump in plan.dumps}
+    for dump in plan.dumps:
+        whole = next((str(folder) for folder in dump.path.parents if str(folder) in dumps), None)
+        if whole is not None:
+            raise BitxError(
+                f"is part of {whole}, which is a dump of this batch, too",
+                path=dump.path,
+                hint="leave one of them out, or use --each",
+            )

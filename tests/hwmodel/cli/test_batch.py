@@ -426,6 +426,17 @@ def test_errors_of_the_programme_fail_a_dump(batch, monkeypatch):
     assert table("run.h5", "failures")["error"] == ["internal error: ZeroDivisionError: no"] * 2
 
 
+def test_a_folder_and_a_part_of_it_are_refused_before_any_work(batch, folder):
+    (folder / "m.txt").write_text("in\nin/d0001.npz\n")
+    result = batch("inspect", "--manifest", "m.txt", "-o", "run.h5", code=1)
+    assert result.stderr == (
+        "bitx: error: in/d0001.npz: is part of in, which is a dump of this batch, too;"
+        " leave one of them out, or use --each\n"
+    )
+    assert not (folder / "run.h5.parts").exists()
+    batch("inspect", "--manifest", "m.txt", "--each", "out")
+
+
 def test_manifests_may_name_what_is_not_there(batch, folder):
     (folder / "m.txt").write_text("in/d0001.npz\ngone.npz\n")
     batch("inspect", "--manifest", "m.txt", "-o", "run.h5", code=1)
