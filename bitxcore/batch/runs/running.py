@@ -225,6 +225,7 @@ class _Run:
             self._hash(index)
             if (lost := self._lost.get(index)) is not None:
                 self._tell("failed", {"dump": str(dump.path), **lost._asdict()})
+                continue
             for unit, (key, names) in enumerate(zip(self._keys[index], dump.units, strict=True)):
                 if key in self._where:
                     continue  # the same content under another name

@@ -415,6 +415,19 @@ def test_a_bad_tensor_that_is_written_in_pieces_does_not_stop_the_rest(batch, fo
     }
 
 
+def test_a_dump_that_is_gone_before_it_is_hashed_does_not_stop_the_rest(batch, folder, monkeypatch):
+    jobs = running.run_job
+
+    def run_job(job):
+        (folder / "in" / "d0002.npz").unlink(missing_ok=True)
+        return jobs(job)
+
+    monkeypatch.setattr(running, "run_job", run_job)
+    batch("inspect", "in", "-o", "run.h5", code=1)
+    assert table("run.h5", "dumps")["status"] == ["done", "done", "failed", "done"]
+    assert table("run.h5", "failures")["dump"] == ["in/d0002.npz"]
+
+
 def test_errors_of_the_programme_fail_a_dump(batch, monkeypatch):
     from bitxcore.batch.runs import dump_actions
 
