@@ -26,10 +26,10 @@ def told(what, found):
 rng = np.random.default_rng(0)
 some = rng.standard_normal((12, 1200)) * np.exp2(rng.integers(-40, 5, (12, 1200)) // 8)
 some[:, ::17] = 0
-for name in ("float32", "float64", "bfloat16", "float16", "float8_e4m3fn", "float8_e5m2", "int8", "int16"):
+for name in ("float32", "bfloat16", "float8_e5m2", "int8"):
     fmt = bx.number_format(name)
     x = some.astype(fmt.dtype) if fmt.is_float else (some * 20).clip(-99, 99).astype(fmt.dtype)
-    for group in (4, 8, 9, 16):
+    for group in (4, 8, 9):
         found = bx.prune(x, group=group, rows=3)
         told(f"{name} {group}", found)
         told(f"{name} {group} packed", bx.pack(found))
