@@ -29,9 +29,10 @@ PASSES = 3
 BUSY = 0.5  # load of a machine that is not quiet
 README_ROWS = (
     "`prune` float32, group 8, 6 rows",
-    "`prune` float32, format fixed16",
+    "`weight_ones` float32, before and after pruning",
 )
 """What README.md shows: the main case, and the one that is furthest from the speed of a copy."""
+BESIDE = "`prune` runs beside each peer in the same rounds: to a new array, which is slower, where the peer makes one."
 README_PEERS = ("C++", "`ml_dtypes` cast to bfloat16")
 """How the peers' names begin that README.md shows: the same function, and one that does less."""
 
@@ -123,7 +124,9 @@ def wrapped(text: str) -> str:
 
 def short(run: Run) -> str:
     """Make the README's table: a few main cases and peers, slow cases and losses included."""
-    where = f"Medians of {run.datetime[:10]} on {run.machine['cpu']}, {run.machine['threads']} threads."
+    where = (
+        f"Medians of {run.datetime[:10]} on {run.machine['cpu']}, {run.machine['threads']} threads. {BESIDE}"
+    )
     rows = [f"| {c.row} | {c.rate() / 1e9:.2f} | {c.share:.2f} | |" for c in _readme_cases(run)]
     peers = [case for case in run.cases if case.peer and case.prune_seconds]
     for case in peers:
@@ -156,7 +159,7 @@ def main_cases(run: Run) -> str:
         "| | G values/s | yardstick, G values/s | share |",
         "|---|---:|---:|---:|",
         *(f"| {case.row} | {rates(case)} | {case.share:.2f} |" for case in timed), "",
-        *peers(run), "",
+        *peers(run), "", wrapped(BESIDE), "",
         *(f"- The {case.row}: {_median(case.seconds):.2f} s." for case in starts),
     ])  # fmt: skip
 

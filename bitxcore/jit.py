@@ -132,7 +132,8 @@ def kernel(
         compiled: Any = numba.njit(function, nogil=True, error_model="numpy", _nrt=allocates)
         folder, stamp = cache_directory(), _stamp(function.__code__.co_filename)
         if folder is not None and stamp is not None:
-            name = re.sub(r"[^\w]+", "-", f"{function.__qualname__} {variant} {stamp}").strip("-")
+            signed = str(variant).replace("-", "minus")  # two variants may differ by a sign alone
+            name = re.sub(r"[^\w]+", "-", f"{function.__qualname__} {signed} {stamp}").strip("-")
             compiled._cache = KernelCache(function, folder / name)
         return compiled
 
