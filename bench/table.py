@@ -32,7 +32,7 @@ README_ROWS = (
     "`weight_ones` float32, before and after pruning",
 )
 """What README.md shows: the main case, and the one that is furthest from the speed of a copy."""
-BESIDE = "`prune` runs beside each peer in the same rounds: to a new array, which is slower, where the peer makes one."
+BESIDE = "`prune` runs beside each peer in the same rounds, to a new array where the peer makes one."
 README_PEERS = ("C++", "`ml_dtypes` cast to bfloat16")
 """How the peers' names begin that README.md shows: the same function, and one that does less."""
 
