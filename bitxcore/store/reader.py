@@ -20,12 +20,11 @@ from bitxcore.remote.remote_path import as_path
 from bitxcore.store import elements, provenance, writer
 from bitxcore.store.disk import Opened
 from bitxcore.store.elements import reading
-from bitxcore.store.seal import check_seal
+from bitxcore.store.seal import SIGNATURE, check_seal
 from bitxcore.store.text import escape_name, unescape_name
 from bitxcore.tables import Table, Tables, column_kinds, plain_columns
 
 BLOCK_ROWS = 1 << 16
-SIGNATURE = b"\x89HDF\r\n\x1a\n"
 
 
 class Store(Closing):

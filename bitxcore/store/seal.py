@@ -14,6 +14,12 @@ from typing import BinaryIO
 
 from bitxcore.errors import DumpError
 
+SIGNATURE = b"\x89HDF\r\n\x1a\n"
+"""The first bytes of an HDF5 file."""
+
+_SUPERBLOCK = 128
+"""Bytes from the start of a file that hold the address of its end, in every version."""
+
 _SEAL = re.compile(rb"\nbitx-store sha256 ([0-9a-f]{64})\n")
 _LENGTH = 84
 _CHUNK = 1 << 22
@@ -54,17 +60,24 @@ def check_seal(path: Path, file: BinaryIO | None = None) -> bool:
     Raises
     ------
     DumpError
-        If the file's bytes are not those that were sealed.
+        If the file's bytes are not those that were sealed, or something other than a seal follows its HDF5
+        data.
     """
     if file is None:
         with path.open("rb") as opened:
             return check_seal(path, opened)
-    length = os.fstat(file.fileno()).st_size - _LENGTH
-    if length < 0:
-        return False
+    size = os.fstat(file.fileno()).st_size
+    length = max(0, size - _LENGTH)
     file.seek(length)
     match = _SEAL.fullmatch(file.read(_LENGTH + 1))
     if not match:
+        end = _end_of_data(file)
+        # Fewer bytes than the data have are for the HDF5 library to refuse.
+        if end is not None and size > end:
+            raise DumpError(
+                f"damaged or cut seal: the HDF5 data end at byte {end}, and what follows is no seal",
+                path=path,
+            )
         return False
     written, found = match[1].decode(), _sha256(file, length)
     if found != written:
@@ -72,3 +85,20 @@ def check_seal(path: Path, file: BinaryIO | None = None) -> bool:
             f"damaged: the SHA-256 of its data is {found}, but was {written} when written", path=path
         )
     return True
+
+
+def _end_of_data(file: BinaryIO) -> int | None:
+    """Return the address where the HDF5 data end, as the superblock claims; None if it has none.
+
+    Superblocks of versions 0 and 1 hold four addresses after 24 and 28 bytes, those of versions 2 and 3 after
+    12: base, free space or extension, end of the file, and another. The size of an address is a byte before.
+    """
+    file.seek(0)
+    start = file.read(_SUPERBLOCK)
+    if len(start) < _SUPERBLOCK or not start.startswith(SIGNATURE) or start[8] > 3:
+        return None
+    width = start[9] if start[8] >= 2 else start[13]
+    if not 1 <= width <= 32:
+        return None
+    first = (24, 28, 12, 12)[start[8]]
+    return int.from_bytes(start[first + 2 * width : first + 3 * width], "little")

@@ -18,8 +18,8 @@ from bitxcore.store.count_checks import check_tables
 from bitxcore.store.elements import reading
 from bitxcore.store.findings import Finding, Verification
 from bitxcore.store.layout_checks import LayoutCheck
-from bitxcore.store.reader import SIGNATURE, Store
-from bitxcore.store.seal import check_seal
+from bitxcore.store.reader import Store
+from bitxcore.store.seal import SIGNATURE, check_seal
 from bitxcore.store.small_tables import SmallTables
 
 __all__ = ["verify"]

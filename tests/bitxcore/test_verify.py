@@ -15,9 +15,11 @@ import h5py
 import numpy as np
 import pytest
 
+from bitxcore.errors import DumpError
 from bitxcore.store import Store, verify
 from bitxcore.store.array_rules import ARRAY_RULES, DTYPE_KINDS, HISTOGRAMS, TENSOR_RULES
 from bitxcore.store.count_rules import CROSS_RULES, KNOWN_RULES, ROW_RULES, UNIQUE_RULES, AtMost, Rows
+from bitxcore.store.seal import check_seal
 from bitxcore.store.table_rules import RULES
 from tests.bitxcore.broken_stores import SEAL_BYTES, edit, write_good
 
@@ -492,6 +494,70 @@ def test_a_store_without_a_seal(good: Good) -> None:
     found = verify(path)
     assert found.is_sound
     assert not found.is_sealed
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda data: data[:-1],
+        lambda data: data[:-20],
+        lambda data: data[:-83],
+        lambda data: data + b"x",
+        lambda data: data[:-30] + bytes(30),
+        lambda data: data[:-84] + bytes(1 << 20),
+        lambda data: data[:-60].replace(b'"group": 8', b'"group": 9') + b"\x00" + data[-59:],
+    ],
+    ids=["cut 1", "cut 20", "cut 83", "one more", "zeros", "longer", "flipped with a parameter"],
+)
+def test_a_seal_that_is_damaged(good: Good, damage: Callable[[bytes], bytes]) -> None:
+    path = good("area")
+    path.write_bytes(damage(path.read_bytes()))
+    found = verify(path)
+    assert [finding.rule for finding in found] == ["seal"]
+    assert "damaged or cut seal" in str(next(iter(found)))
+    assert found.tables == 1  # the rest is looked at all the same
+
+
+@pytest.mark.parametrize(("libver", "version"), [("EARLIEST", 0), ("V18", 2), ("LATEST", 3)])
+@pytest.mark.parametrize("width", [4, 8])
+def test_where_hdf5_data_end(tmp_path: Path, libver: str, version: int, width: int) -> None:
+    path = tmp_path / "plain.h5"
+    creation, access = h5py.h5p.create(h5py.h5p.FILE_CREATE), h5py.h5p.create(h5py.h5p.FILE_ACCESS)
+    creation.set_sizes(width, width)
+    bound = getattr(h5py.h5f, f"LIBVER_{libver}")
+    access.set_libver_bounds(bound, h5py.h5f.LIBVER_LATEST if bound else h5py.h5f.LIBVER_V18)
+    with h5py.File(h5py.h5f.create(bytes(path), fcpl=creation, fapl=access)) as file:
+        file["x"] = np.arange(1000)
+    size = path.stat().st_size
+    assert path.read_bytes()[8] == version
+    assert not check_seal(path)
+    with path.open("ab") as more:
+        more.write(b"\n")
+    with pytest.raises(DumpError, match=f"end at byte {size}, and what follows is no seal"):
+        check_seal(path)
+    os.truncate(path, size - 1)
+    assert not check_seal(path)
+
+
+def test_a_superblock_of_version_1(tmp_path: Path) -> None:
+    path = tmp_path / "a.h5"
+    start = b"\x89HDF\r\n\x1a\n\x01" + bytes(4) + b"\x08\x08" + bytes(13) + struct.pack("<QqQ", 0, -1, 200)
+    path.write_bytes(start.ljust(200, b"x"))
+    assert not check_seal(path)
+    path.write_bytes(start.ljust(201, b"x"))
+    with pytest.raises(DumpError, match="end at byte 200,"):
+        check_seal(path)
+
+
+@pytest.mark.parametrize("width", [0, 33, 255])
+def test_superblocks_that_make_no_sense(tmp_path: Path, width: int) -> None:
+    path = tmp_path / "a.h5"
+    for version in range(256):
+        fields = bytearray(b"\x89HDF\r\n\x1a\n" + bytes([version]) + bytes(300))
+        fields[9] = fields[13] = width
+        for length in (9, 10, 127, 309):
+            path.write_bytes(fields[:length])
+            assert not check_seal(path)
 
 
 def test_a_seal_that_is_wrong_hides_no_place(good: Good) -> None:
