@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from bitxcore.errors import DumpError
+from bitxcore.showing import brief
 from bitxcore.store.array_rules import (
+    ALL_OR_NONE,
+    ALL_OR_NONE_WORDS,
     ARRAY_RULES,
     COUNTS_WORDS,
     DTYPE_KINDS,
@@ -103,11 +107,11 @@ def check_rows(
         parameters = store.provenance.parameters
     except DumpError:  # told elsewhere
         parameters = {}
-    there = set(tensors)
+    there, linked = set(tensors), _linked(store)
     for table in dict.fromkeys(rule.table for rule in TENSOR_RULES):
         if table not in names or "tensor" not in tables.units(table):
             continue
-        start = 0
+        start, without = 0, _Without()
         for block in tables.blocks(table):
             columns = {name: values.tolist() for name, values in block.items()}
             for i, name in enumerate(columns["tensor"]):
@@ -115,7 +119,43 @@ def check_rows(
                 known = _tensor_of(row, name, there)
                 if known is not None:
                     yield from _check_row(table, start + i, parameters | row, store.tensors[known])
+                # What is there but can't be read is told elsewhere.
+                without.add(start + i, name, _tensor_of(row, name, linked) is not None)
             start += len(columns["tensor"])
+        if table in ALL_OR_NONE and without.count and without.others:
+            yield Finding(
+                "arrays",
+                f"/{table}/tensor",
+                f"must {ALL_OR_NONE_WORDS}",
+                without.first,
+                without.count,
+                found=f"none of {brief(without.name)}",
+            )
+
+
+def _linked(store: Store) -> set[str]:
+    try:
+        return set(store.tensors)
+    except DumpError:  # told elsewhere
+        return set()
+
+
+@dataclass
+class _Without:
+    """Rows whose tensor has no arrays."""
+
+    first: int = -1
+    name: Any = None
+    count: int = 0
+    others: int = 0
+
+    def add(self, index: int, name: Any, has_arrays: bool) -> None:
+        if has_arrays:
+            self.others += 1
+            return
+        if not self.count:
+            self.first, self.name = index, name
+        self.count += 1
 
 
 def _tensor_of(row: dict[str, Any], name: Any, there: set[str]) -> str | None:

@@ -1,7 +1,7 @@
 """Rules of the arrays of tensors: what one tells must agree with the others, and with the tensor's table row.
 
-They are declared in `DTYPE_KINDS`, `ARRAY_RULES` and `TENSOR_RULES`. A rule holds where all that it needs is
-there.
+They are declared in `DTYPE_KINDS`, `ARRAY_RULES`, `TENSOR_RULES` and `ALL_OR_NONE`. A rule holds where all
+that it needs is there.
 """
 
 from __future__ import annotations
@@ -252,3 +252,8 @@ TENSOR_RULES: tuple[TensorRule, ...] = (
     TensorRule("statistics", "pruned_ones_mean", "pruned_ones_histogram", "the mean of {array}", _mean),
 )
 """Between a row of a table and the arrays of its tensor."""
+
+ALL_OR_NONE = ("pruning",)
+"""Tables whose writers give the arrays of every row's tensor, or of none."""
+
+ALL_OR_NONE_WORDS = "have arrays of the tensor in every row or in none"

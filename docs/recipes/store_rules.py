@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from bitxcore.store.array_rules import ARRAY_RULES, TENSOR_RULES
+from bitxcore.store.array_rules import ALL_OR_NONE, ALL_OR_NONE_WORDS, ARRAY_RULES, TENSOR_RULES
 from bitxcore.store.count_rules import ADDED_UP, CROSS_RULES, KNOWN_RULES, ROW_RULES, UNIQUE_RULES
 
 PAGE = Path(__file__).parents[1] / "store.md"
@@ -36,6 +36,7 @@ def table() -> str:
     for tensor in TENSOR_RULES:
         words = tensor.words.format(array=f"its array `{tensor.array}`")
         rows.append((f"`{tensor.column}` of a tensor in `/{tensor.table}`", f"is {words}"))
+    rows += [(f"`tensor` of `/{name}`", f"must {ALL_OR_NONE_WORDS}") for name in ALL_OR_NONE]
     return "\n".join(["| where | rule |", "|---|---|", *(f"| {where} | {words} |" for where, words in rows)])
 
 

@@ -365,6 +365,34 @@ def test_tensor_rules(good: Good, rule: Any) -> None:
     assert told(found, f"/{rule.table}/{rule.column}", "row 0", f"must be {words} of the tensor", "expected ")
 
 
+def pruned_store(path: Path, names: list[str], with_arrays: list[str]) -> Path:
+    with Store.create(path) as store:
+        rows = {"dump": ["d"] * len(names), "tensor": names, "groups": [3] * len(names)}
+        store.write_table("pruning", rows, units={"dump": "", "tensor": "", "groups": "1"})
+        for name in with_arrays:
+            store.write_tensor_arrays(name, {"kept_rows_histogram": [1, 2]}, {"kept_rows_histogram": "1"})
+    return path
+
+
+@pytest.mark.parametrize("kept", [[], ["a", "b", "c"], ["a", "d/b", "d/c", "more"]])
+def test_rows_of_which_all_or_none_have_arrays(tmp_path: Path, kept: list[str]) -> None:
+    found = verify(pruned_store(tmp_path / "a.h5", ["a", "b", "c"], kept))
+    assert [str(finding) for finding in found] == []
+
+
+def test_rows_without_arrays(tmp_path: Path) -> None:
+    path = pruned_store(tmp_path / "a.h5", ["a", "b", "c"], ["a", "d/b", "c"])
+    found = broken(path, lambda file: [file.__delitem__(f"tensors/{name}") for name in ("a", "c")])
+    words = "row 0 and 1 more: must have arrays of the tensor in every row or in none: found none of 'a'"
+    assert found == [("/pruning/tensor", f"/pruning/tensor: {words}")]
+
+
+def test_a_tensor_that_cant_be_read_is_told_once(tmp_path: Path) -> None:
+    path = pruned_store(tmp_path / "a.h5", ["a", "b"], ["a", "b"])
+    found = broken(path, lambda file: file["tensors/a"].attrs.__delitem__("encoding-type"))
+    assert [place for place, _ in found] == ["/tensors/a"]
+
+
 # -- layout ------------------------------------------------------------------------------------
 
 
