@@ -134,8 +134,10 @@ def _check_apart(given: Sequence[Any], targets: Sequence[Any], names: Sequence[s
         parts = vars(target) if isinstance(target, Pruned) else target
         arrays = [parts.get(name) for name in PARTS] if isinstance(parts, Mapping) else [parts]
         for array, is_result in ((x, False), *((a, True) for a in arrays)):
-            if isinstance(array, np.ndarray) and array.size:
-                places.append((*byte_bounds(array), number, is_result))
+            with error_context(tensor=names[number]):
+                start, end = _addresses(array, "out" if is_result else "x")
+            if start < end:
+                places.append((start, end, number, is_result))
     before: list[tuple[int, int, int, bool]] = []  # those that reach to where the next one begins
     for place in sorted(places):
         start, _, number, is_result = place
@@ -145,6 +147,17 @@ def _check_apart(given: Sequence[Any], targets: Sequence[Any], names: Sequence[s
                 of, shared = (number, other) if is_result else (other, number)
                 raise TensorError(f"out for {names[of]!r} overlaps what {names[shared]!r} has")
         before.append(place)
+
+
+def _addresses(array: Any, name: str) -> tuple[int, int]:
+    """Return where an array begins and ends; twice 0 for what is none. Host and devices share no address."""
+    if isinstance(array, np.ndarray):
+        return byte_bounds(array) if array.size else (0, 0)
+    if not on_device(array):
+        return 0, 0
+    from bitxcore.cuda.device_pruning import addresses_of
+
+    return addresses_of(array, name)
 
 
 def _is_special(options: Mapping[str, Any]) -> bool:

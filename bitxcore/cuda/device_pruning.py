@@ -12,6 +12,7 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 import numpy.typing as npt
+from numpy.lib.array_utils import byte_bounds
 
 from bitxcore.checks import check_one_of, shown
 from bitxcore.criteria import ROUNDINGS, Criterion, least_ones
@@ -126,6 +127,10 @@ def prune_on_device(
     target, target_dtype = _array_of(values, format, "out")
     if tuple(target.shape) != shape or target_dtype != dtype:
         raise TensorError(f"out must be {shape} {dtype}, got {tuple(target.shape)} {target_dtype}")
+    if out is not None:
+        (start, end), (to, to_end) = _addresses(array), _addresses(target)
+        if start != to and start < to_end and to < end:
+            raise TensorError("out overlaps x but is not x")
     chosen, bad, limited = _prune_codes(array, target, cut, rule, nearest=rounding == "nearest")
     if bad and nonfinite == "raise":
         raise locate_nonfinite(array.copy_to_host().view(dtype), cut.format)
@@ -206,6 +211,25 @@ def _array_of(x: Any, format: str | NumberFormat | None, name: str = "x") -> tup
     if dtype is None:
         dtype = _dtype_of_codes(np.dtype(x.dtype), format)
     return x, dtype
+
+
+def addresses_of(x: Any, name: str) -> tuple[int, int]:
+    """Return where an array on a device begins, and where it ends.
+
+    Raises
+    ------
+    TensorError
+        If it is not C-contiguous, or can't be viewed; it is called `name` then.
+    """
+    return _addresses(_array_of(x, None, name)[0])
+
+
+def _addresses(array: Any) -> tuple[int, int]:
+    interface = getattr(array, "__cuda_array_interface__", None)
+    if interface is None:  # in the simulator
+        return byte_bounds(array._ary)
+    start = int(interface["data"][0])
+    return start, start + int(array.size) * int(array.dtype.itemsize)
 
 
 def _dtype_of_codes(dtype: np.dtype[Any], format: str | NumberFormat | None) -> np.dtype[Any]:  # noqa: A002

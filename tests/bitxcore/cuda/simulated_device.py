@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from numba import cuda
 
 import bitxcore as bx
-from bitxcore.cuda import DevicePruned
+from bitxcore.cuda import DevicePruned, device_pruning
 from bitxcore.cuda.device_kernel import THREADS
 from bitxcore.formats import number_format
 from tests.bitxcore.oracle import ALL_NAMES, check_prune, sample
@@ -111,6 +111,46 @@ def test_result_goes_into_out():
     np.testing.assert_array_equal(device.copy_to_host(), x)
     assert bx.prune(device, out=device, parts=reversed(ARRAYS)).values is device
     np.testing.assert_array_equal(device.copy_to_host(), want)
+
+
+def test_out_that_overlaps_the_input():
+    x = sample("float32", (55, 8), np.random.default_rng(2))
+    big = cuda.to_device(x)
+    for source, out in ((big[:54], big[1:55]), (big[1:55], big[:54]), (big[:30], big[25:55])):
+        with pytest.raises(bx.TensorError, match="out overlaps x but is not x"):
+            bx.prune(source, out=out)
+    np.testing.assert_array_equal(big.copy_to_host(), x)
+    bx.prune(big[:27], out=big[27:54])
+    np.testing.assert_array_equal(big.copy_to_host()[27:54], bx.prune(x[:27]).values)
+    bx.prune(big[:27], out=big[:27])
+    np.testing.assert_array_equal(big.copy_to_host()[:27], bx.prune(x[:27]).values)
+
+
+def test_many_whose_results_overlap():
+    x = sample("float32", (4, 24), np.random.default_rng(2))
+    one, two, out = cuda.to_device(x), cuda.to_device(x), cuda.device_array((8, 24), np.float32)
+    for given_out in ([out[:4], out[:4]], [out[:4], out[3:7]], [two, out[:4]], [two, one]):
+        with pytest.raises(bx.TensorError, match=r"out for '[01]' overlaps what '[01]' has"):
+            bx.prune_many([one, two], out=given_out)
+    with pytest.raises(bx.TensorError, match=r"tensor 'b': out must be C-contiguous on a device"):
+        bx.prune_many({"a": x, "b": one}, out={"a": x.copy(), "b": cuda.device_array((24, 4), "f4").T})
+    for given_out in ([out[:4], out[4:]], [one, two]):
+        for pruned in bx.prune_many([one, two], out=given_out):
+            assert pruned.copy_to_host().values.tobytes() == bx.prune(x).values.tobytes()
+
+
+class Interface:
+    """A device array of Numba outside the simulator, as far as its place is looked at."""
+
+    size, dtype = 12, np.dtype(np.float32)
+
+    @property
+    def __cuda_array_interface__(self):
+        return {"data": (1 << 40, False)}
+
+
+def test_place_of_an_array_outside_the_simulator():
+    assert device_pruning._addresses(Interface()) == (1 << 40, (1 << 40) + 48)
 
 
 @pytest.mark.parametrize(
