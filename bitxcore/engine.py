@@ -346,14 +346,14 @@ def codes_of(x: Array, fmt: NumberFormat) -> Array:
     return codes
 
 
-def check_out(out: Array, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
-    """Raise unless `out` can take a result of that shape and dtype."""
+def check_out(out: Array, shape: tuple[int, ...], dtype: np.dtype[Any], name: str = "out") -> None:
+    """Raise unless `out` can take a result of that shape and dtype; `name` is what the caller knows it by."""
     if not isinstance(out, np.ndarray) or isinstance(out, np.ma.MaskedArray):
-        raise TensorError(f"out must be an ndarray, got {shown(out)}")
+        raise TensorError(f"{name} must be an ndarray, got {shown(out)}")
     if out.shape != shape or out.dtype != dtype or not out.dtype.isnative:
-        raise TensorError(f"out must be {shape} {dtype} in native byte order, got {out.shape} {out.dtype}")
+        raise TensorError(f"{name} must be {shape} {dtype} in native byte order, got {out.shape} {out.dtype}")
     if not (out.flags.c_contiguous and out.flags.writeable):
-        raise TensorError("out must be C-contiguous and writeable")
+        raise TensorError(f"{name} must be C-contiguous and writeable")
 
 
 def check_subnormals(nonzero: int | np.integer[Any], found: Array) -> None:

@@ -115,8 +115,8 @@ def _room(
         return np.empty(signs, dtype), np.empty(rows, dtype)
     if out.cut != p.cut or out.shape != shape:
         raise TensorError(f"out must be a form of shape {shape} and {p.cut}, got {out.shape} and {out.cut}")
-    check_out(out.signs, p.row_masks.shape if signs else (0,), dtype)
-    check_out(out.rows, out.rows.shape, dtype)
+    check_out(out.signs, p.row_masks.shape if signs else (0,), dtype, "out: signs")
+    check_out(out.rows, out.rows.shape, dtype, "out: rows")
     return out.signs.reshape(-1), out.rows[:rows] if rows <= out.rows.size else np.empty(rows, dtype)
 
 

@@ -223,7 +223,8 @@ def _given(out: Any, source: Array) -> dict[str, Array]:
         given = {"values": out}
     if "values" in given:
         values = given["values"]
-        check_out(values, source.shape, source.dtype)
+        name = "out: values" if isinstance(out, (Mapping, Pruned)) else "out"
+        check_out(values, source.shape, source.dtype, name)
         if np.may_share_memory(values, source) and values.ctypes.data != source.ctypes.data:
             raise TensorError("out overlaps x but is not x")
     if isinstance(out, Mapping):
@@ -309,7 +310,7 @@ class Plan:
         """Arrays for the parts with one value per group; None for those that are not wanted."""
         for name in given:
             if name != "values":
-                check_out(given[name], self.group_shape, self.part_dtypes[name])
+                check_out(given[name], self.group_shape, self.part_dtypes[name], f"out: {name}")
         return self.new_parts(self.group_shape, parts, given)
 
     def new_parts(

@@ -156,6 +156,10 @@ def test_pack_again():
         bx.pack(bx.prune(many, group=4), out=old)
     with pytest.raises(TensorError, match="out must be a form of shape"):
         bx.pack(bx.prune(many[:4]), out=old)
+    for part in ("signs", "rows"):
+        bad = replace(old, **{part: getattr(old, part).astype(np.uint16)})
+        with pytest.raises(TensorError, match=f"^out: {part} must be"):
+            bx.pack(bx.prune(many), out=bad)
 
 
 def test_pack_again_without_signs():
