@@ -347,7 +347,12 @@ def codes_of(x: Array, fmt: NumberFormat) -> Array:
 
 
 def check_out(out: Array, shape: tuple[int, ...], dtype: np.dtype[Any], name: str = "out") -> None:
-    """Raise unless `out` can take a result of that shape and dtype; `name` is what the caller knows it by."""
+    """Raise unless `out` can take a result of that shape, and dtype in native byte order.
+
+    Errors call it `name`.
+    """
+    if not dtype.isnative:
+        dtype = dtype.newbyteorder("=")
     if not isinstance(out, np.ndarray) or isinstance(out, np.ma.MaskedArray):
         raise TensorError(f"{name} must be an ndarray, got {shown(out)}")
     if out.shape != shape or out.dtype != dtype or not out.dtype.isnative:

@@ -190,7 +190,7 @@ def unpack(packed: Packed, out: Array | None = None) -> Array:
     ----------
     packed : Packed
     out : ndarray, optional
-        C-contiguous array of that shape and dtype for the result.
+        C-contiguous array of that shape and dtype, in native byte order, for the result.
 
     Raises
     ------

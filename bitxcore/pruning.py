@@ -103,10 +103,10 @@ def prune(
         Arrays of the result that are wanted, of ``"values"``, ``"row_masks"``, ``"exponents"`` and
         ``"kept_rows"``; the others are not computed.
     out : ndarray, Pruned or mapping, optional
-        Where the result is written: a C-contiguous array of x's shape and dtype for the values, which may be
-        `x` itself; arrays by the names of their parts; or an earlier result for the same shape and options,
-        all of whose arrays are used again, also the codes if they can be written and lie apart. New memory
-        costs more than the pruning. After an error their contents are partly new.
+        Where the result is written: a C-contiguous array of x's shape and dtype, in native byte order, for
+        the values, which may be `x` itself; arrays by the names of their parts; or an earlier result for the
+        same shape and options, all of whose arrays are used again, also the codes if they can be written and
+        lie apart. New memory costs more than the pruning. After an error their contents are partly new.
 
     Returns
     -------

@@ -139,6 +139,18 @@ def test_what_is_of_another_kind_or_in_the_way_is_refused():
         bx.unpack(there, out=x)
 
 
+@pytest.mark.parametrize("form", [None, "fixed8"])
+def test_values_of_another_byte_order(form):
+    x = np.random.default_rng(0).standard_normal((4, 64)).astype(np.float32)
+    out = np.empty_like(x)
+    packed = bx.pack(bx.prune(x.astype(">f4"), format=form))
+    assert bx.unpack(packed, out=out) is out
+    np.testing.assert_array_equal(out, bx.prune(x, format=form).values)
+    np.testing.assert_array_equal(bx.unpack(packed), out)
+    with pytest.raises(TensorError, match=r"out must be \(4, 64\) float32 in native byte order, got .* >f4"):
+        bx.unpack(packed, out=x.astype(">f4"))
+
+
 def test_pack_again():
     rng = np.random.default_rng(0)
     many, few, zeros = (rng.standard_normal((5, 1000)).astype(np.float32) for _ in range(3))

@@ -169,6 +169,26 @@ def test_other_byte_orders_and_strides():
     assert bx.decompose(x.astype(">f4")).significand.tolist() == bx.decompose(x).significand.tolist()
 
 
+@pytest.mark.parametrize("options", [
+    {}, {"window": 40}, {"grouping": "channel"}, {"format": "fixed8"}, {"group": 100}, {"statistics": True},
+], ids=str)  # fmt: skip
+def test_out_of_another_byte_order(options):
+    x = np.random.default_rng(0).standard_normal((6, 40)).astype(np.float32)
+    want, swapped = bx.prune(x, rows=3, **options).values, x.astype(">f4")
+    out = np.empty_like(x)
+    for given in (out, {"values": out}, swapped.view(np.float32)):
+        p = bx.prune(swapped, rows=3, out=given, **options)
+        assert p.values is (given["values"] if isinstance(given, dict) else given)
+        assert p.values.tobytes() == want.tobytes()
+    swapped = x.astype(">f4")
+    assert bx.prune_many([swapped], rows=3, out=[out], **options)[0].values is out
+    for source in (x, swapped):
+        words = r"out must be \(6, 40\) float32 in native byte order, got \(6, 40\) >f4"
+        with pytest.raises(TensorError, match=words):
+            bx.prune(source, rows=3, out=swapped, **options)
+    np.testing.assert_array_equal(swapped, x)
+
+
 @pytest.mark.parametrize("dtype", [np.float32, np.float16, np.int8])
 @pytest.mark.parametrize("group", [None, 8, 5])
 def test_gathered_groups_keep_to_their_chunk(monkeypatch, dtype, group):
