@@ -19,7 +19,7 @@ from bitxcore.lazy_property import lazy_property
 
 PIECE_BYTES = 1 << 25
 """Stored bytes of a piece, where memory allows more: longer ones are no faster."""
-_AHEAD = 2  # pieces that are read or written while one is pruned
+AHEAD = 2  # pieces that are read or written while one is pruned
 _WIDE_BYTES = 64  # of a weight of a group that no kernel takes: fields of 8 bytes
 
 Array = npt.NDArray[Any]
@@ -225,18 +225,14 @@ class Cutting:
         return part
 
 
-def values_at_once(
-    itemsize: int, group: int, memory_bytes: int, *, turned: bool, codes: int, parts: bool
-) -> int:
-    """Return how many values of a tensor the memory lets be worked on at once.
+def bytes_per_value(itemsize: int, group: int, *, turned: bool, codes: int, parts: bool) -> int:
+    """Return how many bytes the work on one value of a piece takes.
 
     Parameters
     ----------
     itemsize : int
         Bytes of a value.
     group : int
-    memory_bytes : int
-        That all of the work may take.
     turned : bool
         Whether values are copied into another order.
     codes : int
@@ -246,13 +242,13 @@ def values_at_once(
 
     Examples
     --------
-    >>> values_at_once(4, 8, 27 << 20, turned=False, codes=0, parts=False)
-    1048576
+    >>> bytes_per_value(4, 8, turned=False, codes=0, parts=False)
+    27
     """
-    copies = 2 + 2 * turned + 2 * _AHEAD
+    copies = 2 + 2 * turned + 2 * AHEAD
     each = copies * itemsize + 2 + -(-(11 if parts else 1) // group)
     if codes:
         each += 4 * codes + 8  # the last are quotients
     if group > MAX_GROUP:
         each += _WIDE_BYTES
-    return max(1, memory_bytes // each)
+    return each

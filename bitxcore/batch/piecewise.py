@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bitxcore.batch.ahead import one_ahead
-from bitxcore.batch.pieces import PIECE_BYTES, Cutting, Piece, values_at_once
+from bitxcore.batch.pieces import PIECE_BYTES, Cutting, Piece, bytes_per_value
 from bitxcore.batch.selection import channel_first, read_dtype
 from bitxcore.dumps import Dump, Tensor
 from bitxcore.engine import locate_nonfinite
@@ -37,6 +37,8 @@ class Piecewise:
     cutting : Cutting
     note : str
         Why the work takes more memory than it was given; empty if it does not.
+    bytes_per_value : int
+        Memory that the work takes for a value of a piece.
     """
 
     dump: Dump
@@ -44,6 +46,7 @@ class Piecewise:
     format: str | NumberFormat | None
     cutting: Cutting
     note: str
+    bytes_per_value: int
 
     @classmethod
     def of(
@@ -71,19 +74,19 @@ class Piecewise:
         members = Cutting.of(tensor.shape, first, group, grouping, 1).grid.group
         itemsize = tensor.dtype.itemsize
         turned = first != Layout()
-        most = values_at_once(itemsize, members, memory_bytes, turned=turned, codes=codes, parts=parts)
+        each = bytes_per_value(itemsize, members, turned=turned, codes=codes, parts=parts)
+        most = max(1, memory_bytes // each)
         if tensor.encoding is not None:
             note = "integers that represent weights are worked on whole" if tensor.size > most else ""
-            return cls(
-                dump, tensor, format, Cutting.of(tensor.shape, first, group, grouping, tensor.size), note
-            )
+            at_once = Cutting.of(tensor.shape, first, group, grouping, tensor.size)
+            return cls(dump, tensor, format, at_once, note, each)
         whole = parts and tensor.size <= most
         short = most if whole else min(most, max(1, PIECE_BYTES // itemsize))
         cutting = Cutting.of(tensor.shape, first, group, grouping, short)
         note = cutting.whole_because(most)
         if not note and tensor.size > most and tensor.whole_because:
             note = f"it is read whole: {tensor.whole_because}"
-        return cls(dump, tensor, format, cutting, note)
+        return cls(dump, tensor, format, cutting, note, each)
 
     @property
     def whole(self) -> bool:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass, field
 from importlib import import_module
@@ -20,6 +20,7 @@ import click
 from bitxcore.batch.runs.clock import Clock
 from bitxcore.batch.runs.dump_actions import InspectAction, PruneAction
 from bitxcore.batch.runs.keys import Digests
+from bitxcore.batch.runs.needs import MemoryNeed
 from bitxcore.batch.runs.parts import Arrays, BatchPart, tables_of
 from bitxcore.batch.runs.units import Action, BatchJob
 from bitxcore.dumps import Dump, Tensor
@@ -149,9 +150,9 @@ class EvaluateAction(_ByStore):
 
     name = "evaluate"
 
-    def memory(self, tensors: Sequence[Tensor]) -> int:
+    def memory(self, dump: Dump, tensors: Sequence[Tensor]) -> Iterable[MemoryNeed]:
         """Return about three times the model."""
-        return 3 * sum(tensor.nbytes for tensor in tensors)
+        return [MemoryNeed.fixed(3 * sum(tensor.nbytes for tensor in tensors))]
 
 
 @dataclass(frozen=True)
@@ -161,9 +162,9 @@ class PrepareAction(CommandAction):
     name = "prepare"
     makes_dump = True
 
-    def memory(self, tensors: Sequence[Tensor]) -> int:
+    def memory(self, dump: Dump, tensors: Sequence[Tensor]) -> Iterable[MemoryNeed]:
         """Return about four times the model."""
-        return 4 * sum(tensor.nbytes for tensor in tensors)
+        return [MemoryNeed.fixed(4 * sum(tensor.nbytes for tensor in tensors))]
 
     def run(self, job: BatchJob, part: BatchPart, clock: Clock) -> None:
         """Prepare the model, and take the table from what the command prints."""

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Self
 
 from bitxcore.batch.inspect_dumps import inspect_dump
-from bitxcore.batch.memory import memory_budget
+from bitxcore.batch.piecewise import DEFAULT_GROUP
 from bitxcore.batch.prune_dumps import check_policy, prune_dump
 from bitxcore.batch.pruned_rows import PrunedTensor
+from bitxcore.batch.row_errors import MOST_VALUES
 from bitxcore.batch.runs.clock import Clock
 from bitxcore.batch.runs.keys import Digests
+from bitxcore.batch.runs.needs import MemoryNeed, need_of
 from bitxcore.batch.runs.parts import BatchFailure, BatchPart, PartWriter
 from bitxcore.batch.runs.tolerant import TolerantDump
 from bitxcore.batch.runs.units import Action, BatchJob, raise_if_full, reason_of
@@ -26,6 +28,12 @@ from bitxcore.policy import load_policy
 
 MEMORY = "memory_bytes"
 """Option of memory for the work on one tensor, on which no result depends; where the functions take it."""
+
+_SAMPLE_BYTES = 64
+"""Of a value of the sample that errors are computed from."""
+
+_MASK_BYTES = 3 * 11
+"""Of a group whose row mask, exponent and kept rows are kept: as arrays, and twice as a part's bytes."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +59,11 @@ class _OfTensors(Action):
         """Share out a quarter of the machine's memory, where nothing else was asked for."""
         if MEMORY not in self.options or self.options[MEMORY] is not None:
             return self
-        return replace(self, options={**self.options, MEMORY: max(1, memory_budget() // workers)})
+        return replace(self, options={**self.options, MEMORY: super().budget(workers)})
+
+    def budget(self, workers: int) -> int:
+        """Return what was asked for, or a worker's share."""
+        return self.options.get(MEMORY) or super().budget(workers)
 
     def choose(self, dump: Dump) -> Sequence[Tensor]:
         """Return the tensors that are selected."""
@@ -86,9 +98,18 @@ class InspectAction(_OfTensors):
 
     name = "inspect"
 
-    def memory(self, tensors: Sequence[Tensor]) -> int:
-        """Values, and a sample of a large tensor at a time."""
-        return max((2 * tensor.nbytes for tensor in tensors), default=0) + (64 << 20)
+    def memory(self, dump: Dump, tensors: Sequence[Tensor]) -> Iterable[MemoryNeed]:
+        """Pieces, and the sample that errors are computed from."""
+        return {
+            need_of(
+                dump,
+                tensor,
+                layout=self.layout,
+                options={**self.options},
+                beside=_SAMPLE_BYTES * min(tensor.size, max(MOST_VALUES, tensor.size // tensor.shape[0])),
+            )
+            for tensor in tensors
+        }
 
     def run(self, job: BatchJob, part: BatchPart, clock: Clock) -> None:
         """Inspect the tensors of a unit."""
@@ -151,9 +172,14 @@ class PruneAction(_OfTensors):
             check_policy(load_policy(self.policy), dump, chosen)
         return chosen.tensors
 
-    def memory(self, tensors: Sequence[Tensor]) -> int:
-        """Values before and after, and what is found by group."""
-        return max((3 * tensor.nbytes + 4 * tensor.size for tensor in tensors), default=0)
+    def memory(self, dump: Dump, tensors: Sequence[Tensor]) -> Iterable[MemoryNeed]:
+        """Pieces, and the masks of all tensors of the unit."""
+        group = self.options.get("group") or DEFAULT_GROUP
+        kept = sum(_MASK_BYTES * -(-tensor.size // group) for tensor in tensors) if self.masks else 0
+        return {
+            need_of(dump, tensor, layout=self.layout, options={**self.options}, parts=self.masks, beside=kept)
+            for tensor in tensors
+        }
 
     def out_name(self, dump: Dump) -> str:
         """Return the name of the pruned dump: its own, or that of a container that can be written."""

@@ -5,15 +5,20 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from heapq import nlargest
 from pathlib import Path
 
 from bitxcore.batch.runs.keys import key_of
+from bitxcore.batch.runs.needs import MemoryNeed, most_of
 from bitxcore.batch.runs.units import Action, reason_of, units_of
 from bitxcore.dumps import open_dump
 from bitxcore.remote.remote_path import origin_of
 
 PROCESS_BYTES = 250 << 20
 """What a worker takes before it reads a tensor."""
+
+PARENT_BYTES = 120 << 20
+"""What the process takes that has workers."""
 
 
 @dataclass(frozen=True)
@@ -31,8 +36,8 @@ class PlannedDump:
         Names of the tensors of each unit; None: the whole dump. Empty where it can't be worked on.
     listing : str
         Digest of the names, shapes and dtypes of these tensors.
-    memory : int
-        Bytes that the work on it takes.
+    needs : tuple
+        Of each unit, those of its tensors.
     reason : str or None
         Why it can't be worked on.
     tensor : str or None
@@ -50,7 +55,7 @@ class PlannedDump:
     files: tuple[Path, ...] = ()
     units: tuple[tuple[str, ...] | None, ...] = ()
     listing: str = ""
-    memory: int = 0
+    needs: tuple[frozenset[MemoryNeed], ...] = ()
     reason: str | None = None
     tensor: str | None = None
     store: str | None = None
@@ -64,9 +69,11 @@ class BatchPlan:
     Attributes
     ----------
     dumps : tuple of PlannedDump
+    action : Action
     """
 
     dumps: tuple[PlannedDump, ...]
+    action: Action
 
     @property
     def units(self) -> int:
@@ -90,8 +97,10 @@ class BatchPlan:
 
     def memory(self, jobs: int) -> int:
         """Return about the most bytes of memory that so many workers need together."""
-        largest = sorted((dump.memory for dump in self.dumps), reverse=True)[:jobs]
-        return PROCESS_BYTES * (jobs + (jobs > 1)) + sum(largest)
+        budget = self.action.budget(jobs)
+        found = {needs: most_of(needs, budget) for dump in self.dumps for needs in dump.needs}
+        largest = nlargest(jobs, (found[needs] for dump in self.dumps for needs in dump.needs))
+        return PROCESS_BYTES * jobs + PARENT_BYTES * (jobs > 1) + sum(largest)
 
 
 def plan_batch(action: Action, paths: Sequence[Path], each: Path | None = None) -> BatchPlan:
@@ -106,7 +115,7 @@ def plan_batch(action: Action, paths: Sequence[Path], each: Path | None = None) 
     """
     taken: set[str] = set()
     root = _common_folder(paths)
-    return BatchPlan(tuple(_planned(action, path, each, root, taken) for path in paths))
+    return BatchPlan(tuple(_planned(action, path, each, root, taken) for path in paths), action)
 
 
 def _planned(action: Action, path: Path, each: Path | None, root: Path, taken: set[str]) -> PlannedDump:
@@ -115,6 +124,7 @@ def _planned(action: Action, path: Path, each: Path | None, root: Path, taken: s
             tensors = action.choose(dump)
             writes = each is not None and action.makes_dump
             listing = [[tensor.name, tensor.shape, str(tensor.dtype)] for tensor in tensors]
+            units = units_of(action, tensors, whole=writes)
             place = Path(os.path.relpath(os.path.abspath(path), root)).parent
             return PlannedDump(
                 path,
@@ -122,9 +132,12 @@ def _planned(action: Action, path: Path, each: Path | None, root: Path, taken: s
                 values=sum(tensor.size for tensor in tensors),
                 nbytes=sum(tensor.nbytes for tensor in tensors),
                 files=tuple(map(origin_of, dump.files())),
-                units=tuple(units_of(action, tensors, whole=writes)),
+                units=tuple(units),
                 listing=key_of({"tensors": listing}),
-                memory=action.memory(tensors),
+                needs=tuple(
+                    frozenset(action.memory(dump, tensors if names is None else [dump[n] for n in names]))
+                    for names in units
+                ),
                 out=_free(place / action.out_name(dump), taken) if writes else None,
                 store=_free(place / f"{path.name}.h5", taken) if each is not None else None,
             )

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import errno
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
+from bitxcore.batch.memory import memory_budget
 from bitxcore.batch.runs.clock import Clock
 from bitxcore.batch.runs.keys import Digests, Stamp, check_unchanged
+from bitxcore.batch.runs.needs import MemoryNeed
 from bitxcore.batch.runs.parts import BatchFailure, BatchPart, to_bytes
 from bitxcore.dumps import Dump, Tensor
 from bitxcore.errors import BitxError
@@ -90,9 +92,13 @@ class Action(ABC):
         """Return the tensors that are worked on, for the plan; by default all."""
         return tuple(dump.values())
 
-    def memory(self, tensors: Sequence[Tensor]) -> int:
-        """Return about the bytes that the work on a dump takes; by default, of one tensor at a time."""
-        return max((4 * tensor.nbytes for tensor in tensors), default=0)
+    def memory(self, dump: Dump, tensors: Sequence[Tensor]) -> Iterable[MemoryNeed]:
+        """Return about the memory that a unit takes; by default, of one tensor at a time."""
+        return {MemoryNeed.fixed(4 * tensor.nbytes) for tensor in tensors}
+
+    def budget(self, workers: int) -> int:
+        """Return the bytes that each of so many workers may take for the work on one tensor."""
+        return max(1, memory_budget() // workers)
 
     def among(self, workers: int) -> Self:
         """Return the action as each of so many workers is to do it; results are the same."""
