@@ -72,31 +72,40 @@ def time_text(seconds: float) -> str:
 # -- before ------------------------------------------------------------------------------------
 
 
-def plan_lines(plan: BatchPlan, jobs: int) -> list[str]:
-    """Say what is going to be done."""
+def plan_lines(plan: BatchPlan, jobs: int, seconds: float | None) -> list[str]:
+    """Say what is going to be done, and how long that takes if it is known."""
     units = out.counted(plan.units, "unit")
     lines = [
         f"{out.counted(len(plan.dumps), 'dump')}, {out.counted(plan.tensors, 'tensor')},"
         f" {values_text(plan.values)} values, {size_text(plan.nbytes)}",
         f"{units} of work, {jobs} at a time; memory: about {size_text(plan.memory(jobs))}",
     ]
+    if plan.units:
+        lines.append(f"time: {_time(plan, seconds)}")
     lost = [dump for dump in plan.dumps if dump.reason is not None]
     return lines + [f"can't be worked on: {dump.path}: {dump.reason}" for dump in lost]
 
 
-def say_plan(plan: BatchPlan, jobs: int) -> None:
+def _time(plan: BatchPlan, seconds: float | None) -> str:
+    if seconds is not None:
+        return f"about {time_text(seconds)}, estimated from the work on a part of one tensor"
+    return f"known after the first {'unit' if plan.action.timed_by_size else 'dump'}"
+
+
+def say_plan(plan: BatchPlan, jobs: int, seconds: float | None) -> None:
     """Say it on standard error."""
-    _say(*plan_lines(plan, jobs))
+    _say(*plan_lines(plan, jobs, seconds))
 
 
-def print_plan(plan: BatchPlan, jobs: int, *, as_json: bool) -> None:
+def print_plan(plan: BatchPlan, jobs: int, seconds: float | None, *, as_json: bool) -> None:
     """Print the plan, and that nothing was done."""
     if as_json:
         dumps = [{"path": dump.path, **_sizes(dump), "error": dump.reason} for dump in plan.dumps]
-        total = _sizes(plan) | {"units": plan.units, "jobs": jobs, "memory_bytes": plan.memory(jobs)}
+        total: dict[str, Any] = {**_sizes(plan), "units": plan.units, "jobs": jobs}
+        total |= {"memory_bytes": plan.memory(jobs), "expected_seconds": seconds}
         out.print_json({"dumps": dumps, **total, "written": []})
         return
-    out.say(*plan_lines(plan, jobs), "nothing done: --dry-run")
+    out.say(*plan_lines(plan, jobs, seconds), "nothing done: --dry-run")
 
 
 def _sizes(of: Any) -> dict[str, int]:
@@ -143,7 +152,7 @@ class _Watch:
             _say(f"{event}: {facts['dump']}{part}{why}")
         elif event == "died":
             _say(f"a process died with {facts['dump']}")
-        if event == "done" and self._done == 1:
+        if event == "done" and self._done == 1 and self._units < self._plan.units:
             _say(f"expected: about {time_text(self._expected())}")
 
     def _count(self, event: str, facts: dict[str, Any]) -> None:

@@ -156,7 +156,7 @@ def _run(context: click.Context, name: str, values: dict[str, Any]) -> None:
     plan = plan_batch(action, find_inputs(asked["inputs"], asked["manifest"], without=own), places.each)
     workers: Workers = local_workers(asked["jobs"], plan.units)
     if asked["dry_run"]:
-        report.print_plan(plan, workers.size, as_json=as_json)
+        report.print_plan(plan, workers.size, _expected(plan, workers, asked["scheduler"]), as_json=as_json)
         return
     _check_log(asked["log_json"], plan, places)
     current_view().check([*(file for dump in plan.dumps for file in dump.files), *action.files()])
@@ -167,7 +167,7 @@ def _run(context: click.Context, name: str, values: dict[str, Any]) -> None:
             opened.enter_context(workers_of(asked["scheduler"], asked["jobs"], processes=True)) or workers
         )
         if asked["verbose"]:
-            report.say_plan(plan, workers.size)
+            report.say_plan(plan, workers.size, _expected(plan, workers, asked["scheduler"]))
         opened.enter_context(
             advising(f"{places.output.name}.parts keeps what is done; the same command goes on")
         )
@@ -210,6 +210,13 @@ def _action(context: click.Context, name: str, values: dict[str, Any]) -> Action
     given = tuple(key for key in values if context.get_parameter_source(key) is commandline)
     made = getattr(batch_actions, OF_COMMANDS[name])(values=values, given=given)
     return made
+
+
+def _expected(plan: BatchPlan, workers: Workers, scheduler: str | None) -> float | None:
+    """Estimate the time, unless other machines do the work."""
+    from bitxcore.batch.runs.expecting import expected_seconds
+
+    return expected_seconds(plan, workers.size) if scheduler in (None, "local") else None
 
 
 def _places(output: str | None, each: str | None) -> Places:

@@ -23,6 +23,7 @@ from bitxcore.batch.selection import Chosen, Selection
 from bitxcore.batch.storing import pruned_arrays, write_inspected, write_pruned
 from bitxcore.dumps import Dump, Tensor, open_dump
 from bitxcore.dumps.shards import INDEX_SUFFIX
+from bitxcore.errors import BitxError
 from bitxcore.files import together
 from bitxcore.policy import load_policy
 
@@ -44,6 +45,7 @@ class _OfTensors(Action):
     layout: str | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
     by_tensor = True
+    timed_by_size = True
 
     def document(self, digests: Digests) -> dict[str, Any]:
         """Return the selection and the options."""
@@ -106,10 +108,19 @@ class InspectAction(_OfTensors):
                 tensor,
                 layout=self.layout,
                 options={**self.options},
-                beside=_SAMPLE_BYTES * min(tensor.size, max(MOST_VALUES, tensor.size // tensor.shape[0])),
+                beside=_SAMPLE_BYTES * self.sampled(tensor),
             )
             for tensor in tensors
         }
+
+    def sampled(self, tensor: Tensor) -> int:
+        """Return of how many values the errors are computed: a filter at least."""
+        return min(tensor.size, max(MOST_VALUES, tensor.size // tensor.shape[0]))
+
+    def try_out(self, dump: Dump, *, errors: bool) -> None:
+        """Inspect the tensors of a dump."""
+        for _ in inspect_dump(dump, tuple(dump.values()), layout=self.layout, errors=errors, **self.options):
+            pass
 
     def run(self, job: BatchJob, part: BatchPart, clock: Clock) -> None:
         """Inspect the tensors of a unit."""
@@ -180,6 +191,18 @@ class PruneAction(_OfTensors):
             need_of(dump, tensor, layout=self.layout, options={**self.options}, parts=self.masks, beside=kept)
             for tensor in tensors
         }
+
+    def try_out(self, dump: Dump, *, errors: bool) -> None:
+        """Prune the tensors of a dump; with a policy or norms, as by their number of rows alone."""
+        options: dict[str, Any] = {"rows": 6, **self.options}
+        if options.get("criterion") == "calibrated":
+            options["criterion"] = "topn"
+        tensors = tuple(dump.values())
+        shown = TolerantDump(dump, tensors, Clock(), writes=False)
+        each = pruned_arrays(PartWriter(BatchPart())) if self.masks else None
+        prune_dump(shown, shown.place(None), tensors, layout=self.layout, each=each, **options)
+        if shown.failures:
+            raise BitxError(shown.failures[0].reason)
 
     def out_name(self, dump: Dump) -> str:
         """Return the name of the pruned dump: its own, or that of a container that can be written."""

@@ -30,6 +30,8 @@ class PlannedDump:
     path : pathlib.Path
     tensors, values, nbytes : int
         Of what is worked on.
+    sampled : int
+        Values that are worked on again and again.
     files : tuple of pathlib.Path
         That the dump consists of.
     units : tuple
@@ -52,6 +54,7 @@ class PlannedDump:
     tensors: int = 0
     values: int = 0
     nbytes: int = 0
+    sampled: int = 0
     files: tuple[Path, ...] = ()
     units: tuple[tuple[str, ...] | None, ...] = ()
     listing: str = ""
@@ -95,6 +98,11 @@ class BatchPlan:
         """Bytes in all."""
         return sum(dump.nbytes for dump in self.dumps)
 
+    @property
+    def sampled(self) -> int:
+        """Values in all that are worked on again and again."""
+        return sum(dump.sampled for dump in self.dumps)
+
     def memory(self, jobs: int) -> int:
         """Return about the most bytes of memory that so many workers need together."""
         budget = self.action.budget(jobs)
@@ -131,6 +139,7 @@ def _planned(action: Action, path: Path, each: Path | None, root: Path, taken: s
                 tensors=len(tensors),
                 values=sum(tensor.size for tensor in tensors),
                 nbytes=sum(tensor.nbytes for tensor in tensors),
+                sampled=sum(map(action.sampled, tensors)),
                 files=tuple(map(origin_of, dump.files())),
                 units=tuple(units),
                 listing=key_of({"tensors": listing}),

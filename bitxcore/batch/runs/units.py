@@ -72,6 +72,8 @@ class Action(ABC):
         Whether each dump gives another one.
     by_path : bool
         Whether results depend on the dump's path, besides its content.
+    timed_by_size : bool
+        Whether the time follows from how many values there are, and `try_out` is there.
     """
 
     name: ClassVar[str] = ""
@@ -79,6 +81,7 @@ class Action(ABC):
     by_tensor: bool = False
     makes_dump: bool = False
     by_path: bool = False
+    timed_by_size: bool = False
 
     @abstractmethod
     def document(self, digests: Digests) -> dict[str, Any]:
@@ -99,6 +102,14 @@ class Action(ABC):
     def budget(self, workers: int) -> int:
         """Return the bytes that each of so many workers may take for the work on one tensor."""
         return max(1, memory_budget() // workers)
+
+    def sampled(self, tensor: Tensor) -> int:
+        """Return how many values of a tensor are worked on again and again."""
+        return 0
+
+    def try_out(self, dump: Dump, *, errors: bool) -> None:
+        """Do the work on all tensors of a dump, for its time; without `errors` on no value repeatedly."""
+        raise NotImplementedError
 
     def among(self, workers: int) -> Self:
         """Return the action as each of so many workers is to do it; results are the same."""

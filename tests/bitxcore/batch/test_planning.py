@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from bitxcore.batch.runs.dump_actions import InspectAction, PruneAction
+from bitxcore.batch.runs.expecting import expected_seconds
 from bitxcore.batch.runs.planning import PARENT_BYTES, PROCESS_BYTES, plan_batch
 
 MIB = 1 << 20
@@ -60,3 +61,36 @@ def test_a_tensor_that_can_not_be_grouped_does_not_stop_the_plan(tmp_path):
     np.savez(tmp_path / "m.npz", a=np.zeros((4, 8), "f4"))
     action = PruneAction(options={"rows": 6, "group": None, "grouping": "kernel"})
     assert plan_batch(action, [tmp_path / "m.npz"]).dumps[0].reason is None
+
+
+# -- time --------------------------------------------------------------------------------------
+
+
+def test_the_time_is_estimated_from_a_part_of_a_tensor(large, tmp_path):
+    np.savez(tmp_path / "small.npz", w=np.ones((64, 64), "f4"))
+    for action in (pruning(None), InspectAction()):
+        small, more = (
+            expected_seconds(plan_batch(action, [path]), 1) for path in (tmp_path / "small.npz", large)
+        )
+        assert 0.01 < small < 1 < 60 * more, action.name
+        assert small < more
+
+
+def test_policies_and_norms_need_none_of_a_part(large, tmp_path):
+    (tmp_path / "p.json").write_text('{"version": 1, "tensors": {"w": {"rows": 4}}}')
+    policy = PruneAction(policy=str(tmp_path / "p.json"))
+    norms = pruning(None, norms=lambda: pytest.fail("are read"), norms_path="n")
+    for action in (policy, norms):
+        assert expected_seconds(plan_batch(action, [large]), 1)
+
+
+def test_a_row_that_is_larger_than_the_part(tmp_path):
+    np.save(tmp_path / "w.npy", np.ones((2, 1 << 20), "i1"))
+    assert expected_seconds(plan_batch(pruning(None), [tmp_path / "w.npy"]), 1)
+
+
+def test_where_nothing_can_be_tried_no_time_is_told(tmp_path):
+    (tmp_path / "broken.npz").write_bytes(b"PK")
+    np.save(tmp_path / "nan.npy", np.full((4, 8), np.nan, "f4"))
+    for name in ("broken.npz", "nan.npy"):
+        assert expected_seconds(plan_batch(pruning(None), [tmp_path / name]), 1) is None

@@ -512,13 +512,27 @@ def test_a_folder_that_can_not_be_written(bitx, folder):
 
 
 def test_the_plan(bitx, folder):
-    assert bitx("batch", "prune", "in", "-o", "run.h5", "-j", "2", "--dry-run").stdout.splitlines()[::2] == [
+    assert bitx("batch", "prune", "in", "-o", "run.h5", "-j", "2", "--dry-run").stdout.splitlines()[::3] == [
         "4 dumps, 8 tensors, 928 values, 3.71 kB",
         "nothing done: --dry-run",
     ]
     plan = bitx.json("batch", "prune", "in", "-o", "run.h5", "-j", "2", "--dry-run")
     assert (plan["tensors"], plan["units"], plan["jobs"], plan["written"]) == (8, 4, 2, [])
+    assert plan["expected_seconds"] > 0
     assert sorted(path.name for path in folder.iterdir()) == ["in"]
+
+
+def test_the_time_that_is_expected(bitx, batch, folder):
+    def said(action, *args):
+        return bitx("batch", action, "in", "-o", "run.h5", *args).stdout.splitlines()
+
+    assert "time: about " in said("inspect", "-j", "1", "--dry-run")[2]
+    assert said("simulate", "-j", "1", "--dry-run")[2] == "time: known after the first dump"
+    assert said("prune", "--scheduler", "tcp://h:1", "--dry-run")[2] == "time: known after the first unit"
+    more = batch("prune", "in", "-o", "a.h5", "-v").stderr
+    assert "bitx: time: about" in more
+    assert more.count("bitx: expected: about") == 1
+    assert "expected" not in batch("prune", "in/d0000.npz", "-o", "b.h5", "-v").stderr  # nothing is left
 
 
 def test_logs(batch, folder):
