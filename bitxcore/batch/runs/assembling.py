@@ -24,9 +24,12 @@ DUMP_UNITS = {
     "bytes": "B",
     "store": "",
     "out": "",
+    "out_sha256": "",
+    "out_bytes": "B",
 }
 """Unit of each column of the table ``dumps``."""
 
+_OF_FOLDERS = ("store", "out", "out_sha256", "out_bytes")
 _ATTRIBUTES = "attributes"
 _FAILURES = "failures"
 
@@ -48,6 +51,9 @@ class DumpParts:
     tensors, values, nbytes : int
     store, out : str or None
         Names of what it has in the folder of results.
+    out_sha256 : str or None
+    out_bytes : int or None
+        Of the dump that was made.
     """
 
     path: str
@@ -60,6 +66,8 @@ class DumpParts:
     nbytes: int
     store: str | None
     out: str | None
+    out_sha256: str | None
+    out_bytes: int | None
 
     def columns(self) -> dict[str, Any]:
         """Return its row of the table ``dumps``."""
@@ -73,6 +81,8 @@ class DumpParts:
             "bytes": self.nbytes,
             "store": self.store,
             "out": None if self.failures else self.out,
+            "out_sha256": self.out_sha256,
+            "out_bytes": self.out_bytes,
         }
 
 
@@ -155,7 +165,7 @@ def write_own_store(
 
 
 def _is_used(name: str, rows: list[dict[str, Any]]) -> bool:
-    return name not in ("store", "out") or any(row[name] is not None for row in rows)
+    return name not in _OF_FOLDERS or any(row[name] is not None for row in rows)
 
 
 def _write_failures(writer: Any, dumps: Sequence[DumpParts]) -> None:

@@ -113,6 +113,13 @@ class Digests:
         return hashlib.sha256(f"{names}\0{self.of(files)[0]}".encode()).hexdigest()
 
 
+def nbytes_of(path: Path) -> int:
+    """Return the size of a file, or that of all files below a folder."""
+    if not path.is_dir():
+        return path.stat().st_size
+    return sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
+
+
 def check_unchanged(before: tuple[Stamp, ...]) -> None:
     """Raise `DumpError` if a file is no longer as its stamp says."""
     for stamp in before:

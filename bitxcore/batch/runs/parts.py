@@ -60,6 +60,8 @@ class BatchPart:
         What was worked on.
     written : dict of str to str
         SHA-256 of each file that was written beside, by its name in the folder of results.
+    written_bytes : int
+        Their size.
     seconds : dict of str to float
         Time of each stage; no result.
     """
@@ -70,6 +72,7 @@ class BatchPart:
     values: int = 0
     nbytes: int = 0
     written: dict[str, str] = field(default_factory=dict)
+    written_bytes: int = 0
     seconds: dict[str, float] = field(default_factory=dict)
 
 
@@ -161,6 +164,7 @@ def to_bytes(part: BatchPart) -> bytes:
         "values": part.values,
         "nbytes": part.nbytes,
         "written": part.written,
+        "written_bytes": part.written_bytes,
         "seconds": part.seconds,
     }
     text = json.dumps(document, default=_plain).encode()
@@ -196,6 +200,7 @@ def from_bytes(data: bytes) -> BatchPart:
         values=document["values"],
         nbytes=document["nbytes"],
         written=document["written"],
+        written_bytes=document["written_bytes"],
         seconds=document["seconds"],
     )
 

@@ -13,6 +13,7 @@ from bitxcore.batch.runs.assembling import DumpParts, write_own_store, write_sto
 from bitxcore.batch.runs.clock import Clock
 from bitxcore.batch.runs.events import Tell
 from bitxcore.batch.runs.executing import TRIES, Outcome, Workers, execute, local_workers
+from bitxcore.batch.runs.finished import Finished, Written, is_intact, own_key
 from bitxcore.batch.runs.inputs import is_dump_name
 from bitxcore.batch.runs.keys import Digests, Stamp, code_hash, key_of
 from bitxcore.batch.runs.parts import BatchFailure, BatchPart, from_bytes, to_bytes
@@ -122,6 +123,8 @@ class _Run:
         self._failures: dict[str, list[BatchFailure]] = {}
         self._timings: dict[str, tuple[bool, dict[str, float]]] = {}
         self._sizes: dict[str, tuple[int, int]] = {}
+        self._written: dict[str, Written] = {}
+        self._intact: dict[int, Written] = {}  # dumps whose own results are there: no part is needed
 
     def whole(self, workers: Workers, *, keep_parts: bool) -> BatchReport:
         """Do what is to be done."""
@@ -188,26 +191,21 @@ class _Run:
 
     def _is_complete(self) -> bool:
         """Whether the output is what this batch would write, with nothing failed."""
-        from bitxcore.store import Store
-
-        output = self._places.output
-        if not output.is_file():
-            return False
-        try:
-            with Store.open(output) as store:
-                kept = store.provenance.parameters.get("key")
-                failed = "failures" in store.tables
-        except BitxError:
-            return False
-        if not isinstance(kept, str) or failed:
+        before = Finished.at(self._places.output)
+        if before is None:
             return False
         for index in range(len(self._plan.dumps)):
             self._hash(index)
-        return not self._lost and kept == self._key() and all(map(self._has_own, self._plan.dumps))
-
-    def _has_own(self, dump: PlannedDump) -> bool:
+        if self._lost or before.key != self._key():
+            return False
         each = self._places.each
-        return each is None or all((each / name).exists() for name in (dump.store, dump.out) if name)
+        if each is None:
+            return True
+        with self._clock.stage("check"):
+            for index, (dump, made) in enumerate(zip(self._plan.dumps, before.written, strict=True)):
+                if is_intact(each, dump, self._keys[index], made, self._digests):
+                    self._intact[index] = made
+        return len(self._intact) == len(self._plan.dumps)
 
     def _key(self) -> str:
         """Digest of all that the store depends on."""
@@ -225,6 +223,10 @@ class _Run:
             self._hash(index)
             if (lost := self._lost.get(index)) is not None:
                 self._tell("failed", {"dump": str(dump.path), **lost._asdict()})
+                continue
+            if index in self._intact:
+                facts = {"dump": str(dump.path), "unit": 0, "of": 1, "seconds": {}}
+                self._tell("reused", {**facts, "values": dump.values, "bytes": dump.nbytes})
                 continue
             for unit, (key, names) in enumerate(zip(self._keys[index], dump.units, strict=True)):
                 if key in self._where:
@@ -297,6 +299,9 @@ class _Run:
         self._timings[key] = reused, part.seconds
         self._failures[key] = part.failures
         self._sizes[key] = part.values, part.nbytes
+        dump = self._plan.dumps[self._where[key][0]]
+        if dump.out is not None and part.written:
+            self._written[key] = Written(part.written[self._out(dump).name], part.written_bytes)
 
     def _told(self, key: str, part: BatchPart) -> dict[str, Any]:
         dump, unit = self._where[key]
@@ -308,7 +313,10 @@ class _Run:
     def _of_dump(self, index: int) -> DumpDone:
         dump, keys = self._plan.dumps[index], self._keys[index]
         lost = self._lost.get(index)
-        failures = [lost] if lost else [each for key in keys for each in self._failures[key]]
+        intact = self._intact.get(index)
+        done = () if intact else keys
+        failures = [lost] if lost else [each for key in done for each in self._failures[key]]
+        made = intact or next((self._written[key] for key in done if key in self._written), Written())
         found = DumpParts(
             path=str(dump.path),
             files=dump.files,
@@ -320,9 +328,11 @@ class _Run:
             nbytes=dump.nbytes,
             store=dump.store,
             out=dump.out,
+            out_sha256=made.sha256,
+            out_bytes=made.nbytes,
         )
-        seconds = sum(sum(self._timings[key][1].values()) for key in keys)
-        own = [key for key in keys if self._where[key][0] == index]
+        seconds = sum(sum(self._timings[key][1].values()) for key in done)
+        own = [key for key in done if self._where[key][0] == index]
         reused = bool(keys) and all(self._timings[key][0] for key in own)
         return DumpDone(found, reused, seconds)
 
@@ -331,9 +341,9 @@ class _Run:
         places, files = self._places, self._action.files()
         parameters = self._parameters | {"key": self._key()}
         if places.each is not None:
-            for dump in dumps:
-                if dump.store is not None and dump.keys:
-                    own = self._parameters | {"key": key_of({"keys": dump.keys})}
+            for index, dump in enumerate(dumps):
+                if dump.store is not None and dump.keys and index not in self._intact:
+                    own = self._parameters | {"key": own_key(dump.keys)}
                     write_own_store(places.each / dump.store, dump, self._spool, own, files)
         write_store(places.output, dumps, self._spool, parameters, files, results=places.each is None)
         self._tell("store", {"path": str(places.output), "dumps": len(dumps)})

@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Self
 
 from bitxcore.batch.memory import memory_budget
 from bitxcore.batch.runs.clock import Clock
-from bitxcore.batch.runs.keys import Digests, Stamp, check_unchanged
+from bitxcore.batch.runs.keys import Digests, Stamp, check_unchanged, nbytes_of
 from bitxcore.batch.runs.needs import MemoryNeed
 from bitxcore.batch.runs.parts import BatchFailure, BatchPart, to_bytes
 from bitxcore.dumps import Dump, Tensor
@@ -176,6 +176,7 @@ def run_job(job: BatchJob) -> bytes:
         if job.out is not None and not part.failures:
             with clock.stage("write"):
                 part.written[Path(job.out).name] = Digests().of_path(Path(job.out))
+                part.written_bytes = nbytes_of(Path(job.out))
     except Exception as error:
         raise_if_full(error)
         part = BatchPart(failures=[BatchFailure(getattr(error, "tensor", None), reason_of(error, job.path))])

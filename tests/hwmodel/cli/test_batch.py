@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import json
 import os
 import shutil
@@ -19,7 +20,7 @@ import pytest
 from safetensors.numpy import save_file
 
 from bench.kills import without_time, write_dumps
-from bitxcore.batch.runs import running
+from bitxcore.batch.runs import assembling, running
 from bitxcore.batch.runs.spool import Spool
 from bitxcore.store import Store
 from bitxcore.tables import plain_columns
@@ -294,6 +295,44 @@ def test_a_complete_output_is_left_alone(batch, folder):
     assert result.stdout == "run.h5 is complete: 4 dumps; nothing to do\n"
     assert (folder / "run.h5").stat() == before
     assert not (folder / "run.h5.parts").exists()
+
+
+@pytest.mark.parametrize("name", ["d0001.npz", "d0001.npz.h5"])
+@pytest.mark.parametrize("damage", ["cut", "changed", "gone", "other"])
+def test_a_complete_output_of_which_a_file_is_damaged_is_mended(bitx, batch, folder, name, damage):
+    args = ["prune", "in", "--each", "out"]
+    batch(*args)
+    dumps, pruned = table("out/batch.h5", "dumps"), table("out/d0001.npz.h5", "pruning")
+    made = (folder / "out" / "d0001.npz").read_bytes()
+    assert dumps["out_sha256"][1] == hashlib.sha256(made).hexdigest()
+    assert dumps["out_bytes"][1] == len(made)
+    times = {n: (folder / "out" / f"d000{n}.npz.h5").stat().st_mtime_ns for n in (0, 2, 3)}
+    path = folder / "out" / name
+    data = path.read_bytes()
+    if damage == "gone":
+        path.unlink()
+    elif damage == "other":
+        shutil.copy(folder / "out" / name.replace("1", "2"), path)
+    else:
+        path.write_bytes(data[:-1] if damage == "cut" else data[:200] + bytes([data[200] ^ 1]) + data[201:])
+    assert statuses(bitx, *args)[0] == ["reused", "done", "reused", "reused"]
+    assert times == {n: (folder / "out" / f"d000{n}.npz.h5").stat().st_mtime_ns for n in times}
+    assert (folder / "out" / "d0001.npz").read_bytes() == made
+    assert (table("out/batch.h5", "dumps"), table("out/d0001.npz.h5", "pruning")) == (dumps, pruned)
+    assert "nothing to do" in batch(*args).stdout
+
+
+def test_a_batch_whose_store_has_no_digests_is_complete_if_all_is_there(batch, folder, monkeypatch):
+    args = ["prune", "in", "--each", "out"]
+    kept = ("path", "sha256", "status", "error", "tensors", "values", "bytes", "store", "out")
+    units = {name: unit for name, unit in assembling.DUMP_UNITS.items() if name in kept}
+    with monkeypatch.context() as patch:
+        patch.setattr(assembling, "DUMP_UNITS", units)
+        batch(*args)
+    assert "out_sha256" not in table("out/batch.h5", "dumps")
+    assert "nothing to do" in batch(*args).stdout
+    (folder / "out" / "d0001.npz").unlink()
+    assert "1 done, 3 reused" in batch(*args).stdout
 
 
 def test_other_content_or_options_are_another_batch(bitx, batch, folder):
