@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import cache
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError
 from importlib.metadata import version as distribution_version
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
+from bitxcore.dumps.downloads import local_copy, reads_ranges
 from bitxcore.dumps.trust import reading
 from bitxcore.errors import DumpError
 from bitxcore.remote.remote_path import RemotePath, as_path, full_name
@@ -92,7 +94,7 @@ class Digests:
         if before not in self._known:
             digest = hashlib.sha256()
             for path in paths:
-                with reading(path), path.open("rb") as file:
+                with reading(path), _whole(path) as file:
                     while chunk := file.read(_CHUNK):
                         digest.update(chunk)
             check_unchanged(before)
@@ -111,6 +113,17 @@ class Digests:
             files = sorted(file for file in path.rglob("*") if file.is_file())
         names = "\0".join(file.relative_to(path).as_posix() for file in files)
         return hashlib.sha256(f"{names}\0{self.of(files)[0]}".encode()).hexdigest()
+
+
+@contextmanager
+def _whole(path: Path) -> Iterator[IO[bytes]]:
+    """Open a file, or a copy of an object of which no parts can be read."""
+    if isinstance(path, RemotePath) and not reads_ranges(path):
+        with local_copy(path) as copy, copy.open("rb") as file:
+            yield file
+    else:
+        with path.open("rb") as file:
+            yield file
 
 
 def nbytes_of(path: Path) -> int:

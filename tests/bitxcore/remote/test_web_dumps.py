@@ -40,6 +40,11 @@ def test_a_server_without_ranges_is_downloaded_from(model, web):
     assert len(web.traffic.requests) == 3  # of which two are dropped after the first byte
 
 
+def test_a_small_object_of_a_server_without_ranges_is_read_whole(model, web):
+    web.lie = "whole"
+    assert as_path(model).read_bytes() == DATA
+
+
 def test_other_bytes_than_asked_for(model, web):
     with bx.open_dump(model) as dump:
         offset = dump["a"].offset

@@ -1,5 +1,6 @@
 """Commands on dumps that lie in a store, against the same commands on files."""
 
+import hashlib
 import json
 
 import numpy as np
@@ -140,6 +141,18 @@ def test_batch_of_pruned_dumps(bitx, both, tmp_path):
     bitx("batch", "prune", "s3://models/m", "--each", tmp_path / "each", "-j", "1")
     (found,) = (tmp_path / "each").rglob("net.npz")
     assert found.read_bytes() == (tmp_path / "out.npz").read_bytes()
+
+
+def test_a_batch_of_a_server_that_ignores_ranges(bitx, web, tmp_path, monkeypatch):  # noqa: F811
+    monkeypatch.chdir(tmp_path)
+    data = write_npz(tmp_path / "net").read_bytes()
+    web.files["/net.npz"], web.lie = data, "whole"
+    bitx("batch", "inspect", f"{web.url}/net.npz", "-o", "run.h5", "-j", "1")
+    with Store.open("run.h5") as store:
+        assert list(store.table("dumps")["sha256"]) == [hashlib.sha256(data).hexdigest()]
+        assert len(store.table("statistics")["tensor"])
+    bitx("inspect", f"{web.url}/net.npz", "-o", "own.h5")
+    bitx("prune", f"{web.url}/net.npz", "-o", "pruned.npz", "--store", "pruned.h5")
 
 
 def test_what_a_batch_refuses(bitx, both, web, tmp_path):  # noqa: F811
