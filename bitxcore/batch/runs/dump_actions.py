@@ -26,6 +26,7 @@ from bitxcore.dumps.shards import INDEX_SUFFIX
 from bitxcore.errors import BitxError
 from bitxcore.files import together
 from bitxcore.policy import load_policy
+from bitxcore.remote.remote_path import as_path
 
 MEMORY = "memory_bytes"
 """Option of memory for the work on one tensor, on which no result depends; where the functions take it."""
@@ -166,7 +167,7 @@ class PruneAction(_OfTensors):
 
     def document(self, digests: Digests) -> dict[str, Any]:
         """Return the selection, the options, and what the files hold."""
-        hashes = {name: path and digests.of_path(Path(path)) for name, path in self._named().items()}
+        hashes = {name: path and digests.of_path(as_path(path)) for name, path in self._named().items()}
         return super().document(digests) | {"masks": self.masks} | hashes
 
     def _named(self) -> dict[str, str | None]:
@@ -174,7 +175,7 @@ class PruneAction(_OfTensors):
 
     def files(self) -> list[Path]:
         """Return policy and norms."""
-        return [Path(path) for path in self._named().values() if path]
+        return [as_path(path) for path in self._named().values() if path]
 
     def choose(self, dump: Dump) -> Sequence[Tensor]:
         """Return the tensors that are selected, after a look at the policy."""

@@ -151,6 +151,8 @@ def test_a_batch_of_a_server_that_ignores_ranges(bitx, web, tmp_path, monkeypatc
     with Store.open("run.h5") as store:
         assert list(store.table("dumps")["sha256"]) == [hashlib.sha256(data).hexdigest()]
         assert len(store.table("statistics")["tensor"])
+    web.files["/p.json"] = b'{"version": 1, "default": {"rows": 4}, "tensors": {}}'
+    bitx("batch", "prune", "net.npz", "-o", "pruned_by.h5", "-j", "1", "--policy", f"{web.url}/p.json")
     bitx("inspect", f"{web.url}/net.npz", "-o", "own.h5")
     bitx("prune", f"{web.url}/net.npz", "-o", "pruned.npz", "--store", "pruned.h5")
 
