@@ -87,10 +87,11 @@ def run_batch(
         try:
             found = run.whole(workers, keep_parts=keep_parts)
         except (BitxError, OSError) as error:
+            found_full = _full_disk(error)
             with suppress(BitxError):  # the log may be on the disk that is full
-                run.tell_end()
-            if not isinstance(error, FullDiskError):
-                raise_if_full(error)
+                run.tell_end(reason_of(found_full or error, ""))
+            if found_full is not None and found_full is not error:
+                raise found_full from error
             raise
         run.tell_end()
         return found
@@ -149,12 +150,13 @@ class _Run:
             self._spool.remove()
         return BatchReport(tuple(found), False, stages, self._spool.folder if keeps else None)
 
-    def tell_end(self) -> None:
-        """Tell how much was done, whether or not that is all."""
+    def tell_end(self, error: str | None = None) -> None:
+        """Tell how much was done, and what ended the run before all was."""
         failed = sum(bool(failures) for failures in self._failures.values()) + len(self._lost)
         reused = sum(was for was, _ in self._timings.values())
         done = len(self._timings) - reused
-        self._tell("end", {"units_done": done, "units_reused": reused, "failed": failed})
+        why = {} if error is None else {"error": error}
+        self._tell("end", {"units_done": done, "units_reused": reused, "failed": failed, **why})
 
     # -- before ----------------------------------------------------------------------------------
 
@@ -362,6 +364,15 @@ class _Run:
             for name, value in seconds.items() if not reused else ():
                 stages[name] = stages.get(name, 0.0) + value
         return stages | self._clock.seconds
+
+
+def _full_disk(error: Exception) -> FullDiskError | None:
+    """Return the error of a full disk, if that is what lies behind an error."""
+    try:
+        raise_if_full(error)
+    except FullDiskError as full:
+        return error if isinstance(error, FullDiskError) else full
+    return error if isinstance(error, FullDiskError) else None
 
 
 def _text(value: Any) -> Any:

@@ -584,6 +584,7 @@ def test_logs(batch, folder):
     assert all(event["time"] for event in events)
     assert events[3]["seconds"].keys() >= {"read", "compute", "keep"}
     assert events[-1] == {**events[-1], "units_done": 4, "units_reused": 0, "failed": 1}
+    assert "error" not in events[-1]
     assert "bitx: begun: in/d0000.npz\nbitx: done: in/d0000.npz\n" in result.stderr
     assert "bitx: failed: in/broken.npz: can't be read" in result.stderr
     assert "time by stage" in result.stdout
@@ -647,8 +648,11 @@ def test_a_disk_that_fills_up(bitx, batch, folder, monkeypatch):
 
     with monkeypatch.context() as patch:
         patch.setattr(Spool, "write", write)
-        message = bitx.error("batch", "prune", "in", "-o", "run.h5", "--rows", "3", "-j", "1")
+        args = ["prune", "in", "-o", "run.h5", "--rows", "3", "-j", "1", "--log-json", "log"]
+        message = bitx.error("batch", *args)
     assert "can't be written: No space left on device; make room" in message
+    end = json.loads((folder / "log").read_text().splitlines()[-1])
+    assert (end["event"], end["units_done"], end["failed"], end["error"]) == ("end", 2, 0, message)
     assert (folder / "run.h5").read_bytes() == before
     found = statuses(bitx, "prune", "in", "-o", "run.h5", "--rows", "3")[0]
     assert found == ["reused", "reused", "done", "done"]
