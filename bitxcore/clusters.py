@@ -15,10 +15,12 @@ from concurrent import futures
 from concurrent.futures import Executor, Future
 from contextlib import ExitStack, chdir, contextmanager, suppress
 from functools import partial
+from http.client import HTTPException
 from importlib import import_module
-from importlib.util import find_spec
 from time import monotonic
 from typing import Any
+from urllib.error import HTTPError
+from urllib.request import ProxyHandler, build_opener
 
 from bitxcore.batch.runs.executing import TRIES, cores
 from bitxcore.batch.runs.keys import code_hash
@@ -38,6 +40,12 @@ CONNECTING_SECONDS = 10
 
 COUNTING_SECONDS = 2.0
 """For how long the number of workers is taken to stay."""
+
+DASHBOARD_SECONDS = 2
+"""For which a dashboard may take to answer."""
+
+_WITHOUT_BOKEH = b"<p>Dask needs bokeh"
+"""Of the page that is in the place of the dashboard where bokeh is not installed."""
 
 _LOOPBACK = "127.0.0.1"
 
@@ -74,10 +82,11 @@ class DaskWorkers:
 
     @property
     def dashboard(self) -> str | None:
-        """Address of the dashboard, if the scheduler has one."""
+        """Address of the dashboard, if it answers there."""
         if "dashboard" not in self._client.scheduler_info()["services"]:
             return None
-        return self._client.dashboard_link or None
+        link = str(self._client.dashboard_link or "")
+        return link if _shows(link) else None
 
     @property
     def size(self) -> int:
@@ -164,6 +173,20 @@ def _unlike(worker: str, what: str) -> ClusterError:
         f"Dask worker {worker}: its bitx {what or 'is another one than here'}",
         hint="install the same release of bitx, with the same Python, for all workers",
     )
+
+
+def _shows(link: str) -> bool:
+    """Whether a dashboard is at an address: a scheduler without one listens there, too."""
+    if not link.startswith("http://"):
+        return bool(link)  # through a proxy, or with a certificate: whoever set that up knows
+    try:
+        with build_opener(ProxyHandler({})).open(link, timeout=DASHBOARD_SECONDS) as answer:
+            return _WITHOUT_BOKEH not in answer.read(1 << 12)
+    except HTTPError as error:
+        with error:
+            return error.code != 404  # it may ask for a password
+    except (OSError, HTTPException, ValueError):
+        return False
 
 
 def _line(error: BaseException) -> str:
@@ -269,9 +292,11 @@ def dask_workers(
                 say(f"Dask: waiting for workers of {scheduler}")
                 client.wait_for_workers(1)
         workers = DaskWorkers(client)
-        shown = workers.dashboard if scheduler != LOCAL or find_spec("bokeh") else None
+        shown = workers.dashboard
         count = f"{workers.size} worker{'s' * (workers.size != 1)} of {workers.address}"
-        say(f"Dask: {count}; " + (f"dashboard: {shown}" if shown else "no dashboard (it needs bokeh)"))
+        say(
+            f"Dask: {count}; " + (f"dashboard: {shown}" if shown else "no dashboard answers (it needs bokeh)")
+        )
         try:
             yield workers
         finally:

@@ -4,7 +4,10 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -44,6 +47,42 @@ def test_without_the_extra(monkeypatch):
     monkeypatch.setitem(sys.modules, "distributed", None)
     with pytest.raises(MissingExtraError, match=r"pip install 'bitx\[distributed\]'"), dask_workers("local"):
         pass
+
+
+@pytest.mark.parametrize(
+    ("status", "page", "shown"),
+    [
+        (200, b"<html>Bokeh", True),
+        (200, b"<p>Dask needs bokeh!=3.0.*,>=3.1.0 for the dashboard.</p>", False),
+        (404, b"Not Found", False),
+        (401, b"who?", True),
+    ],
+)
+def test_a_dashboard_is_shown_where_one_answers(status, page, shown):
+    class Page(BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.send_response(status)
+            self.end_headers()
+            self.wfile.write(page)
+
+        def log_message(self, *args):
+            pass
+
+    with HTTPServer(("127.0.0.1", 0), Page) as server:
+        address = f"http://127.0.0.1:{server.server_port}/status"
+        threading.Thread(target=server.handle_request, daemon=True).start()
+        assert clusters._shows(address) is shown
+    assert not clusters._shows(address)  # nobody listens
+    assert not clusters._shows("")
+    assert clusters._shows("https://hub/proxy/8787/status")
+
+
+@pytest.mark.skipif(find_spec("bokeh") is not None, reason="bokeh is installed: there is a dashboard")
+def test_no_dashboard_without_bokeh(scheduler):
+    said = []
+    with dask_workers(scheduler, say=said.append) as workers:
+        assert workers.dashboard is None
+    assert said[0].endswith("; no dashboard answers (it needs bokeh)")
 
 
 @pytest.mark.parametrize(
