@@ -14,7 +14,7 @@ from time import perf_counter
 from typing import Any
 
 import hwmodel as hw
-from bitxcore.clusters import dask_workers
+from bitxcore.clusters import KEEPS_MEMORY, dask_workers
 
 VARIED: dict[str, Any] = {"rows": range(2, 10), "processing_elements": (16, 32, 64, 128)}
 ROUNDS = 3
@@ -29,6 +29,7 @@ def seconds(network: Any, workers: Any) -> float:
 
 def main() -> None:
     """Measure and print."""
+    import dask
     from distributed import LocalCluster
 
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
@@ -40,6 +41,7 @@ def main() -> None:
     counts = (1, given.workers)
     found: dict[int, list[float]] = {count: [] for count in counts}
     with ExitStack() as ends:
+        ends.enter_context(dask.config.set(KEEPS_MEMORY))
         clusters = {}
         for count in counts:
             cluster: Any = LocalCluster(  # type: ignore[no-untyped-call]

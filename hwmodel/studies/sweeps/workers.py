@@ -126,7 +126,8 @@ def run_points(
         If the weights can't be read, or a process died.
     """
     ordered = task.space.by_shared_work(points)
-    size = max(1, min(POINTS_AT_ONCE, -(-len(ordered) // (8 * jobs))))
+    # Each part reads the weights anew, so there are no more parts than workers need to end together.
+    size = max(1, min(POINTS_AT_ONCE, -(-len(ordered) // max(8, 4 * jobs))))
     chunks = [ordered[start : start + size] for start in range(0, len(ordered), size)]
     if workers is not None:
         yield from _elsewhere(task, chunks, workers)
