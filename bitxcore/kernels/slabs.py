@@ -444,9 +444,12 @@ def slab_kernel(
             count = min(most, last - start)
             parts = (count + step - 1) // step if flat else stride
             codes = tail
-            in_place = regular and count == most
+            # Where they begin, in a lane whose last group may be short.
+            block = start % slab_blocks
+            base = (start // slab_blocks * slab_length + block * slab) * value_bytes
+            in_place = count == most and (regular or (block + count) * slab <= slab_length)
             if in_place:
-                codes = address(x, start * slab * value_bytes, code_bits)
+                codes = address(x, base, code_bits)
             else:
                 spread_slabs(x, tail, start, count, slab, slab_length, slab_blocks, most)
             rare = scan(codes, memory, members, parts, width, limit, place, held, waiting)
@@ -466,12 +469,12 @@ def slab_kernel(
             if out.size > 0:
                 written = finished
                 if in_place and not streaming:
-                    written = address(out, start * slab * value_bytes, code_bits)
+                    written = address(out, base, code_bits)
                 write_slabs(memory, written, members, parts, window, width, padding)
                 if not in_place:
                     gather_slabs(finished, out, start, count, slab, slab_length, slab_blocks)
                 elif streaming:
-                    place, waiting = address(out, start * slab * value_bytes, 8), count * slab * value_bytes
+                    place, waiting = address(out, base, 8), count * slab * value_bytes
             start += count
         stream(place, held, waiting)
         return last, limited

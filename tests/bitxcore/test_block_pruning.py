@@ -756,3 +756,25 @@ def test_drawn_blocks(name, seed):
         for rows, rounding in ways if CAMPAIGN else rng.permutation(ways)[:3].tolist():
             rows = int(rows)
             check_prune(x, name, group=group, criterion=name_of, rows=rows, rounding=rounding, **more)
+
+
+@pytest.mark.parametrize("shape", [(3, 9 * 700 + 4), (5, 1_000_003), (1, 9 * 256 + 8), (40, 9 * 130 + 1)])
+@pytest.mark.parametrize("name", ["float32", "int8"])
+def test_rows_whose_last_group_is_short(shape, name):
+    """Most of their groups are read where they lie, and written past the caches if they are many."""
+    fmt = bx.number_format(name)
+    x = np.random.default_rng(0).normal(0, 20, shape).astype(fmt.dtype)
+    found = bx.prune(x, group=9, rows=3)
+    whole = shape[1] // 9 * 9
+    for part, groups in (
+        (slice(0, whole), slice(0, whole // 9)),
+        (slice(whole, None), slice(whole // 9, None)),
+    ):
+        for row in range(shape[0]):
+            expected = bx.prune(x[row : row + 1, part], group=9, rows=3)
+            np.testing.assert_array_equal(found.values[row : row + 1, part], expected.values)
+            np.testing.assert_array_equal(found.row_masks[row : row + 1, groups], expected.row_masks)
+            np.testing.assert_array_equal(found.kept_rows[row : row + 1, groups], expected.kept_rows)
+    work = x.copy()
+    bx.prune(work, group=9, rows=3, out=work)
+    np.testing.assert_array_equal(work, found.values)
