@@ -27,7 +27,7 @@ USUAL_GROUPS = (8, 16)
 """Sizes for which all criteria and roundings are made ready; for the others only ``topn``."""
 
 TASKS = 5
-"""After some so many a process gives way to another: what is compiled takes over 100 MB each time."""
+"""After about so many a process gives way to another: what is compiled takes over 100 MB each time."""
 
 
 def warm(name: str, group: int) -> str:

@@ -444,7 +444,7 @@ def slab_kernel(
             count = min(most, last - start)
             parts = (count + step - 1) // step if flat else stride
             codes = tail
-            # Where they begin, in a lane whose last group may be short.
+            # base: the byte where they begin, in a lane whose last group may be short.
             block = start % slab_blocks
             base = (start // slab_blocks * slab_length + block * slab) * value_bytes
             in_place = count == most and (regular or (block + count) * slab <= slab_length)

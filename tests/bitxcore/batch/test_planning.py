@@ -72,8 +72,7 @@ def test_the_time_is_estimated_from_a_part_of_a_tensor(large, tmp_path):
         small, more = (
             expected_seconds(plan_batch(action, [path]), 1) for path in (tmp_path / "small.npz", large)
         )
-        assert 0.01 < small < 1 < 60 * more, action.name
-        assert small < more
+        assert 0.01 < small < more, action.name
 
 
 def test_policies_and_norms_need_none_of_a_part(large, tmp_path):
