@@ -149,25 +149,19 @@ def test_progress_shows_on_terminals_only_and_only_when_it_takes_long():
     assert piped.stderr == b""
 
 
-@pytest.fixture
-def ready(monkeypatch):
-    """What `bitx warmup` has made ready, which is one format and size here, of accelerators all."""
+def test_warmup(bitx, monkeypatch):
     from bitxcore import warming
+    from bitxcore.jit import cache_directory
 
-    made, warm = [], warming.warmup
+    ready = []
 
     def few():
         for name in warm(("float32",), (16,)):
-            made.append(name)
+            ready.append(name)
             yield name
 
+    warm = warming.warmup
     monkeypatch.setattr(warming, "warmup", few)
-    return made
-
-
-def test_warmup(bitx, ready):
-    from bitxcore.jit import cache_directory
-
     line = bitx("warmup").stdout.rstrip()
     assert line.startswith("ready after ")
     assert line.endswith(f"wrote the kernels to {cache_directory()}")
@@ -182,9 +176,9 @@ def test_warmup_of_a_machine():
 
 
 @pytest.mark.slow
-def test_warmup_of_all_accelerators(bitx, ready):
-    assert bitx("warmup", "--accelerators").stdout.startswith("ready after ")
-    assert ready
+def test_warmup_of_everything():
+    done = run("warmup", "--accelerators", timeout=600)
+    assert done.returncode == 0
 
 
 def test_more_is_made_ready_than_the_first_processes_take():
