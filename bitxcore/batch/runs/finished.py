@@ -30,22 +30,27 @@ class Written:
 
 @dataclass(frozen=True)
 class Finished:
-    """A batch in which nothing failed.
+    """What a batch did to the end.
 
     Attributes
     ----------
     key : str
         Digest of all that it depended on.
-    written : tuple of Written
-        By dump.
+    written : tuple of (Written or None)
+        By dump; None where something failed.
     """
 
     key: str
-    written: tuple[Written, ...]
+    written: tuple[Written | None, ...]
+
+    @property
+    def whole(self) -> bool:
+        """Whether nothing failed."""
+        return None not in self.written
 
     @classmethod
     def at(cls, output: Path) -> Finished | None:
-        """Read the store of a batch; None if there is none, or something failed."""
+        """Read the store of a batch; None if there is none."""
         from bitxcore.store import Store
 
         if not output.is_file():
@@ -53,14 +58,15 @@ class Finished:
         try:
             with Store.open(output) as store:
                 key = store.provenance.parameters.get("key")
-                if not isinstance(key, str) or "failures" in store.tables or "dumps" not in store.tables:
+                if not isinstance(key, str) or "dumps" not in store.tables:
                     return None
                 columns = plain_columns(store.table("dumps"))
         except BitxError:
             return None
         none: list[Any] = [None] * len(columns["path"])
         parts = (columns.get(name, none) for name in ("out_sha256", "out_bytes"))
-        return cls(key, tuple(Written(*each) for each in zip(*parts, strict=True)))
+        made = zip(columns["status"], *parts, strict=True)
+        return cls(key, tuple(Written(*each) if status == "done" else None for status, *each in made))
 
 
 def own_key(keys: Sequence[str]) -> str:

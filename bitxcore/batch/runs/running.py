@@ -202,10 +202,10 @@ class _Run:
             return False
         each = self._places.each
         if each is None:
-            return True
+            return before.whole
         with self._clock.stage("check"):
             for index, (dump, made) in enumerate(zip(self._plan.dumps, before.written, strict=True)):
-                if is_intact(each, dump, self._keys[index], made, self._digests):
+                if made is not None and is_intact(each, dump, self._keys[index], made, self._digests):
                     self._intact[index] = made
         return len(self._intact) == len(self._plan.dumps)
 

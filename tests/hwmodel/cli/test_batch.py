@@ -328,6 +328,18 @@ def test_a_complete_output_of_which_a_file_is_damaged_is_mended(bitx, batch, fol
     assert "nothing to do" in batch(*args).stdout
 
 
+def test_a_repair_that_fails_keeps_what_was_finished(bitx, batch, folder):
+    args = ["prune", "in", "--each", "out"]
+    batch(*args)
+    made = folder / "out" / "d0001.npz"
+    made.unlink()
+    made.mkdir()
+    batch(*args, code=1)
+    made.rmdir()
+    assert "1 done, 3 reused" in batch(*args).stdout
+    assert "nothing to do" in batch(*args).stdout
+
+
 def test_a_batch_whose_store_has_no_digests_is_complete_if_all_is_there(batch, folder, monkeypatch):
     args = ["prune", "in", "--each", "out"]
     kept = ("path", "sha256", "status", "error", "tensors", "values", "bytes", "store", "out")
